@@ -118,11 +118,11 @@ def test_a_fifth_domain_is_one_file(copy_with_reviews: Path, store_url: str) -> 
         check=False,
     )
     assert done.returncode == 0, done.stderr
-    told = json.loads(done.stdout.splitlines()[-1])
-    assert all(Path(file).is_relative_to(copy_with_reviews) for file in told["from"])
-    assert told["outcomes"] == [["appended", None]] * 4 + [["rejected", "payload.stars"]]
-    assert told["domains"] == ["catalog", "pricing", "inventory", "media", "reviews"]
-    page = told["page"]
+    output = json.loads(done.stdout.splitlines()[-1])
+    assert all(Path(file).is_relative_to(copy_with_reviews) for file in output["from"])
+    assert output["outcomes"] == [["appended", None]] * 4 + [["rejected", "payload.stars"]]
+    assert output["domains"] == ["catalog", "pricing", "inventory", "media", "reviews"]
+    page = output["page"]
     assert page["reviews"] == {"stars": 12, "voices": 3}
     assert list(page)[-5:] == ["catalog", "pricing", "inventory", "media", "reviews"]
     assert page["readiness"] == {

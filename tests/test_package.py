@@ -127,8 +127,8 @@ def test_a_host_may_have_modules_of_the_same_names(wheels: list[Path], tmp_path:
         (host / name).write_text("NAME = 'host'\n")
     (host / "main.py").write_text(HOST)
     store = f"sqlite:///{tmp_path / 'shop'}"
-    told = run(sys.executable, "-P", "main.py", store, folder=host, path=f"{host}{os.pathsep}{site}")
-    assert told.split() == ["host", "host", "host", "shirts", str(site / "pagefold" / "__init__.py")]
+    output = run(sys.executable, "-P", "main.py", store, folder=host, path=f"{host}{os.pathsep}{site}")
+    assert output.split() == ["host", "host", "host", "shirts", str(site / "pagefold" / "__init__.py")]
 
 
 @pytest.mark.parametrize("name", FOLDERS)
@@ -138,6 +138,6 @@ def test_a_checkout_without_links_is_refused(tmp_path: Path, name: str) -> None:
     shutil.copytree(ROOT / "scripts", checkout / "scripts")
     (checkout / "pagefold" / name).unlink()
     (checkout / "pagefold" / name).write_text(f"../{name}")
-    told = run("scripts/install", folder=checkout, code=1)
-    assert told.startswith(f"scripts/install: pagefold/{name} is not a link to ../{name}")
-    assert "core.symlinks" in told
+    output = run("scripts/install", folder=checkout, code=1)
+    assert output.startswith(f"scripts/install: pagefold/{name} is not a link to ../{name}")
+    assert "core.symlinks" in output

@@ -157,9 +157,9 @@ def test_a_program_that_reads_pages_is_typed(tmp_path: Path) -> None:
     """Sections, payloads and documents pass `mypy --strict`; a misspelt key of a section or a payload does not."""
     assert checked(PROGRAM, tmp_path) == "Success: no issues found in 1 source file\n"
     wrong = PROGRAM.replace('["available"]', '["availabel"]').replace('{"available": 3}', '{"available": "3"}')
-    told = checked(wrong.replace('["amount"]', '["amount"] + 1'), tmp_path)
-    assert "Found 3 errors in 1 file" in told, told
-    assert 'TypedDict "InventorySection" has no key "availabel"' in told
+    output = checked(wrong.replace('["amount"]', '["amount"] + 1'), tmp_path)
+    assert "Found 3 errors in 1 file" in output, output
+    assert 'TypedDict "InventorySection" has no key "availabel"' in output
 
 
 @pytest.mark.parametrize("payloads", [FULL, SPARSE], ids=["full", "sparse"])
@@ -218,7 +218,7 @@ def test_payload_types_are_the_payloads(kind: Any, struct: type[msgspec.Struct])
 
 
 async def test_a_section_that_is_not_there_is_a_key_error(config: pagefold.Config) -> None:
-    """A page without a price has none to give; `in` tells, and `sections` has None for it."""
+    """A page without a price raises `KeyError`; `in` is false, and `sections` has None."""
     event = pagefold.DomainEvent(
         type="inventory",
         sku="A",

@@ -50,7 +50,7 @@ class Play:
         self._acts = acts
         self._played = 0
         self._end = 0
-        self._told = scene.folder / "told"
+        self._results = scene.folder / "results"
 
     async def enter(self, *, killable: bool = True) -> Worker:
         """Starts one more worker, which works or stands by."""
@@ -63,7 +63,7 @@ class Play:
         self._played += 1
         start, self._end = self._end, len(self._deliveries) * self._played // self._acts
         lines = self._scene.write(self._deliveries[: self._end], "act")
-        return self._processes.appender(self._scene.config, lines, self._told, "--start", str(start), *options)
+        return self._processes.appender(self._scene.config, lines, self._results, "--start", str(start), *options)
 
     async def append(self) -> None:
         """Appends the next act."""
@@ -83,7 +83,7 @@ class Play:
     async def judge(self) -> None:
         """Checks that everything so far is right."""
         said = self._deliveries[: self._end]
-        await judge(self.shop, self._scene.model(said), said, acknowledged(self._told))
+        await judge(self.shop, self._scene.model(said), said, acknowledged(self._results))
 
 
 @asynccontextmanager

@@ -132,7 +132,7 @@ async def append_at_the_same_time(scene: Scene, processes: Processes, changes: i
             options = ("--batch", "5", "--gate", str(gate))
             appenders = [
                 processes.appender(
-                    scene.config, scene.write(share, f"share-{number}"), scene.folder / f"told-{number}", *options
+                    scene.config, scene.write(share, f"share-{number}"), scene.folder / f"results-{number}", *options
                 )
                 for number, share in enumerate(shares)
             ]
@@ -142,15 +142,16 @@ async def append_at_the_same_time(scene: Scene, processes: Processes, changes: i
                 assert await appender.ended(60 + changes / 100) == 0, appender
         await tail.judge()
         together: list[Arrival] = []
-        told: list[Acknowledgement] = []
+        results: list[Acknowledgement] = []
         for number, share in enumerate(shares):
-            told += [
-                each._replace(line=each.line + len(together)) for each in acknowledged(scene.folder / f"told-{number}")
+            results += [
+                each._replace(line=each.line + len(together))
+                for each in acknowledged(scene.folder / f"results-{number}")
             ]
             together += share
-        assert len(told) == len(together)
-        judge_acknowledgements(together, told, again=False)
-        judge_log(tail_log := await log_of(shop), together, told)
+        assert len(results) == len(together)
+        judge_acknowledgements(together, results, again=False)
+        judge_log(tail_log := await log_of(shop), together, results)
         assert len(tail_log) == scene.model(together).events()
 
 

@@ -191,7 +191,7 @@ async def test_a_named_dead_letter_is_emptied_immediately(store: Store) -> None:
 async def emptied_soon(shop: Shop) -> None:
     """Returns when the first dead letter has lost its body."""
     with anyio.fail_after(30):
-        while (await shop.dead_letters.get("ingest-1")).purged_at is None:  # noqa: ASYNC110  # the store tells nobody
+        while (await shop.dead_letters.get("ingest-1")).purged_at is None:  # noqa: ASYNC110  # the store has no notification of it
             await anyio.sleep(0.02)
 
 

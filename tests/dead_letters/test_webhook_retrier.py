@@ -176,8 +176,8 @@ async def test_an_unreadable_request_is_stored_completely(shop: Shop, body: byte
         assert await kept_bodies(shop) == [body, body]
         stranger = await post(client, "webhooks", body + b" ", **{"x-hmac": "AAAA"})
         assert problem_in(stranger)["status"] == 401
-    async with client_of(service_of(shop, None, environment=ENVIRONMENT)) as nobody:
-        assert problem_in(await post(nobody, "cdc", body + b" "))["status"] == 401
+    async with client_of(service_of(shop, None, environment=ENVIRONMENT)) as anonymous:
+        assert problem_in(await post(anonymous, "cdc", body + b" "))["status"] == 401
     assert len(await kept_bodies(shop)) == 2
 
 
@@ -212,11 +212,11 @@ async def test_a_delivery_may_hold_what_the_body_can(store_url: str, via: str) -
         assert len(await skus(shop)) == 6_001
         dead_letter = await shop.dead_letters.get("ingest-2")
         assert dead_letter.originator_id == "S06001/*/pricing/erp"
-    mended = {"payload": {"taxClass": "price"}}, {"payload": {"currency": "EUR", "amount": "9.99"}}
-    paths, columns = HOOK["paths"] | mended[0], TABLES["columns"] | mended[0]
-    hook = HOOK | {"paths": paths, "constants": mended[1]}
+    corrected = {"payload": {"taxClass": "price"}}, {"payload": {"currency": "EUR", "amount": "9.99"}}
+    paths, columns = HOOK["paths"] | corrected[0], TABLES["columns"] | corrected[0]
+    hook = HOOK | {"paths": paths, "constants": corrected[1]}
     async with pagefold.open(
-        configured(store_url, hook, TABLES | {"columns": columns, "constants": mended[1]})
+        configured(store_url, hook, TABLES | {"columns": columns, "constants": corrected[1]})
     ) as shop:
         assert [word async for _, word in shop.dead_letters.retry_all()] == ["resolved"] * 2
         assert len(await skus(shop)) == 6_003
@@ -332,8 +332,8 @@ async def test_a_retry_has_the_epoch_of_its_request(store_url: str, via: str, sc
             await shop.epochs.raise_epoch(scope, reason="its counter was restored", operator="ada")
         assert await outcomes_in(client, via, bodies[1]) == ["appended"]
     net = {"payload": {"amount": "net"}}
-    mended = HOOK | {"paths": HOOK["paths"] | net}, TABLES | {"columns": TABLES["columns"] | net}
-    async with pagefold.open(configured(store_url, *mended)) as shop:
+    corrected = HOOK | {"paths": HOOK["paths"] | net}, TABLES | {"columns": TABLES["columns"] | net}
+    async with pagefold.open(configured(store_url, *corrected)) as shop:
         assert [word async for _, word in shop.dead_letters.retry_all()] == ["resolved"]
         await shop.catch_up()
         amount = "7.00" if scope is None else "1.00"

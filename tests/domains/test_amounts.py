@@ -203,8 +203,8 @@ def test_a_setting_says_whether_free_is_a_price(path: str, given: DomainEvent) -
             EventValidator(strict).validate(each)
         assert caught.value.path == f"payload.{path}"
     fine = as_line(free(compareAt="0"))
-    told = BulkValidator(strict).validate([line, fine], [stream, stream])
-    assert [each is None for each in told] == [True, False]
+    results = BulkValidator(strict).validate([line, fine], [stream, stream])
+    assert [each is None for each in results] == [True, False]
     EventValidator(strict).validate(parse_event(fine))
 
 

@@ -104,9 +104,9 @@ def test_the_bulk_validator_accepts_no_more(text: str) -> None:
     """The bulk validator accepts nothing that the validator would reject."""
     lines = [line_of("1.5"), line_of(f"[{text}]")]
     streams = [b"TSHIRT-M/*/catalog/pim"] * 2
-    told = BulkValidator(configured("sqlite:///nowhere"))
-    assert told.validate(lines[1:], streams[1:]) == [None]
-    assert told.validate(lines, streams)[1] is None
+    validator = BulkValidator(configured("sqlite:///nowhere"))
+    assert validator.validate(lines[1:], streams[1:]) == [None]
+    assert validator.validate(lines, streams)[1] is None
     assert canonical_json(f'{{"attributes":{{"a":{text}}}}}'.encode()) == b""
 
 

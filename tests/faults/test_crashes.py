@@ -87,17 +87,17 @@ class Crew:
 async def kill_workers(scene: Scene, processes: Processes, kills: int) -> None:
     """Two fold, one dies again and again, a third appends; then everything must be right."""
     deliveries = scene.deliveries(SKUS, CHANGES_A_ROUND * kills)
-    lines, told = scene.write(deliveries), scene.folder / "told"
+    lines, results = scene.write(deliveries), scene.folder / "results"
     crew = Crew(scene, processes)
-    appender = processes.appender(scene.config, lines, told, "--pause", "0.12")
+    appender = processes.appender(scene.config, lines, results, "--pause", "0.12")
     for number in range(kills):
         await (crew.lose_one_anywhere() if number % 3 == 2 else crew.lose_one_in_a_transaction())
     assert await appender.ended(60 + kills * 2) == 0, appender
     crew.replace_the_dead()
-    judge_acknowledgements(deliveries, acknowledged(told), again=False)
-    assert len(acknowledged(told)) == len(deliveries)
+    judge_acknowledgements(deliveries, acknowledged(results), again=False)
+    assert len(acknowledged(results)) == len(deliveries)
     async with pagefold.open(scene.config) as shop:
-        await judge(shop, scene.model(deliveries), deliveries, acknowledged(told))
+        await judge(shop, scene.model(deliveries), deliveries, acknowledged(results))
 
 
 @on(*STORES)
@@ -120,40 +120,40 @@ async def kill_appenders(scene: Scene, processes: Processes, kills: int) -> None
     """An appender dies again and again; the next one starts a little before its last line. A worker folds."""
     luck = random.Random(f"{scene.seed} appenders")
     deliveries = scene.deliveries(SKUS, CHANGES_A_ROUND * kills)
-    lines, told = scene.write(deliveries), scene.folder / "told"
+    lines, results = scene.write(deliveries), scene.folder / "results"
     processes.worker(scene.config)
     for _ in range(kills):
-        start = max(0, _first_without_result(told) - luck.randint(0, 300))
-        appender = processes.appender(scene.config, lines, told, "--start", str(start), "--batch", "10")
-        before = len(acknowledged(told))
-        await eventually(lambda: len(acknowledged(told)) > before or not appender.alive, "an acknowledgement")  # noqa: B023
+        start = max(0, _first_without_result(results) - luck.randint(0, 300))
+        appender = processes.appender(scene.config, lines, results, "--start", str(start), "--batch", "10")
+        before = len(acknowledged(results))
+        await eventually(lambda: len(acknowledged(results)) > before or not appender.alive, "an acknowledgement")  # noqa: B023
         await anyio.sleep(luck.uniform(0, 0.15))
         appender.kill()
     async with pagefold.open(scene.config) as shop:
-        judge_log(await log_of(shop), deliveries, acknowledged(told))
-        last = processes.appender(scene.config, lines, told, "--start", str(_first_without_result(told)))
+        judge_log(await log_of(shop), deliveries, acknowledged(results))
+        last = processes.appender(scene.config, lines, results, "--start", str(_first_without_result(results)))
         assert await last.ended() == 0, last
         log = await log_of(shop)
-        judge_acknowledgements(deliveries, acknowledged(told), again=True)
+        judge_acknowledgements(deliveries, acknowledged(results), again=True)
         await send_all_again(scene, processes, deliveries)
         assert await log_of(shop) == log
-        await judge(shop, scene.model(deliveries), deliveries, acknowledged(told))
+        await judge(shop, scene.model(deliveries), deliveries, acknowledged(results))
 
 
 async def send_all_again(scene: Scene, processes: Processes, deliveries: Sequence[Arrival]) -> None:
     """Every event is known: no true event conflicts with itself."""
-    told = scene.folder / "told-again"
-    again = processes.appender(scene.config, scene.folder / "lines.ndjson", told, "--batch", "500")
+    results = scene.folder / "results-again"
+    again = processes.appender(scene.config, scene.folder / "lines.ndjson", results, "--batch", "500")
     assert await again.ended() == 0, again
-    judge_acknowledgements(deliveries, acknowledged(told), again=True)
-    outcomes = {each.line: each.outcome for each in acknowledged(told)}
+    judge_acknowledgements(deliveries, acknowledged(results), again=True)
+    outcomes = {each.line: each.outcome for each in acknowledged(results)}
     for line, delivery in enumerate(deliveries):
         assert outcomes[line] == ("duplicate" if delivery.expected == "appended" else delivery.expected)
 
 
-def _first_without_result(told: Path) -> int:
+def _first_without_result(results: Path) -> int:
     """The first line without a result."""
-    lines = {each.line for each in acknowledged(told)}
+    lines = {each.line for each in acknowledged(results)}
     return next(number for number in range(len(lines) + 1) if number not in lines)
 
 
@@ -177,22 +177,22 @@ async def stop_the_server(scene: Scene, processes: Processes, server: PostgresSe
     """The server stops without notice and restarts, immediately or after longer than an append is retried."""
     luck = random.Random(f"{scene.seed} server")
     deliveries = scene.deliveries(SKUS, CHANGES_A_ROUND * stops)
-    lines, told = scene.write(deliveries), scene.folder / "told"
+    lines, results = scene.write(deliveries), scene.folder / "results"
     workers = [processes.worker(scene.config), processes.worker(scene.config)]
     await eventually(lambda: all(worker.said("working") for worker in workers), "they work")  # else they may not begin
-    appender = processes.appender(scene.config, lines, told, "--pause", "0.03", "--patience", "0.5")
+    appender = processes.appender(scene.config, lines, results, "--pause", "0.03", "--patience", "0.5")
     for number in range(stops):
-        before = len(acknowledged(told))
-        await eventually(lambda: len(acknowledged(told)) > before, f"appends after {number} stops of {appender}")  # noqa: B023
+        before = len(acknowledged(results))
+        await eventually(lambda: len(acknowledged(results)) > before, f"appends after {number} stops of {appender}")  # noqa: B023
         await anyio.sleep(luck.uniform(0, 0.3))
         server.stop("immediate")
         await anyio.sleep(1.5 if number % 2 else luck.uniform(0, 0.3))
         server.start()
     assert await appender.ended(60 + stops * 5) == 0, appender
     assert appender.said("sending again") or stops < 2
-    judge_acknowledgements(deliveries, acknowledged(told), again=True)
+    judge_acknowledgements(deliveries, acknowledged(results), again=True)
     async with pagefold.open(scene.config) as shop:
-        await judge(shop, scene.model(deliveries), deliveries, acknowledged(told))
+        await judge(shop, scene.model(deliveries), deliveries, acknowledged(results))
     for worker in workers:
         assert worker.alive, worker
     assert any(

@@ -115,18 +115,18 @@ async def test_i1_an_acknowledged_event_is_in_the_log(shop: Shop) -> None:
 async def test_i2_an_event_is_in_the_log_once(shop: Shop) -> None:
     """Many callers that send the same events repeatedly append each once, and one of them gets `appended`."""
     events = many(30, size=10)
-    told: list[pagefold.AppendResult] = []
+    results: list[pagefold.AppendResult] = []
 
     async def send() -> None:
         for _ in range(2):
-            told.extend(await shop.append(random.sample(events, len(events))))
+            results.extend(await shop.append(random.sample(events, len(events))))
 
     async with anyio.create_task_group() as group:
         for _ in range(6):
             group.start_soon(send)
-    assert Counter(outcomes(told)) == {"appended": 30, "duplicate": 330}
+    assert Counter(outcomes(results)) == {"appended": 30, "duplicate": 330}
     assert len(await everything(shop.store)) == 30
-    assert len({result.position for result in told}) == 30
+    assert len({result.position for result in results}) == 30
 
 
 async def test_i12_a_failed_append_is_an_error(shop: Shop) -> None:
@@ -236,7 +236,7 @@ async def test_i4_no_reader_sees_a_section_go_back(shop: Shop) -> None:
         version for begin in range(1, 121, 30) for version in random.Random(4).sample(range(begin, begin + 30), 30)
     ]
     inventory = next(domain for domain in DOMAINS if domain.name == "inventory")
-    repair = Folder(inventory, shop.config.resolved_channels, shop.store.log)
+    folder = Folder(inventory, shop.config.resolved_channels, shop.store.log)
     seen: list[int] = []
     stream = f"{SKU}/*/inventory/wms-a"
 
@@ -246,14 +246,14 @@ async def test_i4_no_reader_sees_a_section_go_back(shop: Shop) -> None:
             seen.append(page.source_versions["inventory/wms-a"] if page else 0)
             await checkpoint()
 
-    async def mend() -> None:
+    async def repair() -> None:
         while True:
             async with shop.store.coordination.fold_transaction("inventory") as folding:
-                await repair.fold(folding, [stream])
+                await folder.fold(folding, [stream])
             await anyio.sleep(0.005)
 
     async with anyio.create_task_group() as group:
-        for task in (read, mend, shop.work):
+        for task in (read, repair, shop.work):
             group.start_soon(task)
         for start in range(0, 120, 3):
             await shop.append([stock(version, version=version) for version in versions[start : start + 3]])

@@ -62,11 +62,11 @@ def peak_of(*arguments: str) -> int:
         time.sleep(POLL_SECONDS)
     ran = finished(process)
     assert ran.code == 0, ran.err
-    tell(arguments[0], started)
+    report(arguments[0], started)
     return largest
 
 
-def tell(stage: str, started: float) -> None:
+def report(stage: str, started: float) -> None:
     """Prints how long it took, with `pytest -s`."""
     print(f"{stage}: {time.monotonic() - started:.0f} s")  # noqa: T201
 
@@ -101,7 +101,7 @@ def judge(place: Path, monkeypatch: pytest.MonkeyPatch, number: int, kilobytes: 
         started = time.monotonic()
         assert run_pagefold("ingest", str(file)).code == 0
         within(900, "everything is folded", lambda: is_folded(server))
-        tell("serve", started)
+        report("serve", started)
         read_pages(server, [f"SKU-{each:05}" for each in range(number)])
         peaks |= {f"serve {each}": largest for each, largest in enumerate(peaks_of(server))}
     return peaks

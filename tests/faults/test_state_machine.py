@@ -160,7 +160,7 @@ class ShopMachine(RuleBasedStateMachine):
     @precondition(lambda self: self.bad)
     @rule(seed=st.integers(0, 999))
     def retry_dead_letters(self, seed: int) -> None:
-        """Retrying dead letters that nobody repaired changes nothing."""
+        """Retrying dead letters without a repair changes nothing."""
         for dead_letter in self.run(self.shop.dead_letters.newest()):
             if random.Random(seed).random() < 0.5 or dead_letter.kind == "ingest":
                 assert self.run(self.shop.dead_letters.retry(dead_letter)) == "still dead"

@@ -80,9 +80,9 @@ class Oracle:
         payload = self.catalog[sku]
         attributes = dict(payload["attributes"])
         for code, text in payload["localized"].items():
-            spoken = [text[locale] for locale in CHAINS[channel] if locale in text]
-            if spoken:
-                attributes[code] = spoken[0]
+            translations = [text[locale] for locale in CHAINS[channel] if locale in text]
+            if translations:
+                attributes[code] = translations[0]
         return {
             "attributes": attributes,
             "categories": payload["categories"],
@@ -99,9 +99,9 @@ class Oracle:
 
     def asset(self, asset: Document, channel: str) -> Document:
         """A picture, with its text in the channel's language, if any."""
-        spoken = [asset["alt"][locale] for locale in CHAINS[channel] if locale in asset.get("alt", {})]
+        translations = [asset["alt"][locale] for locale in CHAINS[channel] if locale in asset.get("alt", {})]
         plain = {name: value for name, value in asset.items() if name != "alt" and value is not None}
-        return plain | ({"alt": spoken[0]} if spoken else {})
+        return plain | ({"alt": translations[0]} if translations else {})
 
 
 @pytest.fixture

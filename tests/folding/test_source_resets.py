@@ -28,12 +28,12 @@ async def reset(shop: Shop) -> dict[str, int]:
     return {each.source: each.stale for each in (await shop.status()).looks_reset}
 
 
-@pytest.mark.parametrize("at_once", [True, False])
-async def test_late_deliveries_are_no_alarm(shop: Shop, *, at_once: bool) -> None:
+@pytest.mark.parametrize("together", [True, False])
+async def test_late_deliveries_are_no_alarm(shop: Shop, *, together: bool) -> None:
     """Stale versions that also occurred before the head are late deliveries, and never count."""
     await say(shop, stock(9, version=9), stock(9, version=9, sku="OTHER"))
     late = [stock(version, version=version, sku=sku) for version in range(5) for sku in (SKU, "OTHER")]
-    for events in [late] if at_once else [[each] for each in late]:
+    for events in [late] if together else [[each] for each in late]:
         await say(shop, *events)
     assert (await streaks(shop), await reset(shop)) == ({}, {})
 

@@ -59,13 +59,13 @@ def test_remembered_hosts_are_bounded() -> None:
     assert len(hosts._known) == MAX_REMEMBERED_HOSTS
 
 
-@pytest.mark.parametrize("at_once", [True, False])
+@pytest.mark.parametrize("fast", [True, False])
 async def test_a_page_needs_the_name_of_this_machine(
-    shop: Shop, monkeypatch: pytest.MonkeyPatch, *, at_once: bool
+    shop: Shop, monkeypatch: pytest.MonkeyPatch, *, fast: bool
 ) -> None:
     """On either path: 421, as a problem. A request without `Host`, as HTTP/1.0 allows, does not come from a browser."""
     await say(shop, catalog("a"))
-    if not at_once:
+    if not fast:
         monkeypatch.setattr(FastPageReads, "answer", lambda *_: None)
     service = service_of(shop, EVERYTHING, reads_open=True)
     async with served(service) as (host, port):

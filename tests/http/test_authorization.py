@@ -74,7 +74,7 @@ async def test_open_reads_are_pages_alone(shop: Shop) -> None:
 
 
 @on_sqlite
-async def test_a_wrong_token_is_worth_less_than_none(shop: Shop) -> None:
+async def test_an_invalid_token_is_not_anonymous(shop: Shop) -> None:
     """Also where everything is allowed without a token, an invalid one is refused."""
     async with client_of(service_of(shop, EVERYTHING), "wrong") as client:
         assert (await client.get("/v1/pages/web-de")).status_code == 401

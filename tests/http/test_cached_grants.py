@@ -74,17 +74,17 @@ async def test_a_cached_token_is_answered_on_the_fast_path(shop: Shop) -> None:
     await say(shop, catalog("a"))
     reader, _ = await shop.tokens.create(["read"])
     operator, _ = await shop.tokens.create(["operate"])
-    at_once = FastPageReads(ServerContext(shop, BearerAuthenticator(None, shop.tokens)))
-    assert at_once.answer(b"GET", LINE, [bearer(reader)]) is None
+    fast = FastPageReads(ServerContext(shop, BearerAuthenticator(None, shop.tokens)))
+    assert fast.answer(b"GET", LINE, [bearer(reader)]) is None
     assert await shop.tokens.verify(reader) is not None
     assert await shop.tokens.verify(operator) is not None
     page = await shop.pages.get_json(SKU, "web-de")
     for _ in range(2):
-        answer = at_once.answer(b"GET", LINE, [bearer(reader)])
+        answer = fast.answer(b"GET", LINE, [bearer(reader)])
         assert answer is not None
         assert answer[1] == page
     for headers in ([], [bearer(operator)], [bearer(GUESS)], [bearer(reader), bearer(operator)]):
-        assert at_once.answer(b"GET", LINE, headers) is None
+        assert fast.answer(b"GET", LINE, headers) is None
 
 
 def standing(tokens: TokenService, secret: str) -> bool:

@@ -140,8 +140,8 @@ async def test_a_token_is_for_its_tables(shop: Shop, client: httpx2.AsyncClient)
     async with client_of(service_of(shop, None), "all") as everybody:
         for source in ("pim", "nobody", "%00"):
             assert problem_in(await post(everybody, written(1), url=f"/v1/cdc/{source}"))["status"] == 404
-    async with client_of(service_of(shop, None)) as nobody:
-        assert problem_in(await post(nobody, written(1)))["status"] == 401
+    async with client_of(service_of(shop, None)) as anonymous:
+        assert problem_in(await post(anonymous, written(1)))["status"] == 401
     assert await everything(shop.store) == []
 
 

@@ -75,12 +75,12 @@ def chunks(lines: list[bytes], size: int = 500) -> Iterator[bytes]:
         yield b"\n".join(lines[start : start + size])
 
 
-@pytest.mark.parametrize("tell", [of_the_files, of_the_demo])
+@pytest.mark.parametrize("story_of", [of_the_files, of_the_demo])
 def test_a_shop_over_http(
-    tell: Callable[[Path], Story], tmp_path: Path, new_store_url: str, monkeypatch: pytest.MonkeyPatch
+    story_of: Callable[[Path], Story], tmp_path: Path, new_store_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Every event is posted to a process, and every page that it serves equals the oracle's."""
-    story = tell(tmp_path)
+    story = story_of(tmp_path)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv(CONFIG_VARIABLE, str(story.config))
     monkeypatch.setenv(STORE_VARIABLE, new_store_url)
@@ -146,7 +146,7 @@ class Senders:
     """Threads that post events as fast as they are answered, while a server lives, and record every answer."""
 
     def __init__(self) -> None:
-        self.told: list[Answered] = []
+        self.answers: list[Answered] = []
         self.sent = 0
         self._lock = threading.Lock()
 
@@ -164,7 +164,7 @@ class Senders:
                 assert answer.status_code == 202, answer.text
                 results = answer.json()["results"]
                 with self._lock:
-                    self.told += [
+                    self.answers += [
                         Answered(str(each["sku"]), first + index + 1, result["outcome"], result["position"])
                         for index, (each, result) in enumerate(zip(events, results, strict=True))
                     ]
@@ -175,10 +175,10 @@ def kill_servers(senders: Senders, luck: random.Random, kills: int) -> None:
     for _ in range(kills):
         with serving("--work") as server:
             threads = [threading.Thread(target=senders.run, args=(server.url, each)) for each in range(SENDERS)]
-            before = len(senders.told)
+            before = len(senders.answers)
             for thread in threads:
                 thread.start()
-            within(20, "something is answered", lambda before=before: len(senders.told) > before)
+            within(20, "something is answered", lambda before=before: len(senders.answers) > before)
             time.sleep(luck.uniform(0.0, 0.4))
             kill(luck.choice([server.process.pid, *server.processes()]))
             time.sleep(luck.uniform(0.0, 0.2))
@@ -187,12 +187,12 @@ def kill_servers(senders: Senders, luck: random.Random, kills: int) -> None:
                 thread.join()
 
 
-async def judge(config: Config, told: list[Answered]) -> None:
+async def judge(config: Config, answers: list[Answered]) -> None:
     """Every acknowledged event is in the log, at its position, and none is there twice."""
     async with pagefold.open(config) as shop:
         stored = {each.notification_id: each for each in await everything(shop.store)}
         assert len({(each.originator_id, each.originator_version) for each in stored.values()}) == len(stored)
-        for each in told:
+        for each in answers:
             assert each.outcome == "appended"
             found = stored[each.position]
             assert (found.originator_id, found.originator_version) == (f"{each.sku}/*/pricing/erp", each.version)
@@ -212,8 +212,8 @@ def test_a_server_is_killed_under_load(
     place = settle(tmp_path, store_url, monkeypatch)
     senders = Senders()
     kill_servers(senders, random.Random(f"{seed}"), kills)
-    assert len(senders.told) >= kills
-    anyio.run(judge, Config.load(place / "pagefold.toml"), senders.told)
+    assert len(senders.answers) >= kills
+    anyio.run(judge, Config.load(place / "pagefold.toml"), senders.answers)
 
 
 # --- incomplete bodies ----------------------------------------------------------------------

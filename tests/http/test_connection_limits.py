@@ -262,7 +262,7 @@ async def test_requests_under_way_are_finished_at_the_end(shop: Shop, monkeypatc
             await asked.wait()
 
             async def let_go() -> None:
-                await eventually(lambda: is_free(port), "nobody is let in", 5)
+                await eventually(lambda: is_free(port), "no connection is accepted", 5)
                 go.set()
 
             group.start_soon(let_go)

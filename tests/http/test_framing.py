@@ -58,7 +58,7 @@ AMBIGUOUS = {
     "a length behind chunks": (HEAD + b"Transfer-Encoding: chunked\r\n" + LENGTH + b"\r\n0\r\n\r\n", 400),
     "chunks that are packed": (HEAD + b"Transfer-Encoding: gzip, chunked\r\n\r\n0\r\n\r\n", 501),
     "packed chunks": (HEAD + b"Transfer-Encoding: chunked, gzip\r\n\r\n0\r\n\r\n", 400),
-    "a coding that is none": (HEAD + b"Transfer-Encoding: identity\r\n\r\n" + BODY, 400),
+    "an unknown coding": (HEAD + b"Transfer-Encoding: identity\r\n\r\n" + BODY, 400),
     "a coding of that name": (HEAD + b"Transfer-Encoding: xchunked\r\n\r\n0\r\n\r\n", 501),
     "a coding with more behind it": (HEAD + b"Transfer-Encoding: chunked x\r\n\r\n0\r\n\r\n", 400),
     "chunks twice": (HEAD + b"Transfer-Encoding: chunked\r\n" * 2 + b"\r\n0\r\n\r\n", 400),

@@ -37,7 +37,7 @@ async def test_ingest_is_refused_and_pages_are_served(shop: Shop) -> None:
         assert 'pagefold_check_ok{check="log-identity"} 0.0' in (await client.get("/metrics")).text
         await shop.recover(confirmed=True)
         with anyio.fail_after(SECONDS_THAT_FAULTS_LAST):
-            while await problems_of(client):  # noqa: ASYNC110  # nobody tells
+            while await problems_of(client):  # noqa: ASYNC110  # there is no notification
                 await anyio.sleep(0.2)
         assert (await client.post("/v1/events", json=as_document(stock(1, sku="NEW")))).status_code == 202
         assert (await client.get("/v1/pages/web-de/LAST")).status_code == 404

@@ -11,7 +11,7 @@ def test_all_processes_have_the_same_buckets() -> None:
     own = BatchStats()
     own.add(1, 0.5)
     sibling = msgspec.json.decode(msgspec.json.encode(own), type=BatchStats)
-    for mine, told in ((own.events, sibling.events), (own.seconds, sibling.seconds)):
-        assert buckets_of(mine) == buckets_of(told)
+    for mine, received in ((own.events, sibling.events), (own.seconds, sibling.seconds)):
+        assert buckets_of(mine) == buckets_of(received)
     assert buckets_of(own.events)[0] == ("1.0", 1)
     assert buckets_of(own.events)[-1] == ("+Inf", 1)

@@ -78,40 +78,40 @@ async def test_callers_need_a_token(config: Config) -> None:
 async def test_it_serves_alone(config: Config) -> None:
     """As the outermost application it opens and closes the shop with the server's lifespan."""
     mounted = pagefold.asgi(with_reads(config, "open"))
-    told: list[Message] = []
+    messages: list[Message] = []
     wanted: asyncio.Queue[Message] = asyncio.Queue()
 
     async def send(message: Message) -> None:
-        told.append(message)
+        messages.append(message)
 
     async with anyio.create_task_group() as group:
         group.start_soon(mounted, {"type": "lifespan"}, wanted.get, send)
         wanted.put_nowait({"type": "lifespan.startup"})
         with anyio.fail_after(20):
-            while not told:  # noqa: ASYNC110  # as a server would
+            while not messages:  # noqa: ASYNC110  # as a server would
                 await anyio.sleep(0.01)
         async with client(mounted) as asked:
             assert (await asked.get("/v1/pages/web-de/NONE")).status_code == 404
         wanted.put_nowait({"type": "lifespan.shutdown"})
-    assert [each["type"] for each in told] == ["lifespan.startup.complete", "lifespan.shutdown.complete"]
+    assert [each["type"] for each in messages] == ["lifespan.startup.complete", "lifespan.shutdown.complete"]
     with pytest.raises(RuntimeError, match="is not open"):
         _ = mounted.shop
 
 
 async def test_a_shop_that_cannot_be_opened_fails_the_start(tmp_path_factory: pytest.TempPathFactory) -> None:
     """The server logs the reason, and does not start."""
-    mounted, told = pagefold.asgi(tmp_path_factory.mktemp("empty") / "pagefold.toml"), list[Message]()
+    mounted, messages = pagefold.asgi(tmp_path_factory.mktemp("empty") / "pagefold.toml"), list[Message]()
 
     async def receive() -> Message:
         return {"type": "lifespan.startup"}
 
     async def send(message: Message) -> None:
-        told.append(message)
+        messages.append(message)
 
     with pytest.raises(ConfigurationError):
         await mounted({"type": "lifespan"}, receive, send)
-    assert [each["type"] for each in told] == ["lifespan.startup.failed"]
-    assert "pagefold.toml" in told[0]["message"]
+    assert [each["type"] for each in messages] == ["lifespan.startup.failed"]
+    assert "pagefold.toml" in messages[0]["message"]
 
 
 async def test_a_host_without_the_lifespan_gets_an_error(config: Config) -> None:

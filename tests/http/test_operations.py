@@ -158,10 +158,10 @@ async def test_every_route_is_described(client: httpx2.AsyncClient) -> None:
 
 async def test_the_headers_of_cloudevents_are_described(client: httpx2.AsyncClient) -> None:
     """Those that binary mode reads; structured mode has the same attributes."""
-    described = (await client.get("/openapi.json")).json()
-    parameters = described["paths"]["/v1/events"]["post"]["parameters"]
-    told = {each["name"]: "required" in each["description"] for each in parameters if each["in"] == "header"}
-    assert told == {name: each.required for name, each in BINARY_HEADERS.items()}
+    document = (await client.get("/openapi.json")).json()
+    parameters = document["paths"]["/v1/events"]["post"]["parameters"]
+    described = {each["name"]: "required" in each["description"] for each in parameters if each["in"] == "header"}
+    assert described == {name: each.required for name, each in BINARY_HEADERS.items()}
     fields = {each.name: each.required for each in msgspec.structs.fields(CloudEvent)}
     assert fields.pop(DATA)
     assert fields.items() <= {name: each.required for name, each in ATTRIBUTES.items()}.items()

@@ -242,7 +242,7 @@ FAULTS = {
     "a large body": (HEAD + H2C + b"Content-Length: 2000000\r\n\r\n", 413),
     "a tunnel": (b"CONNECT localhost:80 HTTP/1.1\r\nHost: localhost\r\n\r\n" + posting(b"", BODY), 501),
     "HTTP/2 without asking": (b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + posting(b"", BODY), 400),
-    "a type that is none": (posting(H2C + b"Connection: close\r\n", BODY).replace(b"x-ndjson", b"octet-stream"), 415),
+    "an unknown type": (posting(H2C + b"Connection: close\r\n", BODY).replace(b"x-ndjson", b"octet-stream"), 415),
 }
 
 

@@ -58,17 +58,17 @@ async def test_a_call_that_failed_is_not_appended_later(shop: Shop, monkeypatch:
     async def fails_at_first(events: Sequence[Any], fence: Fence | None = None) -> list[int | None]:
         nonlocal tries
         tries += 1
-        if not told:
+        if not failed:
             raise StoreUnavailable("it", OSError())
         return await insert(events, fence)
 
-    told = False
+    failed = False
     monkeypatch.setattr(shop.store.log, "insert", fails_at_first)
     impatient = appender(shop.store, shop.config)
     impatient.patience = 0.1
     with pytest.raises(StoreUnavailable):
         await impatient.append([event("inventory", {"available": 1})])
-    told = True
+    failed = True
     await impatient.close()
     assert tries > 0
     assert await everything(shop.store) == []

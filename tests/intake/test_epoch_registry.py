@@ -102,9 +102,9 @@ async def test_an_epoch_is_of_its_source_or_stream_alone(shop: Shop) -> None:
     """Other streams and sources stay in their epoch."""
     await append(shop, stock(5, version=9), stock(5, version=9, source="wms-b"), stock(5, version=9, sku="OTHER"))
     await raised(shop, f"{SKU}/*/inventory/wms-a")
-    spoken = [stock(1, version=1), stock(1, version=1, source="wms-b"), stock(1, version=1, sku="OTHER")]
-    await append(shop, *spoken)
-    assert [await head(shop, each) for each in spoken] == [(1, 1), (0, 9), (0, 9)]
+    sent = [stock(1, version=1), stock(1, version=1, source="wms-b"), stock(1, version=1, sku="OTHER")]
+    await append(shop, *sent)
+    assert [await head(shop, each) for each in sent] == [(1, 1), (0, 9), (0, 9)]
     assert await raised(shop, "wms-b") == 1
     await append(shop, stock(2, version=2, source="wms-b"), stock(2, version=2, sku="NEW", source="wms-b"))
     assert await head(shop, stock(2, sku="NEW", source="wms-b")) == (1, 2)
@@ -150,7 +150,7 @@ async def test_an_invalid_raise_is_an_error(shop: Shop, scope: str, epoch: int |
 
 
 async def test_the_last_epoch_is_the_last(shop: Shop) -> None:
-    """There is none above 1023, and events enter it as any other."""
+    """No epoch is above 1023, and events enter it as any other."""
     await raised(shop, "erp", MAX_EPOCH)
     await say(shop, last_price("1.00"))
     assert await head(shop, price("1.00")) == (MAX_EPOCH, LAST)
@@ -189,10 +189,10 @@ async def test_dead_letters_of_higher_epochs_are_retried_and_corrected(shop: Sho
 async def test_an_error_when_all_are_used(shop: Shop) -> None:
     """A person, and a snapshot with `--authoritative`, get an error that says what remains to be done."""
     await raised(shop, "erp", MAX_EPOCH)
-    told = "the last one; give the source a new name"
-    with pytest.raises(InvalidEpochRequest, match=told):
+    problem = "the last one; give the source a new name"
+    with pytest.raises(InvalidEpochRequest, match=problem):
         await raised(shop, "erp")
-    with pytest.raises(InvalidEpochRequest, match=told):
+    with pytest.raises(InvalidEpochRequest, match=problem):
         await shop.epochs.next_epoch("erp")
 
 
@@ -224,9 +224,9 @@ async def test_concurrent_raises_and_appends(shop: Shop, other: Shop) -> None:
 
     async def appends(each: Shop, name: str) -> None:
         for number in range(40):
-            spoken = stock(1, version=number, sku=f"{name}-{number}")
-            floors.append((reached, stream_of(spoken)))
-            await append(each, spoken)
+            sent = stock(1, version=number, sku=f"{name}-{number}")
+            floors.append((reached, stream_of(sent)))
+            await append(each, sent)
 
     await asyncio.gather(raises(), appends(shop, "A"), appends(other, "B"), appends(shop, "C"))
     assert reached == 5

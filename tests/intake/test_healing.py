@@ -29,9 +29,9 @@ def config(store_url: str, tmp_path: Path) -> Config:
     return with_snapshots(store_url, tmp_path, "wms-a", max_orphans="100%")
 
 
-async def withdraw(shop: Shop, *spoken: DomainEvent) -> None:
+async def withdraw(shop: Shop, *events: DomainEvent) -> None:
     """Appends the event, and rebuilds from a snapshot without it."""
-    await say(shop, KEPT, *(spoken or (GONE,)))
+    await say(shop, KEPT, *(events or (GONE,)))
     export(shop.config, "wms-a", KEPT)
     report = await rebuild(shop, "wms-a")
     assert report.counts.withdrawn == 1

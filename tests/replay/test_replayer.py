@@ -194,9 +194,9 @@ async def test_some_domains_alone_are_repaired(shop: Shop) -> None:
     whole = intruder.sections()
     intruder.put([section._replace(body=b"{}") for section in whole.values()])
     found = await shop.replay(["pricing", "media"])
-    mended = {key for key in whole if key[2] in ("pricing", "media")}
-    assert found == ReplayResult(len(mended), len(mended))
-    assert {key for key, section in intruder.sections().items() if section == whole[key]} == mended
+    repaired = {key for key in whole if key[2] in ("pricing", "media")}
+    assert found == ReplayResult(len(repaired), len(repaired))
+    assert {key for key, section in intruder.sections().items() if section == whole[key]} == repaired
 
 
 async def test_a_prefix_limits_it(shop: Shop) -> None:
@@ -305,7 +305,7 @@ async def busy(shop: Shop, sent: list[DomainEvent]) -> AsyncIterator[None]:
     """A shop whose consumers fold and whose sources send. Their events are added to `sent`, and folded at the end."""
     over = anyio.Event()
 
-    async def speak() -> None:
+    async def send() -> None:
         version = 1
         while not over.is_set():
             version += 1
@@ -317,7 +317,7 @@ async def busy(shop: Shop, sent: list[DomainEvent]) -> AsyncIterator[None]:
     async with anyio.create_task_group() as consumers:
         consumers.start_soon(shop.work)
         async with anyio.create_task_group() as sources:
-            sources.start_soon(speak)
+            sources.start_soon(send)
             yield
             over.set()
         await shop.catch_up()

@@ -71,14 +71,14 @@ def children() -> list[int]:
 
 async def seen_by(found: VerifierPool, domain: str, span: StreamRange) -> tuple[list[VerifiedRange], list[StreamRange]]:
     """Every reply of a process, and the ranges that were verified here."""
-    told: list[VerifiedRange] = []
+    replies: list[VerifiedRange] = []
     here: list[StreamRange] = []
 
-    async def instead(rest: StreamRange, _tell: OnVerified) -> None:
+    async def instead(rest: StreamRange, _on_verified: OnVerified) -> None:
         here.append(rest)
 
-    await found.verify(domain, span, told.append, fallback=instead)
-    return told, here
+    await found.verify(domain, span, replies.append, fallback=instead)
+    return replies, here
 
 
 async def test_several_find_what_one_finds(full: Shop) -> None:
@@ -89,12 +89,12 @@ async def test_several_find_what_one_finds(full: Shop) -> None:
     chosen = random.Random(5).sample(sorted(whole), len(SPOIL))
     spoilt = {key: change(whole[key]) for key, change in zip(chosen, SPOIL.values(), strict=True)}
     intruder.put(spoilt.values())
-    told: dict[int, list[SectionDrift]] = {1: [], PROCESSES: []}
-    for processes, drift in told.items():
+    replies: dict[int, list[SectionDrift]] = {1: [], PROCESSES: []}
+    for processes, drift in replies.items():
         found = await full.verify(on_drift=drift.append, processes=processes)
         assert found == ReplayResult(len(whole), len(spoilt))
         assert {(each.sku, each.channel, each.domain) for each in drift} == set(spoilt)
-    assert sorted(told[1], key=repr) == sorted(told[PROCESSES], key=repr)
+    assert sorted(replies[1], key=repr) == sorted(replies[PROCESSES], key=repr)
     advanced: list[int] = []
     assert await full.replay(processes=PROCESSES, on_progress=advanced.append) == found
     assert sum(advanced) == len(whole)
@@ -118,9 +118,11 @@ async def test_all_domains_are_verified_together(full: Shop, monkeypatch: pytest
     asked: list[tuple[StreamRange, set[str]]] = []
     looked = verifier_pool._VerifierProcess.verify
 
-    async def look(self: verifier_pool._VerifierProcess, span: StreamRange, tells: Mapping[str, OnVerified]) -> None:
-        asked.append((span, set(tells)))
-        await looked(self, span, tells)
+    async def look(
+        self: verifier_pool._VerifierProcess, span: StreamRange, callbacks: Mapping[str, OnVerified]
+    ) -> None:
+        asked.append((span, set(callbacks)))
+        await looked(self, span, callbacks)
 
     monkeypatch.setattr(verifier_pool._VerifierProcess, "verify", look)
     sections = ReplayResult(len(Intruder(full.config.store.url).sections()))
@@ -172,19 +174,19 @@ async def test_they_verify_up_to_the_first_drift(full: Shop, monkeypatch: pytest
     intruder = Intruder(full.config.store.url)
     key = (SKUS[60], "web-de", "catalog")
     intruder.put([intruder.sections()[key]._replace(body=b"1")])
-    told: list[VerifiedRange] = []
-    await verifier.verify(prefix_range(""), told.append)
-    assert told == whole[: len(told)]
-    assert not told[-1].rest.ended
-    assert (await verifier.next_step(told[-1].rest)).skus.count(SKUS[60]) == 1
+    replies: list[VerifiedRange] = []
+    await verifier.verify(prefix_range(""), replies.append)
+    assert replies == whole[: len(replies)]
+    assert not replies[-1].rest.ended
+    assert (await verifier.next_step(replies[-1].rest)).skus.count(SKUS[60]) == 1
 
 
 async def test_they_verify_without_a_lock(full: Shop) -> None:
     """They verify while the domain is being folded, however long that takes."""
     sections = len(Intruder(full.config.store.url).sections())
     async with full.store.coordination.fold_transaction("catalog"), a_pool(full.config) as found:
-        told, here = await seen_by(found, "catalog", prefix_range(""))
-        assert told[-1].rest.ended
+        replies, here = await seen_by(found, "catalog", prefix_range(""))
+        assert replies[-1].rest.ended
         assert here == []
         with anyio.fail_after(20):
             assert (await full.verify()).sections == sections
@@ -194,14 +196,14 @@ async def test_one_that_is_lost_is_replaced(full: Shop, caplog: pytest.LogCaptur
     """The range of a killed process is verified here, and the next one by another process."""
     span = prefix_range("")
     async with a_pool(full.config) as found:
-        told, here = await seen_by(found, "catalog", span)
-        assert (told[-1].rest.ended, here) == (True, [])
+        replies, here = await seen_by(found, "catalog", span)
+        assert (replies[-1].rest.ended, here) == (True, [])
         [child] = children()
         os.kill(child, signal.SIGKILL)
         await eventually(lambda: child not in children(), "it has gone")
         assert await seen_by(found, "catalog", span) == ([], [span])
         assert "a process that verifies pages was lost" in caplog.text
-        assert await seen_by(found, "catalog", span) == (told, [])
+        assert await seen_by(found, "catalog", span) == (replies, [])
         [other] = children()
         assert other != child
 

@@ -53,9 +53,9 @@ class Failed(AssertionError):
     """An invariant does not hold; with the seed that reproduces it."""
 
     def __init__(self, seed: int, error: BaseException, trace: Trace) -> None:
-        told = "\n".join(trace.lines[-40:])
+        lines = "\n".join(trace.lines[-40:])
         problem = f"{type(error).__name__}: {error}"
-        super().__init__(f"seed {seed}: {problem}\n{told}\n(python -m tests.simulation --seed {seed})")
+        super().__init__(f"seed {seed}: {problem}\n{lines}\n(python -m tests.simulation --seed {seed})")
         self.seed = seed
         self.problem = problem
 

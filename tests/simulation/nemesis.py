@@ -97,7 +97,7 @@ class Nemesis:
     def _terminate(self) -> None:
         victim = self._victim()
         if victim is not None and not victim.stopped:
-            self._trace.note(f"{victim.name} is told to end")
+            self._trace.note(f"{victim.name} is asked to end")
             victim.terminate()
 
     def _stop_worker(self) -> None:
@@ -116,15 +116,15 @@ class Nemesis:
 
     def _resume(self, process: Process) -> None:
         if process.stopped and process.alive:
-            self._trace.note(f"{process.name} goes on")
+            self._trace.note(f"{process.name} resumes")
             self._scheduler.resume(process)
 
     def _break_disk(self) -> None:
         self._disk.faults = self._luck.choice(FAULTS)
         self._trace.note(f"the disk fails: {self._disk.faults}")
-        self._later(1.0, self._mend_disk)
+        self._later(1.0, self._repair_disk)
 
-    def _mend_disk(self) -> None:
+    def _repair_disk(self) -> None:
         self._trace.note("the disk is well")
         self._disk.faults = Faults()
 

@@ -160,8 +160,8 @@ async def test_rejected_rows_count(file: Path) -> None:
         "the key 'source' is repeated",
         "the key 'sku' is repeated",
     ]
-    for reason, told in zip(reasons, found.refused.values(), strict=True):
-        assert reason.lower() in told.lower()
+    for reason, actual in zip(reasons, found.refused.values(), strict=True):
+        assert reason.lower() in actual.lower()
 
 
 @pytest.mark.parametrize(

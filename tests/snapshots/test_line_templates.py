@@ -38,13 +38,13 @@ def line(payload: object, sku: str = "SKU-1", version: object = 7, **more: objec
 
 def templates_of(*lines: bytes) -> LineTemplates:
     """Templates that have learned from these lines."""
-    shapes = LineTemplates(CONFIG, "erp")
+    templates = LineTemplates(CONFIG, "erp")
     for each in lines:
         try:
-            shapes.learn(parse_envelope(each), each)
+            templates.learn(parse_envelope(each), each)
         except (msgspec.MsgspecError, UnicodeDecodeError):
             continue
-    return shapes
+    return templates
 
 
 def read(text: bytes) -> bytes:
@@ -59,29 +59,29 @@ def is_text(part: bytes) -> bool:
     return min(part) >= 0x20 and part.decode(errors="replace").encode() == part
 
 
-def check(shapes: LineTemplates, text: bytes) -> bytes:
+def check(templates: LineTemplates, text: bytes) -> bytes:
     """The entry of a line equals that of parsing it, or one that no log can have."""
-    [told] = shapes.entries([text])
-    if not told:
-        return told
+    [entry] = templates.entries([text])
+    if not entry:
+        return entry
     try:
         expected = read(text)
     except Rejected:
         expected = b""
-    if told != expected:
+    if entry != expected:
         assert not expected
-        assert not is_text(told.split(b"\x1f", 2)[2]), "this may be in the log"
-    return told
+        assert not is_text(entry.split(b"\x1f", 2)[2]), "this may be in the log"
+    return entry
 
 
 def test_lines_of_a_template_have_entries() -> None:
     """Other values, SKUs and channels, with keys in any order: the entry is the one in the log."""
-    shapes = templates_of(line(PRICE))
+    templates = templates_of(line(PRICE))
     other = {**PRICE, "currency": "CHF", "amount": "0.10", "taxIncluded": False}
-    [told] = shapes.entries([line(other, "TSHIRT-M", 12)])
+    [entry] = templates.entries([line(other, "TSHIRT-M", 12)])
     statement = VALIDATOR.validate(parse_event(line(other, "TSHIRT-M", 12)))
-    assert told == head_content(statement.originator_id, statement.originator_version, statement.content)
-    assert told.startswith(b"TSHIRT-M/*/pricing/erp\x1f12\x1f")
+    assert entry == head_content(statement.originator_id, statement.originator_version, statement.content)
+    assert entry.startswith(b"TSHIRT-M/*/pricing/erp\x1f12\x1f")
 
 
 @pytest.mark.parametrize(
@@ -129,12 +129,12 @@ def test_nothing_is_learned_from_an_invalid_line() -> None:
 def test_the_number_of_templates_is_bounded() -> None:
     """Lines of several templates may alternate; if every line has another one, learning ends."""
     several = [line(dict(list(PRICE.items())[:size])) for size in range(1, 5)]
-    shapes = templates_of(*several)
+    templates = templates_of(*several)
     for text in several * 2:
-        assert check(shapes, text)
+        assert check(templates, text)
     many = [line({f"a{number}": 1}) for number in range(200)]
-    shapes = templates_of(*many)
-    assert sum(map(bool, shapes.entries(many))) < 20
+    templates = templates_of(*many)
+    assert sum(map(bool, templates.entries(many))) < 20
 
 
 @given(st.lists(VALUES, min_size=1, max_size=3), VALUES, SKUS, st.integers(-2, 2**54))
@@ -144,16 +144,16 @@ def test_the_number_of_templates_is_bounded() -> None:
 @example([{"%b": "1", "b": ["0", "1"]}], {"%b": "0", "b": ["1", "0"]}, "SKU-1", 1)
 def test_entries_equal_those_of_the_parser(known: list[Any], payload: object, sku: str, version: int) -> None:
     """After any lines, for any line."""
-    shapes = templates_of(*[line(each) for each in known])
-    check(shapes, line(payload, sku, version))
+    templates = templates_of(*[line(each) for each in known])
+    check(templates, line(payload, sku, version))
     for each in known:
-        check(shapes, line(each, sku, version, id="x"))
+        check(templates, line(each, sku, version, id="x"))
 
 
 @given(st.integers(0, 400), st.binary(max_size=4), st.integers(0, 3))
 def test_a_damaged_line_has_no_wrong_entry(place: int, put: bytes, dropped: int) -> None:
     """Bytes are replaced anywhere: no entry is given for an invalid line, unless the log cannot have it."""
     text = line(PRICE, id="0123", correlationId="trace-1")
-    shapes = templates_of(text)
-    assert check(shapes, text)
-    check(shapes, text[:place] + put + text[place + dropped :])
+    templates = templates_of(text)
+    assert check(templates, text)
+    check(templates, text[:place] + put + text[place + dropped :])

@@ -258,7 +258,7 @@ async def test_the_timeouts_of_the_database_do_not_apply(prices: str) -> None:
         async with open_snapshot(configured(query=select, database=prices), "erp") as snapshot:
             batches = snapshot.batches()
             rows = (await anext(batches)).rows
-            time.sleep(0.4)  # noqa: ASYNC251  # nobody fetches meanwhile
+            time.sleep(0.4)  # noqa: ASYNC251  # no rows are fetched meanwhile
             rows += [row async for batch in batches for row in batch.rows]
             assert (len(rows), snapshot.end) == (12_000, COMPLETE)
 

@@ -126,7 +126,7 @@ async def test_a_log_that_was_put_back_is_refused(shop: Shop, config: Config, lo
     await assert_closed(shop, "to position 60")
     async with pagefold.open(config) as another:
         await assert_closed(another, "to position 60")
-        assert await pages_of(another) == before, "readers go on"
+        assert await pages_of(another) == before, "readers continue"
 
 
 async def test_the_log_is_still_the_same_after_a_restart(shop: Shop, config: Config) -> None:

@@ -57,13 +57,13 @@ class Machine:
         self._generation += 1
         disk = self._folder / f"disk-{self._generation}"
         disk.mkdir()
-        told = scene.folder / "told"
+        results = scene.folder / "results"
         seed = str(scene.seed + self._generation)
         lines = scene.write(deliveries)
-        process = self._processes.machine(scene.config, lines, told, disk, "--seed", seed, *options)
+        process = self._processes.machine(scene.config, lines, results, disk, "--seed", seed, *options)
         assert await process.ended() == POWER_LOST, process
         self.disk = disk
-        return acknowledged(told)
+        return acknowledged(results)
 
 
 def judge_files(disk: Path) -> None:
@@ -74,14 +74,14 @@ def judge_files(disk: Path) -> None:
         connection.close()
 
 
-async def judge_machine(machine: Machine, deliveries: Sequence[Arrival], told: Sequence[Acknowledgement]) -> None:
+async def judge_machine(machine: Machine, deliveries: Sequence[Arrival], results: Sequence[Acknowledgement]) -> None:
     """Every acknowledged event is there, and the pages follow from the log."""
     judge_files(machine.disk)
     scene = machine.scene(seed=1)
     async with pagefold.open(scene.config) as shop:
         log = await log_of(shop)
-        judge_log(log, deliveries, told)
-        await judge_kept_conflicts(shop, deliveries, told)
+        judge_log(log, deliveries, results)
+        await judge_kept_conflicts(shop, deliveries, results)
         end = await shop.store.log.end()
         for each in await shop.store.coordination.checkpoints():
             assert each.position <= end, f"{each} is beyond the log"
@@ -91,11 +91,11 @@ async def judge_machine(machine: Machine, deliveries: Sequence[Arrival], told: S
         await judge_pages(shop, model)
 
 
-async def judge_kept_conflicts(shop: Shop, deliveries: Sequence[Arrival], told: Sequence[Acknowledgement]) -> None:
+async def judge_kept_conflicts(shop: Shop, deliveries: Sequence[Arrival], results: Sequence[Acknowledgement]) -> None:
     """Every acknowledged conflict is in dead letters."""
     dead_letters = await shop.store.dead_letters.newest(DeadLetterFilter("ingest"), limit=READ_AT_ONCE)
     kept = {(each.originator_id, each.originator_version) for each in dead_letters}
-    for line, outcome, _ in told:
+    for line, outcome, _ in results:
         event = deliveries[line].event
         assert outcome != "conflict" or (event is not None and key_of(event) in kept), f"{event} is not in dead letters"
 
@@ -114,9 +114,9 @@ async def lose_power(folder: Path, seed: int, *options: str, times: int = 2) -> 
         for _ in range(times):
             scene = machine.scene(seed)
             deliveries = scene.deliveries(SKUS, CHANGES, FAULTS)
-            told = await machine.run(scene, deliveries, *options)
-            judge_acknowledgements(deliveries, told, again=True)
-            await judge_machine(machine, deliveries, told)
+            results = await machine.run(scene, deliveries, *options)
+            judge_acknowledgements(deliveries, results, again=True)
+            await judge_machine(machine, deliveries, results)
 
 
 @pytest.mark.parametrize("seed", [1, 2, 3])

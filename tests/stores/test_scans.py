@@ -135,12 +135,12 @@ async def test_corrections_and_inserts_appear_in_order(store: Store, config: Con
     """A reader that continues after the last position misses nothing, while two stores insert and correct."""
     other = await open_store(config)
     seen: list[int] = []
-    told: list[int | None] = []
+    positions: list[int | None] = []
 
     async def append(to: Store, name: str) -> None:
         for number in range(15):
-            told.extend(await to.log.insert([Raw(f"{name}{number}-{each}") for each in range(20)]))
-            told.extend(await to.log.correct([correction(f"{name}{number}-{each}") for each in range(20)]))
+            positions.extend(await to.log.insert([Raw(f"{name}{number}-{each}") for each in range(20)]))
+            positions.extend(await to.log.correct([correction(f"{name}{number}-{each}") for each in range(20)]))
 
     async def read() -> None:
         while len(seen) < 2 * 15 * 40:
@@ -157,7 +157,7 @@ async def test_corrections_and_inserts_appear_in_order(store: Store, config: Con
     finally:
         await other.close()
     assert seen == [event.notification_id for event in await everything(store)]
-    assert sorted(position for position in told if position is not None) == seen
+    assert sorted(position for position in positions if position is not None) == seen
 
 
 @pytest.mark.parametrize("elsewhere", [False, True])
@@ -450,4 +450,4 @@ async def test_a_claim_ends_with_its_process(store: Store, config: Config) -> No
         assert not await can_claim(store, "rebuild")
         assert await can_claim(store, "rebuild-2")
         process.kill()
-        await eventually(lambda: can_claim(store, "rebuild"), "a task that nobody has", 5)
+        await eventually(lambda: can_claim(store, "rebuild"), "a free task", 5)

@@ -80,15 +80,15 @@ async def test_concurrent_revocations_are_one(store: Store, config: Config) -> N
     """Of many concurrent ones, in two processes, all succeed, and one timestamp is stored, also after a late one."""
     await store.tokens.add(kept("tok_a"), digest_of("a"))
     other = await open_store(config)
-    told: list[bool] = []
+    revoked: list[bool] = []
 
     async def revoke(at: Store, seconds: float) -> None:
-        told.append(await at.tokens.revoke("tok_a", moment(seconds)))
+        revoked.append(await at.tokens.revoke("tok_a", moment(seconds)))
 
     async with anyio.create_task_group() as group:
         for number in range(16):
             group.start_soon(revoke, (store, other)[number % 2], number)
-    assert told == [True] * 16
+    assert revoked == [True] * 16
     [stands] = await other.tokens.list_tokens()
     assert stands.revoked_at in {moment(number) for number in range(16)}
     await revoke(other, 99)

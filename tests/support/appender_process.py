@@ -37,14 +37,14 @@ async def main(options: argparse.Namespace) -> None:
     hands: list[list[Numbered]] = [[] for _ in range(options.tasks)]
     for number, line in lines:
         hands[crc32(_sku(line)) % options.tasks].append((number, line))
-    paper = os.open(options.acknowledged, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    file = os.open(options.acknowledged, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     async with _opened(options.config) as shop, anyio.create_task_group() as group:
         log.info("appending", lines=len(lines))
         if options.gate is not None:
             await eventually(options.gate.exists, "an open gate", SECONDS_TO_OPEN)
         for hand in hands:
             batches = [hand[start : start + options.batch] for start in range(0, len(hand), options.batch)]
-            group.start_soon(_append_all, shop, batches, paper, options.pause)
+            group.start_soon(_append_all, shop, batches, file, options.pause)
     log.info("appended everything")
 
 
@@ -68,15 +68,15 @@ async def _opened(config: Path) -> AsyncIterator[Shop]:
         await manager.__aexit__(None, None, None)
 
 
-async def _append_all(shop: Shop, batches: Sequence[list[Numbered]], paper: int, pause: float) -> None:
+async def _append_all(shop: Shop, batches: Sequence[list[Numbered]], file: int, pause: float) -> None:
     for batch in batches:
         results = await _append(shop, [line for _, line in batch])
-        told = [
+        rows = [
             orjson.dumps([number, result.outcome, result.position])
             for (number, _), result in zip(batch, results, strict=True)
         ]
-        os.write(paper, b"".join(line + b"\n" for line in told))
-        os.fsync(paper)
+        os.write(file, b"".join(row + b"\n" for row in rows))
+        os.fsync(file)
         await anyio.sleep(pause)
 
 

@@ -124,16 +124,16 @@ async def log_of(shop: Shop) -> list[StoredEvent]:
     return log
 
 
-def judge_acknowledgements(deliveries: Sequence[Arrival], told: Sequence[Acknowledgement], *, again: bool) -> None:
+def judge_acknowledgements(deliveries: Sequence[Arrival], results: Sequence[Acknowledgement], *, again: bool) -> None:
     """Each line has the right answer. `again`: lines were sent again, and may be duplicates."""
-    for line, outcome, position in told:
+    for line, outcome, position in results:
         expected = deliveries[line].expected
         known = again and expected == "appended" and outcome == "duplicate"
         assert outcome == expected or known, f"line {line}: {outcome} in place of {expected}"
         assert (position is None) == (outcome == "rejected")
 
 
-def judge_log(log: Sequence[StoredEvent], deliveries: Sequence[Arrival], told: Sequence[Acknowledgement]) -> None:
+def judge_log(log: Sequence[StoredEvent], deliveries: Sequence[Arrival], results: Sequence[Acknowledgement]) -> None:
     """Each acknowledged event is at its position; there is no event that was not sent, and none twice."""
     positions = [event.notification_id for event in log]
     assert positions == sorted(set(positions))
@@ -144,7 +144,7 @@ def judge_log(log: Sequence[StoredEvent], deliveries: Sequence[Arrival], told: S
         assert key not in standing, f"{key} stands in the log twice"
         assert payload_of(event) == true[key], f"{key} says something else in the log"
         standing[key] = event
-    for line, outcome, position in told:
+    for line, outcome, position in results:
         event_sent = deliveries[line].event
         if outcome != "rejected" and event_sent is not None:
             key = key_of(event_sent)
@@ -185,10 +185,10 @@ async def judge_conflicts(shop: Shop, deliveries: Sequence[Arrival]) -> None:
     assert sorted((each.originator_id, each.originator_version) for each in kept) == sorted(map(key_of, expected))
 
 
-async def judge(shop: Shop, model: Model, deliveries: Sequence[Arrival], told: Sequence[Acknowledgement]) -> None:
+async def judge(shop: Shop, model: Model, deliveries: Sequence[Arrival], results: Sequence[Acknowledgement]) -> None:
     """Every check, once the faults have ended and the workers had time."""
     await eventually(lambda: caught_up(shop), "lag 0", 30)
-    judge_log(await log_of(shop), deliveries, told)
+    judge_log(await log_of(shop), deliveries, results)
     await judge_counters(shop, model)
     await judge_conflicts(shop, deliveries)
     await judge_pages(shop, model)

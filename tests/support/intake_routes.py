@@ -77,7 +77,7 @@ def _text(value: object) -> bytes:
 CHANGE = envelope("c", None, ROW)
 EVENTS = "/v1/events"
 DISMISS = "/v1/epochs:dismiss"
-DEAD_LETTER = "/v1/dead-letters/ingest-1"
+CONFLICT = "/v1/dead-letters/ingest-1"
 DOORS: Mapping[str, Entrance] = {
     "an event": Entrance(EVENTS, EVENTS, JSON, _text(event())),
     "events": Entrance(EVENTS, EVENTS, JSON, _text([event(), event("B")])),
@@ -90,13 +90,11 @@ DOORS: Mapping[str, Entrance] = {
     "a tombstone": Entrance("/v1/cdc/erp", "/v1/cdc/{source}", JSON, b"null"),
     "a webhook": Entrance("/v1/webhooks/shop", "/v1/webhooks/{source}", JSON, _text(PRICE), {SIGNATURE: ""}),
     "pages": Entrance("/v1/pages:batchGet", "/v1/pages:batchGet", JSON, _text({"channel": "web-de", "skus": ["A"]})),
-    "letters": Entrance("/v1/dead-letters:retry", "/v1/dead-letters:retry", JSON, _text({"all": True})),
-    "a correction": Entrance(
-        f"{DEAD_LETTER}:correct", "/v1/dead-letters/{id}:correct", JSON, _text({"payload": PAYLOAD})
-    ),
+    "a retry": Entrance("/v1/dead-letters:retry", "/v1/dead-letters:retry", JSON, _text({"all": True})),
+    "a correction": Entrance(f"{CONFLICT}:correct", "/v1/dead-letters/{id}:correct", JSON, _text({"payload": PAYLOAD})),
     "an alarm": Entrance(DISMISS, DISMISS, JSON, _text({"source": "erp", "reason": "looked into"})),
     "an epoch": Entrance("/v1/epochs", "/v1/epochs", JSON, _text({"scope": "erp", "reason": "restored"})),
-    "a decision": Entrance(f"{DEAD_LETTER}:discard", "/v1/dead-letters/{id}:discard", JSON, _text({"reason": "seen"})),
+    "a decision": Entrance(f"{CONFLICT}:discard", "/v1/dead-letters/{id}:discard", JSON, _text({"reason": "seen"})),
 }
 
 

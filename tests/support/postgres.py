@@ -53,7 +53,7 @@ class PostgresError(Exception):
 class PostgresServer:
     """A cluster that exists from `start` to `close`, reached through a unix socket alone.
 
-    It runs as the calling user, or as `nobody` where that is root, whom PostgreSQL refuses. With
+    It runs as the calling user, or as `nobody` if that is root, which PostgreSQL refuses. With
     `fsync`, what it acknowledged survives a stop in mode "immediate" and a loss of power; without,
     it is several times faster. `settings` go over the server's other settings.
 

@@ -1,6 +1,6 @@
 """A machine that loses power: it appends and folds until the power fails.
 
-    python -m tests.support.power_loss CONFIG LINES TOLD DISK
+    python -m tests.support.power_loss CONFIG LINES RESULTS DISK
 
 All of SQLite's files go through a virtual file system that records syncs. At one of the changes between the two
 `--changes`, chosen by `--seed`, the process ends, and the folder DISK gets what a disk could hold then: everything
@@ -176,19 +176,19 @@ async def main(options: argparse.Namespace) -> None:
     lines = options.lines.read_bytes().splitlines()
     async with pagefold.open(config) as shop, anyio.create_task_group() as group:
         group.start_soon(shop.work)
-        await _append(shop, lines, options.told)
+        await _append(shop, lines, options.results)
         group.cancel_scope.cancel()
 
 
-async def _append(shop: Shop, lines: list[bytes], told: Path) -> None:
+async def _append(shop: Shop, lines: list[bytes], path: Path) -> None:
     """Each batch's results are written before the next batch: another machine keeps them."""
-    with told.open("ab", buffering=0) as paper:
+    with path.open("ab", buffering=0) as file:
         for start in range(0, len(lines), BATCH):
             results = await shop.append([pagefold.parse_event(line) for line in lines[start : start + BATCH]])
             rows = [
                 orjson.dumps([number, result.outcome, result.position]) for number, result in enumerate(results, start)
             ]
-            paper.write(b"".join(row + b"\n" for row in rows))
+            file.write(b"".join(row + b"\n" for row in rows))
             await checkpoint()
 
 
@@ -220,7 +220,7 @@ if __name__ == "__main__":
     die_with_parent()
     speak_json()
     parser = argparse.ArgumentParser(prog="tests.support.power_loss")
-    for name in ("config", "lines", "told", "disk"):
+    for name in ("config", "lines", "results", "disk"):
         parser.add_argument(name, type=Path)
     parser.add_argument("--seed", type=int, required=True)
     parser.add_argument("--changes", type=int, nargs=2, required=True)

@@ -2,8 +2,8 @@
 
     python -m tests.support.worker_process CONFIG
 
-`--keep` forbids others to kill it while it is frozen. `--trap FILE`: if the file exists while a batch is written and not
-committed, the worker removes it and sends itself the signal in it.
+`--keep` forbids others to kill it while it is frozen. `--trap FILE`: if the file exists while a batch is written and
+not committed, the worker removes it and sends itself the signal in it.
 """
 
 import argparse
