@@ -51,7 +51,7 @@ class PricingPayload(TypedDict):
 
 
 class InventoryPayload(TypedDict):
-    """What one place has; `available` is None where nobody counts, which means that it can always be sold."""
+    """What one place has; `available` is None if it is not counted: it can always be sold."""
 
     available: int | None
     safetyStock: NotRequired[int]

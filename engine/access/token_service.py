@@ -82,7 +82,7 @@ class TokenService:
         """Creates a token, durably. Its secret is returned only here.
 
         With the scope `ingest` it is bound to a configured source, otherwise to none. Raises `InvalidTokenRequest`, and
-        `StoreUnavailable`, after which the store may have a token whose secret nobody knows: harmless, and listed.
+        `StoreUnavailable`, after which the store may have a token whose secret was never shown: harmless, and listed.
         """
         allowed = frozenset(scopes)
         _check_scopes(allowed)

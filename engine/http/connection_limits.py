@@ -366,7 +366,7 @@ class LimitedProtocol(HttpToolsProtocol):
         self._writing_since = None
         super().resume_writing()
 
-    def send_400_response(self, msg: str) -> None:  # noqa: ARG002  # the parser's own words are for nobody
+    def send_400_response(self, msg: str) -> None:  # noqa: ARG002  # the parser's message is not sent
         """Refuses what the parser could not read, or was stopped at, and closes."""
         self._refuse_arriving(self._fault or Problem(400, _REFUSED[400]))
 

@@ -47,7 +47,7 @@ class _Server(uvicorn.Server):
         await super().startup(sockets)
         self.up.set()
 
-    def protocol(self) -> Any:  # noqa: ANN401  # as uvicorn was told
+    def protocol(self) -> Any:  # noqa: ANN401  # as configured in uvicorn
         """The protocol for another connection."""
         make: Any = self.config.http_protocol_class
         return make(config=self.config, server_state=self.server_state, app_state=self.lifespan.state)

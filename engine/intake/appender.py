@@ -231,7 +231,7 @@ class Appender:
         )
 
     def _expire_requests(self) -> None:
-        """Fails the requests whose deadline has passed, if the store has answered nobody within `patience`.
+        """Fails the requests whose deadline has passed, if the store has answered no request within `patience`.
 
         If it has answered others, it is only slow.
         """

@@ -89,7 +89,7 @@ class Snapshot(ABC):
     surplus: int | None = None
     """How many of its rows must name again what earlier ones named: it is complete then, and else it is not.
 
-    None: that does not matter. Only whoever has put the rows in order knows how many there are.
+    None: that does not matter. The number of rows is known only once they are sorted.
     """
 
     by_size: bool = False

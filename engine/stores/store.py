@@ -317,7 +317,7 @@ class Pages(ABC):
 
 
 class FoldTransaction(ABC):
-    """One transaction that folds a domain. Meanwhile, nobody else writes this domain's sections.
+    """One transaction that folds a domain. Only it writes this domain's sections meanwhile.
 
     Starting one raises `LogReplaced` if the log does not prove the checkpoint.
     """

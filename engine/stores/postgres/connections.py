@@ -196,7 +196,7 @@ class Pool:
 
     @asynccontextmanager
     async def session(self) -> AsyncIterator[Session]:
-        """A connection that nobody else uses meanwhile."""
+        """A connection for exclusive use."""
         async with self._turns:
             while self._idle and self._idle[-1].closed:
                 self._idle.pop()

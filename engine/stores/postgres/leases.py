@@ -4,7 +4,7 @@ A frozen worker keeps its connection. The server ends it after a while, and a st
 sends a heartbeat every eighth of a lease. The next holder writes its name into the checkpoint, which every transaction
 of a holder checks first, so the frozen one cannot change anything when it wakes.
 
-A claim is such a lock without heartbeats: it is released when the claimant's connection ends, and nobody ends that.
+A claim is such a lock without heartbeats: only the end of the claimant's connection releases it.
 """
 
 import asyncio

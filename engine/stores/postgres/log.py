@@ -43,7 +43,7 @@ def event_columns(events: Sequence[NewEvent]) -> tuple[list[str], list[int], lis
 
 
 class PostgresLog(Log):
-    """The function `append_events` ensures that positions appear in order, whoever calls it."""
+    """The function `append_events` ensures that positions appear in order, for every caller."""
 
     def __init__(self, connections: Connections) -> None:
         self._connections = connections

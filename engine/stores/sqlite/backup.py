@@ -64,7 +64,7 @@ def _copy(store: Path, folder: Path, advance: OnProgress) -> CopyResult:
 
 
 def _copy_file(source: Path, target: Path, done: int, total: int, advance: OnProgress) -> int:
-    """A consistent copy, whoever writes meanwhile: the source's connection stays in one read transaction."""
+    """A consistent copy, despite concurrent writers: the source's connection stays in one read transaction."""
     with closing(connect_reader(source, BUSY_MILLISECONDS)) as reader, closing(apsw.Connection(str(target))) as writer:
         page_size = int(reader.pragma("page_size"))
         reader.execute("BEGIN")

@@ -5,7 +5,7 @@ checkpoint, which every transaction of a holder checks first, so the frozen one 
 One that froze inside a transaction holds SQLite's write lock, which cannot be taken away: a process that is marked
 killable (`pagefold work`) is then killed, any other is reported.
 
-A claim is such a file without heartbeats: it is released when the claimant's process ends, and nobody ends that.
+A claim is such a file without heartbeats: only the end of the claimant's process releases it.
 """
 
 import fcntl
@@ -137,7 +137,7 @@ class SQLiteCoordination(Coordination):
     async def _replace_frozen(self, domain: str, file: Path) -> None:
         """Revokes the frozen holder's lease, and replaces its lock file."""
         try:
-            await self._take_over(domain, "nobody: the holder is frozen", TAKEOVER_MILLISECONDS)
+            await self._take_over(domain, "none: the holder is frozen", TAKEOVER_MILLISECONDS)
         except StoreUnavailable:
             LockFile.kill_holder(file, domain)
             return
@@ -214,7 +214,11 @@ class LockFile:
             log.error("killing a worker that is frozen inside a transaction", domain=domain, pid=pid)
             os.kill(pid, signal.SIGKILL)
         else:
-            log.error("a worker is frozen inside a transaction; end it, or nobody can fold", domain=domain, **content)
+            log.error(
+                "a worker is frozen inside a transaction; end it: until then, no worker can fold",
+                domain=domain,
+                **content,
+            )
 
 
 def _is(descriptor: int, file: Path) -> bool:

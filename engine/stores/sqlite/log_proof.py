@@ -2,7 +2,7 @@
 
 Checkpoints are in one file and the log in the other, so each is checked inside the transactions of the other. The
 newest acknowledged event is recorded in a third file, `log.tip`, written after it is durable: it reveals a restored log
-whose last events nobody had folded.
+whose last events were not folded.
 """
 
 import os
@@ -140,7 +140,7 @@ class SQLiteProof(Proof):
         return mark, _log_id(events)
 
     def _check_tip(self, events: apsw.Connection) -> None:
-        """Checks that the newest acknowledged event is in the log. It is while nobody else has appended."""
+        """Checks that the newest acknowledged event is in the log. It is as long as no other process has appended."""
         state = _State.read(events)
         if state == self._appended_to:
             return
