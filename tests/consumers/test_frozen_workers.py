@@ -22,7 +22,7 @@ SECONDS_TO_NOTICE = 10.0
 
 SKUS = 40
 CHANGES = 1200
-IN_A_TRANSACTION = "a worker is frozen inside a transaction; end it: until then, no worker can fold"
+IN_A_TRANSACTION = "a worker is frozen inside a transaction; end it, or no worker can fold"
 
 
 @pytest.fixture(scope="module")

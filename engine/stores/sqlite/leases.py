@@ -215,7 +215,7 @@ class LockFile:
             os.kill(pid, signal.SIGKILL)
         else:
             log.error(
-                "a worker is frozen inside a transaction; end it: until then, no worker can fold",
+                "a worker is frozen inside a transaction; end it, or no worker can fold",
                 domain=domain,
                 **content,
             )
