@@ -1,4 +1,4 @@
-"""What is promised about the shape of the program: its public surface, and that a domain is one file and one line."""
+"""The architecture: the public surface, imports between modules, and that a domain is one file and one line."""
 
 import ast
 import json
@@ -147,7 +147,7 @@ def modules() -> dict[str, ast.Module]:
 
 
 def imported(tree: ast.Module, names: Collection[str]) -> Iterator[str]:
-    """The modules that one imports, wherever in it, be it for types alone."""
+    """The modules that a module imports, anywhere in it, also for types only."""
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names if alias.name in names)
@@ -158,7 +158,7 @@ def imported(tree: ast.Module, names: Collection[str]) -> Iterator[str]:
 
 
 def test_no_modules_import_each_other() -> None:
-    """There is an order in which every module comes after those that it imports."""
+    """The modules can be ordered so that each comes after those that it imports."""
     trees = modules()
     imports = {name: {each for each in imported(tree, trees) if each != name} for name, tree in trees.items()}
     assert len(imports) > 150
@@ -186,8 +186,8 @@ def test_the_engine_folder_holds_the_entry_point_and_little_else() -> None:
     }
 
 
-def test_the_public_surface_is_what_it_names() -> None:
-    """Everything in `pagefold.__all__` is there, sorted, documented, and no submodule; `open` alone is not listed."""
+def test_the_public_surface_is_complete() -> None:
+    """Every name in `pagefold.__all__` exists, sorted, documented, and no submodule; only `open` is not listed."""
     assert list(pagefold.__all__) == sorted(pagefold.__all__)
     for name in pagefold.__all__:
         assert getattr(pagefold, name).__doc__, name

@@ -1,4 +1,4 @@
-"""What is installed with `pagefold` alone, what its extras add, and what is said where one is missing."""
+"""What `pip install pagefold` installs, what the extras add, and the error if one is missing."""
 
 import re
 import subprocess
@@ -57,7 +57,7 @@ print(sorted({name.partition(".")[0] for name in sys.modules}))
 
 
 def ran(program: str, *arguments: str, code: int = 0) -> str:
-    """What a program prints, on both ways."""
+    """A program's standard output and standard error."""
     command = [sys.executable, "-c", program, *arguments]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode == code, done.stdout + done.stderr
@@ -65,7 +65,7 @@ def ran(program: str, *arguments: str, code: int = 0) -> str:
 
 
 def modules_of(*extras: str) -> set[str]:
-    """The modules that these extras bring."""
+    """The modules of these extras."""
     return {module for module, extra in EXTRA_OF.items() if extra in extras}
 
 
@@ -75,7 +75,7 @@ def blocked(*extras: str) -> str:
 
 
 def test_the_base_imports_nothing_of_the_extras(tmp_path: Path) -> None:
-    """Appending, working and reading load no module of an extra, and need none; what needs one says which."""
+    """Appending, working and reading load no module of an extra; whatever needs one names it in its error."""
     store = f"sqlite:///{tmp_path / 'shop'}"
     said = ran(blocked("cli", "server", "rebuild", "eventsourcing") + PROGRAM, store).splitlines()
     assert said[:2] == ["['appended']", "1.00 True"]
@@ -98,7 +98,7 @@ def test_the_command_says_what_to_install() -> None:
 
 
 def test_every_package_of_an_extra_is_known() -> None:
-    """A package that is missing is traced to the extra in which pyproject.toml has it."""
+    """A missing package is traced to its extra in pyproject.toml."""
     extras = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]["optional-dependencies"]
     named = {
         re.split(r"[><=;\[. ]", each)[0].replace("-", "_"): extra
@@ -111,14 +111,14 @@ def test_every_package_of_an_extra_is_known() -> None:
 
 @pytest.mark.parametrize("extra", EXTRAS)
 def test_contributors_have_every_extra(extra: str) -> None:
-    """The lock has what each extra brings."""
+    """The lock has every package of each extra."""
     lock = (ROOT / "requirements.lock").read_text("utf-8")
     locked = set(re.findall(r"^([a-z0-9._-]+)==", lock, re.MULTILINE))
     assert brought(extra) <= {name.replace("_", "-").replace(".", "-") for name in locked}
 
 
 def test_the_page_has_the_sizes() -> None:
-    """docs/embedding.md names the packages that each extra brings, with sizes that are about right."""
+    """docs/embedding.md names the packages of each extra, with sizes that are about right."""
     page = (ROOT / "docs" / "embedding.md").read_text("utf-8")
     for line in table().splitlines()[2:]:
         install, packages, size, which = [cell.strip() for cell in line.strip("|").split("|")]

@@ -1,4 +1,4 @@
-"""The package `pagefold`: what is imported under that name, whatever else the program around it is made of."""
+"""The package `pagefold`: what is imported under that name, and the other modules of the host program."""
 
 import os
 import shutil
@@ -59,7 +59,7 @@ asyncio.run(main())
 
 
 def run(*arguments: str, folder: Path, path: str = "", code: int = 0) -> str:
-    """What a program prints, on both ways."""
+    """A program's standard output and standard error."""
     environment = {"PATH": os.environ["PATH"], "PYTHONPATH": path, "HOME": str(folder)}
     done = subprocess.run(
         arguments, cwd=folder, env=environment, capture_output=True, text=True, timeout=120, check=False
@@ -69,7 +69,7 @@ def run(*arguments: str, folder: Path, path: str = "", code: int = 0) -> str:
 
 
 def copy_of_checkout(folder: Path) -> Path:
-    """What a distribution is built from, links as links."""
+    """The files that a distribution is built from, links included."""
     folder.mkdir()
     for name in BUILT_FROM:
         if (ROOT / name).is_dir():
@@ -90,7 +90,7 @@ def built(folder: Path, target: str) -> Path:
 
 @pytest.fixture(scope="module")
 def wheels(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
-    """A wheel from a checkout, and one from the sdist of the same."""
+    """A wheel from a checkout, and one from its sdist."""
     checkout = copy_of_checkout(tmp_path_factory.mktemp("package") / "checkout")
     with tarfile.open(built(checkout, "sdist")) as archive:
         archive.extractall(checkout.parent, filter="data")  # it is our own
@@ -99,14 +99,14 @@ def wheels(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
 
 
 def test_no_module_has_two_names() -> None:
-    """Every module is loaded as a part of `pagefold`, and by no other name, also where the checkout is on the path."""
+    """Every module is loaded as a part of `pagefold`, and under no other name, even if the checkout is on the path."""
     loaded, _, twice = run(sys.executable, "-c", EVERY_MODULE, folder=ROOT, path=str(ROOT)).partition(" ")
     assert int(loaded) > 150
     assert twice.strip() == "[]"
 
 
 def test_a_wheel_holds_nothing_but_the_package(wheels: list[Path]) -> None:
-    """No `engine` or `domains` that another distribution may have, too; and with the modules what lies beside them."""
+    """No `engine` or `domains`, which another distribution may have, too; and the data files beside the modules."""
     contents = [sorted(zipfile.ZipFile(wheel).namelist()) for wheel in wheels]
     assert contents[0] == contents[1]
     tops = {name.partition("/")[0] for name in contents[0]}
@@ -117,7 +117,7 @@ def test_a_wheel_holds_nothing_but_the_package(wheels: list[Path]) -> None:
     assert found == expected | {"pagefold/__init__.py", "pagefold/py.typed"}
 
 
-def test_a_host_may_have_modules_of_the_same_names(wheels: list[Path], tmp_path: Path) -> None:
+def test_a_host_may_have_modules_with_the_same_names(wheels: list[Path], tmp_path: Path) -> None:
     """An application with its own `engine`, `domains` and `projections` has both."""
     site, host = tmp_path / "site", tmp_path / "host"
     for wheel in wheels[1:]:
@@ -133,7 +133,7 @@ def test_a_host_may_have_modules_of_the_same_names(wheels: list[Path], tmp_path:
 
 @pytest.mark.parametrize("name", FOLDERS)
 def test_a_checkout_without_links_is_refused(tmp_path: Path, name: str) -> None:
-    """Where git has written the links as texts, installing fails, and says what to do."""
+    """If git has written the links as text files, installing fails, and says what to do."""
     checkout = copy_of_checkout(tmp_path / "checkout")
     shutil.copytree(ROOT / "scripts", checkout / "scripts")
     (checkout / "pagefold" / name).unlink()

@@ -1,4 +1,4 @@
-"""The public surface: what `import pagefold` gives to programs that embed it."""
+"""The public surface: what `import pagefold` offers to programs that embed it."""
 
 import builtins
 import importlib
@@ -22,7 +22,7 @@ from pagefold.engine import errors
 
 
 def every_error(base: type[BaseException]) -> Iterator[type[BaseException]]:
-    """A class and all that are below it."""
+    """A class and all its subclasses."""
     yield base
     for each in base.__subclasses__():
         yield from every_error(each)
@@ -36,7 +36,7 @@ def load_everything() -> None:
 
 
 def test_every_error_is_exported() -> None:
-    """Whatever a call raises can be named in an `except`, and is in the tree that is documented."""
+    """Whatever a call raises can be named in an `except`, and is in the documented tree."""
     load_everything()
     found = {each for each in every_error(pagefold.PagefoldError) if each.__module__.startswith("pagefold.")}
     assert len(found) > 20
@@ -48,7 +48,7 @@ def test_every_error_is_exported() -> None:
     assert sorted(drawn) == sorted(each.__name__ for each in found - {pagefold.PagefoldError})
 
 
-def test_errors_stand_in_the_tree_under_what_they_inherit() -> None:
+def test_the_documented_tree_is_that_of_the_classes() -> None:
     """The documented tree is the tree of classes."""
     assert errors.__doc__ is not None
     above = [pagefold.PagefoldError]
@@ -63,7 +63,7 @@ def test_errors_stand_in_the_tree_under_what_they_inherit() -> None:
 
 
 def test_a_star_import_shadows_no_builtin() -> None:
-    """`from pagefold import *` leaves Python's own `open` alone, and every other builtin."""
+    """`from pagefold import *` shadows neither Python's `open` nor another builtin."""
     names: dict[str, object] = {}
     exec("from pagefold import *", names)  # noqa: S102  # a star import is not allowed in a function
     assert names["open_shop"] is pagefold.open
@@ -147,14 +147,14 @@ asyncio.run(main())
 
 
 def checked(program: str, folder: Path) -> str:
-    """What mypy says of a program that is installed beside nothing but `pagefold`."""
+    """mypy's output for a program that is installed with `pagefold` only."""
     (folder / "program.py").write_text(program)
     arguments = [sys.executable, "-m", "mypy", "--strict", "--cache-dir", str(folder / "cache"), "program.py"]
     return subprocess.run(arguments, cwd=folder, capture_output=True, text=True, timeout=300, check=False).stdout
 
 
 def test_a_program_that_reads_pages_is_typed(tmp_path: Path) -> None:
-    """Sections, payloads and documents pass `mypy --strict`; a misspelt key of a section or a payload does not."""
+    """Sections, payloads and documents pass `mypy --strict`; a misspelt key does not."""
     assert checked(PROGRAM, tmp_path) == "Success: no issues found in 1 source file\n"
     wrong = PROGRAM.replace('["available"]', '["availabel"]').replace('{"available": 3}', '{"available": "3"}')
     output = checked(wrong.replace('["amount"]', '["amount"] + 1'), tmp_path)
@@ -163,8 +163,8 @@ def test_a_program_that_reads_pages_is_typed(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("payloads", [FULL, SPARSE], ids=["full", "sparse"])
-async def test_pages_are_what_their_types_say(config: pagefold.Config, payloads: Mapping[str, Payload]) -> None:
-    """Every key of a section is in its type, with that type."""
+async def test_pages_have_their_types(config: pagefold.Config, payloads: Mapping[str, Payload]) -> None:
+    """Every key of a section is in its type, with its type."""
     sources = {"catalog": "pim", "pricing": "erp", "inventory": "wms-a", "media": "dam"}
     said = [
         pagefold.DomainEvent(
@@ -211,13 +211,13 @@ async def test_pages_are_what_their_types_say(config: pagefold.Config, payloads:
     ],
 )
 def test_payload_types_are_the_payloads(kind: Any, struct: type[msgspec.Struct]) -> None:  # noqa: ANN401  # a TypedDict is no type that can be named
-    """A payload's type has the fields of the struct that checks it; the same ones are required."""
+    """A payload's type has the fields of its struct; the same ones are required."""
     fields = msgspec.structs.fields(struct)
     assert kind.__annotations__.keys() == {field.encode_name for field in fields}
     assert kind.__required_keys__ == {field.encode_name for field in fields if field.required}
 
 
-async def test_a_section_that_is_not_there_is_a_key_error(config: pagefold.Config) -> None:
+async def test_a_missing_section_is_a_key_error(config: pagefold.Config) -> None:
     """A page without a price raises `KeyError`; `in` is false, and `sections` has None."""
     event = pagefold.DomainEvent(
         type="inventory",
