@@ -94,6 +94,13 @@ class Disk:
             self.errors += 1
             raise apsw.exception_for(ERRORS["read"])
 
+    def create(self, path: str) -> None:
+        """A file is created beside another, unless the disk is full."""
+        if self.faults.full and self._luck.random() < self.faults.full:
+            self.errors += 1
+            self._trace.note(f"the index of {Path(path).name} cannot be created")
+            raise apsw.exception_for(apsw.SQLITE_IOERR_SHMSIZE)
+
     def delete(self, owner: Process | None, path: str) -> None:
         """The file is deleted, immediately and durably."""
         self._alive(owner)

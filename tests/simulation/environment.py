@@ -13,6 +13,7 @@ from datetime import UTC, datetime, timedelta, tzinfo
 from pathlib import Path
 from typing import Any, Self
 from unittest.mock import patch
+from urllib.parse import quote
 
 import anyio
 import apsw
@@ -251,6 +252,8 @@ class Environment:
             (random, "_urandom", self._luck.randbytes),
             (apsw, "Connection", SimulatedConnection),
             (reader_connections.Reader, "close", _close_reader),
+            (reader_connections, "_prepared", self._prepared),
+            (reader_connections, "_without_index", _without_index),
             (connections, "_SETUP", setup),
             (connections, "BUSY_MILLISECONDS", 0),
             (connections, "BUSY_MILLISECONDS_ON_LOOP", 0),
@@ -262,6 +265,17 @@ class Environment:
             (leases, "open_fold_transaction", _folding),
             (connections, "begin", _begin),
         ]
+
+    def _prepared(self, reader: reader_connections.Reader, *settings: int) -> reader_connections.Reader:
+        """A reader after its first read. The first connection of a process to a file may have to create the index."""
+        process = PROCESS.get()
+        if process is not None and not reader.readonly("main") and not _beside(process, reader):
+            try:
+                self._disk.create(reader.filename)
+            except apsw.Error:
+                reader.close()
+                raise
+        return _prepared_elsewhere(reader, *settings)
 
     @contextmanager
     def _files(self) -> Iterator[None]:
@@ -329,6 +343,9 @@ _begin_elsewhere = connections.begin
 
 def _begin(connection: apsw.Connection) -> None:
     """I4: a write transaction takes the write lock before it reads anything."""
+    process = PROCESS.get()
+    if process is not None and connection.filename in process.read_only_indexes:
+        raise apsw.exception_for(apsw.SQLITE_READONLY)
     _begin_elsewhere(connection)
     assert connection.txn_state("main") == apsw.SQLITE_TXN_WRITE, "I4: a transaction has begun that may have to give up"
 
@@ -346,6 +363,34 @@ def _close_reader(reader: reader_connections.Reader, force: bool = False) -> Non
     """The same for a connection that only reads."""
     with suppress(apsw.IOError, apsw.FullError):
         super(reader_connections.Reader, reader).close(force)
+
+
+_prepared_elsewhere = reader_connections._prepared
+
+
+def _without_index(file: Path, busy_milliseconds: int, cache_kib: int) -> reader_connections.Reader:
+    """A reader of a process that cannot write the file any more.
+
+    Here all processes share SQLite's index: with a read-only one, none could write.
+    """
+    reader = reader_connections.Reader(f"file:{quote(str(file))}?mode=ro", flags=reader_connections._READ_ONLY)
+    process = PROCESS.get()
+    if process is not None and not _beside(process, reader):
+        process.read_only_indexes.add(reader.filename)
+    return _prepared_elsewhere(reader, busy_milliseconds, cache_kib)
+
+
+def _beside(process: Process, connection: apsw.Connection) -> list[apsw.Connection]:
+    """The other connections of a process to the same file."""
+    file = connection.filename
+    return [each for each in process.connections if each is not connection and _file_of(each) == file]
+
+
+def _file_of(connection: apsw.Connection) -> str | None:
+    """Its file, while it is open."""
+    with suppress(apsw.ConnectionClosedError):
+        return connection.filename
+    return None
 
 
 def _number() -> int:
@@ -367,6 +412,8 @@ def _register(connection: apsw.Connection) -> None:
     """The connection is closed with its process."""
     process = PROCESS.get()
     if process is not None:
+        if not _beside(process, connection):  # SQLite lets go of the index with the last one
+            process.read_only_indexes.discard(connection.filename)
         process.connections.append(connection)
 
 

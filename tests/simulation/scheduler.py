@@ -52,6 +52,8 @@ class Process:
         self.stopped = False
         self.tasks: list[SimulatedTask] = []
         self.connections: list[apsw.Connection] = []
+        self.read_only_indexes: set[str] = set()
+        """Files whose index its first connection has opened read-only: SQLite has one for the whole process."""
         self.lock_files: dict[int, object] = {}
         self.held: list[asyncio.Handle] = []
         self.context = Context()

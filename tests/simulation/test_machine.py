@@ -2,6 +2,7 @@
 
 import random
 import re
+import shutil
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -9,15 +10,21 @@ import anyio
 import apsw
 import pytest
 
+import pagefold
+from pagefold import Shop
+from pagefold.engine.errors import StoreError
+from pagefold.engine.stores.sqlite import connections
 from pagefold.engine.stores.sqlite.worker_threads import in_thread
 from tests.simulation.checks import Files
-from tests.simulation.machine import Machine
+from tests.simulation.disk import DATABASES, Faults
+from tests.simulation.machine import Machine, empty_store
 from tests.simulation.model import Row
 from tests.simulation.rebuilds import check_rebuilds
 from tests.simulation.scheduler import Process, Scheduler, discard
 from tests.simulation.snapshots import Kind, Snapshots
 from tests.simulation.sources import Fact, Sources
 from tests.simulation.trace import Trace
+from tests.support.small_shop import price
 
 BEGINNING = datetime(2026, 3, 1, 8, tzinfo=UTC)
 CATALOG = {"attributes": {"size": "S"}}
@@ -77,6 +84,57 @@ def test_a_writer_waits_for_the_lock_of_another(tmp_path: Path) -> None:
         with pytest.raises(apsw.BusyError):
             machine.scheduler.run_until_complete(in_thread(lambda: locked_until(100.0)))
         machine.scheduler.close()
+
+
+# --- disks ----------------------------------------------------------------------------------------
+
+
+async def opened_while_full(machine: Machine, said: list[str]) -> None:
+    """A process that begins when its disk is full, and appends when there is room again."""
+    machine.disk.faults = Faults(full=1.0)
+    async with pagefold.open(machine.config) as shop:
+        machine.disk.faults = Faults()
+        connection = shop.store._connections.events_on_loop.connection  # type: ignore[attr-defined]  # of SQLite's
+        said.append(f"without an index: {connection.is_fallback}")
+        await anyio.sleep(1.0)
+        said.append(await outcome_of(shop, 2))
+
+
+async def opened_later(machine: Machine, said: list[str]) -> None:
+    """Another process, which appends when there is room."""
+    await anyio.sleep(0.5)
+    async with pagefold.open(machine.config) as shop:
+        said.append(await outcome_of(shop, 1))
+
+
+async def outcome_of(shop: Shop, version: int) -> str:
+    """What becomes of an event, or the error."""
+    try:
+        return (await shop.append([price("1.00", version=version)]))[0].outcome
+    except StoreError as error:
+        return type(error).__name__
+
+
+@pytest.mark.parametrize("careless", [False, True])
+def test_a_process_without_an_index_keeps_only_itself_from_writing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, careless: bool
+) -> None:
+    """Until it opens its files as usual, which it must do before it writes."""
+    if careless:
+        monkeypatch.setattr(connections.Connections, "uses_fallback", False)
+    machine, said = Machine(1, tmp_path), list[str]()
+    for name in DATABASES:
+        shutil.copy(empty_store() / name, machine.disk.folder / name)
+
+    async def run() -> None:
+        machine.scheduler.start(Process("first", 1), opened_while_full(machine, said))
+        machine.scheduler.start(Process("second", 2), opened_later(machine, said))
+        await anyio.sleep(10.0)
+
+    with machine.environment.entered():
+        machine.scheduler.run_until_complete(run())
+        machine.scheduler.close()
+    assert said == ["without an index: True", "appended", "StoreReadOnly" if careless else "appended"]
 
 
 # --- snapshots ------------------------------------------------------------------------------------
