@@ -1,4 +1,4 @@
-"""`pagefold backup` and `pagefold restore`: a store as a folder, and back."""
+"""`pagefold backup` and `pagefold restore`: copies the store into a folder, and back."""
 
 import time
 from contextlib import nullcontext
@@ -12,10 +12,10 @@ from rich.text import Text
 from pagefold.engine.command.console import duration, print_message, write_json
 from pagefold.engine.command.options import AsJSON, Exit, Injected, Options
 from pagefold.engine.command.progress import share_meter
-from pagefold.engine.command.verify import show_lines
+from pagefold.engine.command.verify import print_lines
 from pagefold.engine.runtime.event_loop import run
 from pagefold.engine.stores.backup_folder import RestoreResult, back_up
-from pagefold.engine.stores.backup_folder import restore as put_back
+from pagefold.engine.stores.backup_folder import restore as restore_store
 from pagefold.engine.stores.backup_manifest import Manifest
 
 Folder: TypeAlias = Annotated[Path, Parameter(name="DIR", show_default=False)]
@@ -30,19 +30,19 @@ def backup(
     as_json: AsJSON = False,
     options: Injected = Options(),  # noqa: B008  # it is immutable
 ) -> int:
-    """Copy the whole store into a new folder, while everybody works on.
+    """Copy the whole store into a new folder, while it is in use.
 
-    Log, pages, dead letters and tokens, all as they were at one moment. The manifest in the folder proves it whole.
-    SQLite: both files, by SQLite's own online backup; to copy the files of a running store in any other way loses what
-    was acknowledged. PostgreSQL: the schema, by `pg_dump`, which must not be older than the server. The configuration
-    is a file of your own, and not part of it.
+    The copy has the log, pages, dead letters and tokens, all as of one moment. The manifest in the folder proves that
+    it is complete. SQLite: both files, by SQLite's online backup; any other copy of a running store's files may lose
+    acknowledged events. PostgreSQL: the schema, by `pg_dump`, which must not be older than the server. The
+    configuration is not part of it.
 
     Parameters
     ----------
     folder
-        Where to: a folder that is not there yet, or is empty.
+        The folder to copy to: a new or empty one.
     pg_bin
-        The folder of PostgreSQL's programs, instead of those on the PATH.
+        The folder of PostgreSQL's programs, instead of PATH.
     as_json
         Print the manifest and seconds as one JSON document.
     """
@@ -57,18 +57,18 @@ def restore(
     as_json: AsJSON = False,
     options: Injected = Options(),  # noqa: B008  # it is immutable
 ) -> int:
-    """Put a backup in the place of the store.
+    """Replace the store by a backup.
 
-    It is checked first: whole, and of the same kind of store. What stands there now is kept aside, under a name that
-    is told. End workers before; a server may go on reading. What was acknowledged after the backup is not in it: let
-    the sources say it again (`pagefold rebuild`).
+    First checks that the backup is complete, and of the same kind of store. The current store is kept under another
+    name, which is printed. Stop workers before; a server may go on reading. Events that were acknowledged after the
+    backup are not in it: `pagefold rebuild` gets them from the sources again.
 
     Parameters
     ----------
     folder
-        A folder that `pagefold backup` has made.
+        The folder of a backup.
     pg_bin
-        The folder of PostgreSQL's programs, instead of those on the PATH.
+        The folder of PostgreSQL's programs, instead of PATH.
     as_json
         Print one JSON document: backup (its manifest), keptAside, seconds.
     """
@@ -89,23 +89,21 @@ async def _backup(options: Options, folder: Path, tools: Path | None, *, as_json
     if as_json:
         write_json(msgspec.to_builtins(manifest) | {"seconds": seconds})
     else:
-        show_lines(Text(f"{folder}: {_about(manifest)}, in {duration(seconds)}"))
+        print_lines(Text(f"{folder}: {_about(manifest)}, in {duration(seconds)}"))
     return Exit.DONE
 
 
 async def _restore(options: Options, folder: Path, tools: Path | None, *, as_json: bool) -> int:
     started = time.monotonic()
-    restored: RestoreResult = await put_back(options.load(), folder, tools=tools)
+    restored: RestoreResult = await restore_store(options.load(), folder, tools=tools)
     seconds = time.monotonic() - started
     if as_json:
         write_json(msgspec.to_builtins(restored) | {"seconds": seconds})
         return Exit.DONE
-    show_lines(Text(f"restored {_about(restored.backup)}, in {duration(seconds)}"))
+    print_lines(Text(f"restored {_about(restored.backup)}, in {duration(seconds)}"))
     if restored.kept_aside is not None:
-        print_message(f"what stood there is kept: {restored.kept_aside}")
-    print_message(
-        "what was acknowledged after the backup is not in it: let the sources say it again (`pagefold rebuild`)"
-    )
+        print_message(f"the previous store is kept: {restored.kept_aside}")
+    print_message("events after the backup are not in it: `pagefold rebuild` gets them from the sources again")
     return Exit.DONE
 
 

@@ -23,8 +23,8 @@ MAX_PIPED_BYTES = 4_096
 
 _error_pipe: list[int] = []
 
-HELD_BYTES = 4 * 1024 * 1024
-SMALLEST_SHARE = 0.01
+MAX_MEMORY_BYTES = 4 * 1024 * 1024
+MIN_PERCENT = 0.01
 """In percent; smaller shares are shown as less than this."""
 
 
@@ -95,10 +95,10 @@ def write_pieces(pieces: Iterable[bytes]) -> None:
 
 
 class JSONList:
-    """The items of a JSON array; beyond `HELD_BYTES` they are in a temporary file."""
+    """The items of a JSON array; beyond `MAX_MEMORY_BYTES` they are in a temporary file."""
 
     def __init__(self) -> None:
-        self._file = SpooledTemporaryFile(HELD_BYTES)  # noqa: SIM115  # it is closed with the list
+        self._file = SpooledTemporaryFile(MAX_MEMORY_BYTES)  # noqa: SIM115  # it is closed with the list
         self._empty = True
 
     def __enter__(self) -> Self:
@@ -124,7 +124,7 @@ class JSONList:
         """The whole array, in pieces."""
         self._file.seek(0)
         yield b"["
-        while piece := self._file.read(HELD_BYTES):
+        while piece := self._file.read(MAX_MEMORY_BYTES):
             yield piece
         yield b"]"
 
@@ -176,8 +176,8 @@ def pace(number: int, noun: str, seconds: float, *, complete: bool) -> str:
 
 def percent(number: float) -> str:
     """`0 %`, `0.25 %`, `12 %`; what is more than nothing never looks like nothing."""
-    if 0 < number < SMALLEST_SHARE:
-        return f"less than {SMALLEST_SHARE} %"
+    if 0 < number < MIN_PERCENT:
+        return f"less than {MIN_PERCENT} %"
     return f"{number:.2f}".rstrip("0").rstrip(".") + " %"
 
 

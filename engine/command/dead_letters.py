@@ -37,7 +37,7 @@ from pagefold.engine.shop import Shop
 from pagefold.engine.stores.dead_letter_records import DeadLetter, DeadLetterFilter, DeadLetterHeader, Kind
 from pagefold.projections.field_changes import FieldChange
 
-WIDEST_ERROR = 100
+MAX_ERROR_CHARACTERS = 100
 
 Decided: TypeAlias = Literal["discarded", "purged", "would be purged", "gone"]
 KindOption = Annotated[
@@ -127,7 +127,7 @@ def _row(letter: DeadLetterHeader, *, resolved: bool) -> tuple[str, str, str, st
     said = _resolution(letter) if resolved else letter.error
     version = "-" if summary.version is None else str(summary.version)
     version += f" of epoch {summary.epoch}" if summary.epoch else ""
-    return letter.id, since, printable(stream), version, shortened(printable(said), WIDEST_ERROR)
+    return letter.id, since, printable(stream), version, shortened(printable(said), MAX_ERROR_CHARACTERS)
 
 
 def _moment(text: str) -> str:

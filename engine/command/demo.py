@@ -1,4 +1,4 @@
-"""`pagefold demo`: a whole shop at work, live, on a throwaway store."""
+"""`pagefold demo`: a whole shop at work, live, on a temporary store."""
 
 import shlex
 import shutil
@@ -26,7 +26,7 @@ DEFAULT = Size()
 CONFIGURATION = "pagefold.toml"
 
 
-def demo(  # noqa: PLR0913  # a command has an argument for each of its options
+def demo(  # noqa: PLR0913  # the command's options
     *,
     skus: Annotated[int, Parameter(validator=Number(gte=100))] = DEFAULT.skus,
     changes: Annotated[int, Parameter(validator=Number(gte=0))] = DEFAULT.changes,
@@ -36,92 +36,92 @@ def demo(  # noqa: PLR0913  # a command has an argument for each of its options
     as_json: AsJSON = False,
     options: Injected = Options(),  # noqa: B008  # it is immutable
 ) -> int:
-    """Show a whole shop at work; the package's own docstring tells the story.
+    """Show a whole shop at work. Its help is the docstring of `pagefold.engine.demo`.
 
     Parameters
     ----------
     skus
-        How many products the shop has, 100 or more. Each has a page in four channels.
+        The number of products, 100 or more. Each has a page in four channels.
     changes
-        How many changes follow the catalog. Faults come on top.
+        The number of changes after the catalog. Faults come in addition.
     seed
-        Another number gives another shop and another day, the same number the same.
+        The seed of all random choices: the same number gives the same shop and the same events.
     keep
-        Keep the temporary store, and say where it is.
+        Keep the temporary store, and print where it is.
     plain
-        Plain lines even in a terminal: no colours, nothing that moves.
+        Print plain lines even on a terminal: no colours, no animation.
     as_json
         Print the report as one JSON document.
     """
     if options.config is not None:
         raise UsageError("--config", "the demo brings its own configuration")
     size = Size(skus=skus, changes=changes, seed=seed)
-    with _place(options.store, size, keep=keep) as place:
-        return run(lambda: _demo(size, place, plain=plain, as_json=as_json))
+    with _demo_store(options.store, size, keep=keep) as demo_store:
+        return run(lambda: _demo(size, demo_store, plain=plain, as_json=as_json))
 
 
-class _Place(NamedTuple):
-    """Where the demo happens. `folder` is None for a store that was there before. `snapshots` is a folder."""
+class _DemoStore(NamedTuple):
+    """The store and the snapshots of a demo. `folder` is None if the store was given, with --store."""
 
     url: str
     folder: Path | None
     snapshots: Path
     keep: bool
 
-    def farewell(self, report: Report) -> str:
-        """What becomes of the store now, and what to do with it."""
+    def closing_message(self, report: Report) -> str:
+        """What happens to the store now, and what to do with it."""
         if self.folder is None:
-            return f"Everything is kept in {report.store}."
+            return f"The store is kept: {report.store}."
         if self.keep:
-            return _way_in(self.folder / CONFIGURATION, report)
+            return _next_steps(self.folder / CONFIGURATION, report)
         if report.ok:
-            return "The store is removed. `pagefold demo --keep` leaves it behind, to look around in."
-        return f"The store is removed. `pagefold demo --keep --seed {report.seed}` leaves it behind, to look into this."
+            return "The store is removed. `pagefold demo --keep` keeps it, to explore."
+        return f"The store is removed. `pagefold demo --keep --seed {report.seed}` keeps it, to investigate this."
 
 
 @contextmanager
-def _place(store: str | None, size: Size, *, keep: bool) -> Iterator[_Place]:
-    """The given store, or one in a temporary folder, which goes away in the end, whatever happens, unless kept."""
+def _demo_store(store: str | None, size: Size, *, keep: bool) -> Iterator[_DemoStore]:
+    """The given store, or one in a temporary folder, which is removed at the end unless it is to be kept."""
     folder = Path(tempfile.mkdtemp(prefix="pagefold-demo-"))
     stays = keep and store is None
     try:
         snapshots = folder / "snapshots"
         snapshots.mkdir()
         if store is not None:
-            yield _Place(store, None, snapshots, keep=True)
+            yield _DemoStore(store, None, snapshots, keep=True)
             return
         url = f"sqlite:///{folder / 'store'}"
         (folder / CONFIGURATION).write_text(size.story().config(url, snapshots), encoding="utf-8")
-        yield _Place(url, folder, snapshots, keep)
+        yield _DemoStore(url, folder, snapshots, keep)
     finally:
         if not stays:
             shutil.rmtree(folder, ignore_errors=True)
 
 
-async def _demo(size: Size, place: _Place, *, plain: bool, as_json: bool) -> int:
+async def _demo(size: Size, demo_store: _DemoStore, *, plain: bool, as_json: bool) -> int:
     report = None
     progress = make_console(plain=plain, stderr=True)
     async with stoppable() as stop:
         with stop.scope:
-            report = await play(size, place.url, place.snapshots, screen_for(progress, plain=plain))
+            report = await play(size, demo_store.url, demo_store.snapshots, screen_for(progress, plain=plain))
     if report is None:
-        if place.folder is not None and place.keep:
-            progress.print(Text(f"What there is of the store is kept in {place.folder}."), soft_wrap=True)
+        if demo_store.folder is not None and demo_store.keep:
+            progress.print(Text(f"The unfinished store is kept in {demo_store.folder}."), soft_wrap=True)
         return stop.exit_code
     if as_json:
         write_bytes(msgspec.json.encode(report))
     else:
         tell(report, make_console(plain=plain))
     progress.print()
-    progress.print(Text(place.farewell(report), style="dim"), soft_wrap=place.keep)
+    progress.print(Text(demo_store.closing_message(report), style="dim"), soft_wrap=demo_store.keep)
     return Exit.DONE if report.ok else Exit.REFUSED
 
 
-def _way_in(configuration: Path, report: Report) -> str:
-    """How to look around."""
+def _next_steps(configuration: Path, report: Report) -> str:
+    """The commands with which to explore the store."""
     sku = shlex.quote(report.product.sku)
     lines = (
-        "The store is kept. To look around:",
+        "The store is kept. To explore it:",
         f"  export PAGEFOLD_CONFIG={shlex.quote(str(configuration))}",
         "  pagefold status",
         f"  pagefold get {sku} {report.product.channel}",

@@ -10,7 +10,7 @@ from cyclopts import Parameter
 
 import pagefold
 from pagefold.engine.command.console import count, pace, print_message, show_table, write_json
-from pagefold.engine.command.ingest_job import SHOWN, IngestJob, Refusals
+from pagefold.engine.command.ingest_job import MAX_SHOWN, IngestJob, Refusals
 from pagefold.engine.command.options import AsJSON, Exit, Injected, Options, UsageError
 from pagefold.engine.command.progress import byte_meter
 from pagefold.engine.command.signals import stoppable
@@ -75,8 +75,8 @@ async def _ingest(files: Sequence[str], rejects: Path | None, options: Options, 
         raise intake.error
     if stop:
         return stop.exit_code
-    if refusals.count > SHOWN and rejects is None:
-        print_message(f"… and {count(refusals.count - SHOWN, 'more refusal')}; --rejects FILE keeps them all")
+    if refusals.count > MAX_SHOWN and rejects is None:
+        print_message(f"… and {count(refusals.count - MAX_SHOWN, 'more refusal')}; --rejects FILE keeps them all")
     return Exit.REFUSED if refusals.count else Exit.DONE
 
 

@@ -28,7 +28,7 @@ from pagefold.engine.stores.dead_letter_records import DeadLetterFilter
 from pagefold.engine.stores.event_state import EventState
 from pagefold.projections.epochs import version_of
 
-SHOWN = 10
+MAX_SHOWN = 10
 """How many refusals are shown; the others are counted."""
 
 _state = msgspec.json.Decoder(EventState)
@@ -163,7 +163,7 @@ class Refusals:
         self.count += 1
         if self._file is not None:
             self._file.write(_record(source, line, result))
-        if self.count <= SHOWN:
+        if self.count <= MAX_SHOWN:
             place = f"{source}:{line.number}: {result.path}: " if result.path else f"{source}:{line.number}: "
             print_message(printable(place + (result.reason or "") + await self._kept(line.event, result)))
 

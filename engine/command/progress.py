@@ -1,4 +1,4 @@
-"""How far a long command is: a bar on a terminal, now and then a line elsewhere. Always on standard error."""
+"""The progress of long commands, on standard error: bars on a terminal, elsewhere a line every few seconds."""
 
 import sys
 import time
@@ -23,26 +23,23 @@ from rich.text import Text
 
 from pagefold.engine.command.console import messages, print_message, printable, shortened
 
-SECONDS_BETWEEN_LINES = 5.0
-NARROW = 100
-"""Columns of a terminal on which bars are short, so that what stands beside them has room."""
+LINE_SECONDS = 5.0
+MIN_WIDE_COLUMNS = 100
+"""On terminals with fewer columns, bars are short, to leave room for the note."""
 
-WIDEST_TITLE = 20
+MAX_TITLE_CHARACTERS = 20
 
 
 class Meter(Protocol):
-    """What a command tells how far it is."""
+    """Shows the progress of a command."""
 
     def update(self, done: int, note: str, total: int | None = None) -> None:
-        """So much is done, of the total of before, or of another one that is known now.
-
-        `note` is what else is worth knowing, in a few words.
-        """
+        """Shows how much is done, with a short note. `total` replaces the total so far, if given."""
 
 
 @contextmanager
 def byte_meter(title: str, total: int | None) -> Iterator[Meter]:
-    """A meter in bytes, with their rate and the time that remains; `total` is None when nobody knows it."""
+    """A meter in bytes, with their rate and the remaining time; `total` is None if it is unknown."""
     columns = (BarColumn(), DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn())
     with _meter(title, total, columns) as meter:
         yield meter
@@ -58,10 +55,10 @@ def item_meter(title: str, total: int) -> Iterator[Meter]:
 
 @contextmanager
 def share_meter(title: str, total: int | None = None) -> Iterator[Meter]:
-    """A meter of which only the share counts that is done; one line that is gone in the end, whatever the width."""
-    bar = BarColumn(12 if messages().width < NARROW else 30, table_column=_unbroken())
+    """A meter in percent: one line, whatever the width, which is removed at the end."""
+    bar = BarColumn(12 if messages().width < MIN_WIDE_COLUMNS else 30, table_column=_unbroken())
     columns = (bar, _Share(table_column=_unbroken()), TimeRemainingColumn(table_column=_unbroken()))
-    with _meter(shortened(printable(title), WIDEST_TITLE), total, columns, transient=True) as meter:
+    with _meter(shortened(printable(title), MAX_TITLE_CHARACTERS), total, columns, transient=True) as meter:
         yield meter
 
 
@@ -78,14 +75,14 @@ def _meter(
 
 
 def bars(*columns: ProgressColumn, transient: bool = False) -> Progress:
-    """Bars on the terminal, a line a task. What is written there meanwhile appears above them."""
+    """Progress bars on the terminal, one line per task. Other output appears above them."""
     title = TextColumn("{task.description}", markup=False)
     console = messages()
     return Progress(title, *columns, console=console, transient=transient, redirect_stdout=sys.stdout.isatty())
 
 
 def fold_bars() -> Progress:
-    """Bars of folding, a domain each: events that are done, of how many."""
+    """Progress bars of folding, one per domain: folded events, and all."""
     return bars(BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
 
 
@@ -94,10 +91,10 @@ def _unbroken() -> Column:
 
 
 class _Share(ProgressColumn):
-    """How much is done, in percent; nothing while the total is unknown."""
+    """The share that is done, in percent; empty while the total is unknown."""
 
     def render(self, task: Task) -> Text:
-        """Always of the same width."""
+        """The percentage, padded to a fixed width."""
         return Text("    " if task.total is None else f"{task.percentage:>3.0f}%", style="progress.percentage")
 
 
@@ -114,12 +111,12 @@ class _Lines:
     def __init__(self, title: str, total: int | None) -> None:
         self._title = title
         self._total = total
-        self._next = time.monotonic() + SECONDS_BETWEEN_LINES
+        self._next = time.monotonic() + LINE_SECONDS
 
     def update(self, done: int, note: str, total: int | None = None) -> None:
         self._total = total or self._total
         if time.monotonic() < self._next:
             return
-        self._next = time.monotonic() + SECONDS_BETWEEN_LINES
+        self._next = time.monotonic() + LINE_SECONDS
         share = f" {done / self._total:.0%}," if self._total else ""
         print_message(f"{self._title}:{share} {note}")

@@ -1,4 +1,4 @@
-"""The work of `pagefold rebuild`: runs, one after the other, and then the pages."""
+"""The work of `pagefold rebuild`: one run per source, then a comparison of the pages."""
 
 import time
 from collections.abc import Awaitable, Callable, Iterator, Sequence
@@ -19,7 +19,7 @@ from pagefold.engine.command.options import DOMAIN_NAMES, Exit, Options, UsageEr
 from pagefold.engine.command.progress import Meter, share_meter
 from pagefold.engine.command.rebuild_options import RebuildOptions
 from pagefold.engine.command.run_report import (
-    SHOWN_ORPHANS,
+    MAX_SHOWN_ORPHANS,
     drift_item,
     first_orphans,
     list_drift,
@@ -30,7 +30,15 @@ from pagefold.engine.command.run_report import (
     run_pieces,
 )
 from pagefold.engine.command.signals import stoppable
-from pagefold.engine.command.verify import SHOWN, DriftTally, behind, drift_lines, rate, section_count, show_lines
+from pagefold.engine.command.verify import (
+    MAX_SHOWN,
+    DriftTally,
+    behind_text,
+    drift_lines,
+    print_lines,
+    rate,
+    section_count,
+)
 from pagefold.engine.errors import (
     ConfigurationError,
     PagefoldError,
@@ -50,16 +58,16 @@ from pagefold.engine.shop import Shop
 from pagefold.engine.snapshots.snapshot import Batch
 from pagefold.engine.stores.store import Checkpoint
 
-SECONDS_BETWEEN_LOOKS = 0.5
+POLL_SECONDS = 0.5
 
 _NOTHING_DONE = (RebuildInProgress, RunNotResumable, RunTakenOver, UnknownRun)
-"""Why there was no run, or none to go on with: somebody else is at it, or it is over."""
+"""Errors before anything was done: another process has the run, or it cannot be resumed."""
 
-_Begin: TypeAlias = Callable[[RunObserver], Awaitable[RunReport]]
+_StartRun: TypeAlias = Callable[[RunObserver], Awaitable[RunReport]]
 
 
-async def do(chosen: RebuildOptions, options: Options, *, as_json: bool) -> int:
-    """Does what was asked for, and gives the exit code."""
+async def run_rebuild(chosen: RebuildOptions, options: Options, *, as_json: bool) -> int:
+    """Runs the command. Returns its exit code."""
     started = time.monotonic()
     with _Findings(as_json=as_json) as found:
         async with (
@@ -69,9 +77,9 @@ async def do(chosen: RebuildOptions, options: Options, *, as_json: bool) -> int:
         ):
             job = _RebuildJob(shop, service, chosen, found)
             with stop.scope:
-                await job.go()
+                await job.execute()
             if stop:
-                await job.interrupted()
+                await job.report_interruption()
         code = stop.exit_code if stop else found.code
         if as_json:
             write_pieces(found.pieces(time.monotonic() - started, code))
@@ -79,7 +87,7 @@ async def do(chosen: RebuildOptions, options: Options, *, as_json: bool) -> int:
 
 
 class _Findings:
-    """What the command has found, and what its exit code is."""
+    """The findings of the command, and its exit code."""
 
     def __init__(self, *, as_json: bool) -> None:
         self.as_json = as_json
@@ -99,15 +107,15 @@ class _Findings:
         self._lists.close()
 
     def new_list(self) -> JSONList:
-        """A list for JSON, as long as the findings are there."""
+        """A list of JSON items, which is closed with the findings."""
         return self._lists.enter_context(JSONList())
 
-    def needs_a_look(self) -> None:
-        """Done, but."""
+    def require_attention(self) -> None:
+        """Sets exit code 1: done, but something needs a person."""
         self.code = max(self.code, Exit.REFUSED)
 
     def fail(self, source: str | None, error: PagefoldError) -> None:
-        """Something went wrong, be it with one source: says what."""
+        """Prints an error, of one source or of all, and sets the exit code."""
         print_error(str(error))
         self._errors.append({"source": source, "error": clean(str(error))})
         match error:
@@ -119,16 +127,16 @@ class _Findings:
                 code = Exit.FAILED
         self.code = max(self.code, code)
 
-    def tell(self, drift: SectionDrift) -> None:
-        """A section has drifted."""
+    def add_section(self, drift: SectionDrift) -> None:
+        """Adds a drifted section."""
         if self.as_json:
             self._sections.add(msgspec.json.encode(drift))
 
     def pieces(self, seconds: float, code: int) -> Iterator[bytes]:
-        """The JSON document."""
+        """The JSON document, in pieces."""
         yield b'{"runs":['
-        for place, (report, drift) in enumerate(self.runs):
-            yield b"," if place else b""
+        for index, (report, drift) in enumerate(self.runs):
+            yield b"," if index else b""
             yield from run_pieces(report, drift)
         yield b'],"pages":'
         if self.pages is None:
@@ -140,8 +148,8 @@ class _Findings:
         yield b"," + orjson.dumps({"errors": self._errors, "seconds": seconds, "exitCode": code})[1:]
 
 
-class _Watch(RunObserver):
-    """Hears of a run: shows how far it is. Of a dry run, which is not recorded, it remembers what was found."""
+class _RunProgress(RunObserver):
+    """Shows the progress of a run. Keeps the findings of a dry run, which are not recorded."""
 
     def __init__(self, drift: JSONList | None) -> None:
         self.meter: Meter | None = None
@@ -149,24 +157,24 @@ class _Watch(RunObserver):
         self.drift = drift
         self._started = time.monotonic()
         self._sorting = False
-        self._begin()
+        self._reset()
 
-    def _begin(self) -> None:
+    def _reset(self) -> None:
         self.rows = 0
         self.orphans: list[str] = []
         self._found = 0
 
     def begun(self, run_id: str) -> None:
-        """The run has this name."""
+        """Notes the id of the run."""
         self.run = run_id
 
     def compared(self, rows: int, total: int) -> None:
-        """The rows had to be sorted: all were read, and so many are compared."""
+        """Shows how many of the rows are compared, after they were read and sorted."""
         if self.meter is not None:
             self.meter.update(rows, f"{count(rows, 'sorted row')} compared{self._so_far()}", total)
 
     def read(self, batch: Batch) -> None:
-        """A batch of the snapshot was read."""
+        """Counts a batch of the snapshot."""
         self.rows += len(batch.rows)
         note = rate(self.rows, "row", self._started)
         if self._sorting:
@@ -178,24 +186,24 @@ class _Watch(RunObserver):
         return f", {self._found:,} drifted" if self._found else ""
 
     def found(self, drift: Finding, streams: Sequence[str]) -> None:
-        """Streams have drifted in this way."""
+        """Counts drifted streams."""
         self._found += len(streams)
         if drift == "orphan":
-            self.orphans += streams[: SHOWN_ORPHANS - len(self.orphans)]
+            self.orphans += streams[: MAX_SHOWN_ORPHANS - len(self.orphans)]
         if self.drift is not None:
             for stream in streams:
                 self.drift.add(drift_item(stream, drift))
 
     def start_over(self) -> None:
-        """All of that does not count."""
-        self._begin()
+        """Discards all findings: the rows are sorted and compared again."""
+        self._reset()
         self._started = time.monotonic()
         self._sorting = True
         if self.drift is not None:
             self.drift.clear()
 
     def pace(self, report: RunReport) -> str:
-        """How many rows there were, and how fast they were read."""
+        """The number of rows, and how fast they were read."""
         rows = report.counts.rows
         if report.seconds and self.rows == rows:
             return pace(rows, "row", report.seconds, complete=True)
@@ -205,44 +213,44 @@ class _Watch(RunObserver):
 
 
 class _RebuildJob:
-    """One call of the command: its runs, one after the other, and then the pages. People are told as it goes."""
+    """One call of the command: its runs, one after the other, then the comparison of the pages."""
 
     def __init__(self, shop: Shop, service: RebuildService, chosen: RebuildOptions, found: _Findings) -> None:
         self._shop = shop
         self._service = service
         self._chosen = chosen
         self._found = found
-        self._at: tuple[str, _Watch] | None = None
+        self._current: tuple[str, _RunProgress] | None = None
 
-    async def go(self) -> None:
+    async def execute(self) -> None:
         """Does everything. Raises `UsageError` and `ConfigurationError` before anything is done."""
         chosen = self._chosen
         try:
             if chosen.origin is not None:
-                await self._inspect()
-                await self._fold_again(chosen.domain, chosen.prefix)
+                await self._check_indexes()
+                await self._verify_pages(chosen.domain, chosen.prefix)
             elif chosen.resume is not None:
                 await self._resume(chosen.resume)
             else:
                 await self._rebuild(self._sources())
         except StoreError as error:
-            self._found.fail(None if self._at is None else self._at[0], error)
-            if self._at is not None and not chosen.dry_run:
+            self._found.fail(None if self._current is None else self._current[0], error)
+            if self._current is not None and not chosen.dry_run:
                 print_message("`pagefold rebuilds list` shows the run, which can be resumed")
 
-    async def interrupted(self) -> None:
-        """Says what is left of it."""
+    async def report_interruption(self) -> None:
+        """Prints what an interrupted command has done, and how to continue it."""
         if self._chosen.dry_run:
             print_message("interrupted: nothing was changed")
-        elif self._at is None:
-            print_message("interrupted: `pagefold rebuild --from log` goes over the pages again")
+        elif self._current is None:
+            print_message("interrupted: `pagefold rebuild --from log` compares the pages again")
         else:
-            _, watch = self._at
-            report = await self._begun(watch)
+            _, progress = self._current
+            report = await self._recorded_run(progress)
             if report is None:
-                print_message("interrupted: no run was begun")
+                print_message("interrupted: no run was started")
             else:
-                await self._take(report, watch, shown=0)
+                await self._report_run(report, progress, shown=0)
 
     # --- runs -------------------------------------------------------------------------------------
 
@@ -253,7 +261,9 @@ class _RebuildJob:
             return sources
         configured = self._shop.config.sources
         if any(each.snapshot for each in configured.values()):
-            raise UsageError("--domain", f"no source that is to be rebuilt has {' or '.join(chosen.domain or ())}")
+            raise UsageError(
+                "--domain", f"none of the sources to rebuild has the domain {' or '.join(chosen.domain or ())}"
+            )
         name = next(iter(configured), "erp")
         problem = (
             f"no source has a snapshot configured; write [sources.{name}.snapshot] and below it "
@@ -263,7 +273,7 @@ class _RebuildJob:
 
     async def _rebuild(self, sources: Sequence[str]) -> None:
         chosen = self._chosen
-        order = RebuildRequest(
+        request = RebuildRequest(
             domains=chosen.domain,
             prefix=chosen.prefix,
             max_orphans=chosen.max_orphans,
@@ -271,8 +281,8 @@ class _RebuildJob:
             dry_run=chosen.dry_run,
             new_epoch=chosen.new_epoch,
         )
-        begun = [await self._attempt(name, partial(self._service.rebuild, name, order)) for name in sources]
-        if any(begun):
+        started = [await self._run(name, partial(self._service.rebuild, name, request)) for name in sources]
+        if any(started):
             concerned = {domain for name in sources for domain in self._shop.config.sources[name].domains}
             domains = concerned.intersection(chosen.domain or concerned)
             await self._fold([name for name in DOMAIN_NAMES if name in domains], chosen.prefix)
@@ -285,119 +295,123 @@ class _RebuildJob:
             return
         if report.state == "completed":
             print_message(f"the rebuild {run_id} is completed already")
-            await self._take(report, _Watch(self._list()))
+            await self._report_run(report, _RunProgress(self._list()))
         else:
             confirmed = self._chosen.yes
-            begun = await self._attempt(report.source, partial(self._service.resume, run_id, confirmed=confirmed))
-            if not begun or (report.state == "held" and not confirmed):
+            started = await self._run(report.source, partial(self._service.resume, run_id, confirmed=confirmed))
+            if not started or (report.state == "held" and not confirmed):
                 return
         await self._fold(report.domains, report.prefix)
 
-    async def _attempt(self, source: str, begin: _Begin) -> bool:
-        """Makes a run, and tells what became of it. Whether it has begun: if so, it may have appended something."""
-        watch = _Watch(self._list())
-        self._at = source, watch
+    async def _run(self, source: str, start: _StartRun) -> bool:
+        """Runs one source and reports it. Whether the run has started: if so, it may have appended events."""
+        progress = _RunProgress(self._list())
+        self._current = source, progress
         try:
-            with share_meter(source) as watch.meter:
-                report: RunReport | None = await begin(watch)
+            with share_meter(source) as progress.meter:
+                report: RunReport | None = await start(progress)
         except StoreError:
             raise
         except PagefoldError as error:
             self._found.fail(source, error)
             if isinstance(error, _NOTHING_DONE):
-                self._at = None
+                self._current = None
                 return False
-            report = await self._begun(watch)
-        with anyio.CancelScope(shield=True):  # the run is over: only telling of it is left
+            report = await self._recorded_run(progress)
+        with anyio.CancelScope(shield=True):  # the run is over: only its report is missing
             if report is not None:
-                await self._take(report, watch)
-        self._at = None
+                await self._report_run(report, progress)
+        self._current = None
         return True
 
     def _list(self) -> JSONList | None:
         return self._found.new_list() if self._found.as_json else None
 
-    async def _begun(self, watch: _Watch) -> RunReport | None:
-        """The run that was started or resumed, if it is recorded."""
-        return None if watch.run is None else await self._service.report(watch.run)
+    async def _recorded_run(self, progress: _RunProgress) -> RunReport | None:
+        """The report of the current run, if it is recorded."""
+        return None if progress.run is None else await self._service.report(progress.run)
 
-    async def _take(self, report: RunReport, watch: _Watch, *, shown: int = SHOWN) -> None:
-        """Tells of a run, with so many samples, and keeps it."""
+    async def _report_run(self, report: RunReport, progress: _RunProgress, *, shown: int = MAX_SHOWN) -> None:
+        """Prints a run, with up to `shown` samples, or keeps it for the JSON document."""
         if needs_attention(report):
-            self._found.needs_a_look()
-        if watch.drift is not None:
-            self._found.runs.append((report, watch.drift))
+            self._found.require_attention()
+        if progress.drift is not None:
+            self._found.runs.append((report, progress.drift))
             if report.run is not None:
-                watch.drift.clear()
-                await list_drift(self._service, report, watch.drift)
+                progress.drift.clear()
+                await list_drift(self._service, report, progress.drift)
         else:
-            orphans = watch.orphans if report.run is None else await first_orphans(self._service, report)
-            orphans = orphans[: SHOWN_ORPHANS if report.state == "held" else shown] if proves_orphans(report) else []
-            show_lines(*run_lines(report, watch.pace(report), orphans, shown=shown))
+            orphans = progress.orphans if report.run is None else await first_orphans(self._service, report)
+            orphans = (
+                orphans[: MAX_SHOWN_ORPHANS if report.state == "held" else shown] if proves_orphans(report) else []
+            )
+            print_lines(*run_lines(report, progress.pace(report), orphans, shown=shown))
         if (hint := next_step(report)) is not None:
             print_message(f"interrupted: {hint}" if report.state == "interrupted" else hint)
 
     # --- pages ------------------------------------------------------------------------------------
 
     async def _fold(self, domains: Sequence[str], prefix: str) -> None:
-        """Folds what was appended, and goes over the pages."""
+        """Folds what was appended, and compares the pages."""
         if not self._chosen.dry_run:
             await self._catch_up(domains)
-        await self._fold_again(domains, prefix)
+        await self._verify_pages(domains, prefix)
 
     async def _catch_up(self, domains: Sequence[str]) -> None:
         end = await self._shop.store.log.end()
-        left = sum(end - each.position for each in await self._checkpoints(domains) if each.position < end)
-        with share_meter("folding", left) as meter:
+        total = sum(end - each.position for each in await self._checkpoints(domains) if each.position < end)
+        with share_meter("folding", total) as meter:
 
-            async def look() -> None:
+            async def watch() -> None:
                 while True:
-                    await anyio.sleep(SECONDS_BETWEEN_LOOKS)
+                    await anyio.sleep(POLL_SECONDS)
                     reached = await self._checkpoints(domains)
-                    still = sum(end - each.position for each in reached if each.position < end)
-                    meter.update(left - still, "what was appended")
+                    remaining = sum(end - each.position for each in reached if each.position < end)
+                    meter.update(total - remaining, "appended events")
 
-            async with run_beside(look):
+            async with run_beside(watch):
                 await self._shop.catch_up(domains)
 
     async def _checkpoints(self, domains: Sequence[str]) -> list[Checkpoint]:
         found = {each.domain: each for each in await self._shop.store.coordination.checkpoints()}
         return [found.get(name, Checkpoint(name)) for name in domains]
 
-    async def _inspect(self) -> None:
-        """Raises `StoreDamaged` where indexes are: what cannot be found by them would look as if all were well."""
+    async def _check_indexes(self) -> None:
+        """Raises `StoreDamaged` if an index is damaged: rows that it does not find would count as equal."""
         for damage in (await self._shop.store.inspect()).damage:
             raise StoreDamaged(self._shop.store.name, damage.what, damage.problem)
 
-    async def _fold_again(self, domains: Sequence[str] | None, prefix: str) -> None:
+    async def _verify_pages(self, domains: Sequence[str] | None, prefix: str) -> None:
         started = time.monotonic()
         samples: list[SectionDrift] = []
         total = None if prefix else await section_count(self._shop, domains)
         with share_meter("pages", total) as meter:
-            tally = DriftTally(meter, samples, SHOWN)
+            tally = DriftTally(meter, samples, MAX_SHOWN)
 
-            def tell(drift: SectionDrift) -> None:
-                tally.tell(drift)
-                self._found.tell(drift)
+            def on_drift(drift: SectionDrift) -> None:
+                tally.add(drift)
+                self._found.add_section(drift)
 
             write = not self._chosen.dry_run
             pages = await self._shop.replay(
                 domains,
                 prefix=prefix,
                 write=write,
-                on_drift=tell,
+                on_drift=on_drift,
                 on_progress=tally.advance,
                 processes=self._chosen.processes,
             )
         self._found.pages = pages
         if pages.changed and self._chosen.dry_run:
-            self._found.needs_a_look()
+            self._found.require_attention()
         if not self._found.as_json:
-            show_lines(self._about_pages(pages, time.monotonic() - started), *drift_lines(samples, pages.changed))
+            print_lines(self._pages_line(pages, time.monotonic() - started), *drift_lines(samples, pages.changed))
 
-    def _about_pages(self, pages: ReplayResult, seconds: float) -> Text:
+    def _pages_line(self, pages: ReplayResult, seconds: float) -> Text:
         have = "has" if pages.changed == 1 else "have"
         what = f"{have} drifted" if self._chosen.dry_run else "had drifted, folded again"
         drifted = f"{pages.changed:,} {what}" if pages.changed else "none has drifted"
         about = f"  {pace(pages.sections, 'section', seconds, complete=True)}: "
-        return Text.assemble(("pages", "bold"), about, (drifted, "red" if pages.changed else "green"), behind(pages))
+        return Text.assemble(
+            ("pages", "bold"), about, (drifted, "red" if pages.changed else "green"), behind_text(pages)
+        )

@@ -1,4 +1,4 @@
-"""`pagefold rebuilds`: the record of what was rebuilt, and how a run is shown."""
+"""`pagefold rebuilds`: lists and shows the recorded runs."""
 
 from typing import TYPE_CHECKING, Annotated
 
@@ -19,18 +19,18 @@ from pagefold.engine.command.console import (
 )
 from pagefold.engine.command.options import AsJSON, Exit, Injected, Options, UsageError
 from pagefold.engine.command.run_report import (
-    ALL,
     STATE_STYLES,
+    UNLIMITED,
     first_orphans,
     list_drift,
-    moment_text,
     next_step,
     run_document,
     run_facts,
     run_lines,
     run_pieces,
+    timestamp_text,
 )
-from pagefold.engine.command.verify import show_lines
+from pagefold.engine.command.verify import print_lines
 from pagefold.engine.errors import UnknownRun
 from pagefold.engine.runtime.event_loop import run
 
@@ -41,10 +41,10 @@ if TYPE_CHECKING:
 rebuilds = App(
     name="rebuilds",
     help="""\
-List and show the runs of `pagefold rebuild`: what each has found, what it has changed, and how it stands.
+List and show the runs of `pagefold rebuild`: their states, findings and changes.
 
-A run is *running*; *interrupted*, when its process is gone; *held*, when somebody must confirm what it would withdraw;
-*completed*; or *failed*. Any run that is not completed can be resumed: `pagefold rebuild --resume RUN`.
+A run is *running*; *interrupted*, if its process is gone; *held*, if what it would withdraw or remove needs a
+confirmation; *completed*; or *failed*. Any run that is not completed can be resumed: `pagefold rebuild --resume RUN`.
 """,
     help_epilogue="",
 )
@@ -58,17 +58,17 @@ def list_runs(
     as_json: AsJSON = False,
     options: Injected = Options(),  # noqa: B008  # it is immutable
 ) -> int:
-    """List the runs, the newest first.
+    """List the runs, newest first.
 
-    Drifted are the streams of which the log did not say what the snapshot says. Orphans are those that the snapshot
-    does not have; withdrawn are the orphans that were taken off their pages.
+    Drifted: streams whose head differed from the snapshot. Orphans: streams that the snapshot does not have. Withdrawn:
+    orphans that the run has withdrawn.
 
     Parameters
     ----------
     source
         Only runs of this source.
     limit
-        At most so many, the newest.
+        List at most this many, the newest.
     as_json
         Print one JSON object a line: a run, as `pagefold rebuild --json` has it, without the list of drifted streams.
     """
@@ -89,9 +89,9 @@ async def _list(source: str | None, limit: int, options: Options, *, as_json: bo
     if shown:
         show_table(("run", "state", "started", "lasted", *numbers), map(_row, shown), numbers=("lasted", *numbers))
     if len(found) > limit:
-        print_message("there are older ones; --limit shows more")
+        print_message("… and older runs; --limit shows more")
     elif not found:
-        print_message("nothing was rebuilt so far" + ("" if source is None else f" from {printable(source)}"))
+        print_message("no rebuilds yet" + ("" if source is None else f" of {printable(source)}"))
     return Exit.DONE
 
 
@@ -99,7 +99,7 @@ def _row(report: "RunReport") -> list[str | Text]:
     counts = report.counts
     numbers = (counts.rows, report.drifted, counts.withdrawn, counts.orphans)
     state = Text(report.state, style=STATE_STYLES[report.state])
-    began, lasted = moment_text(report.started_at), duration(report.lasted)
+    began, lasted = timestamp_text(report.started_at), duration(report.lasted)
     return [report.run or "", state, began, lasted, *(f"{number:,}" for number in numbers)]
 
 
@@ -111,10 +111,9 @@ def show(
     as_json: AsJSON = False,
     options: Injected = Options(),  # noqa: B008  # it is immutable
 ) -> int:
-    """Show a run whole: how it stands, what it has counted, and samples of what had drifted, field by field.
+    """Show a run: its state, its counts, and samples of drifted streams, field by field.
 
-    Of a field, the first value is what the log had, the second what the snapshot says. Exit code 1 when there is no
-    such run.
+    The first value of a field is the log's, the second the snapshot's. Exit code 1 if the run is unknown.
 
     Parameters
     ----------
@@ -127,7 +126,6 @@ def show(
 
 
 async def _show(identifier: str, options: Options, *, as_json: bool) -> int:
-
     async with pagefold.open(options.load(), create=False) as shop, shop.rebuilds() as service:
         try:
             report = await service.report(identifier)
@@ -140,13 +138,7 @@ async def _show(identifier: str, options: Options, *, as_json: bool) -> int:
                 write_pieces(run_pieces(report, drift))
             return Exit.DONE
         orphans = await first_orphans(service, report)
-    show_lines(*run_lines(report, count(report.counts.rows, "row"), orphans, shown=ALL), *run_facts(report))
+    print_lines(*run_lines(report, count(report.counts.rows, "row"), orphans, shown=UNLIMITED), *run_facts(report))
     if (hint := next_step(report)) is not None:
         print_message(hint)
     return Exit.DONE
-
-
-# --- a run, for people ----------------------------------------------------------------------------
-
-
-# --- a run, for machines --------------------------------------------------------------------------

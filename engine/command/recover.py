@@ -1,4 +1,4 @@
-"""`pagefold recover`: every page again from the log as it is, after it was put back or replaced."""
+"""`pagefold recover`: folds every page from the log as it is, after the log was restored or replaced."""
 
 import time
 from typing import Annotated
@@ -12,7 +12,7 @@ from pagefold.engine.command.console import pace, print_message, write_json
 from pagefold.engine.command.options import AsJSON, Exit, Injected, Options, Processes
 from pagefold.engine.command.progress import share_meter
 from pagefold.engine.command.signals import stoppable
-from pagefold.engine.command.verify import SHOWN, DriftTally, section_count, show_lines, tell_damage
+from pagefold.engine.command.verify import MAX_SHOWN, DriftTally, print_damage, print_lines, section_count
 from pagefold.engine.replay.recovery import RecoveryResult
 from pagefold.engine.replay.replayer import SectionDrift
 from pagefold.engine.runtime.event_loop import run
@@ -26,24 +26,23 @@ def recover(
     as_json: AsJSON = False,
     options: Injected = Options(),  # noqa: B008  # it is immutable
 ) -> int:
-    """Fold every page again from the log as it is, whatever was folded before.
+    """Fold every page from the log as it is, whatever was folded before.
 
-    For a log that is not the one that was folded: one that was put back to an older state, swapped, or deleted. Until
-    then nothing is appended to it or folded, and `pagefold status` says why. What the log does not have goes from the
-    pages, so put the right log back first, where there is one: `pagefold restore`. Where pages are shown of which the
-    log has nothing, all or more than 5% or 500 and never fewer than 5, it says how many, changes nothing, and exits 1,
-    unless it is told --yes. Readers go on meanwhile,
-    and from the beginning of it changes are taken again. It is also what folds pages anew that were lost.
+    For a log that is not the one that was folded: it was restored to an older state, replaced, or deleted. Until this
+    command has started, nothing is appended or folded, and `pagefold status` says why. Pages without events in the log
+    are removed; if you have the right log, restore it first (`pagefold restore`). If that would remove all live pages,
+    or more than 5% of them (but at least 5) or 500, it prints their number, changes nothing, and exits 1, unless --yes
+    is given. Readers may continue. It also folds pages again after they were lost.
 
-    Ended before its time, it has to be run again; `pagefold status` says so until then.
+    If it was interrupted, run it again; `pagefold status` says so until then.
 
     Parameters
     ----------
     yes
-        Take away the pages of which the log has nothing, however many they are.
+        Remove the pages without events in the log, whatever their number.
     processes
-        How many processes look at the pages. Unless given: one, and as many as there are processors where the log has
-        300,000 events or more.
+        How many processes compare the pages. By default one, or one per processor where the log has 300,000 events or
+        more.
     as_json
         Print one JSON document: logId, position, sections, changed, seconds.
     """
@@ -57,22 +56,22 @@ async def _recover(options: Options, processes: int | None, *, yes: bool, as_jso
     samples: list[SectionDrift] = []
     async with pagefold.open(options.load(), create=False, killable=True) as shop, stoppable() as stop:
         with stop.scope, share_meter("recovering", await section_count(shop, None)) as meter:
-            advance = DriftTally(meter, samples, SHOWN).advance
+            advance = DriftTally(meter, samples, MAX_SHOWN).advance
             found = await shop.recover(confirmed=yes, on_progress=advance, processes=processes)
             inspection = await shop.store.inspect()
     if found is None:
-        print_message("the recovery has not come to its end: run `pagefold recover` again")
+        print_message("the recovery was interrupted: run `pagefold recover` again")
         return stop.exit_code
     seconds = time.monotonic() - started
     if as_json:
         write_json(msgspec.to_builtins(found) | {"seconds": seconds})
     else:
         _show(found, seconds)
-    tell_damage(inspection)
+    print_damage(inspection)
     return Exit.REFUSED if inspection.damage else Exit.DONE
 
 
 def _show(found: RecoveryResult, seconds: float) -> None:
-    changed = f"{found.changed:,} were not what the log says, folded again" if found.changed else "all are what it says"
+    changed = f"{found.changed:,} differed from the log, folded again" if found.changed else "all match the log"
     compared = f"{pace(found.sections, 'section', seconds, complete=True)}: {changed}"
-    show_lines(Text(compared), Text(f"the log counts as it is, folded up to position {found.position:,}"))
+    print_lines(Text(compared), Text(f"the log is accepted as it is, folded up to position {found.position:,}"))

@@ -1,4 +1,4 @@
-"""How the run of a rebuild is shown, to people and as JSON."""
+"""Shows the run of a rebuild, as text and as JSON."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any, cast
@@ -9,27 +9,23 @@ from rich.text import Text
 
 from pagefold.domains.domain import JSON
 from pagefold.engine.command.console import JSONList, count, duration, printable, shortened
-from pagefold.engine.command.verify import SHOWN_FIELDS, change_lines
+from pagefold.engine.command.verify import MAX_SHOWN_FIELDS, change_lines
 from pagefold.engine.rebuild.rebuild_service import RebuildService, ReportedRunState, RunReport
 from pagefold.engine.rebuild.run_observer import Finding
 from pagefold.engine.stores.event_state import DriftKind
 from pagefold.projections.field_changes import FieldChange
 
-SHOWN_ORPHANS = 10
-"""How many orphans are named to people when they are to decide about them."""
+MAX_SHOWN_ORPHANS = 10
+"""Orphans that are listed when they need a confirmation."""
 
+MAX_VALUE_CHARACTERS = 72
+"""Characters that are shown of a value whose removal needs a confirmation."""
 
-WIDEST_VALUE = 72
-"""Characters of a value that somebody is asked about."""
+MAX_NAMED = 20
+"""Recreated or older streams that are listed."""
 
-
-MOST_NAMED = 20
-"""How many others of a kind are named."""
-
-
-ALL = 1_000
-"""More than a run keeps of anything."""
-
+UNLIMITED = 1_000
+"""As a limit: more samples than a run keeps."""
 
 STATE_STYLES: "Mapping[ReportedRunState, str]" = {
     "running": "cyan",
@@ -39,34 +35,31 @@ STATE_STYLES: "Mapping[ReportedRunState, str]" = {
     "failed": "red",
 }
 
-
 _ALARMING = {"refused", "unreadable"}
-
-
 _LABELS = {"elsewhere": "of no channel here", "uncovered": "not covered"}
 
 
-def moment_text(text: str) -> str:
-    """A moment as tables show it: to the second."""
+def timestamp_text(text: str) -> str:
+    """A timestamp as tables show it: to the second."""
     return text[:19].replace("T", " ")
 
 
 def run_facts(report: "RunReport") -> Iterator[Text]:
-    """What a run was about, which whoever has just started it knows."""
+    """What was rebuilt, and when: details that `rebuilds show` adds."""
     facts = {
-        "started": f"{moment_text(report.started_at)}Z, lasted {duration(report.lasted)}",
+        "started": f"{timestamp_text(report.started_at)}Z, lasted {duration(report.lasted)}",
         "domains": ", ".join(report.domains),
-        "SKUs": f"those that begin with {printable(report.prefix)}" if report.prefix else "all",
-        "snapshot": "complete" if report.complete else report.reason or "not compared to its end",
+        "SKUs": f"those with the prefix {printable(report.prefix)}" if report.prefix else "all",
+        "snapshot": "complete" if report.complete else report.reason or "not compared completely",
         "in the log": f"{count(report.live, 'stream')} of {report.source}",
     }
     yield from (Text.assemble((f"  {name:<12}", "dim"), fact) for name, fact in facts.items())
 
 
 def run_lines(report: "RunReport", rows: str, orphans: list[str], *, shown: int) -> Iterator[Text]:
-    """What a run has found: its state, its counts, what needs a look, and samples.
+    """A run's state, counts, warnings and samples.
 
-    `rows` says how many there were, and how fast; at most `shown` samples, and as many refusals, are given.
+    `rows` is the text about its rows. `shown` limits samples and refusals.
     """
     name = "dry run" if report.run is None else report.run
     state = (report.state, STATE_STYLES[report.state])
@@ -77,12 +70,12 @@ def run_lines(report: "RunReport", rows: str, orphans: list[str], *, shown: int)
     for sample in report.samples[:shown]:
         stream, drift, changes = _sample(sample)
         yield Text.assemble("  ", (printable(stream), "bold"), f"  {drift}")
-        yield from change_lines(changes, ALL if shown == ALL else SHOWN_FIELDS)
+        yield from change_lines(changes, UNLIMITED if shown == UNLIMITED else MAX_SHOWN_FIELDS)
     if shown and report.samples:
         yield from _more("  ", report.drifted - len(report.samples[:shown]), f"; {_naming(report)}")
-    limit = shown if shown != ALL else MOST_NAMED
-    yield from _named("made again, in the next epoch of the stream:", report.recreated[:limit], report.counts.recreated)
-    yield from _named("older, although the snapshot is newer:", report.older[:limit], report.counts.reset)
+    limit = shown if shown != UNLIMITED else MAX_NAMED
+    yield from _named("recreated, in the next epoch of the stream:", report.recreated[:limit], report.counts.recreated)
+    yield from _named("older than the log, in a snapshot taken later:", report.older[:limit], report.counts.reset)
     if orphans:
         yield from _orphans(report, orphans)
     yield from _refusals(report, shown)
@@ -106,7 +99,7 @@ def _counts(report: "RunReport") -> Text:
 
 
 def warnings(report: "RunReport") -> Iterator[str]:
-    """What needs somebody to look at it."""
+    """What needs a person."""
     counts = report.counts
     if report.state == "failed":
         yield f"failed: {printable(report.reason)}"
@@ -115,33 +108,35 @@ def warnings(report: "RunReport") -> Iterator[str]:
     if report.state == "completed" and not report.complete:
         yield f"the snapshot is incomplete ({printable(report.reason)}): nothing is withdrawn"
     if counts.unreadable:
-        whose = "its" if counts.unreadable == 1 else "their"
-        rows = count(counts.unreadable, "row")
-        yield f"{rows} could not be read as far as {whose} stream: nothing is withdrawn"
+        streams = "stream" if counts.unreadable == 1 else "streams"
+        yield f"the {streams} of {count(counts.unreadable, 'row')} could not be read: nothing is withdrawn"
     if report.state == "held":
         yield from _held(report)
 
 
 def _held(report: "RunReport") -> Iterator[str]:
-    """What a held run would take away, and what it has not done therefore."""
+    """What a held run would withdraw or remove, and has not."""
     streams = f"the {count(report.live, 'stream')} of {report.source} in the log"
     if not report.losses:
         yield (
-            f"held: the snapshot does not have {report.counts.orphans:,} of {streams}; {report.held_limit:,} may be "
-            "withdrawn unasked, so nothing is withdrawn"
+            f"held: the snapshot lacks {report.counts.orphans:,} of {streams}; at most {report.held_limit:,} may be "
+            "withdrawn without --yes, so nothing is withdrawn"
         )
         return
-    yield f"held: of {streams}, no more than {report.held_limit:,} may lose something unasked, so nothing is taken away"
+    yield (
+        f"held: of {streams}, at most {report.held_limit:,} may lose values without --yes, so nothing is removed or "
+        "withdrawn"
+    )
     if proves_orphans(report) and report.counts.orphans:
-        yield f"the snapshot does not have {report.counts.orphans:,} of them"
+        yield f"the snapshot lacks {report.counts.orphans:,} of them"
     for path, number, samples in cast("list[Any]", report.losses):
-        what = f"have no {printable(path)} any more" if path else "say nothing any more"
+        what = f"lose {printable(path)}" if path else "lose all values"
         yield f"{number:,} would {what}"
         yield from (f"  {printable(stream)}: {_shown(value)}" for stream, value in samples)
 
 
 def _shown(value: JSON) -> str:
-    return shortened(printable(orjson.dumps(value).decode()), WIDEST_VALUE)
+    return shortened(printable(orjson.dumps(value).decode()), MAX_VALUE_CHARACTERS)
 
 
 def reset_warning(report: "RunReport") -> str:
@@ -151,10 +146,10 @@ def reset_warning(report: "RunReport") -> str:
         rows = f"{count(reset, 'row')} of the snapshot of {source}"
         what = f"{rows}, which was taken later, {_are(reset)} older than the log"
     else:
-        what = f"everything that the snapshot of {source} says is older than the log"
+        what = f"everything in the snapshot of {source} is older than the log"
     return (
-        f"source looks reset: {what}; has its counter been restarted? If the snapshot is right, `pagefold rebuild "
-        f"--source {source} --new-epoch` begins a new epoch; if not, `pagefold epochs dismiss {source} --reason …`"
+        f"source looks reset: {what}. Was its counter restarted? If so, `pagefold rebuild --source {source} "
+        f"--new-epoch` starts a new epoch; if not, `pagefold epochs dismiss {source} --reason …` dismisses this warning"
     )
 
 
@@ -163,24 +158,24 @@ def _are(number: int) -> str:
 
 
 def needs_attention(report: "RunReport") -> bool:
-    """Whether a run is done, and yet somebody should look at it; a dry run also when anything has drifted."""
+    """Whether a run that is over needs a person; a dry run also does if anything has drifted."""
     drifted = report.run is None and bool(report.drifted or report.counts.orphans)
     return drifted or bool(report.counts.refused) or any(warnings(report))
 
 
 def next_step(report: "RunReport") -> str | None:
-    """What to do about a run that is not completed."""
+    """How to continue a run that is not completed."""
     if report.state == "held" and report.run is None:
         return f"`pagefold rebuild --source {report.source} --yes` {_consents_to(report)}"
     if report.state == "held":
         return f"`pagefold rebuild --resume {report.run} --yes` {_consents_to(report)}"
     if report.state == "interrupted" or (report.state == "failed" and not report.superseded_by):
-        return f"`pagefold rebuild --resume {report.run}` goes on where it was"
+        return f"`pagefold rebuild --resume {report.run}` resumes it"
     return None
 
 
 def _consents_to(report: "RunReport") -> str:
-    return "takes all of that away" if report.losses else "withdraws them"
+    return "removes and withdraws all of that" if report.losses else "withdraws them"
 
 
 def _sample(sample: JSON) -> tuple[str, DriftKind, list[FieldChange]]:
@@ -190,7 +185,7 @@ def _sample(sample: JSON) -> tuple[str, DriftKind, list[FieldChange]]:
 
 def _naming(report: "RunReport") -> str:
     where = "--json" if report.run is None else f"`pagefold rebuilds show {report.run} --json`"
-    return f"{where} names all of them"
+    return f"{where} lists all of them"
 
 
 def _named(title: str, streams: list[str], number: int) -> Iterator[Text]:
@@ -215,23 +210,23 @@ def _refusals(report: "RunReport", shown: int) -> Iterator[Text]:
 
 
 def proves_orphans(report: "RunReport") -> bool:
-    """Whether what the snapshot does not have is known: it is complete, and each row could be read."""
+    """Whether streams that the snapshot lacks are orphans: it is complete, and every row could be read."""
     return report.complete and not report.counts.unreadable
 
 
 async def first_orphans(service: "RebuildService", report: "RunReport") -> list[str]:
-    """The first orphans of a run that is recorded, when they are some."""
+    """The first orphans of a recorded run."""
     found: list[str] = []
     if report.run is not None and report.counts.orphans and proves_orphans(report):
         async for streams in service.runs.orphans(report.run):
-            found += streams[: SHOWN_ORPHANS - len(found)]
-            if len(found) >= SHOWN_ORPHANS:
+            found += streams[: MAX_SHOWN_ORPHANS - len(found)]
+            if len(found) >= MAX_SHOWN_ORPHANS:
                 break
     return found
 
 
 def run_document(report: "RunReport") -> dict[str, object]:
-    """A run as JSON has it."""
+    """The JSON document of a run."""
     document: dict[str, object] = msgspec.to_builtins(report)
     document["samples"] = [_sample_document(*_sample(each)) for each in report.samples]
     refusals = cast("list[list[Any]]", report.refusals)
@@ -250,7 +245,7 @@ def _sample_document(stream: str, drift: DriftKind, changes: list[FieldChange]) 
 
 
 def run_pieces(report: "RunReport", drift: JSONList) -> Iterator[bytes]:
-    """The same with every drifted stream, as JSON in pieces."""
+    """The JSON document of a run with every drifted stream, in pieces."""
     yield orjson.dumps(run_document(report))[:-1]
     yield b',"drift":'
     yield from drift.pieces()
@@ -258,12 +253,12 @@ def run_pieces(report: "RunReport", drift: JSONList) -> Iterator[bytes]:
 
 
 async def list_drift(service: "RebuildService", report: "RunReport", into: JSONList) -> None:
-    """Lists every stream that a recorded run found drifted."""
+    """Adds every drifted stream of a recorded run to a list."""
     if report.run is not None:
         async for stream, drift in service.drifted(report.run):
             into.add(drift_item(stream, drift))
 
 
 def drift_item(stream: str, drift: "Finding") -> bytes:
-    """A drifted stream as JSON."""
+    """The JSON of a drifted stream."""
     return orjson.dumps({"stream": stream, "drift": drift})

@@ -29,14 +29,14 @@ from pagefold.engine.runtime.logs import Logger
 from pagefold.engine.runtime.task_groups import run_beside
 from pagefold.engine.shop import Shop
 
-GIVING_WAY = 5
-"""How nice the process is that works, beside others that read: it has a third of their share where both want a core."""
+WORKER_NICENESS = 5
+"""The niceness of the worker process: it gets a third of the CPU time of a reader that wants the same core."""
 
-SECONDS_TO_CLOSE = 2.0
-"""How long a server stays open, at most, when the first token is made."""
+TOKEN_POLL_SECONDS = 2.0
+"""How long the server allows everything, at most, after the first token was made."""
 
-SECONDS_TO_OPEN = 1.0
-"""How long is waited before a store that could not be opened is tried again."""
+REOPEN_SECONDS = 1.0
+"""The pause before the next attempt to open a store that is unavailable."""
 
 log = Logger(__name__)
 
@@ -66,20 +66,20 @@ def serve(
     options.start_logging("info")
     shorten_switch_interval()
     links = ProcessLinks.open(workers) if workers > 1 else None
-    shared = _Shared(within_room(options.load()), listen(host, port), host, work, links)
+    shared = _Shared(limited_to_open_files(options.load()), listen(host, port), host, work, links)
     if links is None:
         return run(lambda: _serve(shared))
 
     def one(start: Start) -> int:
         if start.number == WORKER:
-            os.nice(GIVING_WAY)
+            os.nice(WORKER_NICENESS)
         return run(lambda: _serve(shared, start))
 
     return supervise(workers, Task(one, shared.listener.close, links.board, shared.config.http.frozen_seconds))
 
 
 class _Shared(NamedTuple):
-    """What all processes share."""
+    """What all processes of the server share."""
 
     config: Config
     listener: socket.socket
@@ -88,58 +88,58 @@ class _Shared(NamedTuple):
     links: ProcessLinks | None
 
 
-def within_room(config: Config) -> Config:
+def limited_to_open_files(config: Config) -> Config:
     """The configuration, with its connections limited by the number of open files allowed."""
     connections = raise_file_limit(config.http.connections)
     return config.with_http(connections=connections)
 
 
 async def _serve(shared: _Shared, start: Start | None = None) -> int:
-    """One process of several, or the only one. It ends by a signal, or with the process that has started it."""
+    """Runs one process of the server, until a signal comes or the process that has started it is gone."""
     config, listener, host, work, links = shared
     number = WORKER if start is None else start.number
     consumes, stands_in = work and number == WORKER, links is not None and number == WORKER
     address = address_of(listener)
     async with _opened(config, start) as shop, stoppable() as stop:
-        service = await service_of(shop, host, number)
+        service = await make_context(shop, host, number)
         async with (
             _consumers(shop, work=consumes),
-            run_beside(lambda: closing(service, host)),
+            run_beside(lambda: restrict_once_tokens_exist(service, host)),
             serving(service, listener, links, stands_in=stands_in),
         ):
             if number == WORKER:
                 print_message(f"listening on {address}")
             log.info("serving", address=address, store=shop.store.name, worker=number, work=consumes)
-            await _stopped(stop, None if start is None else start.gone)
+            await _stopped(stop, None if start is None else start.parent_gone)
     log.info("stopped", signal=stop.signal and stop.signal.name, worker=number)
     return Exit.DONE
 
 
 @asynccontextmanager
 async def _opened(config: Config, start: Start | None) -> AsyncIterator[Shop]:
-    """The shop. A replacement of another process waits until the store can be opened, as the others keep serving."""
+    """The open shop. A replacement process waits until the store can be opened: the others keep serving."""
     async with AsyncExitStack() as stack:
         while True:
             try:
                 shop = await stack.enter_async_context(pagefold.open(config, create=False))
                 break
             except StoreUnavailable as error:
-                if start is None or not start.is_replacement or await _is_gone(start.gone):
+                if start is None or not start.is_replacement or await _is_gone(start.parent_gone):
                     raise
                 log.warning("the store cannot be opened yet", worker=start.number, error=str(error))
         yield shop
 
 
 async def _is_gone(descriptor: int) -> bool:
-    """Whether the process that has started this one is gone, a while later."""
-    with anyio.move_on_after(SECONDS_TO_OPEN):
+    """Waits a while. Whether the process that has started this one is gone by then."""
+    with anyio.move_on_after(REOPEN_SECONDS):
         await anyio.wait_readable(descriptor)
         return True
     return False
 
 
-async def service_of(shop: Shop, host: str, number: int = WORKER) -> ServerContext:
-    """The server's inside, with what may be done there without a token. Raises `ConfigurationError`."""
+async def make_context(shop: Shop, host: str, number: int = WORKER) -> ServerContext:
+    """The context of the server, with what callers without a token may do. Raises `ConfigurationError`."""
     anonymous = anonymous_grant(shop.config.http, host, has_tokens=await shop.tokens.any_made())
     log.info("anonymous callers", may=sorted(anonymous.scopes) if anonymous else [])
     return ServerContext(
@@ -147,15 +147,15 @@ async def service_of(shop: Shop, host: str, number: int = WORKER) -> ServerConte
     )
 
 
-async def closing(service: ServerContext, host: str) -> None:
-    """Takes from a server where everybody may do everything what is not to be done without a token, once there is one.
+async def restrict_once_tokens_exist(service: ServerContext, host: str) -> None:
+    """Restricts a server on which everything is allowed without a token, as soon as there is a token.
 
-    It looks every `SECONDS_TO_CLOSE`, and never opens again what was closed: tokens that expire do not let others in.
+    Checks every `TOKEN_POLL_SECONDS`. A restriction is never lifted, not even after every token has expired.
     """
     if service.access.anonymous is not EVERYTHING:
         return
-    while not await _has_tokens(service.shop):  # noqa: ASYNC110  # it is made in another process, which tells nobody
-        await anyio.sleep(SECONDS_TO_CLOSE)
+    while not await _has_tokens(service.shop):  # noqa: ASYNC110  # tokens are made in other processes
+        await anyio.sleep(TOKEN_POLL_SECONDS)
     anonymous = anonymous_grant(service.config.http, host, has_tokens=True)
     service.restrict(anonymous)
     log.info("there are tokens now", anonymous_callers_may=sorted(anonymous.scopes) if anonymous else [])
@@ -164,19 +164,19 @@ async def closing(service: ServerContext, host: str) -> None:
 async def _has_tokens(shop: Shop) -> bool:
     try:
         return await shop.tokens.any_made()
-    except StoreError:  # while it is away, put back or damaged, nothing can be done here; reads go on
+    except StoreError:  # unavailable, restored or damaged: reads go on
         return False
 
 
 def _consumers(shop: Shop, *, work: bool) -> AbstractAsyncContextManager[None]:
-    """The consumers, who finish their batch at the end of the block, after the last request was answered.
+    """Runs the consumers during the block. At its end, after the last response, they finish their batch.
 
-    One that fails does not end the server: pages are read as they are, and whoever asks for readiness is told.
+    A consumer that fails does not end the server: pages are served as they are, and readiness reports the failure.
     """
     return run_beside(partial(shop.work, enduring=True)) if work else nullcontext()
 
 
-async def _stopped(stop: StopSignal, gone: int | None) -> None:
-    """Returns when a signal has come, or the process that started this one is gone."""
+async def _stopped(stop: StopSignal, parent_gone: int | None) -> None:
+    """Returns when a signal comes, or the process that has started this one is gone."""
     with stop.scope:
-        await (anyio.sleep_forever() if gone is None else anyio.wait_readable(gone))
+        await (anyio.sleep_forever() if parent_gone is None else anyio.wait_readable(parent_gone))

@@ -1,4 +1,4 @@
-"""Signals that end a command after its current batch."""
+"""SIGINT and SIGTERM end a command after its current batch."""
 
 import signal
 from collections.abc import AsyncIterator
@@ -14,7 +14,7 @@ log = Logger(__name__)
 
 
 class StopSignal:
-    """Whether SIGINT or SIGTERM has come. `scope` is cancelled then: what must not be interrupted shields itself."""
+    """Whether SIGINT or SIGTERM was received. `scope` is cancelled then; uninterruptible work is shielded."""
 
     def __init__(self) -> None:
         self.signal: Signals | None = None
@@ -25,13 +25,13 @@ class StopSignal:
 
     @property
     def exit_code(self) -> int:
-        """What shells expect of a program that was ended by this signal: 130 or 143."""
+        """The exit code that shells expect after this signal: 130 or 143."""
         return 128 + (self.signal or SIGINT)
 
     async def watch(self, *, task_status: TaskStatus[None]) -> None:
         """Waits for the first signal. A second Ctrl-C ends the process at once, which loses nothing acknowledged.
 
-        A second SIGTERM is the first one again: systemd sends it to every process, and so does the one that started it.
+        A second SIGTERM is ignored: systemd sends one to every process, and the parent process passes on another.
         """
         with anyio.open_signal_receiver(SIGINT, SIGTERM) as signals:
             task_status.started()

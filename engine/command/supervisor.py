@@ -1,4 +1,4 @@
-"""Several processes of one command: one that is killed or stands still is replaced, and all of them end together."""
+"""Runs several processes of one command: replaces one that is killed or frozen, and ends all of them together."""
 
 import os
 import select
@@ -11,89 +11,90 @@ from pagefold.engine.command.console import print_error, send_errors
 from pagefold.engine.command.options import Exit
 from pagefold.engine.runtime.logs import Logger
 
-ENDING = (signal.SIGINT, signal.SIGTERM)
+END_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
-LOOK_SECONDS = 0.25
-"""How often it is looked whether all processes answer."""
+CHECK_SECONDS = 0.25
+"""How often the heartbeats are checked."""
 
-BEGIN_SECONDS = 60.0
-"""How long a process may take to say something for the first time: to begin takes long on a busy machine."""
+START_SECONDS = 60.0
+"""How long a process may take until its first heartbeat: starting takes long on a busy machine."""
 
 log = Logger(__name__)
 
 
-class Vitals(Protocol):
-    """What processes say of themselves, by their numbers."""
+class Heartbeats(Protocol):
+    """The heartbeats of processes, by their numbers."""
 
     def begin(self, number: int) -> None:
-        """A process begins, which has said nothing yet."""
+        """A process is about to start: resets its heartbeats."""
 
     def beats(self, number: int) -> int:
-        """A number that grows as long as the process lives; 0 before it can be expected to."""
+        """A number that grows while the process lives; 0 until it has started."""
 
     def end(self) -> None:
-        """All of them are about to be told to end."""
+        """All processes are about to be ended."""
 
 
 class Start(NamedTuple):
-    """How a process is started: its number, whether one had that before, and what ends with the process that starts it.
+    """How a process is started: its number, and whether it replaces one with the same number.
 
-    `gone` is a descriptor that can be read from as soon as that process is gone.
+    `parent_gone` is a descriptor that becomes readable when the process that has started it is gone.
     """
 
     number: int
-    gone: int
+    parent_gone: int
     is_replacement: bool
 
 
 class Task(NamedTuple):
     """What is supervised.
 
-    `run` is what each process does; it gives an exit code. `at_end` lets go of what they let go of, perhaps more than
-    once. A process whose `vitals` stand still for `frozen_seconds` is killed; before they begin, for `BEGIN_SECONDS`.
+    Each process calls `run`, which returns its exit code. `at_end` releases what the processes share; it may be called
+    more than once. A process without heartbeats for `frozen_seconds` is killed; before its first one, after
+    `START_SECONDS`.
     """
 
     run: Callable[[Start], int]
     at_end: Callable[[], None]
-    vitals: Vitals
+    heartbeats: Heartbeats
     frozen_seconds: float
 
 
 def supervise(processes: int, task: Task) -> int:
-    """Runs the processes, puts another in the place of one that was killed, and ends all of them when told to.
+    """Runs the processes, replaces those that are killed, and ends all of them on SIGINT or SIGTERM.
 
-    One that ends by itself has a reason that the next one would have too, or was told to by somebody: then all of them
-    end, with its exit code. In a process of its own it gives what the task gives.
+    A process that exits by itself was asked to, or failed for a reason that its replacement would have too: then all of
+    them end, with its exit code. In each of the processes it returns the exit code of the task.
     """
-    crew = _Crew(task)
-    gone, alive = os.pipe()
+    children = _Processes(task)
+    parent_gone, alive = os.pipe()
     failures = _Failures()
     missing, started = list(range(1, processes + 1)), set[int]()
-    with _woken() as wake:
-        while crew.running or (missing and not crew.is_told()):
-            if missing and not crew.is_told():
+    with _wake_up_pipe() as wake:
+        while children.running or (missing and not children.is_ending()):
+            if missing and not children.is_ending():
                 number = missing.pop(0)
-                task.vitals.begin(number)
+                task.heartbeats.begin(number)
                 if (process := _fork()) == 0:
                     send_errors(failures.descriptor)
-                    os.close(alive)  # the system closes the last one that is open with the process that has it
-                    return task.run(Start(number, gone, number in started))
-                crew.add(process, number)
+                    os.close(alive)  # only the parent keeps it: its end closes the pipe
+                    return task.run(Start(number, parent_gone, number in started))
+                children.add(process, number)
                 started.add(number)
                 continue
-            ended = _ended()
+            ended = _reap()
             if ended is None:
-                select.select([wake], [], [], LOOK_SECONDS)
+                select.select([wake], [], [], CHECK_SECONDS)
                 _drain(wake)
-                crew.kill_frozen()
+                children.kill_frozen()
             else:
-                missing += crew.remove(*ended)
+                missing += children.remove(*ended)
                 failures.print_new()
-    return crew.code
+    return children.code
 
 
 class _Failures:
-    """The errors that processes end with, each printed once, however many processes have it."""
+    """The errors with which processes end. Each is printed once, however many processes have it."""
 
     def __init__(self) -> None:
         self._read, self.descriptor = os.pipe()
@@ -101,7 +102,7 @@ class _Failures:
         self._printed: set[str] = set()
 
     def print_new(self) -> None:
-        """Prints what has not been printed before."""
+        """Prints the errors that were not printed before."""
         data = b""
         with suppress(BlockingIOError):
             while piece := os.read(self._read, 65_536):
@@ -112,63 +113,63 @@ class _Failures:
                 print_error(line)
 
 
-class _Crew:
-    """The processes that run, by their ids, and what becomes of them. Passes SIGINT and SIGTERM on to each."""
+class _Processes:
+    """The running processes, by their ids. Passes SIGINT and SIGTERM on to each."""
 
     def __init__(self, task: Task) -> None:
         self.running: dict[int, int] = {}
         self.code = int(Exit.DONE)
         self._task = task
-        self._told: int | None = None
+        self._sent: int | None = None
         self._killed: set[int] = set()
-        self._heard: dict[int, tuple[int, int]] = {}
-        for number in ENDING:
+        self._last_beats: dict[int, tuple[int, int]] = {}
+        for number in END_SIGNALS:
             signal.signal(number, self._pass_on)
 
-    def is_told(self) -> bool:
-        """Whether they were told to end."""
-        return self._told is not None
+    def is_ending(self) -> bool:
+        """Whether they were sent a signal to end."""
+        return self._sent is not None
 
     def add(self, process: int, number: int) -> None:
-        """One more. Where they were told to end meanwhile, when it was not among them yet, it is told now."""
+        """Adds a process. If a signal came before it was added, it is sent now."""
         self.running[process] = number
-        if self._told is not None:
-            self._pass_on(self._told, None)
+        if self._sent is not None:
+            self._pass_on(self._sent, None)
 
     def remove(self, process: int, status: int) -> list[int]:
-        """One less. Gives its number where another has to take its place; else the others are told to end."""
+        """Removes a process that has ended. Returns its number if it must be replaced; else ends the others."""
         number, exit_code = self.running.pop(process), os.waitstatus_to_exitcode(status)
-        self._heard.pop(process, None)
-        if not self.is_told() and exit_code < 0:
-            log.warning("a process was killed, another takes its place", worker=number, signal=-exit_code)
+        self._last_beats.pop(process, None)
+        if not self.is_ending() and exit_code < 0:
+            log.warning("a process was killed and is replaced", worker=number, signal=-exit_code)
             return [number]
         if process in self._killed:
             self.code = self.code or Exit.FAILED
-        elif exit_code not in (0, -(self._told or 0)):  # one that had not begun yet may end by the signal itself
+        elif exit_code not in (0, -(self._sent or 0)):  # one that had not started yet may end by the signal itself
             self.code = self.code or abs(exit_code)
-        if not self.is_told():
+        if not self.is_ending():
             self._pass_on(signal.SIGTERM, None)
         return []
 
     def kill_frozen(self) -> None:
-        """Kills processes without a sign of life for too many checks in a row. Time asleep does not count."""
+        """Kills processes without a new heartbeat for too many checks in a row. Time asleep does not count."""
         for process, number in self.running.items():
-            before, missed = self._heard.get(process, (0, 0))
-            beats = self._task.vitals.beats(number)
+            before, missed = self._last_beats.get(process, (0, 0))
+            beats = self._task.heartbeats.beats(number)
             missed = missed + 1 if beats == before else 0
-            self._heard[process] = (beats, missed)
+            self._last_beats[process] = (beats, missed)
             seconds = self._task.frozen_seconds
-            if not beats and not self.is_told():  # it is about to begin
-                seconds = max(seconds, BEGIN_SECONDS)
-            if missed > seconds / LOOK_SECONDS and process not in self._killed:
+            if not beats and not self.is_ending():  # it has not started yet
+                seconds = max(seconds, START_SECONDS)
+            if missed > seconds / CHECK_SECONDS and process not in self._killed:
                 log.error("a process does not answer and is killed", worker=number, seconds=seconds)
                 self._killed.add(process)
                 _signal(process, signal.SIGKILL)
 
     def _pass_on(self, number: int, _frame: object) -> None:
-        """As it came, to all that still run."""
-        self._told = number
-        self._task.vitals.end()
+        """Passes the signal on to all running processes."""
+        self._sent = number
+        self._task.heartbeats.end()
         self._task.at_end()
         for process in list(self.running):
             _signal(process, number)
@@ -179,8 +180,8 @@ def _signal(process: int, number: int) -> None:
         os.kill(process, number)
 
 
-def _ended() -> tuple[int, int] | None:
-    """A process that has ended, and how; None while all run."""
+def _reap() -> tuple[int, int] | None:
+    """The id of a process that has ended, and its status; None if none has."""
     try:
         process, status = os.waitpid(-1, os.WNOHANG)
     except ChildProcessError:
@@ -189,17 +190,17 @@ def _ended() -> tuple[int, int] | None:
 
 
 @contextmanager
-def _woken() -> Iterator[int]:
-    """What can be read from as soon as a process has ended, or a signal has come."""
+def _wake_up_pipe() -> Iterator[int]:
+    """A descriptor that becomes readable when a process ends or a signal comes."""
     wake, wakes = os.pipe()
     for end in (wake, wakes):
         os.set_blocking(end, False)
     signal.set_wakeup_fd(wakes, warn_on_full_buffer=False)
-    signal.signal(signal.SIGCHLD, lambda *_: None)  # what has no handler wakes nobody
+    signal.signal(signal.SIGCHLD, lambda *_: None)  # a signal without a handler is not written to the pipe
     try:
         yield wake
     finally:
-        if signal.getsignal(signal.SIGCHLD) is not signal.SIG_DFL:  # else this is a process of its own by now
+        if signal.getsignal(signal.SIGCHLD) is not signal.SIG_DFL:  # else this is one of the processes by now
             signal.set_wakeup_fd(-1)
             signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         os.close(wake)
@@ -213,14 +214,14 @@ def _drain(wake: int) -> None:
 
 
 def _fork() -> int:
-    """One more process, by its id; 0 in the new one. There is no thread or event loop yet that it could tear apart."""
-    signal.pthread_sigmask(signal.SIG_BLOCK, ENDING)
+    """Starts a process and returns its id; 0 in the new one. There are no threads and no event loop yet."""
+    signal.pthread_sigmask(signal.SIG_BLOCK, END_SIGNALS)
     process = os.fork()
     if process == 0:
-        os.setpgid(0, 0)  # what a terminal sends reaches the parent alone, which passes it on, once
+        os.setpgid(0, 0)  # signals of the terminal reach only the parent, which passes them on once
         signal.set_wakeup_fd(-1)
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-        for each in ENDING:
+        for each in END_SIGNALS:
             signal.signal(each, signal.default_int_handler if each == signal.SIGINT else signal.SIG_DFL)
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, ENDING)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, END_SIGNALS)
     return process

@@ -1,4 +1,4 @@
-"""`pagefold verify`: whether the pages are what the log says. How folding pages again is watched and shown."""
+"""`pagefold verify`: compares the pages with the log. Also how drift is counted and shown."""
 
 import time
 from collections.abc import Collection, Iterator
@@ -31,16 +31,16 @@ from pagefold.engine.shop import Shop
 from pagefold.engine.stores.store_health import Inspection
 from pagefold.projections.field_changes import FieldChange
 
-SHOWN = 5
-"""How many differences are shown; the others are counted."""
+MAX_SHOWN = 5
+"""Drifted sections that are shown; the others are counted."""
 
-SHOWN_FIELDS = 8
-"""How many fields of one are."""
+MAX_SHOWN_FIELDS = 8
+"""Fields that are shown of a drifted section."""
 
-LISTED = 100
-"""How many differences the JSON document of `verify` names."""
+MAX_LISTED = 100
+"""Differences in the JSON document of `verify`."""
 
-_STOOD: dict[SectionDriftKind, str] = {
+_KINDS: dict[SectionDriftKind, str] = {
     "differs": "differs from the log",
     "lost": "is lost",
     "surplus": "is not in the log",
@@ -56,30 +56,29 @@ def verify(
     as_json: AsJSON = False,
     options: Injected = Options(),  # noqa: B008  # it is immutable
 ) -> int:
-    """Compare the pages with the log, section by section, and change none.
+    """Compare the pages with the log, section by section, and change nothing.
 
-    Every section is folded from the log and compared with the one that stands in the store, byte for byte. One that
-    differs, is lost, or has nothing in the log to account for it has drifted: somebody has written into the store, or
-    it was damaged. Sections that wait for their consumer are behind, which is no drift. Workers may go on meanwhile.
+    Folds every section from the log and compares it with the stored one, byte for byte. A section has drifted if it
+    differs, is missing, or has no event in the log: somebody has written into the store, or it was damaged. Sections
+    that wait for their consumer are behind, which is not drift. Workers may continue.
 
-    Before that it looks, unless it takes a sample, whether every index of the store has just the rows of its table: by
-    one that is damaged, pages and events are not found that are there. PostgreSQL: by its extension amcheck, or, where
-    that is not installed, by comparing what is read with the index and without.
+    Without --sample, it first checks that every index of the store has exactly the rows of its table: through a damaged
+    one, existing pages and events are not found. PostgreSQL: by the extension amcheck, or, if that is not installed, by
+    comparing reads with and without the index.
 
-    `pagefold rebuild --from log` repairs what has drifted. Exit code 1 when more than --max-drift has, or anything is
-    damaged.
+    `pagefold rebuild --from log` repairs drift. Exit code 1 if the drift is above --max-drift, or anything is damaged.
 
     Parameters
     ----------
     sample
-        Only so many SKUs, chosen at random: quick, and enough to notice damage that is widespread.
+        Compare only this many SKUs, chosen at random: quick, and enough to find widespread damage.
     domain
         Only this domain; may be given several times.
     max_drift
-        How many percent of the sections may have drifted before the exit code is 1.
+        The percentage of sections that may have drifted without exit code 1.
     processes
-        How many processes look at the pages. Unless given: one, and as many as there are processors where the log has
-        300,000 events or more.
+        How many processes compare the pages. By default one, or one per processor where the log has 300,000 events or
+        more.
     as_json
         Print one JSON document: sections, changed, behind, drift (in percent), differences (the first 100: sku,
         channel, domain, kind, changes), damage (what, problem), unchecked (indexes), seconds.
@@ -105,9 +104,9 @@ async def _verify(
             inspection = await shop.store.inspect() if sample is None else inspection
             total = await section_count(shop, domains) if sample is None else None
             with share_meter("verifying", total) as meter:
-                tally = DriftTally(meter, differences, LISTED)
+                tally = DriftTally(meter, differences, MAX_LISTED)
                 found = await shop.verify(
-                    domains, sample=sample, on_drift=tally.tell, on_progress=tally.advance, processes=processes
+                    domains, sample=sample, on_drift=tally.add, on_progress=tally.advance, processes=processes
                 )
     if found is None:
         return stop.exit_code
@@ -118,90 +117,90 @@ async def _verify(
         write_json(document | {"differences": msgspec.to_builtins(differences), "seconds": seconds})
     else:
         _show(found, differences, seconds)
-    tell_damage(inspection)
+    print_damage(inspection)
     return Exit.REFUSED if found.drift > max_drift or inspection.damage else Exit.DONE
 
 
-def tell_damage(inspection: Inspection) -> None:
-    """Says what is damaged, and what to do about it; and what could not be looked at."""
-    for damage in inspection.damage[:SHOWN]:
+def print_damage(inspection: Inspection) -> None:
+    """Prints what is damaged and what to do about it, and which indexes could not be checked."""
+    for damage in inspection.damage[:MAX_SHOWN]:
         print_error(f"{damage.what} is damaged: {damage.problem}")
-    if len(inspection.damage) > SHOWN:
-        print_error(f"and {len(inspection.damage) - SHOWN:,} more are")
+    if len(inspection.damage) > MAX_SHOWN:
+        print_error(f"and {len(inspection.damage) - MAX_SHOWN:,} more are damaged")
     for what in dict.fromkeys(damage.what for damage in inspection.damage):
         print_message(f"{what}: {remedy_for(what)}")
     for index in inspection.unchecked:
-        print_message(f"not looked at: index {index}")
+        print_message(f"not checked: index {index}")
 
 
 def _show(found: ReplayResult, differences: list[SectionDrift], seconds: float) -> None:
     share = f"{found.changed:,} drifted, {percent(found.drift)}" if found.changed else "none has drifted"
     compared = f"{pace(found.sections, 'section', seconds, complete=True)}: "
-    show_lines(Text.assemble(compared, (share, "red" if found.changed else "green"), behind(found)))
-    show_lines(*drift_lines(differences, found.changed))
+    print_lines(Text.assemble(compared, (share, "red" if found.changed else "green"), behind_text(found)))
+    print_lines(*drift_lines(differences, found.changed))
     if found.changed:
         print_message("`pagefold rebuild --from log` repairs them")
 
 
 class DriftTally:
-    """Hears of a folding: shows how far it is, and keeps the first sections that have drifted in `kept`."""
+    """Counts compared and drifted sections: shows the progress, and adds the first drifted sections to `kept`."""
 
-    def __init__(self, meter: Meter, kept: list[SectionDrift], most: int) -> None:
+    def __init__(self, meter: Meter, kept: list[SectionDrift], max_kept: int) -> None:
         self._meter = meter
         self._kept = kept
-        self._most = most
+        self._max_kept = max_kept
         self._started = time.monotonic()
         self._sections = 0
         self._drifted = 0
 
-    def tell(self, drift: SectionDrift) -> None:
-        """A section has drifted."""
+    def add(self, drift: SectionDrift) -> None:
+        """Counts a drifted section."""
         self._drifted += 1
-        if len(self._kept) < self._most:
+        if len(self._kept) < self._max_kept:
             self._kept.append(drift)
 
     def advance(self, sections: int) -> None:
-        """So many more are done."""
+        """Counts sections that were compared."""
         self._sections += sections
         drifted = f", {self._drifted:,} drifted" if self._drifted else ""
         self._meter.update(self._sections, rate(self._sections, "section", self._started) + drifted)
 
 
 def rate(number: int, noun: str, started: float) -> str:
-    """How many there have been since a moment of the monotonic clock, and how fast: `12,000 rows, 6,000/s`."""
+    """A number of items and their rate, since a time of the monotonic clock: `12,000 rows, 6,000/s`."""
     return f"{count(number, noun)}, {number / max(time.monotonic() - started, 0.001):,.0f}/s"
 
 
 async def section_count(shop: Shop, domains: Collection[str] | None) -> int:
-    """How many sections there are in these domains."""
+    """The number of sections in these domains, or in all."""
     counts = await shop.store.pages.counts()
     return sum(sections for (_, domain), (sections, _) in counts.items() if domains is None or domain in domains)
 
 
-def behind(found: ReplayResult) -> str:
-    """How many sections wait, if any."""
+def behind_text(found: ReplayResult) -> str:
+    """How many sections wait for their consumer; "" if none does."""
     wait = "waits for its consumer" if found.behind == 1 else "wait for their consumer"
     return f", {found.behind:,} {wait}" if found.behind else ""
 
 
 def drift_lines(samples: list[SectionDrift], total: int) -> Iterator[Text]:
-    """The first sections that have drifted, with their fields: what stood there, and what the log says."""
-    for drift in samples[:SHOWN]:
+    """The first drifted sections, with the stored value of each field and the log's."""
+    for drift in samples[:MAX_SHOWN]:
         name = "  ".join(map(printable, (drift.sku, drift.channel, drift.domain, "")))
-        yield Text.assemble("  ", (name, "bold"), _STOOD[drift.kind])
+        yield Text.assemble("  ", (name, "bold"), _KINDS[drift.kind])
         yield from change_lines(drift.changes)
-    if total > SHOWN:
-        yield Text(f"  … and {total - SHOWN:,} more", style="dim")
+    if total > MAX_SHOWN:
+        yield Text(f"  … and {total - MAX_SHOWN:,} more", style="dim")
 
 
-def change_lines(changes: list[FieldChange], most: int = SHOWN_FIELDS) -> Iterator[Text]:
-    """A line a field: what it was, and what it is instead."""
-    yield from map(change_line, changes[:most])
-    if len(changes) > most:
-        yield Text(f"    … and {count(len(changes) - most, 'more field')}", style="dim")
+def change_lines(changes: list[FieldChange], limit: int = MAX_SHOWN_FIELDS) -> Iterator[Text]:
+    """One line per field: its value before and after. Above the limit, the others are counted."""
+    yield from map(change_line, changes[:limit])
+    if len(changes) > limit:
+        yield Text(f"    … and {count(len(changes) - limit, 'more field')}", style="dim")
 
 
-def show_lines(*lines: Text) -> None:
-    """Lines on standard output, however long."""
+def print_lines(*lines: Text) -> None:
+    """Prints lines on standard output, without wrapping them."""
     for line in lines:
         results().print(line, soft_wrap=True)

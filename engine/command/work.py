@@ -11,14 +11,14 @@ from cyclopts import Parameter
 import pagefold
 from pagefold.engine.command.console import messages, pace, print_message, show_table, write_json
 from pagefold.engine.command.options import DOMAIN_NAMES, AsJSON, Exit, Injected, Options
-from pagefold.engine.command.progress import SECONDS_BETWEEN_LINES, fold_bars
+from pagefold.engine.command.progress import LINE_SECONDS, fold_bars
 from pagefold.engine.command.signals import stoppable
 from pagefold.engine.runtime.event_loop import run
 from pagefold.engine.runtime.logs import Logger
 from pagefold.engine.shop import Shop
 from pagefold.engine.stores.store import Checkpoint
 
-SECONDS_BETWEEN_LOOKS = 0.2
+POLL_SECONDS = 0.2
 
 log = Logger(__name__)
 
@@ -115,7 +115,7 @@ async def _show_bars(shop: Shop, progress: _Progress) -> None:
         tasks = {name: bars.add_task(name, total=total) for name, total in progress.behind.items()}
         try:
             while True:
-                await anyio.sleep(SECONDS_BETWEEN_LOOKS)
+                await anyio.sleep(POLL_SECONDS)
                 for name, done in (await _done(shop, progress)).items():
                     bars.update(tasks[name], completed=done)
         finally:
@@ -126,7 +126,7 @@ async def _show_bars(shop: Shop, progress: _Progress) -> None:
 
 async def _log_lag(shop: Shop, progress: _Progress) -> None:
     while True:
-        await anyio.sleep(SECONDS_BETWEEN_LINES)
+        await anyio.sleep(LINE_SECONDS)
         done = await _done(shop, progress)
         log.info("catching up", behind={name: max(0, progress.behind[name] - done[name]) for name in done})
 

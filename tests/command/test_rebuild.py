@@ -50,7 +50,7 @@ def test_help_explains_every_argument(command: tuple[str, ...]) -> None:
 def test_help_tells_the_rules() -> None:
     """What happens, what is never withdrawn, and the exit codes, stand in the help; the main help has them all."""
     text = " ".join(run_pagefold("rebuild", "--help").out.split())
-    for words in ("orphan", "Nothing is withdrawn when", "is held", "Exit codes:", "--resume RUN --yes"):
+    for words in ("orphan", "Nothing is withdrawn unless", "is held", "Exit codes:", "--resume RUN --yes"):
         assert words in text
     listed = run_pagefold("--help").out
     assert all(f"│ {name} " in listed for name in ("rebuild", "rebuilds", "verify"))
@@ -61,18 +61,21 @@ def test_help_tells_the_rules() -> None:
     [
         (("rebuild", "--source", "crm"), "unknown source 'crm'; the sources are pim"),
         (("rebuild", "--source", "dam"), "sources.dam.snapshot"),
-        (("rebuild", "--domain", "media"), "--domain: no source that is to be rebuilt has media"),
+        (("rebuild", "--domain", "media"), "--domain: none of the sources to rebuild has the domain media"),
         (("rebuild", "--domain", "prices"), '"catalog", "pricing", "inventory", "media"'),
         (("rebuild", "--sku", ""), "--sku: '' must not be empty"),
         (("rebuild", "--sku", "A\x1b"), "--sku: 'A\\x1b' must not contain the control character U+001B"),
         (("rebuild", "--max-orphans", "many"), "--max-orphans: 'many' is neither a number such as 500"),
         (("rebuild", "--max-orphans", "101%"), "nor a share such as '5%'"),
         (("rebuild", "--from", "scratch"), '"log"'),
-        (("rebuild", "--from", "log", "--source", "erp"), "--from log: asks no source; --source"),
-        (("rebuild", "--from", "log", "--max-orphans", "5%", "--yes"), "--max-orphans and --yes cannot go with it"),
-        (("rebuild", "--from", "log", "--resume", "erp-1"), "--resume cannot go with it"),
-        (("rebuild", "--resume", "erp-1", "--source", "erp"), "--resume: goes on with a run as it was begun"),
-        (("rebuild", "--resume", "erp-1", "--dry-run", "--sku", "A"), "--sku and --dry-run cannot go with it"),
+        (("rebuild", "--from", "log", "--source", "erp"), "--from log: reads no source; --source"),
+        (
+            ("rebuild", "--from", "log", "--max-orphans", "5%", "--yes"),
+            "--max-orphans and --yes cannot be combined with it",
+        ),
+        (("rebuild", "--from", "log", "--resume", "erp-1"), "--resume cannot be combined with it"),
+        (("rebuild", "--resume", "erp-1", "--source", "erp"), "--resume: continues a run as it was started"),
+        (("rebuild", "--resume", "erp-1", "--dry-run", "--sku", "A"), "--sku and --dry-run cannot be combined with it"),
         (("rebuild", "--resume", "erp-1", "--domain", "pricing", "--max-orphans", "1"), "--domain and --max-orphans"),
         (("rebuilds", "list", "--limit", "0"), "--limit: 0 is less than 1"),
         (("verify", "--sample", "0"), "--sample"),
@@ -82,7 +85,7 @@ def test_help_tells_the_rules() -> None:
 )
 @on_sqlite
 def test_bad_usage_is_2(arguments: tuple[str, ...], words: str, shop: Path) -> None:
-    """What cannot be meant ends with 2 and one line that says what would be right."""
+    """Contradictory or wrong options end with 2, and one line that says what is allowed."""
     code, out, err = run_pagefold(*arguments)
     assert (code, out, len(err.splitlines())) == (2, "", 1), err
     assert words in err
@@ -92,7 +95,7 @@ def test_bad_usage_is_2(arguments: tuple[str, ...], words: str, shop: Path) -> N
 def test_without_any_snapshot_it_says_how_to_declare_one(
     store_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """There is nothing to rebuild from; going over the pages needs no snapshot."""
+    """There is nothing to rebuild from; comparing the pages needs no snapshot."""
     settle(tmp_path, store_url, monkeypatch)
     ran = run_pagefold("rebuild")
     assert ran.code == 2
@@ -182,7 +185,7 @@ def test_only_some_samples_are_shown(shop: Path) -> None:
     ran = run_pagefold("rebuild", "--source", "erp")
     run_id = ran.out.split()[2]
     assert ran.out.count("  missing\n") == ran.out.count("  row ") == 5
-    assert f"… and 35 more; `pagefold rebuilds show {run_id} --json` names all of them" in ran.out
+    assert f"… and 35 more; `pagefold rebuilds show {run_id} --json` lists all of them" in ran.out
     assert "… and 4 more\n" in ran.out
     shown = run_pagefold("rebuilds", "show", run_id).out
     assert (shown.count("  missing\n"), shown.count("  row ")) == (20, 9)
@@ -238,7 +241,7 @@ def test_a_dry_run_changes_nothing(shop: Path) -> None:
     assert run_pagefold("rebuild", "--source", "erp", "--dry-run").code == 0
 
 
-# --- what needs a look ----------------------------------------------------------------------------
+# --- what needs a person --------------------------------------------------------------------------
 
 
 def test_too_many_orphans_are_held(shop: Path) -> None:
@@ -249,7 +252,10 @@ def test_too_many_orphans_are_held(shop: Path) -> None:
     assert amount(SKUS[0]) == "0.00"
     again = run_pagefold("rebuild", "--resume", run["run"])
     assert (again.code, "pages" in again.out) == (1, False)
-    assert "held: the snapshot does not have 6 of the 40 streams of erp in the log; 5 may be withdrawn" in again.out
+    assert (
+        "held: the snapshot lacks 6 of the 40 streams of erp in the log; at most 5 may be withdrawn without --yes"
+        in again.out
+    )
     assert all(f"    {sku}/*/pricing/erp" in again.out for sku in SKUS[:6])
     assert again.err == f"`pagefold rebuild --resume {run['run']} --yes` withdraws them\n"
     ran = run_pagefold("rebuild", "--resume", run["run"], "--yes", "--json")
@@ -272,14 +278,15 @@ def test_corrections_that_take_away_are_held(shop: Path) -> None:
     assert (ran.code, dry.code, lines[0]) == (1, 1, f"pim  held  {run_id}")
     assert lines[2] == "  4 equal, 30 changed, 6 orphans"
     held = (
-        "held: of the 40 streams of pim in the log, no more than 5 may lose something unasked, so nothing is taken away"
+        "held: of the 40 streams of pim in the log, at most 5 may lose values without --yes, "
+        "so nothing is removed or withdrawn"
     )
-    assert lines[3:6] == [f"  {held}", "  the snapshot does not have 6 of them", "  30 would say nothing any more"]
-    assert "  30 would have no attributes.colour any more" in lines
+    assert lines[3:6] == [f"  {held}", "  the snapshot lacks 6 of them", "  30 would lose all values"]
+    assert "  30 would lose attributes.colour" in lines
     assert f"    {SKUS[0]}/*/catalog/pim: " in ran.out
     assert lines[3:9] == dry.out.splitlines()[3:9]
-    assert f"`pagefold rebuild --resume {run_id} --yes` takes all of that away" in ran.err
-    assert "`pagefold rebuild --source pim --yes` takes all of that away" in dry.err
+    assert f"`pagefold rebuild --resume {run_id} --yes` removes and withdraws all of that" in ran.err
+    assert "`pagefold rebuild --source pim --yes` removes and withdraws all of that" in dry.err
     assert run_pagefold("get", SKUS[0], "web-de").code == 0
     run = run_pagefold("rebuilds", "show", run_id, "--json").document
     assert (run["state"], run["losses"][0]["path"], run["losses"][0]["streams"]) == ("held", "", 30)
@@ -335,7 +342,7 @@ def test_an_unreadable_row_withdraws_nothing(shop: Path) -> None:
     export(shop, *prices(SKUS[:39]), b"nonsense")
     ran = run_pagefold("rebuild", "--source", "erp")
     assert ran.code == 1
-    assert "  1 row could not be read as far as its stream: nothing is withdrawn\n" in ran.out
+    assert "  the stream of 1 row could not be read: nothing is withdrawn\n" in ran.out
     assert "row 40: " in ran.out
     assert "withdrawn" not in ran.out.splitlines()[2]
 
@@ -352,9 +359,9 @@ def test_a_source_that_looks_reset_is_pointed_out(shop: Path) -> None:
     assert ran.code == 1
     words = "source looks reset: 40 rows of the snapshot of erp, which was taken later, are older than the log"
     assert words in ran.out
-    assert "  older, although the snapshot is newer:\n    SKU-000/*/pricing/erp\n" in ran.out
+    assert "  older than the log, in a snapshot taken later:\n    SKU-000/*/pricing/erp\n" in ran.out
     assert run_pagefold("status").code == 1
-    assert "`pagefold rebuild --source erp --new-epoch` begins a new epoch" in " ".join(ran.out.split())
+    assert "`pagefold rebuild --source erp --new-epoch` starts a new epoch" in " ".join(ran.out.split())
     ran = run_pagefold("rebuild", "--source", "erp", "--new-epoch")
     assert (ran.code, "40 newer" in ran.out) == (0, True)
     assert run_pagefold("status").code == 0

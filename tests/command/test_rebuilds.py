@@ -48,7 +48,7 @@ def test_a_run_that_was_left_is_interrupted(shop: Path) -> None:
     [listed] = run_pagefold("rebuilds", "list", "--json").documents
     assert (listed["run"], listed["state"]) == (run_id, "interrupted")
     ran = run_pagefold("rebuilds", "show", run_id)
-    assert ran.err == f"`pagefold rebuild --resume {run_id}` goes on where it was\n"
+    assert ran.err == f"`pagefold rebuild --resume {run_id}` resumes it\n"
     ran = run_pagefold("rebuild", "--resume", run_id, "--json")
     assert (ran.code, ran.document["runs"], ran.document["pages"]) == (1, [], None)
     assert f"the rebuild {run_id} cannot be resumed" in ran.document["errors"][0]["error"]
@@ -93,7 +93,7 @@ def test_an_interrupted_run_says_how_to_go_on(shop: Path) -> None:
     document = orjson.loads(out)
     [run] = document["runs"]
     assert (process.returncode, document["exitCode"], run["state"]) == (130, 130, "interrupted")
-    assert err.endswith(f"interrupted: `pagefold rebuild --resume {run['run']}` goes on where it was\n")
+    assert err.endswith(f"interrupted: `pagefold rebuild --resume {run['run']}` resumes it\n")
     assert len(run["drift"]) == run["counts"]["missing"] < len(skus)
     ran = run_pagefold("rebuild", "--resume", run["run"], "--json")
     assert (ran.code, counts_of(ran.document["runs"][0])) == (0, {"rows": len(skus), "missing": len(skus)})
@@ -112,7 +112,7 @@ async def appended() -> bool:
 
 def test_runs_are_listed_and_shown(shop: Path) -> None:
     """The newest first, of one source or all; a run is shown with the fields that differed, on either side."""
-    assert run_pagefold("rebuilds", "list") == (0, "", "nothing was rebuilt so far\n")
+    assert run_pagefold("rebuilds", "list") == (0, "", "no rebuilds yet\n")
     say(shop, *prices(version=4))
     export(shop, *prices())
     document = run_pagefold("rebuild", "--json").document
@@ -123,8 +123,8 @@ def test_runs_are_listed_and_shown(shop: Path) -> None:
     assert table[1].split()[-4:] == ["40", "40", "0", "0"]
     assert [run["run"] for run in run_pagefold("rebuilds", "list", "--source", "pim", "--json").documents] == [pim]
     ran = run_pagefold("rebuilds", "list", "--limit", "1")
-    assert (len(ran.out.splitlines()), ran.err) == (2, "there are older ones; --limit shows more\n")
-    assert run_pagefold("rebuilds", "list", "--source", "dam").err == "nothing was rebuilt so far from dam\n"
+    assert (len(ran.out.splitlines()), ran.err) == (2, "… and older runs; --limit shows more\n")
+    assert run_pagefold("rebuilds", "list", "--source", "dam").err == "no rebuilds yet of dam\n"
     shown = run_pagefold("rebuilds", "show", erp, "--json").document
     assert drift_of(shown) == {f"{sku}/*/pricing/erp": "newer" for sku in SKUS}
     assert {name: shown[name] for name in ("run", "counts", "samples")} == {

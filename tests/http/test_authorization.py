@@ -6,8 +6,7 @@ from starlette.responses import Response
 
 import pagefold
 from pagefold import Config, Shop
-from pagefold.engine.command.serve import closing
-from pagefold.engine.command.serve import service_of as service_for
+from pagefold.engine.command.serve import make_context, restrict_once_tokens_exist
 from pagefold.engine.errors import ConfigurationError
 from pagefold.engine.http.authorization import (
     EVERYTHING,
@@ -189,12 +188,12 @@ async def test_the_first_token_closes_an_open_server(
     store_url: str, monkeypatch: pytest.MonkeyPatch, reads: str
 ) -> None:
     """While the server runs, callers without a token lose all but the open reads; caches are notified, too."""
-    monkeypatch.setattr("pagefold.engine.command.serve.SECONDS_TO_CLOSE", 0.01)
+    monkeypatch.setattr("pagefold.engine.command.serve.TOKEN_POLL_SECONDS", 0.01)
     async with pagefold.open(configured(store_url, http={"reads": reads})) as shop:
         await say(shop, catalog("a"))
-        service = await service_for(shop, "127.0.0.1")
+        service = await make_context(shop, "127.0.0.1")
         page = f"/v1/pages/web-de/{SKU}"
-        async with client_of(service) as client, run_beside(lambda: closing(service, "127.0.0.1")):
+        async with client_of(service) as client, run_beside(lambda: restrict_once_tokens_exist(service, "127.0.0.1")):
             assert (await client.get("/metrics")).status_code == 200
             assert (await client.get(page)).headers["cache-control"].startswith("public")
             secret, token = await shop.tokens.create(["read"])
@@ -207,15 +206,15 @@ async def test_the_first_token_closes_an_open_server(
             await shop.tokens.revoke(token.name)
             await anyio.sleep(0.05)
             assert (await client.get("/metrics")).status_code == 401
-        assert (await service_for(shop, "127.0.0.1")).access.anonymous is not EVERYTHING
+        assert (await make_context(shop, "127.0.0.1")).access.anonymous is not EVERYTHING
 
 
 async def test_a_server_with_tokens_asks_for_one_from_the_start(shop: Shop) -> None:
     """It may listen on other addresses; when the last token is revoked, it does not open again."""
     with pytest.raises(ConfigurationError, match="pagefold tokens create"):
-        await service_for(shop, "10.0.0.1")
+        await make_context(shop, "10.0.0.1")
     _, token = await shop.tokens.create(["read"])
     for _ in range(2):
         for host in ("127.0.0.1", "10.0.0.1"):
-            assert (await service_for(shop, host)).access.anonymous is None
+            assert (await make_context(shop, host)).access.anonymous is None
         await shop.tokens.revoke(token.name)

@@ -10,7 +10,7 @@ from urllib.request import urlopen
 
 import pytest
 
-from pagefold.engine.command.serve import within_room
+from pagefold.engine.command.serve import limited_to_open_files
 from pagefold.engine.http.open_file_limit import SPARE_FILES, raise_file_limit
 from tests.support.command_line import lines_file, on_sqlite, product, run_pagefold, settle
 from tests.support.servers import Server, serving, within
@@ -191,6 +191,6 @@ def test_a_server_is_configured_within_its_room(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(resource, "getrlimit", lambda _: (1_024, 1_024))
     monkeypatch.setattr(resource, "setrlimit", lambda _, __: None)
     config = configured("sqlite:///nowhere", http={"connections": 5_000, "idle_seconds": 3.0})
-    assert within_room(config).http.connections == 1_024 - SPARE_FILES
-    assert within_room(config).http.idle_seconds == 3.0
-    assert within_room(configured("sqlite:///nowhere", http={"connections": 50})).http.connections == 50
+    assert limited_to_open_files(config).http.connections == 1_024 - SPARE_FILES
+    assert limited_to_open_files(config).http.idle_seconds == 3.0
+    assert limited_to_open_files(configured("sqlite:///nowhere", http={"connections": 50})).http.connections == 50

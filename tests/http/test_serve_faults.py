@@ -14,7 +14,7 @@ from typing import Any
 import httpx2
 import pytest
 
-from pagefold.engine.command.serve import SECONDS_TO_CLOSE
+from pagefold.engine.command.serve import TOKEN_POLL_SECONDS
 from pagefold.engine.http.process_board import REPORT_BYTES, SILENT_BEATS, PeerWatch, ProcessBoard
 from pagefold.engine.http.process_links import WORKER
 from pagefold.engine.reading.check_results import INGEST, CheckResult
@@ -201,7 +201,7 @@ NEVER_BEGINS = """
 import sys, time
 from pagefold.engine.command import supervisor
 
-class Vitals:
+class Heartbeats:
     begun = 0
 
     def begin(self, number):
@@ -214,14 +214,14 @@ class Vitals:
         pass
 
 def run(start):
-    assert start.is_replacement is (vitals.begun > 1)
-    if vitals.begun == 1:
+    assert start.is_replacement is (heartbeats.begun > 1)
+    if heartbeats.begun == 1:
         time.sleep(600)
     return 0
 
-vitals = Vitals()
-supervisor.BEGIN_SECONDS = 0.5
-sys.exit(supervisor.supervise(1, supervisor.Task(run, lambda: None, vitals, 0.25)))
+heartbeats = Heartbeats()
+supervisor.START_SECONDS = 0.5
+sys.exit(supervisor.supervise(1, supervisor.Task(run, lambda: None, heartbeats, 0.25)))
 """
 """Supervises a process that never sends a heartbeat; the next one ends by itself."""
 
@@ -321,7 +321,7 @@ def test_a_server_whose_log_was_removed_continues(place: Path, store_url: str, w
     with serving("--work", "--workers", str(workers)) as server:
         within(20, "all are at it", lambda: problems(server) == {})
         take_log(store_url)
-        time.sleep(2 * SECONDS_TO_CLOSE)
+        time.sleep(2 * TOKEN_POLL_SECONDS)
         assert httpx2.post(server.url + "/v1/events", json=product("B")).status_code == 503
         assert problems(server, "/readyz/ingest") != {}
         assert server.get("/healthz").status_code == 200
