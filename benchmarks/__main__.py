@@ -1,10 +1,10 @@
-"""`python -m benchmarks`: every line, on both stores, beside its floor and the `eventsourcing` library.
+"""`python -m benchmarks`: compares Pagefold, on both stores, with a baseline and the `eventsourcing` library.
 
-python -m benchmarks --quick                       # does everything work? about a minute
+python -m benchmarks --quick                       # about a minute, to see that everything works
 python -m benchmarks                               # 100,000 and 1,000,000 events: half an hour
-python -m benchmarks --only apply --store sqlite   # one line
-python -m benchmarks --only compare mend refold rebuild-memory   # what concerns rebuilds
-python -m benchmarks --only http http-ingest http-busy           # over HTTP, where `wrk` asks for pages
+python -m benchmarks --only apply --store sqlite   # one benchmark on one store
+python -m benchmarks --only compare repair replay rebuild-memory   # rebuilds
+python -m benchmarks --only http http-ingest http-busy             # over HTTP; page reads need `wrk`
 """
 
 import argparse
@@ -29,7 +29,7 @@ from benchmarks import (
 )
 from benchmarks.machine import describe
 from benchmarks.measurement import Line
-from benchmarks.null_logging import be_quiet
+from benchmarks.null_logging import discard_logs
 from benchmarks.report import Report, as_json, chart, show
 from benchmarks.run_settings import Bench
 from benchmarks.throwaway_stores import PostgresStores, SQLiteStores, Stores
@@ -65,40 +65,46 @@ LINES: Mapping[str, Callable[[Bench, Stores], Awaitable[list[Line]]]] = {
     "freshness": _freshness,
     "reads": _reads,
     "compare": bench_rebuild.compare,
-    "mend": bench_rebuild.mend,
-    "refold": bench_replay.lines,
+    "repair": bench_rebuild.repair,
+    "replay": bench_replay.lines,
     "rebuild-memory": bench_rebuild.memory,
     "http": bench_http_reads.lines,
     "http-ingest": bench_http_ingest.lines,
     "http-busy": bench_http_under_load.lines,
 }
-"""What `--only` can name."""
+"""The benchmarks by their name for `--only`."""
 
 SUFFIXES = {"k": 1_000, "M": 1_000_000}
 
 
 def parse(arguments: Sequence[str]) -> argparse.Namespace:
-    """The command line."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks", description="Pagefold beside its floor.")
-    parser.add_argument("--quick", action="store_true", help="few events and rounds: about a minute")
+    """Parses the command line."""
+    description = "Measure Pagefold, a baseline without its checks, and the eventsourcing library, interleaved."
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=description)
+    parser.add_argument("--quick", action="store_true", help="use few events and rounds: about a minute")
     parser.add_argument(
-        "--only", nargs="+", choices=tuple(LINES), default=tuple(LINES), metavar="NAME", help=", ".join(LINES)
+        "--only",
+        nargs="+",
+        choices=tuple(LINES),
+        default=tuple(LINES),
+        metavar="NAME",
+        help=f"run only these benchmarks: {', '.join(LINES)}",
     )
-    parser.add_argument("--store", choices=("sqlite", "postgres", "both"), default="both")
-    parser.add_argument("--events", type=sizes, help="such as 100k,1M")
-    parser.add_argument("--rounds", type=int, help="5, or 2 with --quick")
-    parser.add_argument("--json", metavar="FILE", help="also as JSON; - is standard output, without the table")
-    parser.add_argument("--chart", type=Path, metavar="FILE.svg", help="also as a chart")
+    parser.add_argument("--store", choices=("sqlite", "postgres", "both"), default="both", help="default: both")
+    parser.add_argument("--events", type=sizes, metavar="N,…", help="numbers of events in the log, such as 100k,1M")
+    parser.add_argument("--rounds", type=int, metavar="N", help="rounds of each benchmark; default 5, 2 with --quick")
+    parser.add_argument("--json", metavar="FILE", help="write the results as JSON; - prints them instead of the table")
+    parser.add_argument("--chart", type=Path, metavar="FILE.svg", help="draw the results as a chart")
     return parser.parse_args(arguments)
 
 
 def sizes(text: str) -> list[int]:
-    """`100k,1M` as numbers, the smallest first."""
+    """Parses `100k,1M` into numbers, in ascending order."""
     return sorted(int(part.rstrip("kM")) * SUFFIXES.get(part[-1], 1) for part in text.split(","))
 
 
 async def measure(bench: Bench, only: Sequence[str]) -> list[Line]:
-    """Line by line, store by store. Stores are filled once."""
+    """Runs these benchmarks on each store. A log of each size is made once per store."""
     found: list[Line] = []
     for stores in bench.stores:
         for name in only:
@@ -108,31 +114,31 @@ async def measure(bench: Bench, only: Sequence[str]) -> list[Line]:
 
 
 def main(arguments: Sequence[str]) -> None:
-    """Runs what was asked for, and shows it."""
-    asked = parse(arguments)
-    be_quiet()
+    """Runs the requested benchmarks and reports the results."""
+    options = parse(arguments)
+    discard_logs()
     tune_gc()
     with ExitStack() as stack:
         stores: list[Stores] = []
-        if asked.store != "postgres":
+        if options.store != "postgres":
             stores.append(SQLiteStores(stack))
-        if asked.store != "sqlite":
+        if options.store != "sqlite":
             stores.append(PostgresStores(stack))
-        default = [2_000, 10_000] if asked.quick else [100_000, 1_000_000]
-        bench = Bench(asked.events or default, asked.rounds or (2 if asked.quick else 5), asked.quick, stores)
+        default = [2_000, 10_000] if options.quick else [100_000, 1_000_000]
+        bench = Bench(options.events or default, options.rounds or (2 if options.quick else 5), options.quick, stores)
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            lines = runner.run(measure(bench, asked.only))
+            lines = runner.run(measure(bench, options.only))
         server = next((each.server.url() for each in stores if isinstance(each, PostgresStores)), None)
         settings = {"rounds": f"{bench.rounds}, at most 3 with more than 100,000 events", "event loop": "uvloop"}
         report = Report(describe(server), settings, lines)
-    if asked.json == "-":
+    if options.json == "-":
         sys.stdout.buffer.write(as_json(report))
     else:
         show(report)
-    if asked.json not in (None, "-"):
-        Path(asked.json).write_bytes(as_json(report))
-    if asked.chart:
-        chart(report, asked.chart)
+    if options.json not in (None, "-"):
+        Path(options.json).write_bytes(as_json(report))
+    if options.chart:
+        chart(report, options.chart)
 
 
 if __name__ == "__main__":

@@ -1,11 +1,11 @@
-"""What a floor is: the statements of a store in a bare loop, straight on the driver, with no checks at all.
+"""The baseline: a store's own statements, run in a bare loop on the driver, without any checks.
 
-A floor appends with the store's own insert statement and never looks at what came back. It folds in the windows and
-the transactions of a consumer, and with a consumer's statements: but it asks only for the heads of the streams that
-were touched, decodes nothing of a payload, and writes it as it stands as the body of one row a channel. No lease, no
-dead letters, no contributions of other sources, no readiness: what is left is what the database and its driver cost.
+A baseline appends with the store's insert statement and ignores the result. It folds in a consumer's windows and
+transactions, with a consumer's statements, but it reads only the heads of touched streams, and writes their payloads
+undecoded, one row per channel. It has no leases, dead letters, contributions of other sources, or readiness: what
+remains is the cost of the database and its driver.
 
-It walks through the log with the store's own scan, and looks only at the names and versions of what it finds.
+It scans the log with the store's scan statement, and uses only the names and versions of the streams.
 """
 
 from abc import ABC, abstractmethod
@@ -17,52 +17,54 @@ import msgspec
 
 from benchmarks.workload import CHANNELS, SOURCES
 from pagefold.engine.configuration.config import WorkConfig
-from pagefold.engine.consumers.consumer import MIN_WINDOW as FIRST_WINDOW
+from pagefold.engine.consumers.consumer import MIN_WINDOW
 from pagefold.engine.stores.event_state import EncodedEvent
 
 DOMAINS: Final = ("catalog", "pricing", "inventory", "media")
-SMALLEST_WINDOW: Final = FIRST_WINDOW
-LARGEST_WINDOW: Final = WorkConfig().batch
-STREAMS: Final = 5_000
-"""How many streams are looked at in one read of a walk."""
 
-TAILS: Final = {domain: [f"/{domain}/{name}" for name, of in SOURCES.items() if of == domain] for domain in DOMAINS}
-"""How the names of a domain's streams end."""
+MAX_WINDOW: Final = WorkConfig().batch
+STREAMS_PER_READ: Final = 5_000
+"""Streams per read of a scan."""
+
+STREAM_SUFFIXES: Final = {
+    domain: [f"/{domain}/{name}" for name, of in SOURCES.items() if of == domain] for domain in DOMAINS
+}
+"""The suffixes of a domain's stream names."""
 
 Head: TypeAlias = Any
-"""A row of the log, in whatever type its driver has for rows."""
+"""A row of the log, in its driver's type."""
 
 Row: TypeAlias = tuple[str, str, str, bool, bool, bytes, bytes, str, str]
 """A row of `sections`: sku, channel, domain, enabled, ready, versions, body, occurred_at, recorded_at."""
 
 
 class State(msgspec.Struct, gc=False, rename="camel"):
-    """What stands in the log, its payload not decoded."""
+    """An event's stored state, with its payload undecoded."""
 
     occurred_at: str
     recorded_at: str
     payload: msgspec.Raw
 
 
-class Stretch(NamedTuple):
-    """The next heads in the order of their streams, and the stream behind which a walk goes on; None at its end."""
+class HeadChunk(NamedTuple):
+    """The next heads in the order of their streams, and the stream after which the scan continues; None at the end."""
 
     heads: list[Head]
     end: str | None
 
 
-class Walker(Protocol):
-    """Whoever can walk through the log, and read what is folded from it."""
+class HeadReader(Protocol):
+    """Reads heads, and the sections folded from them."""
 
-    async def scan(self, tails: Sequence[str], after: str) -> Stretch:
+    async def scan(self, suffixes: Sequence[str], after: str) -> HeadChunk:
         """The next heads of the streams whose names end in one of the tails."""
 
     async def sections(self, domain: str, skus: Sequence[str]) -> Sequence[object]:
-        """A domain's rows of some SKUs."""
+        """A domain's sections of these SKUs."""
 
 
-class Floor(ABC):
-    """One store, used barely."""
+class Baseline(ABC):
+    """One store, used without checks."""
 
     @abstractmethod
     async def append(self, events: Sequence[EncodedEvent]) -> None:
@@ -74,19 +76,19 @@ class Floor(ABC):
 
     @abstractmethod
     async def append_and_apply(self, batches: Sequence[Sequence[EncodedEvent]]) -> None:
-        """Appends the batches, one after the other, and folds beside it until everything is folded."""
+        """Appends the batches in order, and folds concurrently until everything is folded."""
 
     @abstractmethod
     async def read(self, keys: Iterable[tuple[str, str]]) -> None:
-        """Fetches the rows of each page, one after the other."""
+        """Fetches the rows of each page, one page at a time."""
 
     @abstractmethod
-    async def scan(self, tails: Sequence[str], after: str) -> Stretch:
+    async def scan(self, suffixes: Sequence[str], after: str) -> HeadChunk:
         """The next heads of the streams whose names end in one of the tails."""
 
     @abstractmethod
     async def reread(self) -> int:
-        """Reads every head and every section, and tells how many sections that were."""
+        """Reads every head and every section. Returns the number of sections."""
 
     @abstractmethod
     async def close(self) -> None:
@@ -96,7 +98,7 @@ class Floor(ABC):
 _decode = msgspec.json.Decoder(State).decode
 _number = itemgetter(6)
 
-LISTENERS: Mapping[str, tuple[str, ...]] = {
+CHANNELS_OF_SOURCE: Mapping[str, tuple[str, ...]] = {
     source: tuple(
         sorted(
             name
@@ -106,40 +108,40 @@ LISTENERS: Mapping[str, tuple[str, ...]] = {
     )
     for source, domain in SOURCES.items()
 }
-"""Who hears what a source says to every channel, by source."""
+"""By source, the channels that read its events for every channel."""
 
 
 def rows_of(heads: Iterable[Head]) -> list[Row]:
-    """As many rows as a consumer writes for these heads, in key order, with payloads as bodies."""
+    """As many section rows as a consumer writes for these heads, in key order, with payloads as bodies."""
     rows: dict[tuple[str, str], Row] = {}
     for _, stream, version, _, _, state in heads:
         sku, channel, domain, source = stream.split("/")
-        said = _decode(state)
+        event = _decode(state)
         versions = b'{"%b/%b":%d}' % (domain.encode(), source.encode(), version)
-        body = bytes(said.payload)
-        for name in LISTENERS[source] if channel == "*" else (channel,):
-            rows[sku, name] = (sku, name, domain, True, True, versions, body, said.occurred_at, said.recorded_at)
+        body = bytes(event.payload)
+        for name in CHANNELS_OF_SOURCE[source] if channel == "*" else (channel,):
+            rows[sku, name] = (sku, name, domain, True, True, versions, body, event.occurred_at, event.recorded_at)
     return sorted(rows.values())
 
 
 def next_window(window: int, scanned: int) -> int:
-    """A consumer's windows grow while they are full."""
-    return min(window * 2, LARGEST_WINDOW) if scanned >= window else FIRST_WINDOW
+    """The size of a consumer's next window: it doubles while windows are full."""
+    return min(window * 2, MAX_WINDOW) if scanned >= window else MIN_WINDOW
 
 
-def stretch(rows: list[Head]) -> Stretch:
-    """What a scan's rows are: numbered, in no order, the last of all perhaps without a head."""
+def chunk_of(rows: list[Head]) -> HeadChunk:
+    """A scan's rows, sorted by their number. The last row may be a marker without a head."""
     rows.sort(key=_number)
-    end = rows[-1][1] if rows and _number(rows[-1]) == STREAMS else None
-    return Stretch([row for row in rows if row[0] is not None], end)
+    end = rows[-1][1] if rows and _number(rows[-1]) == STREAMS_PER_READ else None
+    return HeadChunk([row for row in rows if row[0] is not None], end)
 
 
-async def reread(walker: Walker, domain: str) -> int:
-    """Reads a domain's heads, and the sections of their SKUs. Those of a SKU that two reads share are read twice."""
+async def reread(reader: HeadReader, domain: str) -> int:
+    """Reads a domain's heads and the sections of their SKUs. Sections of a SKU in two chunks are read twice."""
     sections = 0
     after: str | None = ""
     while after is not None:
-        heads, after = await walker.scan(TAILS[domain], after)
+        heads, after = await reader.scan(STREAM_SUFFIXES[domain], after)
         skus = dict.fromkeys(head[1].partition("/")[0] for head in heads)
-        sections += len(await walker.sections(domain, list(skus)))
+        sections += len(await reader.sections(domain, list(skus)))
     return sections

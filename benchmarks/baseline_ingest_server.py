@@ -1,10 +1,10 @@
-"""Bare servers, beside which ingest over HTTP is measured: a raw ASGI application on uvicorn, and nothing else.
+"""Baseline servers for ingest over HTTP: a raw ASGI application on uvicorn.
 
-python -m benchmarks.baseline_ingest_server URL append   # a body is decoded and appended, in a transaction of its own
-python -m benchmarks.baseline_ingest_server URL parse    # a body is decoded, and nothing is done with it
+python -m benchmarks.baseline_ingest_server URL append   # decodes a body and appends it in a transaction of its own
+python -m benchmarks.baseline_ingest_server URL parse    # decodes a body and discards it
 
-Both decode every line with orjson, look at nothing in it, and answer with one outcome an event, as Pagefold does. The
-one that appends uses the store's own statement, writes a line as it came, and does not look whether it was there.
+Both decode every line with orjson, check nothing, and answer with one outcome per event, as Pagefold does. `append`
+uses the store's statement, writes lines unchanged, and does not check for duplicates.
 """
 
 import asyncio
@@ -16,10 +16,10 @@ import orjson
 import uvloop
 from starlette.types import Receive, Scope, Send
 
-from benchmarks.baseline import Floor
-from benchmarks.baseline_postgres import PostgresFloor
+from benchmarks.baseline import Baseline
+from benchmarks.baseline_postgres import PostgresBaseline
 from benchmarks.baseline_read_server import run
-from benchmarks.baseline_sqlite import SQLiteFloor
+from benchmarks.baseline_sqlite import SQLiteBaseline
 from pagefold.engine.http.headers import JSON
 from pagefold.engine.runtime.event_loop import tune_gc
 from pagefold.engine.stores.event_state import EncodedEvent
@@ -28,16 +28,16 @@ from pagefold.engine.stores.sqlite import folder_of
 OUTCOME = b'{"outcome":"appended","position":1000000}'
 
 Keep: TypeAlias = Callable[[Sequence[bytes], Sequence[Any]], Awaitable[None]]
-"""Does with lines, and with what they say, what is done with them."""
+"""Handles the lines of a request, and their decoded events."""
 
 
-async def _floor(url: str) -> Floor:
-    return SQLiteFloor(folder_of(url)) if url.startswith("sqlite:") else await PostgresFloor.open(url)
+async def _baseline(url: str) -> Baseline:
+    return SQLiteBaseline(folder_of(url)) if url.startswith("sqlite:") else await PostgresBaseline.open(url)
 
 
 async def append(url: str) -> Keep:
-    """One durable transaction a request; they take turns, because there is one writer."""
-    floor, turn = await _floor(url), asyncio.Lock()
+    """Appends each request in a durable transaction. Requests take turns: there is one writer."""
+    baseline, turn = await _baseline(url), asyncio.Lock()
 
     async def keep(lines: Sequence[bytes], said: Sequence[Any]) -> None:
         rows = [
@@ -51,13 +51,13 @@ async def append(url: str) -> Keep:
             for line, each in zip(lines, said, strict=True)
         ]
         async with turn:
-            await floor.append(rows)
+            await baseline.append(rows)
 
     return keep
 
 
 async def parse(_url: str) -> Keep:
-    """Nothing."""
+    """Discards each request."""
 
     async def keep(_lines: Sequence[bytes], _said: Sequence[Any]) -> None:
         pass
@@ -66,7 +66,7 @@ async def parse(_url: str) -> Keep:
 
 
 async def serve(url: str, kind: str) -> None:
-    """Answers, until it is killed."""
+    """Serves until it is killed."""
     keep = await {"append": append, "parse": parse}[kind](url)
 
     async def application(_scope: Scope, receive: Receive, send: Send) -> None:

@@ -1,14 +1,24 @@
-"""The floor of the PostgreSQL store: asyncpg, prepared statements on connections of their own, the store's settings.
+"""The baseline of the PostgreSQL store: prepared statements on asyncpg connections with the store's settings.
 
-One connection appends; each domain folds on one of its own, all of them at the same time, as consumers do.
+One connection appends; each domain folds on its own connection, concurrently, as consumers do.
 """
 
 import asyncio
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Self
 
-from benchmarks.baseline import DOMAINS, SMALLEST_WINDOW, STREAMS, Floor, Stretch, next_window, reread, rows_of, stretch
+from benchmarks.baseline import (
+    DOMAINS,
+    STREAMS_PER_READ,
+    Baseline,
+    HeadChunk,
+    chunk_of,
+    next_window,
+    reread,
+    rows_of,
+)
 from benchmarks.workload import config
+from pagefold.engine.consumers.consumer import MIN_WINDOW
 from pagefold.engine.stores.event_state import EncodedEvent
 from pagefold.engine.stores.postgres.connections import SQL, Connection, Connections
 from pagefold.engine.stores.postgres.merged_reads import LARGE_BYTES
@@ -40,36 +50,36 @@ class Folder:
 
     @classmethod
     async def open(cls, domain: str, connection: Connection) -> Self:
-        """With every statement prepared."""
+        """Prepares every statement."""
         prepared = {name: await connection.prepare(SQL[name]) for name in STATEMENTS}
         await connection.execute(
             "SELECT"
-        )  # a bare prepare leaves a transaction open, and its locks, until the next word
+        )  # after a bare prepare, the transaction and its locks stay open until the next statement
         return cls(domain, connection, prepared)
 
     async def apply(self) -> None:
-        """To the end of the log."""
+        """Folds to the end of the log."""
         await self._fetch("create_checkpoint", self._domain)
         after = (await self._fetch("checkpoint", self._domain))[0][1]
-        window = SMALLEST_WINDOW
+        window = MIN_WINDOW
         while (read := await self._fold(after, window))[0]:
             scanned, after = read
             window = next_window(window, scanned)
 
     async def reread(self) -> int:
-        """Every head, and every section of their SKUs."""
+        """Reads every head, and every section of their SKUs."""
         return await reread(self, self._domain)
 
-    async def scan(self, tails: Sequence[str], after: str) -> Stretch:
+    async def scan(self, suffixes: Sequence[str], after: str) -> HeadChunk:
         """One query."""
-        return stretch(await self._fetch("scan", tails, after, "", STREAMS, INLINE_BYTES))
+        return chunk_of(await self._fetch("scan", suffixes, after, "", STREAMS_PER_READ, INLINE_BYTES))
 
     async def sections(self, domain: str, skus: Sequence[str]) -> "list[Record]":
         """One query."""
         return await self._fetch("domain_sections", domain, skus, INLINE_BYTES)
 
     async def _fold(self, after: int, limit: int) -> tuple[int, int]:
-        """One window, one transaction. Gives how much was scanned, and up to where."""
+        """Folds one window in one transaction. Returns the number of scanned events and the last position."""
         streams, events, scanned, end, _ = (await self._fetch("touched", self._domain, after, limit))[0]
         if not events:
             return scanned, end
@@ -89,8 +99,8 @@ class Folder:
         await self._connection.close()
 
 
-class PostgresFloor(Floor):
-    """One connection that appends, one that reads pages, and one a domain."""
+class PostgresBaseline(Baseline):
+    """One connection that appends, one that reads pages, and one per domain."""
 
     def __init__(self, writer: Connection, reader: Connection, folders: Sequence[Folder]) -> None:
         self._writer = writer
@@ -100,7 +110,7 @@ class PostgresFloor(Floor):
 
     @classmethod
     async def open(cls, url: str) -> Self:
-        """Connects, with the settings that the store's connections have."""
+        """Connects with the store's settings."""
         connections = Connections(config(url))
         found = [(await connections.session()).connection for _ in range(2 + len(DOMAINS))]
         return cls(found[0], found[1], [await Folder.open(*pair) for pair in zip(DOMAINS, found[2:], strict=True)])
@@ -111,36 +121,36 @@ class PostgresFloor(Floor):
         await self._writer.fetch(SQL["insert_event"], streams, versions, topics, states, None, [], [])
 
     async def apply(self) -> None:
-        """Every domain at the same time."""
+        """All domains concurrently."""
         await asyncio.gather(*[folder.apply() for folder in self._folders])
 
     async def append_and_apply(self, batches: Sequence[Sequence[EncodedEvent]]) -> None:
         """One connection appends, the others fold."""
-        appending = asyncio.create_task(self._append_all(batches))
-        while not appending.done():
+        append_task = asyncio.create_task(self._append_all(batches))
+        while not append_task.done():
             await self.apply()
-        await appending
+        await append_task
         await self.apply()
 
     async def read(self, keys: Iterable[tuple[str, str]]) -> None:
-        """One after the other."""
+        """One page at a time."""
         statement = await self._prepared("page_sections")
         for sku, channel in keys:
             await statement.fetch(sku, channel)
 
     async def read_together(self, keys: Sequence[tuple[str, str]], readers: int) -> None:
-        """As many pages in one query as there are readers."""
+        """Reads as many pages per query as there are readers."""
         statement = await self._prepared("sections_of_pages")
         for start in range(0, len(keys), readers):
             skus, channels = zip(*keys[start : start + readers], strict=True)
             await statement.fetch(skus, channels, LARGE_BYTES)
 
-    async def scan(self, tails: Sequence[str], after: str) -> Stretch:
+    async def scan(self, suffixes: Sequence[str], after: str) -> HeadChunk:
         """One query."""
-        return await self._folders[0].scan(tails, after)
+        return await self._folders[0].scan(suffixes, after)
 
     async def reread(self) -> int:
-        """Every domain at the same time, as they are folded."""
+        """All domains concurrently, as they are folded."""
         return sum(await asyncio.gather(*[folder.reread() for folder in self._folders]))
 
     async def close(self) -> None:

@@ -1,12 +1,11 @@
-"""Bare servers, beside which page reads over HTTP are measured: a raw ASGI application on uvicorn, and nothing else.
+"""Baseline servers for page reads over HTTP: a raw ASGI application on uvicorn.
 
-python -m benchmarks.baseline_read_server URL page     # one row, that has the finished page, by a prepared statement
-python -m benchmarks.baseline_read_server URL rows     # the rows of the page's sections, spliced
-python -m benchmarks.baseline_read_server URL memory   # the finished page from a dictionary
+python -m benchmarks.baseline_read_server URL page     # reads one row with the finished page
+python -m benchmarks.baseline_read_server URL rows     # reads the rows of the page's sections and splices them
+python -m benchmarks.baseline_read_server URL memory   # takes the finished page from a dictionary
 
-All of them answer with the bytes that Pagefold answers with, their type and their length. There is no entity tag, no
-condition, no rule for caches, no scope, no limit, and no page that is missing. Finished pages stand in a table of their
-own, which holds those that are asked for and no others.
+All of them answer with the same body, type and length as Pagefold, but without entity tags, conditions, cache headers,
+scopes, limits, or missing pages. The table of finished pages holds only those that are requested.
 """
 
 import asyncio
@@ -42,18 +41,18 @@ TABLE = (
 FOUND = "SELECT page FROM finished WHERE channel = {} AND sku = {}"
 ALL = "SELECT channel, sku, page FROM finished"
 READERS = 8
-"""Connections to PostgreSQL: more of them are no faster on two cores."""
+"""Connections to PostgreSQL. On two cores, more are not faster."""
 
 BUSY_MILLISECONDS = 10_000
 
 Key: TypeAlias = tuple[str, str]
-"""Channel and SKU, in the order of a path."""
+"""(channel, SKU), as in a path."""
 
 Read: TypeAlias = Callable[[str, str], Awaitable[bytes]]
 
 
-class Finished(ABC):
-    """The table of finished pages, and the rows that they are made of."""
+class FinishedPages(ABC):
+    """The table of finished pages, and the section rows that they are spliced from."""
 
     def __init__(self, url: str) -> None:
         self._url = url
@@ -62,22 +61,22 @@ class Finished(ABC):
 
     @abstractmethod
     async def keep(self, pages: Mapping[Key, bytes]) -> None:
-        """Makes the table."""
+        """Creates and fills the table."""
 
     @abstractmethod
     async def all(self) -> dict[Key, bytes]:
-        """What it has."""
+        """All finished pages."""
 
     @abstractmethod
     async def page(self) -> Read:
-        """Reads one of its rows."""
+        """Reads finished pages from the table."""
 
     @abstractmethod
     async def rows(self) -> Read:
-        """Reads the sections of one page, and splices them."""
+        """Reads the sections of a page and splices them."""
 
     async def memory(self) -> Read:
-        """Reads nothing."""
+        """Takes finished pages from memory."""
         pages = await self.all()
 
         async def read(channel: str, sku: str) -> bytes:
@@ -86,8 +85,8 @@ class Finished(ABC):
         return read
 
 
-class SQLiteFinished(Finished):
-    """A file beside those of the store."""
+class SQLiteFinishedPages(FinishedPages):
+    """A file in the store's folder."""
 
     def __init__(self, url: str) -> None:
         super().__init__(url)
@@ -108,7 +107,7 @@ class SQLiteFinished(Finished):
         return {(channel, sku): page for channel, sku, page in self._connection("finished.db").execute(ALL)}
 
     async def page(self) -> Read:
-        """On the event loop, where it takes some microseconds."""
+        """Reads on the event loop, which takes some microseconds."""
         execute, statement = self._connection("finished.db").cursor().execute, FOUND.format("?", "?")
 
         async def read(channel: str, sku: str) -> bytes:
@@ -133,8 +132,8 @@ class SQLiteFinished(Finished):
         return connect_reader(self._folder / file, BUSY_MILLISECONDS)
 
 
-class PostgresFinished(Finished):
-    """A table beside those of the store."""
+class PostgresFinishedPages(FinishedPages):
+    """A table in the store's database."""
 
     async def keep(self, pages: Mapping[Key, bytes]) -> None:
         """One transaction."""
@@ -155,7 +154,7 @@ class PostgresFinished(Finished):
         return {(channel, sku): page for channel, sku, page in rows}
 
     async def page(self) -> Read:
-        """Over the first connection that is free."""
+        """Reads on the first free connection."""
         statements = await self._prepared(FOUND.format("$1", "$2"))
 
         async def read(channel: str, sku: str) -> bytes:
@@ -192,14 +191,14 @@ class PostgresFinished(Finished):
         return (await Connections(config(self._url)).session()).connection
 
 
-def finished(url: str) -> Finished:
-    """Those beside a store."""
-    return SQLiteFinished(url) if url.startswith("sqlite:") else PostgresFinished(url)
+def finished_pages(url: str) -> FinishedPages:
+    """The finished pages of a store."""
+    return SQLiteFinishedPages(url) if url.startswith("sqlite:") else PostgresFinishedPages(url)
 
 
 async def serve(url: str, kind: str) -> None:
-    """Answers, until it is killed."""
-    pages = finished(url)
+    """Serves until it is killed."""
+    pages = finished_pages(url)
     read = await {"page": pages.page, "rows": pages.rows, "memory": pages.memory}[kind]()
 
     async def application(scope: Scope, _receive: Receive, send: Send) -> None:
@@ -213,7 +212,7 @@ async def serve(url: str, kind: str) -> None:
 
 
 async def run(application: Application) -> None:
-    """Serves an application, as Pagefold's own is served, but for limits."""
+    """Serves an application with Pagefold's settings, except for limits."""
     listener = listen("127.0.0.1", 0)
     settings = uvicorn.Config(
         application,

@@ -1,4 +1,4 @@
-"""The floor of the SQLite store: apsw, called directly, with the store's connections and statements."""
+"""The baseline of the SQLite store: apsw, called directly, with the store's connections and statements."""
 
 import asyncio
 from collections.abc import Iterable, Sequence
@@ -10,16 +10,16 @@ import orjson
 
 from benchmarks.baseline import (
     DOMAINS,
-    SMALLEST_WINDOW,
-    STREAMS,
-    Floor,
+    STREAMS_PER_READ,
+    Baseline,
     Head,
-    Stretch,
+    HeadChunk,
+    chunk_of,
     next_window,
     reread,
     rows_of,
-    stretch,
 )
+from pagefold.engine.consumers.consumer import MIN_WINDOW
 from pagefold.engine.stores.event_state import EncodedEvent
 from pagefold.engine.stores.sqlite.connections import BROWSER_CACHE_KIB, EVENTS, PAGES, SQL, Row, connect
 from pagefold.engine.stores.sqlite.reader_connections import connect_reader
@@ -28,7 +28,7 @@ from pagefold.engine.stores.sqlite.schema import prepare
 BUSY_MILLISECONDS = 10_000
 
 
-class SQLiteFloor(Floor):
+class SQLiteBaseline(Baseline):
     """The two files of a store, each with one connection that writes; two that read the log, one that reads pages."""
 
     def __init__(self, folder: Path) -> None:
@@ -44,28 +44,28 @@ class SQLiteFloor(Floor):
         self._append(events)
 
     async def apply(self) -> None:
-        """One domain after the other: there is one writer."""
+        """One domain at a time: there is one writer."""
         self._apply()
 
     async def append_and_apply(self, batches: Sequence[Sequence[EncodedEvent]]) -> None:
         """Two threads, because the two files have two writers."""
-        appending = asyncio.create_task(asyncio.to_thread(self._append_all, batches))
-        while not appending.done():
+        append_task = asyncio.create_task(asyncio.to_thread(self._append_all, batches))
+        while not append_task.done():
             await asyncio.to_thread(self._apply)
-        await appending
+        await append_task
         await asyncio.to_thread(self._apply)
 
     async def read(self, keys: Iterable[tuple[str, str]]) -> None:
-        """One after the other."""
+        """One page at a time."""
         execute, statement = self._pages_reader.cursor().execute, SQL["page_sections"]
         for key in keys:
             execute(statement, key).fetchall()
 
-    async def scan(self, tails: Sequence[str], after: str) -> Stretch:
+    async def scan(self, suffixes: Sequence[str], after: str) -> HeadChunk:
         """One read."""
-        window = {"tails": orjson.dumps(tails).decode(), "after": after, "below": "", "limit": STREAMS}
+        window = {"tails": orjson.dumps(suffixes).decode(), "after": after, "below": "", "limit": STREAMS_PER_READ}
         rows, _ = one(self._events_browser.execute(SQL["scan"], window))
-        return stretch(orjson.loads(rows))
+        return chunk_of(orjson.loads(rows))
 
     async def sections(self, domain: str, skus: Sequence[str]) -> list[Row]:
         """One read."""
@@ -74,7 +74,7 @@ class SQLiteFloor(Floor):
         return found
 
     async def reread(self) -> int:
-        """One domain after the other, as they are folded."""
+        """One domain at a time, as they are folded."""
         return sum([await reread(self, domain) for domain in DOMAINS])
 
     async def close(self) -> None:
@@ -98,13 +98,13 @@ class SQLiteFloor(Floor):
         for domain in DOMAINS:
             fetch(self._pages, "create_checkpoint", domain)
             after = fetch(self._pages, "checkpoint", domain)[0][1]
-            window = SMALLEST_WINDOW
+            window = MIN_WINDOW
             while (read := self._fold(domain, after, window))[0]:
                 scanned, after = read
                 window = next_window(window, scanned)
 
     def _fold(self, domain: str, after: int, limit: int) -> tuple[int, int]:
-        """One window, one transaction. Gives how much was scanned, and up to where."""
+        """Folds one window in one transaction. Returns the number of scanned events and the last position."""
         window = {"domain": domain, "after": after, "limit": limit}
         end, scanned, events, found, _ = one(self._events_reader.execute(SQL["touched"], window))
         if not events:
@@ -125,7 +125,7 @@ def fetch(connection: apsw.Connection, name: str, *bindings: object) -> list[Row
 
 
 def heads(connection: apsw.Connection, streams: Sequence[str]) -> list[Head]:
-    """The newest event of each stream. The statement gives all states one behind the other, and their lengths."""
+    """The newest event of each stream. The statement returns all states concatenated, and their lengths."""
     rows, states = one(connection.execute(SQL["heads"], (apsw.carray(tuple(streams)),)))
     end = 0
     return [(*head, states[end : (end := end + size)]) for *head, size in orjson.loads(rows)]

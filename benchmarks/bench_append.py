@@ -1,22 +1,23 @@
-"""Appending: in batches, one event at a time and 64 at a time, and while everything is folded beside it."""
+"""Appending: in batches, as single events by one and by 64 callers, and while consumers fold."""
 
 import asyncio
 from collections.abc import Sequence
 
 import pagefold
-from benchmarks.baseline import Floor
-from benchmarks.measurement import FLOOR, LIBRARY, PAGEFOLD, Line, Side, Stopwatch, Timed, interleave, ratio, spreads
-from benchmarks.run_settings import Bench, caught_up, fresh, library_sides
+from benchmarks.baseline import Baseline
+from benchmarks.measurement import BASELINE, LIBRARY, PAGEFOLD, Line, Side, Stopwatch, Timed, interleave, ratio, spreads
+from benchmarks.run_settings import Bench, library_sides, new_stores, wait_until_folded
 from benchmarks.throwaway_stores import Stores
-from benchmarks.workload import BATCH, Workload, admitted, config
+from benchmarks.workload import BATCH, Workload, config, encode_events
 from pagefold import DomainEvent
 from pagefold.engine.intake.event_validator import EventValidator
 
 CALLERS = 64
 CALLS = 20
-"""How many single appends each of the concurrent callers makes in a round."""
+"""Single appends per caller and round."""
 
-ALONE, TOGETHER = "one at a time", f"{CALLERS} at a time"
+ONE_CALLER, MANY_CALLERS = "one caller", f"{CALLERS} callers"
+BASELINE_ONE, BASELINE_MANY = "baseline, 1 row", f"baseline, {CALLERS} rows"
 
 
 async def _append(shop: pagefold.Shop, events: Sequence[DomainEvent]) -> None:
@@ -25,16 +26,15 @@ async def _append(shop: pagefold.Shop, events: Sequence[DomainEvent]) -> None:
 
 
 async def batches(bench: Bench, stores: Stores, events: int) -> Line:
-    """Batches of 5,000 into two growing logs, a batch for Pagefold, the same for the floor, and so on.
+    """Appends batches of 5,000 to two growing logs, alternating between Pagefold and the baseline.
 
-    Pagefold gets the events as a caller has them and checks every rule of the door; the floor gets rows that were made
-    beforehand.
+    Pagefold validates and encodes the events; the baseline gets rows that were encoded beforehand.
     """
     rounds = bench.rounds_of(events)
     batch = min(BATCH, events // rounds)
     workload, bare = Workload(), Workload()
-    async with fresh(stores, 2) as (url, floor_url), library_sides(bench, stores, "append") as library:
-        floor, validator = await stores.floor(floor_url), EventValidator(config(url))
+    async with new_stores(stores, 2) as (url, baseline_url), library_sides(bench, stores, "append") as library:
+        baseline, validator = await stores.baseline(baseline_url), EventValidator(config(url))
         async with pagefold.open(config(url)) as shop:
 
             async def run_pagefold() -> Timed:
@@ -43,29 +43,29 @@ async def batches(bench: Bench, stores: Stores, events: int) -> Line:
                     await _append(shop, given)
                 return Timed(watch.seconds, batch)
 
-            async def barely() -> Timed:
-                rows, watch = admitted(validator, bare.take(batch)), Stopwatch()
+            async def run_baseline() -> Timed:
+                rows, watch = encode_events(validator, bare.take(batch)), Stopwatch()
                 with watch:
-                    await floor.append(rows)
+                    await baseline.append(rows)
                 return Timed(watch.seconds, batch)
 
-            sides = [Side(PAGEFOLD, run_pagefold), Side(FLOOR, barely), *library]
+            sides = [Side(PAGEFOLD, run_pagefold), Side(BASELINE, run_baseline), *library]
             rates = await interleave(sides, rounds, events // rounds // batch)
-        await floor.close()
+        await baseline.close()
     claims = [ratio(rates, PAGEFOLD, side.name) for side in sides[1:]]
     note = f"{events:,} events into each log, in batches of {batch:,}"
     return Line("append, in batches", stores.name, events, "events/s", spreads(rates), claims, note)
 
 
 async def singles(bench: Bench, stores: Stores) -> Line:
-    """64 callers that append one event each, again and again, against one such caller; every answer is durable.
+    """64 callers that append single events, against one such caller; every append is durable.
 
-    The floor of the first is a bare transaction of 64 rows, that of the second one of a single row.
+    Their baselines are bare transactions of 64 rows and of one row.
     """
     calls = 2 if bench.quick else CALLS
     workload = Workload()
-    async with fresh(stores, 2) as (url, floor_url), pagefold.open(config(url)) as shop:
-        floor, validator = await stores.floor(floor_url), EventValidator(config(url))
+    async with new_stores(stores, 2) as (url, baseline_url), pagefold.open(config(url)) as shop:
+        baseline, validator = await stores.baseline(baseline_url), EventValidator(config(url))
 
         async def timed(callers: int, calls: int) -> Timed:
             given, watch = [workload.take(calls) for _ in range(callers)], Stopwatch()
@@ -73,27 +73,27 @@ async def singles(bench: Bench, stores: Stores) -> Line:
                 await asyncio.gather(*[_one_by_one(shop, events) for events in given])
             return Timed(watch.seconds, callers * calls)
 
-        async def barely(size: int, transactions: int) -> Timed:
-            rows, watch = [admitted(validator, workload.take(size)) for _ in range(transactions)], Stopwatch()
+        async def run_baseline(size: int, transactions: int) -> Timed:
+            rows, watch = [encode_events(validator, workload.take(size)) for _ in range(transactions)], Stopwatch()
             with watch:
                 for each in rows:
-                    await floor.append(each)
+                    await baseline.append(each)
             return Timed(watch.seconds, size * transactions)
 
         sides = [
-            Side(TOGETHER, lambda: timed(CALLERS, calls)),
-            Side(ALONE, lambda: timed(1, 5 * calls)),
-            Side(f"floor, {CALLERS} rows", lambda: barely(CALLERS, calls)),
-            Side("floor, 1 row", lambda: barely(1, 5 * calls)),
+            Side(MANY_CALLERS, lambda: timed(CALLERS, calls)),
+            Side(ONE_CALLER, lambda: timed(1, 5 * calls)),
+            Side(BASELINE_MANY, lambda: run_baseline(CALLERS, calls)),
+            Side(BASELINE_ONE, lambda: run_baseline(1, 5 * calls)),
         ]
         rates = await interleave(sides, bench.rounds)
-        await floor.close()
+        await baseline.close()
     claims = [
-        ratio(rates, TOGETHER, ALONE, at_least=15),
-        ratio(rates, TOGETHER, f"floor, {CALLERS} rows", what=f"{TOGETHER} × its floor"),
-        ratio(rates, ALONE, "floor, 1 row", what=f"{ALONE} × its floor"),
+        ratio(rates, MANY_CALLERS, ONE_CALLER, at_least=15),
+        ratio(rates, MANY_CALLERS, BASELINE_MANY, what=f"{MANY_CALLERS} × its baseline"),
+        ratio(rates, ONE_CALLER, BASELINE_ONE, what=f"{ONE_CALLER} × its baseline"),
     ]
-    return Line("append, single events", stores.name, 0, "events/s", spreads(rates), claims, "each answer is durable")
+    return Line("append, single events", stores.name, 0, "events/s", spreads(rates), claims, "each append is durable")
 
 
 async def _one_by_one(shop: pagefold.Shop, events: Sequence[DomainEvent]) -> None:
@@ -102,25 +102,25 @@ async def _one_by_one(shop: pagefold.Shop, events: Sequence[DomainEvent]) -> Non
 
 
 async def together(bench: Bench, stores: Stores, events: int) -> Line:
-    """Appending and folding at the same time, until everything is folded; the log grows from round to round.
+    """Appends and folds concurrently, until everything is folded; the log grows from round to round.
 
-    Pagefold: `work` runs while one caller appends. The floor does the same without a check: two connections or more,
-    one that appends, the others that fold.
+    Pagefold runs `work` while one caller appends. The baseline does the same without checks: one connection appends,
+    one or more others fold.
     """
     rounds = bench.rounds_of(events)
     size = events // rounds
     workload, bare = Workload(), Workload()
-    async with fresh(stores, 2) as (url, floor_url), library_sides(bench, stores, "together") as library:
-        floor, validator = await stores.floor(floor_url), EventValidator(config(url))
+    async with new_stores(stores, 2) as (url, baseline_url), library_sides(bench, stores, "together") as library:
+        baseline, validator = await stores.baseline(baseline_url), EventValidator(config(url))
         async with pagefold.open(config(url)) as shop:
             sides = [
                 Side(PAGEFOLD, lambda: _work(shop, list(workload.batches(size)))),
-                Side(FLOOR, lambda: _bare_work(floor, validator, list(bare.batches(size)))),
+                Side(BASELINE, lambda: _run_baseline_work(baseline, validator, list(bare.batches(size)))),
                 *library,
             ]
             rates = await interleave(sides, rounds)
-        await floor.close()
-    claims = [ratio(rates, PAGEFOLD, FLOOR)]
+        await baseline.close()
+    claims = [ratio(rates, PAGEFOLD, BASELINE)]
     if library:
         claims.insert(0, ratio(rates, PAGEFOLD, LIBRARY, at_least=40))
     note = f"from the first append until all is folded, {size:,} events a round"
@@ -129,18 +129,20 @@ async def together(bench: Bench, stores: Stores, events: int) -> Line:
 
 async def _work(shop: pagefold.Shop, batches: Sequence[Sequence[DomainEvent]]) -> Timed:
     watch = Stopwatch()
-    working = asyncio.create_task(shop.work())
+    work_task = asyncio.create_task(shop.work())
     with watch:
         for batch in batches:
             await _append(shop, batch)
-        await caught_up(shop)
-    working.cancel()
-    await asyncio.wait([working])
+        await wait_until_folded(shop)
+    work_task.cancel()
+    await asyncio.wait([work_task])
     return Timed(watch.seconds, sum(map(len, batches)))
 
 
-async def _bare_work(floor: Floor, validator: EventValidator, batches: Sequence[Sequence[DomainEvent]]) -> Timed:
-    rows, watch = [admitted(validator, batch) for batch in batches], Stopwatch()
+async def _run_baseline_work(
+    baseline: Baseline, validator: EventValidator, batches: Sequence[Sequence[DomainEvent]]
+) -> Timed:
+    rows, watch = [encode_events(validator, batch) for batch in batches], Stopwatch()
     with watch:
-        await floor.append_and_apply(rows)
+        await baseline.append_and_apply(rows)
     return Timed(watch.seconds, sum(map(len, rows)))

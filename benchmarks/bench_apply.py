@@ -1,8 +1,8 @@
-"""The apply loop: a whole log that nobody has folded yet, and what it takes of memory."""
+"""Applying: folding a whole log from the beginning, and the memory that this takes."""
 
 import pagefold
 from benchmarks.measurement import (
-    FLOOR,
+    BASELINE,
     LIBRARY,
     PAGEFOLD,
     Claim,
@@ -20,13 +20,13 @@ from benchmarks.run_settings import Bench, library_sides, peak
 from benchmarks.throwaway_stores import Stores
 from benchmarks.workload import config
 
-NOTE = "the whole log folded from nothing; a stream that changes again later in it is folded to its newest at once"
+NOTE = "the whole log, folded from the beginning; each stream is folded to its head at once"
 
 
 async def lines(bench: Bench, stores: Stores) -> list[Line]:
-    """A log of each size, folded from nothing by Pagefold and by the floor, in turn, and by the library.
+    """Folds a log of each size from the beginning, by Pagefold, the baseline and the library.
 
-    All sizes take part in one interleaved run, so that the largest can be compared with the smallest as well.
+    All sizes are interleaved in one run, so that the largest can be compared with the smallest.
     """
     rounds = bench.rounds_of(max(bench.sizes))
     async with library_sides(bench, stores, "apply") as library:
@@ -39,7 +39,7 @@ async def _sides(stores: Stores, events: int) -> list[Side]:
     url = await stores.log(events)
 
     async def run_pagefold() -> Timed:
-        await stores.forget_pages(url)
+        await stores.reset_pages(url)
         async with pagefold.open(config(url)) as shop:
             watch = Stopwatch()
             with watch:
@@ -48,15 +48,15 @@ async def _sides(stores: Stores, events: int) -> list[Side]:
         assert applied == events
         return Timed(watch.seconds, events)
 
-    async def barely() -> Timed:
-        await stores.forget_pages(url)
-        floor, watch = await stores.floor(url), Stopwatch()
+    async def run_baseline() -> Timed:
+        await stores.reset_pages(url)
+        baseline, watch = await stores.baseline(url), Stopwatch()
         with watch:
-            await floor.apply()
-        await floor.close()
+            await baseline.apply()
+        await baseline.close()
         return Timed(watch.seconds, events)
 
-    return [Side(_name(FLOOR, events), barely), Side(_name(PAGEFOLD, events), run_pagefold)]
+    return [Side(_name(BASELINE, events), run_baseline), Side(_name(PAGEFOLD, events), run_pagefold)]
 
 
 def _name(side: str, events: int) -> str:
@@ -64,8 +64,8 @@ def _name(side: str, events: int) -> str:
 
 
 def _line(stores: Stores, events: int, rates: Rates) -> Line:
-    own = {PAGEFOLD: rates[_name(PAGEFOLD, events)], FLOOR: rates[_name(FLOOR, events)]}
-    claims = [ratio(own, PAGEFOLD, FLOOR, at_least=0.7)]
+    own = {PAGEFOLD: rates[_name(PAGEFOLD, events)], BASELINE: rates[_name(BASELINE, events)]}
+    claims = [ratio(own, PAGEFOLD, BASELINE, at_least=0.7)]
     if LIBRARY in rates:
         own[LIBRARY] = rates[LIBRARY]
         claims.append(ratio(own, PAGEFOLD, LIBRARY))
@@ -87,7 +87,7 @@ def _growth(bench: Bench, stores: Stores, rates: Rates) -> list[Line]:
 
 
 async def memory(bench: Bench, stores: Stores) -> list[Line]:
-    """The peak of a process that folds a whole log and does nothing else, for the smallest and the largest log."""
+    """Peak memory of a process that only folds, for the smallest and the largest log."""
     smallest, largest = min(bench.sizes), max(bench.sizes)
     if smallest == largest:
         return []
@@ -111,5 +111,5 @@ async def memory(bench: Bench, stores: Stores) -> list[Line]:
 
 async def _peak(stores: Stores, events: int) -> float:
     url = await stores.log(events)
-    await stores.forget_pages(url)
+    await stores.reset_pages(url)
     return await peak(url)

@@ -1,8 +1,7 @@
-"""Ingest over HTTP: `pagefold serve` beside bare servers that take the same requests.
+"""Ingest over HTTP: `pagefold serve` against the servers of `baseline_ingest_server`, with the same requests.
 
-Some connections post requests of 1, 100 and 1,000 events, each event once; a request is answered after its commit. Each
-server is a process of its own on one core, and `baseline_ingest_server` tells what the bare ones do. Nobody folds:
-what folding costs beside it is measured elsewhere.
+Concurrent connections post requests of 1, 100 and 1,000 events, each event once; a request is answered after its
+commit. Each server is a process on one core. Nothing is folded: other benchmarks measure that.
 """
 
 import tempfile
@@ -13,24 +12,24 @@ from typing import Final
 
 from benchmarks.event_poster import post, request_of
 from benchmarks.measurement import PAGEFOLD, Line, Side, Stopwatch, Timed, interleave, ratio, spreads
-from benchmarks.run_settings import Bench, fresh
+from benchmarks.run_settings import Bench, new_stores
 from benchmarks.server_processes import run_pagefold, served
 from benchmarks.throwaway_stores import Stores
 from benchmarks.workload import Workload
 
 CONNECTIONS = 16
 EVENTS: Mapping[int, int] = {1: 8_000, 100: 40_000, 1_000: 80_000}
-"""How many events there are in a round, by how many a request has."""
+"""Events per round, by events per request."""
 
 APPENDED, PARSED = "bare, appended", "bare, parsed alone"
 BARE: Final = {APPENDED: "append", PARSED: "parse"}
 NO_LIMIT: Mapping[str, float] = {"lag_seconds": 86_400.0}
-"""A log that nobody folds is behind, and takes nothing more after a minute."""
+"""Without this, ingest is refused after a minute, because folding is behind."""
 
 
 async def lines(bench: Bench, stores: Stores) -> list[Line]:
-    """One for each size of requests."""
-    async with fresh(stores, 2) as (url, bare_url), AsyncExitStack() as stack:
+    """One line for each size of requests."""
+    async with new_stores(stores, 2) as (url, bare_url), AsyncExitStack() as stack:
         place = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="pagefold-benchmarks-")))
         servers = {PAGEFOLD: await stack.enter_async_context(run_pagefold(url, place, http=NO_LIMIT))}
         for name, kind in BARE.items():
@@ -57,5 +56,5 @@ async def _line(
 
     rates = await interleave([side(name) for name in servers], bench.rounds)
     claims = [ratio(rates, PAGEFOLD, name) for name in BARE]
-    note = f"{events:,} events a round, over {CONNECTIONS} connections; answered after the commit"
-    return Line(f"ingest over HTTP, {size:,} a request", stores.name, 0, "events/s", spreads(rates), claims, note)
+    note = f"{events:,} events per round, over {CONNECTIONS} connections; answered after the commit"
+    return Line(f"ingest over HTTP, {size:,} per request", stores.name, 0, "events/s", spreads(rates), claims, note)

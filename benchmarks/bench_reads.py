@@ -1,12 +1,12 @@
-"""Reading single pages, one after the other and concurrently."""
+"""Reading single pages, one at a time and concurrently."""
 
 import asyncio
 from collections.abc import Awaitable, Sequence
 from typing import TypeAlias
 
 import pagefold
-from benchmarks.baseline_postgres import PostgresFloor
-from benchmarks.measurement import FLOOR, PAGEFOLD, Line, Side, Stopwatch, Timed, interleave, ratio, spreads
+from benchmarks.baseline_postgres import PostgresBaseline
+from benchmarks.measurement import BASELINE, PAGEFOLD, Line, Side, Stopwatch, Timed, interleave, ratio, spreads
 from benchmarks.run_settings import Bench
 from benchmarks.throwaway_stores import Stores
 from benchmarks.workload import Workload, config
@@ -14,33 +14,33 @@ from benchmarks.workload import Workload, config
 READERS = 64
 PIECES = 10
 KEYS = 1_000
-"""Pages in a piece; the sides alternate between pieces."""
+"""Pages per piece of a round; sides alternate between pieces."""
 
 Keys: TypeAlias = Sequence[tuple[str, str]]
 
 
 async def lines(bench: Bench, stores: Stores, events: int) -> list[Line]:
-    """`get_json` one after the other, against the bare fetch of the same rows; hot pages more often than others."""
+    """`get_json`, one page at a time, against a bare fetch of the same rows. Hot pages are read more often."""
     url = await stores.log(events)
     async with pagefold.open(config(url)) as shop:
         await shop.catch_up()
         keys = await _existing(shop, events, 50 if bench.quick else KEYS)
-        floor = await stores.floor(url)
+        baseline = await stores.baseline(url)
         sides = [
             Side(PAGEFOLD, lambda: _timed(keys, _read(shop, keys))),
-            Side(FLOOR, lambda: _timed(keys, floor.read(keys))),
+            Side(BASELINE, lambda: _timed(keys, baseline.read(keys))),
         ]
         rates = await interleave(sides, bench.rounds, PIECES)
-        claims = [ratio(rates, PAGEFOLD, FLOOR, at_least=0.75)]
+        claims = [ratio(rates, PAGEFOLD, BASELINE, at_least=0.75)]
         found = [Line("read a page", stores.name, events, "pages/s", spreads(rates), claims)]
-        if isinstance(floor, PostgresFloor):
-            found.append(await _merged(bench, shop, floor, keys, events))
-        await floor.close()
+        if isinstance(baseline, PostgresBaseline):
+            found.append(await _merged(bench, shop, baseline, keys, events))
+        await baseline.close()
     return found
 
 
-async def _merged(bench: Bench, shop: pagefold.Shop, floor: PostgresFloor, keys: Keys, events: int) -> Line:
-    """64 readers at the same time. The floor asks for 64 pages with one statement, which is as good as it gets."""
+async def _merged(bench: Bench, shop: pagefold.Shop, baseline: PostgresBaseline, keys: Keys, events: int) -> Line:
+    """64 concurrent readers. The baseline fetches 64 pages with one statement, which is the optimum."""
     shares = [keys[number::READERS] for number in range(READERS)]
 
     async def run_pagefold() -> None:
@@ -48,11 +48,11 @@ async def _merged(bench: Bench, shop: pagefold.Shop, floor: PostgresFloor, keys:
 
     sides = [
         Side(PAGEFOLD, lambda: _timed(keys, run_pagefold())),
-        Side(FLOOR, lambda: _timed(keys, floor.read_together(keys, READERS))),
+        Side(BASELINE, lambda: _timed(keys, baseline.read_together(keys, READERS))),
         Side("one after the other", lambda: _timed(keys, _read(shop, keys))),
     ]
     rates = await interleave(sides, bench.rounds, PIECES)
-    claims = [ratio(rates, PAGEFOLD, FLOOR), ratio(rates, PAGEFOLD, "one after the other")]
+    claims = [ratio(rates, PAGEFOLD, BASELINE), ratio(rates, PAGEFOLD, "one after the other")]
     return Line(f"read pages, {READERS} at a time", "postgres", events, "pages/s", spreads(rates), claims)
 
 
@@ -70,7 +70,7 @@ async def _timed(keys: Keys, work: Awaitable[None]) -> Timed:
 
 
 async def _existing(shop: pagefold.Shop, events: int, number: int) -> Keys:
-    """Pages that are live, as the workload ranks them."""
+    """Live pages, with the popularity of the workload."""
     wanted = Workload().keys(4 * number)
     found = [key for key in wanted if await shop.pages.get_json(*key) is not None]
     assert found, f"no pages from {events} events"

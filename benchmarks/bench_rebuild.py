@@ -1,9 +1,8 @@
-"""Rebuilding a source: a snapshot in a file beside the log, when nothing has drifted and when everything has.
+"""Rebuilding a source from a snapshot file, when nothing drifted and when everything did.
 
-The floor reads the same rows and the same heads, a step of either after the other: it decodes the envelope of each line
-and leaves its payload alone, and merges them by stream and version. No rule of the door, no comparison of contents, no
-record of the run. Where everything has drifted, it appends what it has read, as it stands there, with the floor's bare
-insert, one transaction a step.
+The baseline reads the same rows and heads alternately, decodes each line without its payload, and merges them by stream
+and version: no validation, no comparison of contents, no record of the run. If everything drifted, it appends the rows
+unchecked, one transaction per chunk.
 """
 
 import tempfile
@@ -15,9 +14,9 @@ from pathlib import Path
 import msgspec
 
 import pagefold
-from benchmarks.baseline import TAILS, Floor, Head
+from benchmarks.baseline import STREAM_SUFFIXES, Baseline, Head
 from benchmarks.measurement import (
-    FLOOR,
+    BASELINE,
     PAGEFOLD,
     Claim,
     Line,
@@ -29,20 +28,20 @@ from benchmarks.measurement import (
     ratio,
     spreads,
 )
-from benchmarks.price_workload import FIRST, SOURCE, WHOLE, Bystander, events, export
-from benchmarks.run_settings import Bench, fresh, peak
+from benchmarks.price_workload import FIRST, REQUEST, SOURCE, RestartCounter, events, export
+from benchmarks.run_settings import Bench, new_stores, peak
 from benchmarks.throwaway_stores import Stores
 from benchmarks.workload import RECORDED_AT, config
 from pagefold.engine.rebuild.rebuild_service import RebuildService
 from pagefold.engine.rebuild.run_aggregate import RunCounts
 from pagefold.engine.stores.event_state import EncodedEvent
 
-AT_LEAST = 0.6
-MOST_MEGABYTES = 150
+MIN_RATIO = 0.6
+MAX_MEGABYTES = 150
 
 
 class Envelope(msgspec.Struct, gc=False, rename="camel"):
-    """A row of a snapshot, its payload not decoded."""
+    """A row of a snapshot, with its payload undecoded."""
 
     type: str
     sku: str
@@ -56,8 +55,8 @@ class Envelope(msgspec.Struct, gc=False, rename="camel"):
 _decode = msgspec.json.Decoder(Envelope).decode
 
 
-class Merge:
-    """Rows beside heads, both in the order of their streams: which are equal, which newer, by their versions."""
+class RowMerge:
+    """Merges rows and heads, both in the order of their streams: equal and newer rows, by version."""
 
     def __init__(self, lines: Iterable[bytes]) -> None:
         self._rows = _named(lines)
@@ -66,7 +65,7 @@ class Merge:
         self.newer = 0
 
     def step(self, heads: Sequence[Head]) -> list[EncodedEvent]:
-        """Goes on to the last of these heads. Gives, of the rows up to there, the newer ones as events."""
+        """Advances to the last of these heads. Returns the newer rows up to there as events."""
         row, rows, equal = self._row, self._rows, 0
         newer: list[EncodedEvent] = []
         for head in heads:
@@ -84,21 +83,21 @@ class Merge:
 
 
 def _named(lines: Iterable[bytes]) -> Iterator[tuple[str, Envelope]]:
-    """Each row with its stream."""
+    """The rows with their streams."""
     for line in lines:
         row = _decode(line)
         yield f"{row.sku}/{row.channel}/{row.type}/{row.source}", row
 
 
 def _event(stream: str, row: Envelope) -> EncodedEvent:
-    """What a row says, as it stands there."""
-    said = (stream.encode(), row.occurred_at.encode(), RECORDED_AT.encode(), row.payload)
-    state = b'{"id":"%b","occurredAt":"%b","recordedAt":"%b","payload":%b}' % said
+    """A row as an event, unchecked."""
+    fields = (stream.encode(), row.occurred_at.encode(), RECORDED_AT.encode(), row.payload)
+    state = b'{"id":"%b","occurredAt":"%b","recordedAt":"%b","payload":%b}' % fields
     return EncodedEvent(stream, row.source_version, row.type, state, b"")
 
 
 async def compare(bench: Bench, stores: Stores) -> list[Line]:
-    """A snapshot of each size, whose rows are all as the log has them."""
+    """Rebuilds from a snapshot of each size whose rows all equal the log."""
     return [await _equal(bench, stores, rows) for rows in bench.sizes]
 
 
@@ -106,90 +105,92 @@ async def _equal(bench: Bench, stores: Stores, rows: int) -> Line:
     url = await stores.prices(rows)
     with _file() as file:
         export(file, rows)
-        async with pagefold.open(config(url, file)) as shop, shop.rebuilds() as office:
-            floor = await stores.floor(url)
+        async with pagefold.open(config(url, file)) as shop, shop.rebuilds() as service:
+            baseline = await stores.baseline(url)
             sides = [
-                Side(PAGEFOLD, lambda: _rebuild(office, RunCounts(rows=rows, equal=rows))),
-                Side(FLOOR, lambda: _read(floor, file, rows)),
+                Side(PAGEFOLD, lambda: _rebuild(service, RunCounts(rows=rows, equal=rows))),
+                Side(BASELINE, lambda: _read(baseline, file, rows)),
             ]
             rates = await interleave(sides, bench.rounds_of(rows))
-            await floor.close()
-    return _line("rebuild, nothing drifted", stores, rows, rates, "every row of the snapshot is as the log has it")
+            await baseline.close()
+    return _line("rebuild, nothing drifted", stores, rows, rates, "every row equals the log")
 
 
-async def mend(bench: Bench, stores: Stores) -> list[Line]:
-    """A snapshot of the smallest size, every row of which is newer than what the log has; newer with every round."""
+async def repair(bench: Bench, stores: Stores) -> list[Line]:
+    """Rebuilds from a snapshot of the smallest size whose rows are all newer than the log, in every round."""
     rows = min(bench.sizes)
     versions, bare_versions = count(FIRST + 1), count(FIRST + 1)
     with _file() as file:
         async with (
-            fresh(stores, 2) as (url, floor_url),
+            new_stores(stores, 2) as (url, baseline_url),
             pagefold.open(config(url, file)) as shop,
-            shop.rebuilds() as office,
+            shop.rebuilds() as service,
         ):
-            floor = await stores.floor(floor_url)
-            for each in (url, floor_url):
+            baseline = await stores.baseline(baseline_url)
+            for each in (url, baseline_url):
                 await stores.fill(each, events(rows))
 
             async def run_pagefold() -> Timed:
                 export(file, rows, next(versions))
-                return await _rebuild(office, RunCounts(rows=rows, newer=rows))
+                return await _rebuild(service, RunCounts(rows=rows, newer=rows))
 
-            async def barely() -> Timed:
+            async def run_baseline() -> Timed:
                 export(file, rows, next(bare_versions))
-                return await _read(floor, file, rows)
+                return await _read(baseline, file, rows)
 
-            rates = await interleave([Side(PAGEFOLD, run_pagefold), Side(FLOOR, barely)], bench.rounds_of(rows))
-            await floor.close()
+            rates = await interleave(
+                [Side(PAGEFOLD, run_pagefold), Side(BASELINE, run_baseline)], bench.rounds_of(rows)
+            )
+            await baseline.close()
     return [_line("rebuild, everything drifted", stores, rows, rates, "every row is newer, and is appended")]
 
 
 @contextmanager
 def _file() -> Iterator[Path]:
-    """Where a snapshot can be."""
+    """The path of a temporary snapshot."""
     with tempfile.TemporaryDirectory(prefix="pagefold-benchmarks-") as folder:
         yield Path(folder) / "prices.ndjson"
 
 
-async def _rebuild(office: RebuildService, expected: RunCounts) -> Timed:
-    """A whole run, which finds what is expected in rows that are in order."""
-    bystander, watch = Bystander(), Stopwatch()
+async def _rebuild(service: RebuildService, expected: RunCounts) -> Timed:
+    """Times a whole run, and checks its counts."""
+    counter, watch = RestartCounter(), Stopwatch()
     with watch:
-        report = await office.rebuild(SOURCE, WHOLE, bystander)
+        report = await service.rebuild(SOURCE, REQUEST, counter)
     assert (report.state, report.complete, report.counts) == ("completed", True, expected)
-    assert not bystander.restarts
+    assert not counter.restarts
     return Timed(watch.seconds, report.counts.rows)
 
 
-async def _read(floor: Floor, file: Path, rows: int) -> Timed:
-    """What a run reads, and as many events appended as are newer."""
+async def _read(baseline: Baseline, file: Path, rows: int) -> Timed:
+    """Times reading what a run reads, and appending the newer rows."""
     watch = Stopwatch()
     after: str | None = ""
     with file.open("rb") as lines, watch:
-        merge = Merge(islice(lines, rows))
+        merge = RowMerge(islice(lines, rows))
         while after is not None:
-            heads, after = await floor.scan(TAILS["pricing"], after)
+            heads, after = await baseline.scan(STREAM_SUFFIXES["pricing"], after)
             if newer := merge.step(heads):
-                await floor.append(newer)
+                await baseline.append(newer)
     assert merge.equal + merge.newer == rows
     return Timed(watch.seconds, rows)
 
 
 def _line(name: str, stores: Stores, rows: int, rates: dict[str, list[float]], note: str) -> Line:
-    claims = [ratio(rates, PAGEFOLD, FLOOR, at_least=AT_LEAST)]
+    claims = [ratio(rates, PAGEFOLD, BASELINE, at_least=MIN_RATIO)]
     return Line(name, stores.name, rows, "rows/s", spreads(rates), claims, note)
 
 
 async def memory(bench: Bench, stores: Stores) -> list[Line]:
-    """The peak of a process that rebuilds from rows that are all equal: many in order and in none, and few in order."""
+    """Peak memory of a process that only rebuilds, from equal rows: many sorted, many shuffled, and few sorted."""
     smallest, largest = min(bench.sizes), max(bench.sizes)
     times = 1 if bench.quick else 2
-    many, jumbled = f"{largest:,}", f"{largest:,}, in no order"
+    many, shuffled_rows = f"{largest:,}", f"{largest:,}, shuffled"
     peaks = {
         many: [await _peak(stores, largest) for _ in range(times)],
-        jumbled: [await _peak(stores, largest, shuffled=True) for _ in range(times)],
+        shuffled_rows: [await _peak(stores, largest, shuffled=True) for _ in range(times)],
     }
-    claims = [Claim(f"MB at {what}", Spread.of(peaks[what]), at_most=MOST_MEGABYTES) for what in (many, jumbled)]
+    claims = [Claim(f"MB at {what}", Spread.of(peaks[what]), at_most=MAX_MEGABYTES) for what in (many, shuffled_rows)]
     if smallest != largest:
         few = f"{smallest:,}"
         peaks[few] = [await _peak(stores, smallest) for _ in range(times)]

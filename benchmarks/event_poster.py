@@ -1,7 +1,7 @@
-"""Posting events: requests that are made beforehand, over some connections that are kept.
+"""Posts prepared requests with events over persistent connections.
 
-A connection sends the next request when the one before is answered. One that was not taken, because there is too much
-to do, is sent again after as long as the answer says.
+A connection sends the next request when the previous one is answered. A request that is refused with 429 is repeated
+after the response's `Retry-After`.
 """
 
 import asyncio
@@ -28,7 +28,7 @@ _pause = re.compile(rb"\r\nretry-after: (\d+)")
 
 
 def request_of(events: Sequence[DomainEvent]) -> bytes:
-    """A whole request with these events, one a line."""
+    """A request with these events, one per line."""
     body = b"\n".join([_line(event) for event in events])
     return HEAD % len(body) + body
 
@@ -48,10 +48,10 @@ def _line(event: DomainEvent) -> bytes:
 
 
 class Poster(asyncio.Protocol):
-    """One connection. `answers` counts statuses.
+    """One connection. `answers` counts responses by status.
 
-    There are `seconds` from one request to the next, or more, and the first is sent a little `late`. `ended` is set
-    when there are no more requests, or when it was told to end, and has an error when there was one.
+    `seconds` is the minimum time between requests, `late` the delay of the first. `ended` is done when there are no
+    more requests, or after `end`; it has an exception if one occurred.
     """
 
     def __init__(self, requests: Iterator[bytes], answers: Counter[int], seconds: float, late: float) -> None:
@@ -67,16 +67,16 @@ class Poster(asyncio.Protocol):
         self._ending = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Begins."""
+        """Sends the first request."""
         self._transport = transport
         self._next()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """A server that hangs up has failed."""
-        self._end(exc or ConnectionResetError("the server hung up"))
+        """Ends with an error: the server closed the connection."""
+        self._end(exc or ConnectionResetError("the server closed the connection"))
 
     def data_received(self, data: bytes) -> None:
-        """Goes on when the answer is whole."""
+        """Handles the response when it is complete."""
         self._received += data
         head, _, body = self._received.partition(b"\r\n\r\n")
         status, length = _status.match(head), _length.search(head)
@@ -94,7 +94,7 @@ class Poster(asyncio.Protocol):
             self._end(AssertionError(head, body))
 
     def end(self) -> None:
-        """Ends after the answer that it waits for."""
+        """Ends after the pending response."""
         self._ending = True
         if self._waiting is not None:
             self._waiting.cancel()
@@ -127,7 +127,7 @@ class Poster(asyncio.Protocol):
 
 
 async def post(server: str, requests: Sequence[bytes], connections: int) -> None:
-    """Posts all of them. Every one is taken."""
+    """Posts all requests. Each must be accepted."""
     answers: Counter[int] = Counter()
     posters = await _connected(server, iter(requests), answers, connections, 0)
     await asyncio.gather(*[poster.ended for poster in posters])
@@ -138,7 +138,7 @@ async def post(server: str, requests: Sequence[bytes], connections: int) -> None
 async def posting(
     server: str, requests: Iterator[bytes], connections: int, seconds: float = 0
 ) -> AsyncIterator[Counter[int]]:
-    """Posts while the block lasts, and gives what is answered: statuses, counted."""
+    """Posts for the length of an `async with`; yields the count of responses by status."""
     answers: Counter[int] = Counter()
     posters = await _connected(server, requests, answers, connections, seconds)
     try:

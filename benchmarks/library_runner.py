@@ -1,9 +1,9 @@
 """The `eventsourcing` library doing the same work: its PostgreSQL recorder, its `ProjectionRunner`, a view of pages.
 
-The library is used as its documentation shows, in the fastest way that is: events are inserted in large batches,
-straight into the recorder, in the very bytes that Pagefold keeps; the transcoder is orjson; a projection
-handles one event at a time and puts its sections, and how far it has come, in place in one transaction, with one
-statement however many channels the event is meant for. Nothing is folded: the payload is kept as it stands.
+The library is used as documented, in the fastest way: events are inserted in large batches, directly into the recorder,
+with the same bytes that Pagefold stores; the transcoder is orjson; a projection handles one event at a time and writes
+its sections and its position in one transaction, with one statement for all channels. Nothing is folded: the payload is
+stored unchanged.
 """
 
 import time
@@ -22,20 +22,20 @@ from eventsourcing.projection import Projection, ProjectionRunner
 from eventsourcing.utils import get_topic
 from psycopg.sql import SQL
 
-from benchmarks.baseline import LISTENERS
+from benchmarks.baseline import CHANNELS_OF_SOURCE
 from benchmarks.measurement import Timed
 from pagefold.engine.stores.event_state import EncodedEvent
 
 POLL_SECONDS = 0.02
-"""How often a waiting benchmark looks: rarely enough not to take the library's time."""
+"""Time between polls of the position: long enough not to slow the library down."""
 
 BATCH = 500
-"""Events in one append: its driver's pipeline never comes back from 1,000 of this size over a unix socket."""
+"""Events in one append: with 1,000 of this size over a unix socket, the driver's pipeline never returns."""
 
 
 @dataclass(frozen=True)
-class Stated:
-    """What a source stated, in the fields of Pagefold's log."""
+class SourceChange:
+    """A source's change, with the fields of Pagefold's log."""
 
     originator_id: str
     originator_version: int
@@ -46,7 +46,7 @@ class Stated:
 
 
 class OrjsonTranscoder(Transcoder):
-    """Several times as fast as the library's own."""
+    """A transcoder several times as fast as the library's own."""
 
     def encode(self, obj: object) -> bytes:
         """To JSON."""
@@ -58,7 +58,7 @@ class OrjsonTranscoder(Transcoder):
 
 
 class PageView(PostgresTrackingRecorder):
-    """Sections of pages, and how far they are."""
+    """Sections of pages, and the position up to which they are written."""
 
     def __init__(self, datastore: PostgresDatastore, **kwargs: Any) -> None:  # noqa: ANN401  # as the library declares it
         super().__init__(datastore, **kwargs)
@@ -69,10 +69,10 @@ class PageView(PostgresTrackingRecorder):
             ).format()
         )
 
-    def put(self, event: Stated, tracking: Tracking) -> None:
-        """The sections that an event speaks of, in one statement and one transaction with the tracking."""
+    def put(self, event: SourceChange, tracking: Tracking) -> None:
+        """Writes an event's sections in one statement, in one transaction with the tracking."""
         sku, channel, domain, source = event.originator_id.split("/")
-        channels = LISTENERS[source] if channel == "*" else (channel,)
+        channels = CHANNELS_OF_SOURCE[source] if channel == "*" else (channel,)
         versions = orjson.dumps({f"{domain}/{source}": event.originator_version})
         with self.datastore.transaction(commit=True) as cursor:
             cursor.execute(
@@ -96,14 +96,14 @@ class PageView(PostgresTrackingRecorder):
 
 
 class Pages(Projection[PageView]):
-    """Puts what was stated in its place."""
+    """Writes each change to its sections."""
 
     name = "pages"
-    topics = (get_topic(Stated),)
+    topics = (get_topic(SourceChange),)
 
     @singledispatchmethod
-    def process_event(self, domain_event: Stated, tracking: Tracking) -> None:
-        """One event, one transaction."""
+    def process_event(self, domain_event: SourceChange, tracking: Tracking) -> None:
+        """Handles one event in one transaction."""
         self.view.put(domain_event, tracking)
 
 
@@ -111,7 +111,7 @@ Runner: TypeAlias = ProjectionRunner[Application[str], PageView]
 
 
 class Library:
-    """The library on an empty database. Every method blocks: it is called in a thread."""
+    """The library on an empty database. Every method blocks: call it in a thread."""
 
     def __init__(self, url: str) -> None:
         parts = urlsplit(url)
@@ -124,14 +124,14 @@ class Library:
             "POSTGRES_PASSWORD": "",
             "ORIGINATOR_ID_TYPE": "text",
         }
-        self._topic = get_topic(Stated)
+        self._topic = get_topic(SourceChange)
         self.application = Application[str](self._environment)
         with self.running():
             pass
 
     @contextmanager
     def running(self) -> Iterator[Runner]:
-        """A runner at work."""
+        """A running projection."""
         with ProjectionRunner(
             application_class=Application[str],
             projection_class=Pages,
@@ -144,34 +144,34 @@ class Library:
                 runner.view.datastore.close()
 
     def stored(self, events: Sequence[EncodedEvent]) -> list[StoredEvent]:
-        """The same changes in the library's terms."""
+        """The events as the library stores them."""
         return [StoredEvent(event[0], event[1], self._topic, event[3]) for event in events]
 
     def append(self, events: Sequence[StoredEvent]) -> int:
-        """A transaction for each batch. Gives the position of the last event."""
+        """Appends each batch in a transaction. Returns the position of the last event."""
         for start in range(0, len(events), BATCH):
             positions = self.application.recorder.insert_events(events[start : start + BATCH])
         assert positions is not None
         return positions[-1]
 
     def position(self, runner: Runner) -> int:
-        """How far the view has come."""
+        """The position of the view."""
         return runner.view.max_tracking_id(runner.app_name) or 0
 
     def wait(self, runner: Runner, position: int) -> None:
-        """Until the view has come that far. The library's own `wait` looks ever more rarely."""
+        """Waits until the view reaches a position. The library's own `wait` polls at growing intervals."""
         while self.position(runner) < position:
             assert not runner.is_interrupted.is_set()
             time.sleep(POLL_SECONDS)
 
     def time_append(self, batch: Sequence[StoredEvent]) -> Timed:
-        """In batches."""
+        """Times appending in batches."""
         started = time.perf_counter()
         self.append(batch)
         return Timed(time.perf_counter() - started, len(batch))
 
     def time_apply(self, batch: Sequence[StoredEvent]) -> Timed:
-        """What the runner does with events that stand there when it starts, as soon as it has begun."""
+        """Times applying events that are in the log when the runner starts; its start is not counted."""
         last = self.append(batch)
         with self.running() as runner:
             begun = self.position(runner)
@@ -180,7 +180,7 @@ class Library:
             return Timed(time.perf_counter() - started, last - begun)
 
     def time_together(self, batch: Sequence[StoredEvent]) -> Timed:
-        """Appending while the runner runs, until all is in the view."""
+        """Times appending while the runner runs, until the view has everything."""
         with self.running() as runner:
             started = time.perf_counter()
             self.wait(runner, self.append(batch))

@@ -1,4 +1,4 @@
-"""The machine that a run was made on: absolute numbers mean nothing without it."""
+"""Describes the machine of a run: absolute numbers mean nothing without it."""
 
 import os
 import platform
@@ -17,7 +17,7 @@ PACKAGES = ("apsw", "asyncpg", "eventsourcing", "msgspec", "orjson", "psycopg", 
 
 
 def describe(postgres: str | None) -> dict[str, str]:
-    """Everything that the numbers depend on. `postgres` is the URL of the server, if one takes part."""
+    """Everything that the numbers depend on. `postgres` is the URL of the server, if one is measured."""
     found = {
         "processor": f"{_processor()}, {os.cpu_count()} cores",
         "memory": f"{os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES') / 2**30:.1f} GiB",
@@ -42,7 +42,7 @@ def _processor() -> str:
 
 
 def _fsync_milliseconds() -> float:
-    """What one durable commit must cost at least, in the folder where the stores are."""
+    """The minimum cost of a durable commit, in the folder of the stores."""
     costs: list[float] = []
     with tempfile.NamedTemporaryFile() as file:
         for _ in range(SYNCS):

@@ -1,7 +1,7 @@
-"""Measuring side by side: A B A B, round after round, so that whatever else the machine does befalls all sides alike.
+"""Interleaved measuring: A B A B, in rounds, so that other load on the machine affects all sides alike.
 
-A round gives each side one rate. A claim compares two sides round by round and keeps the median of the ratios and their
-whole spread; single rates mean little, and are only shown beside the machine that they were measured on.
+Each round measures one rate of each side. A claim compares two sides round by round, and has the median of the ratios
+and their spread. Single rates mean little without the machine that they were measured on.
 """
 
 import gc
@@ -13,29 +13,29 @@ from typing import NamedTuple, TypeAlias
 import msgspec
 
 PAGEFOLD = "pagefold"
-FLOOR = "floor"
+BASELINE = "baseline"
 LIBRARY = "ProjectionRunner"
 
 Rates: TypeAlias = Mapping[str, Sequence[float]]
-"""By side, what it did a second in each round."""
+"""By side, its rate per second in each round."""
 
 
 class Timed(NamedTuple):
-    """How long it took, and how much was done."""
+    """The seconds that work took, and the number of events done."""
 
     seconds: float
     events: int
 
 
 class Side(NamedTuple):
-    """One way to do the work. `run` does some of it and times nothing but the work."""
+    """One way to do the work. `run` does a piece of it, and times only the work."""
 
     name: str
     run: Callable[[], Awaitable[Timed]]
 
 
 class Spread(msgspec.Struct, frozen=True):
-    """Several measurements of one thing."""
+    """The median and range of several measurements."""
 
     median: float
     low: float
@@ -43,12 +43,12 @@ class Spread(msgspec.Struct, frozen=True):
 
     @classmethod
     def of(cls, values: Sequence[float]) -> "Spread":
-        """Of at least one value."""
+        """The spread of one or more values."""
         return cls(median(values), min(values), max(values))
 
 
 class Claim(msgspec.Struct, frozen=True):
-    """Something to compare, and the bound that it should keep to, if there is one. The median decides."""
+    """A comparison, and its target, if it has one. The median decides whether it is met."""
 
     what: str
     spread: Spread
@@ -57,7 +57,7 @@ class Claim(msgspec.Struct, frozen=True):
 
     @property
     def met(self) -> bool | None:
-        """None when there is no bound."""
+        """Whether the target is met; None without a target."""
         if self.at_least is not None:
             return self.spread.median >= self.at_least
         if self.at_most is not None:
@@ -66,7 +66,7 @@ class Claim(msgspec.Struct, frozen=True):
 
 
 class Line(msgspec.Struct, frozen=True):
-    """One line of the table. `sides` are absolute, in `unit`; `note` says what a reader must know to judge it."""
+    """One line of the table. `sides` are absolute, in `unit`; `note` explains the line."""
 
     name: str
     store: str
@@ -78,14 +78,14 @@ class Line(msgspec.Struct, frozen=True):
 
 
 async def interleave(sides: Sequence[Side], rounds: int, pieces: int = 1) -> dict[str, list[float]]:
-    """Every side in turn. A round may be cut into pieces, between which the sides alternate as well."""
+    """Runs every side in turn. A round may consist of pieces, between which the sides alternate as well."""
     rates: dict[str, list[float]] = {side.name: [] for side in sides}
     for _ in range(rounds):
         spent = {side.name: Timed(0.0, 0) for side in sides}
         for _ in range(pieces):
             for side in sides:
                 if pieces == 1:
-                    gc.collect()  # the garbage of one side is not the other's to clear away
+                    gc.collect()  # one side must not collect the other's garbage
                 seconds, count = await side.run()
                 spent[side.name] = Timed(spent[side.name].seconds + seconds, spent[side.name].events + count)
         for name, timed in spent.items():
@@ -94,18 +94,18 @@ async def interleave(sides: Sequence[Side], rounds: int, pieces: int = 1) -> dic
 
 
 def ratio(rates: Rates, side: str, other: str, *, at_least: float | None = None, what: str = "") -> Claim:
-    """How many times as fast one side was as another, round by round."""
+    """How many times as fast one side is as another, from the ratios of the rounds."""
     ratios = [one / two for one, two in zip(rates[side], rates[other], strict=True)]
     return Claim(what or f"× {other}", Spread.of(ratios), at_least=at_least)
 
 
 def spreads(rates: Rates) -> dict[str, Spread]:
-    """The absolute numbers."""
+    """The spread of each side's rates."""
     return {name: Spread.of(values) for name, values in rates.items()}
 
 
 class Stopwatch:
-    """Times what is inside its `with` blocks, together."""
+    """Measures the total time of its `with` blocks."""
 
     def __init__(self) -> None:
         self.seconds = 0.0

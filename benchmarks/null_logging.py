@@ -1,4 +1,4 @@
-"""Logging as in production, a line a batch, but nobody is to read it: it goes nowhere."""
+"""Logging as in production, a line per batch, but to the null device."""
 
 import logging
 from pathlib import Path
@@ -6,8 +6,8 @@ from pathlib import Path
 import structlog
 
 
-def be_quiet() -> None:
-    """Log lines are made, as they are when a shop runs, and written to the null device."""
+def discard_logs() -> None:
+    """Formats log lines as a running shop does, and writes them to the null device."""
     nowhere = Path("/dev/null").open("w")  # noqa: SIM115  # it is open as long as the process lives
     structlog.configure(
         processors=[structlog.processors.add_log_level, structlog.processors.JSONRenderer()],

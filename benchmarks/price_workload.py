@@ -1,7 +1,7 @@
-"""The work of a rebuild: the price of every SKU as a source exports it, a row a stream, and the log that has the same.
+"""The workload of rebuilds: a source's snapshot with the price of every SKU, and events with the same content.
 
-A row has some 300 bytes, its keys in the exporter's order and not sorted. SKUs count on, so that a file which names
-them one after the other is in the order of their streams. Everything follows from a row's number and version.
+A row has some 300 bytes, with unsorted keys. SKUs are numbered, so that an export by number is in the order of the
+streams. Everything is derived from a row's number and version.
 """
 
 import random
@@ -15,24 +15,24 @@ from pagefold.engine.rebuild.run_observer import RunObserver
 
 SOURCE = "erp"
 FIRST = 1
-"""The version that a log has when it is made."""
+"""The version of every event in a new log."""
 
-WHOLE = RebuildRequest()
+REQUEST = RebuildRequest()
 
 
-class Bystander(RunObserver):
-    """Only counts how often a run has started over."""
+class RestartCounter(RunObserver):
+    """Counts how often a run starts over."""
 
     def __init__(self) -> None:
         self.restarts = 0
 
     def start_over(self) -> None:
-        """Once more."""
+        """Counts it."""
         self.restarts += 1
 
 
 def line(number: int, version: int) -> bytes:
-    """What the source says of one SKU at one version."""
+    """The row of one SKU at one version."""
     cents = 500 + (number * 7_919 + version * 104_729) % 40_000
     amount, tier, trade, staff = (f"{cents * share / 10_000:.2f}" for share in (100, 95, 80, 60))
     envelope = f'"type":"pricing","sku":"SKU-{number:08d}","channel":"*","source":"{SOURCE}","sourceVersion":{version}'
@@ -42,7 +42,7 @@ def line(number: int, version: int) -> bytes:
 
 
 def export(file: Path, rows: int, version: int = FIRST, *, shuffled: bool = False) -> None:
-    """Writes a whole snapshot, its rows in the order of their streams or in none."""
+    """Writes a complete snapshot, with its rows in the order of their streams or shuffled."""
     numbers = range(1, rows + 1)
     with file.open("wb") as out:
         for number in random.Random(7).sample(numbers, rows) if shuffled else numbers:
@@ -51,6 +51,6 @@ def export(file: Path, rows: int, version: int = FIRST, *, shuffled: bool = Fals
 
 
 def events(rows: int, version: int = FIRST) -> Iterator[DomainEvent]:
-    """The same as events, in the order of their streams."""
+    """The same rows as events, in the order of their streams."""
     for number in range(1, rows + 1):
         yield parse_event(line(number, version))

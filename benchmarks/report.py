@@ -1,4 +1,4 @@
-"""What came out: a table for people, JSON for programs, a chart for a page. All three are made from the same lines."""
+"""Reports the results as a table, as JSON, or as a chart."""
 
 import math
 from collections.abc import Sequence
@@ -18,7 +18,7 @@ LEFT, RIGHT, ROW, TOP = 520, 1020, 22, 60
 
 
 class Report(msgspec.Struct, frozen=True):
-    """A whole run."""
+    """The results of a run."""
 
     machine: dict[str, str]
     settings: dict[str, str]
@@ -26,35 +26,33 @@ class Report(msgspec.Struct, frozen=True):
 
 
 def number(value: float) -> str:
-    """With as many digits as mean something."""
+    """A number with three significant digits."""
     if abs(value) >= 100:
         return f"{value:,.0f}"
     return f"{value:.1f}" if abs(value) >= 10 else f"{value:.2f}"
 
 
 def spread(values: Spread) -> str:
-    """The median and the whole spread."""
+    """The median, with the lowest and highest value."""
     return f"{number(values.median)} ({number(values.low)}–{number(values.high)})"
 
 
 def bound(claim: Claim) -> str:
-    """What it should be."""
+    """The claim's target."""
     if claim.at_least is not None:
         return f"≥ {claim.at_least:g}"
     return "" if claim.at_most is None else f"≤ {claim.at_most:g}"
 
 
 def verdict(claim: Claim) -> str:
-    """Whether it is."""
+    """Whether the claim's target is met."""
     return {True: "met", False: "missed", None: ""}[claim.met]
 
 
 def show(report: Report) -> None:
-    """The table, and below it the machine."""
+    """Prints the table, and the machine below it."""
     console = Console(width=None if Console().is_terminal else WIDTH, highlight=False)
-    table = Table(
-        title="Pagefold beside its floor and the eventsourcing library: median (lowest–highest) of the rounds"
-    )
+    table = Table(title="Pagefold, its baseline and the eventsourcing library: median (lowest–highest) of the rounds")
     for heading in ("line", "store", "events", "absolute", "", "compared", "target", ""):
         table.add_column(heading, justify="right" if heading in {"events", "target"} else "left")
     for line in report.lines:
@@ -77,7 +75,7 @@ def _add(table: Table, line: Line) -> None:
 
 
 def as_json(report: Report) -> bytes:
-    """Everything, with whether each target was met."""
+    """The report as JSON, with `met` for each claim."""
     lines = [{**msgspec.to_builtins(line), "claims": [_claim(claim) for claim in line.claims]} for line in report.lines]
     document = {"machine": report.machine, "settings": report.settings, "lines": lines}
     return msgspec.json.format(msgspec.json.encode(document), indent=2) + b"\n"
@@ -88,7 +86,7 @@ def _claim(claim: Claim) -> dict[str, object]:
 
 
 def chart(report: Report, file: Path) -> None:
-    """Every comparison as a dot with its spread on one logarithmic scale, its target as an upright bar."""
+    """Draws every comparison as a dot with its spread on a logarithmic scale, and its target as a vertical bar."""
     found = [(line, claim) for line in report.lines for claim in line.claims if claim.spread.low > 0]
     file.write_text(_svg(found, report.machine), encoding="utf-8")
 

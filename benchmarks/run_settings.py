@@ -1,4 +1,4 @@
-"""What every line of the table needs: which stores, how many events, how many rounds."""
+"""The settings of a run: stores, numbers of events and rounds; and what several benchmarks share."""
 
 import sys
 from asyncio.subprocess import PIPE, create_subprocess_exec
@@ -13,17 +13,17 @@ import pagefold
 from benchmarks.library_runner import Library
 from benchmarks.measurement import LIBRARY, Side, Timed
 from benchmarks.throwaway_stores import PostgresStores, Stores
-from benchmarks.workload import Workload, admitted, config
+from benchmarks.workload import Workload, config, encode_events
 from pagefold.engine.intake.event_validator import EventValidator
 
 POLL_SECONDS = 0.01
 
 LIBRARY_EVENTS = 2_000
-"""The library's rate does not depend on how many events there are: some thousands a round are enough to know it."""
+"""Maximum events per round of the library, whose rate does not depend on their number."""
 
 
 class Bench(NamedTuple):
-    """One run. `sizes` are numbers of events in the log; `quick` is for looking whether everything works."""
+    """One run. `sizes` are numbers of events in the log; a `quick` run only shows that everything works."""
 
     sizes: Sequence[int]
     rounds: int
@@ -32,17 +32,17 @@ class Bench(NamedTuple):
 
     @property
     def library_events(self) -> int:
-        """How many events the library does in a round."""
+        """Events per round of the library."""
         return min(LIBRARY_EVENTS, max(1, self.sizes[0] // (10 if self.quick else 1)))
 
     def rounds_of(self, events: int) -> int:
-        """Each round of a million events takes a minute: three of them are what there is time for."""
+        """The rounds for a log of this size: at most three of large ones, which take a minute each."""
         return self.rounds if events <= 100_000 else min(self.rounds, 3)
 
 
 @asynccontextmanager
 async def library_sides(bench: Bench, stores: Stores, work: str) -> AsyncIterator[list[Side]]:
-    """The library's side of a line, on PostgreSQL; elsewhere it has none. `work`: append, apply or together."""
+    """The library's side, on PostgreSQL only. `work`: append, apply or together."""
     if not isinstance(stores, PostgresStores):
         yield []
         return
@@ -51,7 +51,7 @@ async def library_sides(bench: Bench, stores: Stores, work: str) -> AsyncIterato
     timed = {"append": library.time_append, "apply": library.time_apply, "together": library.time_together}[work]
 
     async def run() -> Timed:
-        events = library.stored(admitted(validator, workload.take(bench.library_events)))
+        events = library.stored(encode_events(validator, workload.take(bench.library_events)))
         return await anyio.to_thread.run_sync(partial(timed, events))
 
     try:
@@ -62,8 +62,8 @@ async def library_sides(bench: Bench, stores: Stores, work: str) -> AsyncIterato
 
 
 @asynccontextmanager
-async def fresh(stores: Stores, number: int) -> AsyncIterator[list[str]]:
-    """So many new stores, removed afterwards."""
+async def new_stores(stores: Stores, number: int) -> AsyncIterator[list[str]]:
+    """This many new stores, removed afterwards."""
     async with AsyncExitStack() as stack:
         urls = [await stores.new() for _ in range(number)]
         for url in urls:
@@ -72,15 +72,15 @@ async def fresh(stores: Stores, number: int) -> AsyncIterator[list[str]]:
 
 
 async def peak(*arguments: str) -> float:
-    """How many megabytes a process took that did what `benchmarks.peak_memory` does with these arguments."""
+    """Runs `benchmarks.peak_memory` with these arguments. Returns its peak memory in MB."""
     process = await create_subprocess_exec(sys.executable, "-m", "benchmarks.peak_memory", *arguments, stdout=PIPE)
     output, _ = await process.communicate()
     assert process.returncode == 0
     return float(output)
 
 
-async def caught_up(shop: pagefold.Shop) -> None:
-    """Returns when everything that is in the log now has been folded by whoever works."""
+async def wait_until_folded(shop: pagefold.Shop) -> None:
+    """Waits until the running consumers have folded everything that is in the log now."""
     end = await shop.store.log.end()
     while True:
         checkpoints = await shop.store.coordination.checkpoints()

@@ -1,4 +1,4 @@
-"""Servers of the lines of HTTP: each a process of its own, on one core where there are several."""
+"""Runs the servers of HTTP benchmarks, each as a process on one core."""
 
 import asyncio
 import json
@@ -21,7 +21,7 @@ SECONDS_TO_START = 30
 async def run_pagefold(
     url: str, folder: Path, *options: str, http: Mapping[str, float] | None = None
 ) -> AsyncIterator[str]:
-    """`pagefold serve` with the shop of the workload, other settings as they are by default; where it listens."""
+    """Runs `pagefold serve` with the workload's shop and default settings. Yields its address."""
     settings = folder / "pagefold.toml"
     settings.write_text(_toml(url, http or {}), encoding="utf-8")
     command = ("-m", "pagefold.engine.command", "serve", "--config", str(settings), "--port", "0", *options)
@@ -31,9 +31,9 @@ async def run_pagefold(
 
 @asynccontextmanager
 async def served(log: Path, *command: str) -> AsyncIterator[str]:
-    """A server whose words go to a file, which nobody has to read on; where it listens."""
-    with log.open("wb") as said:
-        process = await started(sys.executable, *command, core=0, stdout=said.fileno(), stderr=said.fileno())
+    """Runs a server with its output in a file. Yields its address."""
+    with log.open("wb") as output:
+        process = await started(sys.executable, *command, core=0, stdout=output.fileno(), stderr=output.fileno())
     try:
         yield await asyncio.to_thread(_address, log)
     finally:
@@ -43,8 +43,8 @@ async def served(log: Path, *command: str) -> AsyncIterator[str]:
 
 
 def _address(log: Path) -> str:
-    given_up = time.monotonic() + SECONDS_TO_START
-    while time.monotonic() < given_up:
+    deadline = time.monotonic() + SECONDS_TO_START
+    while time.monotonic() < deadline:
         if found := re.search(r"listening on (\S+)\n", log.read_text("utf-8")):
             return found[1]
         time.sleep(0.05)
@@ -55,7 +55,7 @@ def _address(log: Path) -> str:
 async def started(
     *command: str, core: int, stdout: int = DEVNULL, stderr: int = DEVNULL, environment: Mapping[str, str] | None = None
 ) -> Process:
-    """A process on a core of its own, where there are several, and a way to say so."""
+    """Starts a process, pinned to one core if there are several and `taskset` is installed."""
     cores = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
     pinned = ("taskset", "-c", str(cores[core])) if len(cores) > 1 and shutil.which("taskset") else ()
     everything = {**os.environ, **(environment or {})}

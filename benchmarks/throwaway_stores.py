@@ -1,4 +1,4 @@
-"""Where the sides work: throwaway SQLite folders, and databases of one throwaway PostgreSQL server with fsync on."""
+"""Temporary stores: SQLite folders, and databases of a temporary PostgreSQL server with fsync on."""
 
 import shutil
 import tempfile
@@ -12,16 +12,16 @@ import psycopg
 
 import pagefold
 from benchmarks import price_workload
-from benchmarks.baseline import Floor
-from benchmarks.baseline_postgres import PostgresFloor
-from benchmarks.baseline_sqlite import SQLiteFloor
-from benchmarks.workload import BATCH, Workload, admitted, config
+from benchmarks.baseline import Baseline
+from benchmarks.baseline_postgres import PostgresBaseline
+from benchmarks.baseline_sqlite import SQLiteBaseline
+from benchmarks.workload import BATCH, Workload, config, encode_events
 from pagefold import DomainEvent
 from pagefold.engine.intake.event_validator import EventValidator
 from tests.support.postgres import PostgresServer, name_of
 
 SERVER_SETTINGS = {"shared_buffers": "512MB", "max_wal_size": "8GB", "checkpoint_timeout": "30min"}
-"""Room for a million events. The same for all sides; durability is as it should be."""
+"""Room for a million events, the same for all sides. Durability settings are the defaults."""
 
 
 class Stores(ABC):
@@ -35,48 +35,48 @@ class Stores(ABC):
 
     @abstractmethod
     async def new(self) -> str:
-        """The URL of a new, empty store, its schema made."""
+        """The URL of a new, empty store with its schema."""
 
     @abstractmethod
-    async def floor(self, url: str) -> Floor:
-        """The bare use of a store."""
+    async def baseline(self, url: str) -> Baseline:
+        """The baseline on a store."""
 
     @abstractmethod
-    async def forget_pages(self, url: str) -> None:
-        """Back to a log that nobody has folded."""
+    async def reset_pages(self, url: str) -> None:
+        """Removes all pages and checkpoints."""
 
     @abstractmethod
     async def copy(self, url: str) -> str:
-        """The URL of another store with the same in it. Nobody may be at the first one meanwhile."""
+        """Copies a store that is not in use. Returns the copy's URL."""
 
     @abstractmethod
     async def drop(self, url: str) -> None:
         """Removes a store."""
 
     async def log(self, events: int) -> str:
-        """The URL of a store with so many events in its log, made when first asked for."""
+        """The URL of a store with this many events in its log, made at the first call."""
         if events not in self._logs:
             self._logs[events] = url = await self.new()
             await self.fill(url, chain.from_iterable(Workload().batches(events)))
         return self._logs[events]
 
     async def prices(self, rows: int) -> str:
-        """The URL of a store with the prices of so many SKUs in its log, made when first asked for."""
+        """The URL of a store with the prices of this many SKUs in its log, made at the first call."""
         if rows not in self._prices:
             self._prices[rows] = url = await self.new()
             await self.fill(url, price_workload.events(rows))
         return self._prices[rows]
 
     async def fill(self, url: str, events: Iterator[DomainEvent]) -> None:
-        """Appends events that come through the door."""
-        validator, floor = EventValidator(config(url)), await self.floor(url)
+        """Validates and appends events."""
+        validator, baseline = EventValidator(config(url)), await self.baseline(url)
         while batch := list(islice(events, BATCH)):
-            await floor.append(admitted(validator, batch))
-        await floor.close()
+            await baseline.append(encode_events(validator, batch))
+        await baseline.close()
 
 
 class SQLiteStores(Stores):
-    """Folders below a temporary one."""
+    """Folders in a temporary folder."""
 
     name = "sqlite"
 
@@ -92,11 +92,11 @@ class SQLiteStores(Stores):
         await _make(_url(folder))
         return _url(folder)
 
-    async def floor(self, url: str) -> Floor:
-        """Its files, bare."""
-        return SQLiteFloor(_folder(url))
+    async def baseline(self, url: str) -> Baseline:
+        """The baseline on its files."""
+        return SQLiteBaseline(_folder(url))
 
-    async def forget_pages(self, url: str) -> None:
+    async def reset_pages(self, url: str) -> None:
         """A new `pages.db`."""
         for file in _folder(url).glob("pages.db*"):
             file.unlink()
@@ -131,12 +131,12 @@ class PostgresStores(Stores):
         await _make(url)
         return url
 
-    async def floor(self, url: str) -> Floor:
-        """Its tables, bare."""
-        return await PostgresFloor.open(url)
+    async def baseline(self, url: str) -> Baseline:
+        """The baseline on its tables."""
+        return await PostgresBaseline.open(url)
 
-    async def forget_pages(self, url: str) -> None:
-        """Empty tables, and nothing left to be written from before."""
+    async def reset_pages(self, url: str) -> None:
+        """Empties the tables, and makes a checkpoint so that no earlier writes are pending."""
         self._administer(url, "TRUNCATE pagefold.sections, pagefold.checkpoints", "CHECKPOINT")
 
     async def copy(self, url: str) -> str:
@@ -150,7 +150,7 @@ class PostgresStores(Stores):
         self.server.drop_database(url)
 
     async def fill(self, url: str, events: Iterator[DomainEvent]) -> None:
-        """Likewise, with statistics, and nothing left to be written."""
+        """Appends the events, then updates statistics and makes a checkpoint."""
         await super().fill(url, events)
         self._administer(url, "VACUUM ANALYZE", "CHECKPOINT")
 

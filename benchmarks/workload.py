@@ -1,9 +1,9 @@
-"""The work: a shop of 20,000 SKUs on four channels, in three locales and two currencies, and a stream of its changes.
+"""The workload: a shop of 20,000 SKUs on four channels, in three locales and two currencies, and its stream of changes.
 
-A few SKUs are hot: the one at rank r has a share of 1/r. Of the changes 15 % are of the catalog (0.9 to 1.3 KB of
-payload), 35 % of prices (0.3 to 0.5 KB), 45 % of stock (some 0.1 KB, which is all that a warehouse has to say) and 5 %
-of media (0.6 to 1.3 KB); the log adds some 150 bytes to each. Every change has new content, and versions count on.
-Everything follows from the seed. Making the changes is never part of a measurement.
+Popularity follows Zipf's law: the SKU at rank r has a share proportional to 1/r. Of the changes, 15 % are catalog (0.9
+to 1.3 KB of payload), 35 % pricing (0.3 to 0.5 KB), 45 % inventory (some 0.1 KB) and 5 % media (0.6 to 1.3 KB); the log
+adds some 150 bytes to each. Every change has new content and the next version. Everything is derived from the seed.
+Making the changes is never part of a measurement.
 """
 
 import itertools
@@ -19,7 +19,7 @@ from pagefold.engine.stores.event_state import EncodedEvent
 
 SKUS = 20_000
 BATCH = 5_000
-"""Events in one append, of Pagefold, of the floor and of the library alike."""
+"""Events per append of Pagefold, the baseline and the library."""
 
 CHANNELS: Mapping[str, Mapping[str, object]] = {
     "marketplace-de": {"locale": "de-DE", "currency": "EUR", "sources": {"inventory": ["wms-berlin"]}},
@@ -38,7 +38,7 @@ SOURCES: Mapping[str, str] = {
 
 BEGINS = datetime(2026, 1, 12, 6, 0, tzinfo=UTC)
 RECORDED_AT = "2026-01-12T06:00:00.000000Z"
-"""A log that is made before the clock starts has this moment in all of its events."""
+"""The time of recording of all events that are appended before the clock starts."""
 
 SHARES = {"catalog": 15, "pricing": 35, "inventory": 45, "media": 5}
 
@@ -50,7 +50,7 @@ _WORDS = (
 
 
 def config(store: str, prices: Path | None = None) -> Config:
-    """The shop's configuration, with its store at that URL, and the file where the ERP's snapshot is."""
+    """The shop's configuration, with its store at a URL, and a file for the ERP's snapshot."""
     channels = {
         name: {"fallbacks": ["en"], "requires": ["catalog", "pricing", "inventory"], **channel}
         for name, channel in CHANNELS.items()
@@ -62,7 +62,7 @@ def config(store: str, prices: Path | None = None) -> Config:
 
 
 def sku_of(number: int) -> str:
-    """The name of a SKU, as long as such names are."""
+    """A SKU of realistic length."""
     return f"HF-{number % 97:02d}-{number:06d}-{('NAVY', 'OLIVE', 'RUST', 'SAND')[number % 4]}-M"
 
 
@@ -70,11 +70,11 @@ class Workload:
     """An endless stream of changes. The same seed gives the same stream."""
 
     def __init__(self, seed: int = 7, skus: int = SKUS) -> None:
-        self._luck = random.Random(seed)
-        self._skus = [sku_of(number) for number in self._luck.sample(range(skus), skus)]
+        self._rng = random.Random(seed)
+        self._skus = [sku_of(number) for number in self._rng.sample(range(skus), skus)]
         self._popularity = list(itertools.accumulate(1 / rank for rank in range(1, skus + 1)))
         self._versions: defaultdict[tuple[str, str, str], int] = defaultdict(int)
-        self._phrases = [" ".join(self._luck.choices(_WORDS, k=12)) for _ in range(256)]
+        self._phrases = [" ".join(self._rng.choices(_WORDS, k=12)) for _ in range(256)]
         self._now = BEGINS
         self._makers: Mapping[str, Callable[[int], tuple[str, str, str]]] = {
             "catalog": self._catalog,
@@ -90,19 +90,19 @@ class Workload:
 
     def take(self, count: int) -> list[DomainEvent]:
         """The next changes."""
-        domains = self._luck.choices(tuple(SHARES), weights=tuple(SHARES.values()), k=count)
-        skus = self._luck.choices(self._skus, cum_weights=self._popularity, k=count)
+        domains = self._rng.choices(tuple(SHARES), weights=tuple(SHARES.values()), k=count)
+        skus = self._rng.choices(self._skus, cum_weights=self._popularity, k=count)
         return [self._event(domain, sku) for domain, sku in zip(domains, skus, strict=True)]
 
     def keys(self, count: int) -> list[tuple[str, str]]:
-        """Pages to read, the hot ones more often."""
-        skus = self._luck.choices(self._skus, cum_weights=self._popularity, k=count)
-        channels = self._luck.choices(tuple(CHANNELS), k=count)
+        """Keys of pages to read; hot ones occur more often."""
+        skus = self._rng.choices(self._skus, cum_weights=self._popularity, k=count)
+        channels = self._rng.choices(tuple(CHANNELS), k=count)
         return list(zip(skus, channels, strict=True))
 
     def _event(self, domain: str, sku: str) -> DomainEvent:
         self._now += timedelta(milliseconds=2)
-        source, channel, payload = self._makers[domain](self._luck.randrange(1 << 30))
+        source, channel, payload = self._makers[domain](self._rng.randrange(1 << 30))
         self._versions[sku, channel, source] += 1
         return DomainEvent(
             type=domain,
@@ -115,7 +115,7 @@ class Workload:
         )
 
     def _catalog(self, chance: int) -> tuple[str, str, str]:
-        """What a product is: a dozen attributes, most of them the same in every language, and three texts."""
+        """A catalog payload: a dozen attributes and two localized texts."""
         phrase, other = self._phrases[chance % 256], self._phrases[chance // 256 % 256]
         attributes = ",".join(f'"feature{number}":"{phrase[number * 4 :][: 48 + chance % 24]}"' for number in range(9))
         texts = ",".join(
@@ -128,7 +128,7 @@ class Workload:
         return "pim", "*", payload
 
     def _pricing(self, chance: int) -> tuple[str, str, str]:
-        """What it costs: two in ten changes are of the dollar price, which is one channel's own."""
+        """A pricing payload: two in ten changes are of the dollar price, which applies to one channel."""
         dollars = chance % 10 < 2
         cents = 500 + chance % 40_000
         tiers = ",".join(
@@ -145,13 +145,13 @@ class Workload:
         return "erp", "web-us" if dollars else "*", f"{{{price},{rest}}}"
 
     def _inventory(self, chance: int) -> tuple[str, str, str]:
-        """How many there are, in one of two places."""
+        """An inventory payload of one of two warehouses."""
         source = "wms-berlin" if chance % 5 < 3 else "wms-reno"
         soon = f',"restockAt":"2026-03-{chance % 28 + 1:02d}T08:00:00Z"' if chance % 8 == 0 else ""
         return source, "*", f'{{"available":{chance % 5000},"safetyStock":3,"backorderable":true{soon}}}'
 
     def _media(self, chance: int) -> tuple[str, str, str]:
-        """What it looks like: pictures, the first with a text in every language."""
+        """A media payload: pictures, the first with an alternative text in every language."""
         phrase = self._phrases[chance % 256]
         alt = f'{{"de":"{phrase[:30]}","en":"{phrase[10:40]}","fr":"{phrase[20:50]}"}}'
         assets = ",".join(
@@ -163,6 +163,6 @@ class Workload:
         return "dam", "*", f'{{"assets":[{main},{assets}]}}'
 
 
-def admitted(validator: EventValidator, events: Sequence[DomainEvent]) -> list[EncodedEvent]:
-    """The events as the log keeps them: what floors write, and what logs are filled with."""
+def encode_events(validator: EventValidator, events: Sequence[DomainEvent]) -> list[EncodedEvent]:
+    """The events as the log stores them, for baselines and for filling logs."""
     return [validator.encode(event, RECORDED_AT, f"{number:032x}") for number, event in enumerate(events)]

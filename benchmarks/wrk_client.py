@@ -1,4 +1,4 @@
-"""Asking for pages with `wrk`, over some connections that are kept, each time for one at random."""
+"""Requests random pages with `wrk` over persistent connections."""
 
 import json
 import shutil
@@ -15,12 +15,14 @@ from benchmarks.server_processes import started
 from benchmarks.workload import Workload, config
 
 CONNECTIONS = 32
-PATIENCE = 30
-"""Seconds after which an answer has failed."""
+TIMEOUT_SECONDS = 30
+"""A response that takes longer counts as failed."""
 
-INSTALLING = "wrk is missing, and with it the lines of HTTP: `apt-get install wrk` or `brew install wrk` brings it"
+MISSING_MESSAGE = (
+    "wrk is not installed, so page reads over HTTP are skipped: `apt-get install wrk` or `brew install wrk`"
+)
 
-ASKING = """
+SCRIPT = """
 local requests = {}
 for path in io.lines(os.getenv("PATHS")) do requests[#requests + 1] = wrk.format("GET", path) end
 local pause = tonumber(os.getenv("PAUSE"))
@@ -35,13 +37,13 @@ done = function(summary, latency)
     errors.connect + errors.read + errors.write + errors.status + errors.timeout))
 end
 """
-"""What `wrk` does: requests are made before the clock starts."""
+"""The script of `wrk`, which prepares the requests before the clock starts."""
 
 
 class Load(NamedTuple):
-    """How it is asked: for which paths, listed in a file, by which script, for so many seconds.
+    """The load of one turn: a file with paths, the script, and the duration in seconds.
 
-    Each connection waits about `pause` milliseconds between an answer and the next question.
+    Each connection waits about `pause` milliseconds between a response and the next request.
     """
 
     paths: Path
@@ -50,8 +52,8 @@ class Load(NamedTuple):
     pause: int = 0
 
 
-class Asked(NamedTuple):
-    """How many pages there were in how much time, and how long one took, in milliseconds."""
+class ReadLatencies(NamedTuple):
+    """The pages read and the time that took, and the latency of a read in milliseconds."""
 
     timed: Timed
     p50: float
@@ -59,16 +61,16 @@ class Asked(NamedTuple):
     longest: float
 
 
-def is_missing() -> bool:
-    """Whether there is no `wrk`. Says how to get it."""
+def is_wrk_missing() -> bool:
+    """Whether `wrk` is not installed; prints how to install it."""
     if shutil.which("wrk") is not None:
         return False
-    print(INSTALLING, file=sys.stderr)
+    print(MISSING_MESSAGE, file=sys.stderr)
     return True
 
 
 async def pages_of(url: str, count: int) -> dict[Key, bytes]:
-    """Pages that are live, the hot ones first, once everything is folded."""
+    """Folds everything, and returns live pages, the most popular first."""
     found: dict[Key, bytes] = {}
     async with pagefold.open(config(url)) as shop:
         await shop.catch_up()
@@ -81,33 +83,33 @@ async def pages_of(url: str, count: int) -> dict[Key, bytes]:
 
 
 def load_of(folder: Path, pages: Iterable[Key], seconds: int, pause: int = 0) -> Load:
-    """What `wrk` needs, in a folder."""
+    """Writes the files that `wrk` needs into a folder."""
     load = Load(folder / "paths", folder / "wrk.lua", seconds, pause)
     load.paths.write_text("".join(f"{path_of(key)}\n" for key in pages), encoding="ascii")
-    load.script.write_text(ASKING, encoding="ascii")
+    load.script.write_text(SCRIPT, encoding="ascii")
     return load
 
 
 def path_of(key: Key) -> str:
-    """Where a server has a page."""
+    """The path of a page."""
     return f"/v1/pages/{key[0]}/{key[1]}"
 
 
-async def ask(server: str, load: Load) -> Asked:
-    """Asks one server. Every answer is a page."""
+async def run_wrk(server: str, load: Load) -> ReadLatencies:
+    """Requests pages from one server. Every response must be a page."""
     options = (
         "-t1",
         f"-c{CONNECTIONS}",
         f"-d{load.seconds}s",
-        f"--timeout={PATIENCE}s",
+        f"--timeout={TIMEOUT_SECONDS}s",
         "-s",
         str(load.script),
         server,
     )
     environment: Mapping[str, str] = {"PATHS": str(load.paths), "PAUSE": str(load.pause)}
-    asking = await started("wrk", *options, core=1, stderr=PIPE, environment=environment)
-    _, said = await asking.communicate()
-    answers = json.loads(said)
-    assert not answers["failed"], answers
-    timed = Timed(answers["microseconds"] / 1e6, answers["requests"])
-    return Asked(timed, answers["p50"] / 1e3, answers["p99"] / 1e3, answers["longest"] / 1e3)
+    process = await started("wrk", *options, core=1, stderr=PIPE, environment=environment)
+    _, output = await process.communicate()
+    results = json.loads(output)
+    assert not results["failed"], results
+    timed = Timed(results["microseconds"] / 1e6, results["requests"])
+    return ReadLatencies(timed, results["p50"] / 1e3, results["p99"] / 1e3, results["longest"] / 1e3)

@@ -1,4 +1,4 @@
-"""The benchmarks run, on both stores, and say what they must. How fast anything is, is not for a test to say."""
+"""The benchmarks run on both stores and report every line. Tests do not judge how fast anything is."""
 
 import json
 import os
@@ -14,17 +14,17 @@ import pytest
 
 from benchmarks import price_workload
 from benchmarks.__main__ import LINES, sizes
-from benchmarks.baseline import LISTENERS, STREAMS, Stretch, rows_of, stretch
+from benchmarks.baseline import CHANNELS_OF_SOURCE, STREAMS_PER_READ, HeadChunk, chunk_of, rows_of
 from benchmarks.bench_http_ingest import BARE as BARE_INGEST
 from benchmarks.bench_http_ingest import EVENTS
 from benchmarks.bench_http_reads import BARE
-from benchmarks.bench_rebuild import Merge
+from benchmarks.bench_rebuild import RowMerge
 from benchmarks.measurement import Claim, Spread, Timed, interleave, percentile, ratio
 from benchmarks.measurement import Side as Subject
 from benchmarks.report import bound, number, verdict
 from benchmarks.run_settings import Bench
 from benchmarks.throwaway_stores import SQLiteStores
-from benchmarks.workload import RECORDED_AT, SHARES, Workload, admitted, config
+from benchmarks.workload import RECORDED_AT, SHARES, Workload, config, encode_events
 from pagefold.engine.intake.event_parser import parse_event
 from pagefold.engine.intake.event_validator import EventValidator
 
@@ -34,7 +34,7 @@ SMALL, LARGE = 300, 600
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, dict[str, Any], Path]:
-    """What one tiny run of everything printed, its JSON and its chart."""
+    """The output of one tiny run of all benchmarks, its JSON and its chart."""
     folder = tmp_path_factory.mktemp("benchmarks")
     report, chart = folder / "report.json", folder / "chart.svg"
     command = ["-m", "benchmarks", "--quick", "--rounds", "1", "--events", f"{SMALL},{LARGE}"]
@@ -52,9 +52,9 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, dict[str, Any], 
 
 
 def test_every_line_is_there_on_both_stores(run: tuple[str, dict[str, Any], Path]) -> None:
-    """Each line stands beside its floor, and on PostgreSQL beside the library where it can do the work."""
+    """Each line is compared with its baseline, and on PostgreSQL with the library if that can do the work."""
     _, report, _ = run
-    for store, beside in (("sqlite", {"floor"}), ("postgres", {"floor", "ProjectionRunner"})):
+    for store, beside in (("sqlite", {"baseline"}), ("postgres", {"baseline", "ProjectionRunner"})):
         lines = [line for line in report["lines"] if line["store"] == store]
         by_name = {line["name"]: line for line in lines}
         for name in ("append, in batches", "apply", "append and apply together"):
@@ -65,13 +65,13 @@ def test_every_line_is_there_on_both_stores(run: tuple[str, dict[str, Any], Path
 
 
 def test_rebuilds_are_there_on_both_stores(run: tuple[str, dict[str, Any], Path]) -> None:
-    """What a rebuild reads stands beside its floor at each size, folding again beside the consumers as well."""
+    """Rebuilds are compared with their baseline at each size, replay also with the consumers."""
     _, report, _ = run
     for store in ("sqlite", "postgres"):
         lines = [line for line in report["lines"] if line["store"] == store]
         for name, others in (
-            ("rebuild, nothing drifted", {"floor"}),
-            ("fold again from the log", {"floor", "consumers"}),
+            ("rebuild, nothing drifted", {"baseline"}),
+            ("replay from the log", {"baseline", "consumers"}),
         ):
             found = [line for line in lines if line["name"] == name]
             assert [line["events"] for line in found] == [SMALL, LARGE]
@@ -79,9 +79,9 @@ def test_rebuilds_are_there_on_both_stores(run: tuple[str, dict[str, Any], Path]
         assert {"rebuild, everything drifted", "rebuild, memory"} <= {line["name"] for line in lines}
 
 
-@pytest.mark.skipif(shutil.which("wrk") is None, reason="wrk asks for the pages")
+@pytest.mark.skipif(shutil.which("wrk") is None, reason="wrk is not installed")
 def test_reads_over_http_are_there_on_both_stores(run: tuple[str, dict[str, Any], Path]) -> None:
-    """They stand beside bare servers that read one finished row, that splice rows, and that have all in memory."""
+    """They are compared with bare servers that read one finished row, splice rows, or keep pages in memory."""
     _, report, _ = run
     found = [line for line in report["lines"] if line["name"] == "read a page over HTTP"]
     assert [line["store"] for line in found] == ["sqlite", "postgres"]
@@ -89,30 +89,30 @@ def test_reads_over_http_are_there_on_both_stores(run: tuple[str, dict[str, Any]
 
 
 def test_ingest_over_http_is_there_on_both_stores(run: tuple[str, dict[str, Any], Path]) -> None:
-    """Each size of requests stands beside bare servers that append what they decode, and that only decode it."""
+    """Each size of requests is compared with bare servers that decode and append, or only decode."""
     _, report, _ = run
     for store in ("sqlite", "postgres"):
         found = [line for line in report["lines"] if line["store"] == store and "ingest over HTTP" in line["name"]]
-        assert [line["name"] for line in found] == [f"ingest over HTTP, {size:,} a request" for size in EVENTS]
+        assert [line["name"] for line in found] == [f"ingest over HTTP, {size:,} per request" for size in EVENTS]
         assert all(set(line["sides"]) == {"pagefold", *BARE_INGEST} for line in found)
 
 
-@pytest.mark.skipif(shutil.which("wrk") is None, reason="wrk asks for the pages")
+@pytest.mark.skipif(shutil.which("wrk") is None, reason="wrk is not installed")
 def test_reads_of_a_busy_server_are_there_on_both_stores(run: tuple[str, dict[str, Any], Path]) -> None:
-    """Each kind of work stands beside quiet reads; where too much is posted, some of it was refused."""
+    """Each kind of work is compared with quiet reads."""
     _, report, _ = run
     for store in ("sqlite", "postgres"):
-        for work, when in (("changing", "while pages change"), ("overloaded", "while too much is posted")):
+        for work, when in (("changing", "while pages change"), ("overloaded", "while overloaded")):
             name = f"read a page over HTTP, {when}"
             [line] = [line for line in report["lines"] if (line["store"], line["name"]) == (store, name)]
             assert set(line["sides"]) == {"quiet p50", "quiet p99", f"{work} p50", f"{work} p99"}
 
 
 @pytest.mark.parametrize("name", ["http", "http-busy"])
-async def test_without_wrk_it_is_told_how_to_install_it(
+async def test_without_wrk_a_message_says_how_to_install_it(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], name: str
 ) -> None:
-    """The line is left out, and the others are measured."""
+    """The benchmark is skipped."""
     monkeypatch.setattr(shutil, "which", lambda _: None)
     with ExitStack() as stack:
         assert await LINES[name](Bench([1], 1, quick=True, stores=[]), SQLiteStores(stack)) == []
@@ -120,7 +120,7 @@ async def test_without_wrk_it_is_told_how_to_install_it(
 
 
 def test_numbers_are_sane(run: tuple[str, dict[str, Any], Path]) -> None:
-    """Spreads are in order, rates are positive, and every target is said to be met or missed."""
+    """Spreads are in order, rates are positive, and every target is either met or missed."""
     _, report, _ = run
     targets = 0
     for line in report["lines"]:
@@ -136,7 +136,7 @@ def test_numbers_are_sane(run: tuple[str, dict[str, Any], Path]) -> None:
 
 
 def test_the_table_names_the_machine(run: tuple[str, dict[str, Any], Path]) -> None:
-    """Absolute numbers never stand without what they were measured on."""
+    """Absolute numbers are printed with the machine that they were measured on."""
     table, report, _ = run
     for name in ("processor", "kernel", "python", "sqlite", "postgresql", "fsync"):
         assert report["machine"][name]
@@ -146,7 +146,7 @@ def test_the_table_names_the_machine(run: tuple[str, dict[str, Any], Path]) -> N
 
 
 def test_the_chart_is_drawn(run: tuple[str, dict[str, Any], Path]) -> None:
-    """One dot a comparison, in SVG that parses."""
+    """It is valid SVG, with one dot per comparison."""
     _, report, chart = run
     root = ET.fromstring(chart.read_text("utf-8"))  # noqa: S314  # it is our own
     dots = root.findall("{http://www.w3.org/2000/svg}circle")
@@ -155,29 +155,29 @@ def test_the_chart_is_drawn(run: tuple[str, dict[str, Any], Path]) -> None:
 
 
 def test_the_workload_is_what_it_says() -> None:
-    """The same seed gives the same changes, every one of which the door admits, in the shares that are stated."""
+    """The same seed gives the same changes, all of them valid, in the stated shares."""
     events = Workload().take(4_000)
     assert events == Workload().take(4_000)
     for domain, share in SHARES.items():
         assert abs(sum(event.type == domain for event in events) / 40 - share) < 3
-    rows = admitted(EventValidator(config("sqlite:///nowhere")), events)
+    rows = encode_events(EventValidator(config("sqlite:///nowhere")), events)
     assert len({row.key for row in rows}) == len(rows)
     assert all(RECORDED_AT.encode() in row.state for row in rows)
 
 
-def test_a_floor_writes_as_many_rows_as_a_consumer() -> None:
-    """One row for each channel that listens to the source, in key order, each key once."""
-    rows = admitted(EventValidator(config("sqlite:///nowhere")), Workload().take(500))
+def test_a_baseline_writes_as_many_rows_as_a_consumer() -> None:
+    """One row for each channel that reads the source, in key order, each key once."""
+    rows = encode_events(EventValidator(config("sqlite:///nowhere")), Workload().take(500))
     heads = {row.originator_id: (0, row.originator_id, row.originator_version, 0, row.topic, row.state) for row in rows}
     pricing = [head for head in heads.values() if head[4] == "pricing"]
     written = rows_of(pricing)
     keys = [row[:2] for row in written]
     assert keys == sorted(set(keys))
-    assert {row[1] for row in written} == set(LISTENERS["erp"])
+    assert {row[1] for row in written} == set(CHANNELS_OF_SOURCE["erp"])
 
 
-def test_a_snapshot_says_what_the_log_says(tmp_path: Path) -> None:
-    """The door admits every row, a stream each; in order, the names of the streams ascend; no keys are sorted."""
+def test_a_snapshot_has_the_contents_of_the_log(tmp_path: Path) -> None:
+    """Every row is valid and has a stream of its own; unless shuffled, streams ascend; no keys are sorted."""
     file, shuffled = tmp_path / "prices.ndjson", tmp_path / "shuffled.ndjson"
     price_workload.export(file, 300, 4)
     price_workload.export(shuffled, 300, 4, shuffled=True)
@@ -188,45 +188,45 @@ def test_a_snapshot_says_what_the_log_says(tmp_path: Path) -> None:
     events = list(price_workload.events(300, 4))
     assert [parse_event(line) for line in lines] == events
     validator = EventValidator(config("sqlite:///nowhere"))
-    rows = admitted(validator, events)
+    rows = encode_events(validator, events)
     streams = [row.originator_id for row in rows]
     assert streams == sorted(set(streams))
     assert all(row.content not in line for row, line in zip(rows, lines, strict=True))
-    newer = admitted(validator, list(price_workload.events(300, 5)))
+    newer = encode_events(validator, list(price_workload.events(300, 5)))
     assert all(row.content != then.content for row, then in zip(rows, newer, strict=True))
 
 
-def test_a_floor_merges_what_it_reads() -> None:
-    """Rows that the log has are told apart by their versions, wherever its heads are cut; others are passed over.
+def test_a_baseline_merges_what_it_reads() -> None:
+    """Rows are compared with heads by version, wherever the chunks of heads end; other rows are ignored.
 
-    A newer one is appended as it stands: it says what the door would have made of it.
+    A newer row is appended unchecked, with the content that validation would have given it.
     """
     lines = [price_workload.line(number, 2 if number == 4 else 1) for number in range(1, 8)]
     heads = [(number, f"SKU-{number:08d}/*/pricing/erp", 1) for number in (0, 1, 3, 4, 6, 9)]
     for cut in range(len(heads) + 1):
-        merge = Merge(lines)
+        merge = RowMerge(lines)
         [newer] = merge.step(heads[:cut]) + merge.step(heads[cut:])
         assert (merge.equal, merge.newer) == (3, 1)
-        [through_the_door] = admitted(EventValidator(config("sqlite:///nowhere")), [parse_event(lines[3])])
-        assert newer[:3] == through_the_door[:3]
-        state, expected = json.loads(newer.state), json.loads(through_the_door.state)
+        [validated] = encode_events(EventValidator(config("sqlite:///nowhere")), [parse_event(lines[3])])
+        assert newer[:3] == validated[:3]
+        state, expected = json.loads(newer.state), json.loads(validated.state)
         assert state.keys() == expected.keys()
         assert state["payload"] == expected["payload"]
 
 
-def test_a_walk_goes_on_behind_its_last_stream() -> None:
-    """A scan's rows come sorted by number; one that was full has more behind it, with or without a head there."""
-    rows = [(number, f"s{number}", 1, 0, "pricing", "{}", number) for number in range(1, STREAMS + 1)]
+def test_a_scan_continues_after_its_last_stream() -> None:
+    """A scan's rows are sorted by number; a full chunk is followed by another, with or without a head at its end."""
+    rows = [(number, f"s{number}", 1, 0, "pricing", "{}", number) for number in range(1, STREAMS_PER_READ + 1)]
     *others, last = rows
-    headless = (None, last[1], None, None, None, None, STREAMS)
-    assert stretch(others[::-1]) == Stretch(others, None)
-    assert stretch(rows[::-1]) == Stretch(rows, last[1])
-    assert stretch([headless, *others]) == Stretch(others, last[1])
-    assert stretch([]) == Stretch([], None)
+    headless = (None, last[1], None, None, None, None, STREAMS_PER_READ)
+    assert chunk_of(others[::-1]) == HeadChunk(others, None)
+    assert chunk_of(rows[::-1]) == HeadChunk(rows, last[1])
+    assert chunk_of([headless, *others]) == HeadChunk(others, last[1])
+    assert chunk_of([]) == HeadChunk([], None)
 
 
 async def test_sides_take_turns() -> None:
-    """A B A B, also within a round that is cut into pieces; ratios are taken round by round."""
+    """A B A B, also within the pieces of a round; ratios are taken round by round."""
     order: list[str] = []
 
     def side(name: str, seconds: float) -> Subject:
@@ -255,7 +255,7 @@ def test_verdicts() -> None:
 
 
 def test_the_command_line_reads_sizes() -> None:
-    """As people write them, the smallest first."""
+    """`k` and `M` are understood, and sizes are sorted."""
     assert sizes("1M,100k") == [100_000, 1_000_000]
     assert sizes("500") == [500]
     assert len(LINES) == 14
