@@ -18,8 +18,8 @@ from pagefold.engine.command.options import AsJSON, Exit, Injected, Options, Usa
 from pagefold.engine.command.signals import stoppable
 from pagefold.engine.demo.display import make_console, screen_for
 from pagefold.engine.demo.report_data import Report
-from pagefold.engine.demo.report_text import tell
-from pagefold.engine.demo.scenario import Size, play
+from pagefold.engine.demo.report_text import print_report
+from pagefold.engine.demo.scenario import Size, run_demo
 from pagefold.engine.runtime.event_loop import run
 
 DEFAULT = Size()
@@ -91,7 +91,7 @@ def _demo_store(store: str | None, size: Size, *, keep: bool) -> Iterator[_DemoS
             yield _DemoStore(store, None, snapshots, keep=True)
             return
         url = f"sqlite:///{folder / 'store'}"
-        (folder / CONFIGURATION).write_text(size.story().config(url, snapshots), encoding="utf-8")
+        (folder / CONFIGURATION).write_text(size.sample().config(url, snapshots), encoding="utf-8")
         yield _DemoStore(url, folder, snapshots, keep)
     finally:
         if not stays:
@@ -103,7 +103,7 @@ async def _demo(size: Size, demo_store: _DemoStore, *, plain: bool, as_json: boo
     progress = make_console(plain=plain, stderr=True)
     async with stoppable() as stop:
         with stop.scope:
-            report = await play(size, demo_store.url, demo_store.snapshots, screen_for(progress, plain=plain))
+            report = await run_demo(size, demo_store.url, demo_store.snapshots, screen_for(progress, plain=plain))
     if report is None:
         if demo_store.folder is not None and demo_store.keep:
             progress.print(Text(f"The unfinished store is kept in {demo_store.folder}."), soft_wrap=True)
@@ -111,7 +111,7 @@ async def _demo(size: Size, demo_store: _DemoStore, *, plain: bool, as_json: boo
     if as_json:
         write_bytes(msgspec.json.encode(report))
     else:
-        tell(report, make_console(plain=plain))
+        print_report(report, make_console(plain=plain))
     progress.print()
     progress.print(Text(demo_store.closing_message(report), style="dim"), soft_wrap=demo_store.keep)
     return Exit.DONE if report.ok else Exit.REFUSED

@@ -1,13 +1,13 @@
 """Show a whole shop at work, live, in well under a minute.
 
-Five sources deliver a catalog and a day of changes, some of it late, out of order, twice, contradictory or broken.
-Consumers fold it into pages meanwhile, and a storefront reads them. Every page is compared with an independent
+Five sources deliver a catalog and a day of changes, some of them late, out of order, twice, contradictory or broken.
+Meanwhile consumers fold them into pages, and a storefront reads the pages. Every page is compared with an independent
 model, byte for byte.
 
-Then lines are lost on their way, sections are corrupted by hand, and a product disappears. A rebuild from
-the sources' snapshots must find every stream that has drifted, and no other. Then every page is compared again:
-exit code 1 if a single one differs.
+Then lines are lost in transit, sections are corrupted, and a product disappears from its sources. A rebuild from the
+sources' snapshots must find every drifted stream, and no others. Every page is compared again: exit code 1 if any
+differs.
 
-It happens in a SQLite store of its own, in a temporary folder that is removed in the end, whatever PAGEFOLD_STORE
-says. With --store it happens there, if that store is empty, and everything stays.
+The demo uses a SQLite store in a temporary folder, which is removed at the end; PAGEFOLD_STORE is ignored. With --store
+it uses that store, which must be empty, and keeps it.
 """

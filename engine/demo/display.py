@@ -1,4 +1,4 @@
-"""The demo while it runs: a live table in a terminal, a line now and then everywhere else."""
+"""Displays the running demo: live tables in a terminal, progress lines elsewhere."""
 
 import time
 from abc import ABC, abstractmethod
@@ -17,27 +17,27 @@ from rich.text import Text
 
 from pagefold.domains import DOMAINS
 from pagefold.engine.demo.event_loss import Loss
-from pagefold.engine.demo.observers import Listener, Pace, Storefront
+from pagefold.engine.demo.observers import FoldRates, LogObserver, Storefront
 from pagefold.engine.demo.source_feeds import Ledger
 from pagefold.engine.reading.status import Status
 
 PLAIN_WIDTH = 110
-"""Columns where there is no terminal to ask."""
+"""Columns if the output is not a terminal."""
 
 OUTCOME_STYLES = {"appended": "green", "duplicate": "cyan", "conflict": "yellow", "rejected": "magenta"}
 
 
 @dataclass(kw_only=True, slots=True)
 class DisplayState:
-    """Everything there is to see. Whoever acts keeps it up to date, a screen looks at it."""
+    """Everything that is displayed. The demo keeps it up to date; a screen reads it."""
 
     title: str
     channels: dict[str, int]
     ledger: Ledger
-    listener: Listener
+    log_observer: LogObserver
     storefront: Storefront
-    pace: Pace
-    act: str = ""
+    fold_rates: FoldRates
+    step: str = ""
     unit: str = ""
     done: int = 0
     total: int = 1
@@ -48,20 +48,20 @@ class DisplayState:
 
     @property
     def seconds(self) -> float:
-        """Since the beginning."""
+        """The time since the demo began."""
         return time.perf_counter() - self.started
 
-    def begin(self, act: str, total: int, unit: str) -> None:
-        """The next act, with all of its work before it."""
-        self.act, self.total, self.unit, self.done = act, total, unit, 0
+    def begin(self, step: str, total: int, unit: str) -> None:
+        """Begins a step: its title, and its total in units."""
+        self.step, self.total, self.unit, self.done = step, total, unit, 0
 
     def advance(self, amount: int) -> None:
-        """So much more is done."""
+        """Counts more units as done."""
         self.done += amount
 
 
 class Screen(ABC):
-    """Where the scene is shown. `pause` is how many seconds to leave between two looks."""
+    """Displays the state. `pause` is the time between two refreshes, in seconds."""
 
     pause: float
 
@@ -70,42 +70,42 @@ class Screen(ABC):
 
     @contextmanager
     def showing(self) -> Iterator[None]:
-        """Takes the console, and gives it back as it was."""
+        """Uses the console for the length of a `with` block."""
         yield
 
     @abstractmethod
-    def show(self, scene: DisplayState) -> None:
-        """Shows the scene as it is now."""
+    def show(self, display: DisplayState) -> None:
+        """Displays the current state."""
 
     def note(self, text: str) -> None:
-        """Something worth a line of its own."""
+        """Prints a warning on a line of its own."""
         self._console.print(Text(text, style="yellow"))
 
 
 class PlainScreen(Screen):
-    """A line every now and then: for logs, pipes and screen readers."""
+    """Prints a progress line every two seconds: for logs, pipes and screen readers."""
 
     pause = 2.0
 
-    def show(self, scene: DisplayState) -> None:
-        """One line."""
-        outcomes = ", ".join(f"{count:,} {outcome}" for outcome, count in scene.ledger.outcomes.items())
-        behind = sum(_lag(scene.status, domain.name) for domain in DOMAINS)
-        folded = sum(scene.pace.rates.values())
+    def show(self, display: DisplayState) -> None:
+        """Prints one line."""
+        outcomes = ", ".join(f"{count:,} {outcome}" for outcome, count in display.ledger.outcomes.items())
+        lag = sum(_lag(display.status, domain.name) for domain in DOMAINS)
+        folded = sum(display.fold_rates.rates.values())
         parts = [
-            f"{scene.seconds:5.1f} s  {scene.act}: {scene.done:,}/{scene.total:,} {scene.unit}",
+            f"{display.seconds:5.1f} s  {display.step}: {display.done:,}/{display.total:,} {display.unit}",
             outcomes,
             f"folded {folded:,.0f}/s",
-            f"lag {behind:,}",
-            f"ready {scene.storefront.ready.total():,} of {sum(scene.channels.values()):,} pages",
+            f"lag {lag:,}",
+            f"ready {display.storefront.ready.total():,} of {sum(display.channels.values()):,} pages",
         ]
-        if scene.lost:
-            parts.append(_losses(scene))
+        if display.lost:
+            parts.append(_losses(display))
         self._console.print(Text(" · ".join(parts)), soft_wrap=True)
 
 
 class LiveScreen(Screen):
-    """Tables that change in place."""
+    """Refreshes tables in place."""
 
     pause = 0.125
 
@@ -117,22 +117,22 @@ class LiveScreen(Screen):
 
     @contextmanager
     def showing(self) -> Iterator[None]:
-        """The cursor is hidden meanwhile; the last picture stays."""
+        """Hides the cursor meanwhile; the last state stays on the screen."""
         with self._live:
             yield
 
-    def show(self, scene: DisplayState) -> None:
-        """Draws everything."""
-        self._live.update(picture(scene), refresh=True)
+    def show(self, display: DisplayState) -> None:
+        """Redraws everything."""
+        self._live.update(render(display), refresh=True)
 
 
 def screen_for(console: Console, *, plain: bool) -> Screen:
-    """Live where somebody watches, plain elsewhere, or when asked for."""
+    """A live screen in a terminal, unless `plain`; a plain one elsewhere."""
     return LiveScreen(console) if console.is_terminal and not plain else PlainScreen(console)
 
 
 def make_console(*, plain: bool, stderr: bool = False) -> Console:
-    """A console that takes no text for markup. Without colours and escape codes when plain, or when nobody watches."""
+    """A console that does not interpret markup, without colours and escape codes if plain or not a terminal."""
     console = Console(stderr=stderr, markup=False, highlight=False, force_terminal=False if plain else None)
     if not console.is_terminal:
         console = Console(
@@ -141,42 +141,44 @@ def make_console(*, plain: bool, stderr: bool = False) -> Console:
     return console
 
 
-def picture(scene: DisplayState) -> RenderableType:
-    """The whole live view: 21 lines, for the smallest terminals."""
-    rows = (_headline(scene), Text(), _domains(scene), Text(), _channels(scene), Text(), _counters(scene))
+def render(display: DisplayState) -> RenderableType:
+    """The whole live view. It has 21 lines, so it fits the smallest terminals."""
+    rows = (_headline(display), Text(), _domains(display), Text(), _channels(display), Text(), _counters(display))
     return Padding(Group(*rows), (1, 1))
 
 
 def table_of(*columns: str, numbers: int = 0) -> Table:
-    """A table in the demo's look. The last so many columns hold numbers."""
+    """A table in the demo's style. The last `numbers` columns are right-aligned."""
     table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, header_style="bold", show_edge=False)
     for index, name in enumerate(columns):
         table.add_column(name, justify="right" if index >= len(columns) - numbers else "left", no_wrap=True)
     return table
 
 
-def _headline(scene: DisplayState) -> RenderableType:
-    finished = scene.done >= scene.total
+def _headline(display: DisplayState) -> RenderableType:
+    finished = display.done >= display.total
     line = Table.grid(padding=(0, 2))
     line.add_row(
-        Text(scene.act, style="bold green" if finished else "bold"),
-        ProgressBar(total=scene.total, completed=scene.done, width=18, complete_style="cyan", finished_style="green"),
-        Text(f"{scene.done:,} of {scene.total:,} {scene.unit}"),
-        Text(f"{scene.seconds:.1f} s", style="dim"),
+        Text(display.step, style="bold green" if finished else "bold"),
+        ProgressBar(
+            total=display.total, completed=display.done, width=18, complete_style="cyan", finished_style="green"
+        ),
+        Text(f"{display.done:,} of {display.total:,} {display.unit}"),
+        Text(f"{display.seconds:.1f} s", style="dim"),
     )
-    return Group(Text(scene.title, style="dim", no_wrap=True, overflow="ellipsis"), line)
+    return Group(Text(display.title, style="dim", no_wrap=True, overflow="ellipsis"), line)
 
 
-def _domains(scene: DisplayState) -> Table:
+def _domains(display: DisplayState) -> Table:
     names = ("domain", "position", "lag", "events/s", "sections written", "applied", "stale", "dead")
     table = table_of(*names, numbers=7)
-    for domain in scene.status.domains if scene.status else ():
+    for domain in display.status.domains if display.status else ():
         table.add_row(
             Text(domain.domain, style="bold"),
             f"{domain.checkpoint:,}",
             Text(f"{domain.lag_events:,}", style="yellow" if domain.lag_events else "green"),
-            f"{scene.pace.rates.get(domain.domain, 0):,.0f}",
-            f"{scene.listener.written[domain.domain]:,}",
+            f"{display.fold_rates.rates.get(domain.domain, 0):,.0f}",
+            f"{display.log_observer.written[domain.domain]:,}",
             f"{domain.applied:,}",
             Text(f"{domain.stale:,}", style="dim"),
             Text(f"{domain.dead:,}", style="red" if domain.dead else "dim"),
@@ -184,31 +186,35 @@ def _domains(scene: DisplayState) -> Table:
     return table
 
 
-def _channels(scene: DisplayState) -> Table:
+def _channels(display: DisplayState) -> Table:
     table = table_of("channel", "pages ready", "", numbers=1)
-    for channel, pages in scene.channels.items():
-        ready = scene.storefront.ready[channel]
+    for channel, pages in display.channels.items():
+        ready = display.storefront.ready[channel]
         bar = ProgressBar(total=pages, completed=ready, width=24, complete_style="green", finished_style="green")
         table.add_row(Text(channel, style="bold"), bar, f"{ready:,} of {pages:,}")
     return table
 
 
-def _counters(scene: DisplayState) -> RenderableType:
-    outcomes = Text(f"{scene.ledger.lines:,} lines: ")
-    counts = [Text(f"{count:,} {outcome}", OUTCOME_STYLES[outcome]) for outcome, count in scene.ledger.outcomes.items()]
+def _counters(display: DisplayState) -> RenderableType:
+    outcomes = Text(f"{display.ledger.lines:,} lines: ")
+    counts = [
+        Text(f"{count:,} {outcome}", OUTCOME_STYLES[outcome]) for outcome, count in display.ledger.outcomes.items()
+    ]
     outcomes.append_text(Text(", ").join(counts))
-    letters = sum(domain.dead_letters + domain.conflicts for domain in scene.status.domains) if scene.status else 0
-    others = Text(f"{letters:,} dead letters", style="yellow" if letters else "")
-    others.append(f", {scene.storefront.reads:,} pages read by a storefront meanwhile", style="default")
-    return Group(outcomes, others, Text(_losses(scene), style="red" if +scene.found else "dim"))
+    dead_letters = (
+        sum(domain.dead_letters + domain.conflicts for domain in display.status.domains) if display.status else 0
+    )
+    others = Text(f"{dead_letters:,} dead letters", style="yellow" if dead_letters else "")
+    others.append(f", {display.storefront.reads:,} pages read by a storefront", style="default")
+    return Group(outcomes, others, Text(_losses(display), style="red" if +display.found else "dim"))
 
 
-def _losses(scene: DisplayState) -> str:
-    """What was lost on its way, and what the rebuild has found of it so far."""
-    if not scene.lost:
+def _losses(display: DisplayState) -> str:
+    """The lines lost in transit, and the drift that the rebuild has found so far."""
+    if not display.lost:
         return ""
-    found = [f"{count:,} {kind}{'s' * (kind == 'section')}" for kind, count in scene.found.items() if count]
-    lost = f"{scene.lost.total() - scene.lost['garbled']:,} lines lost, {scene.lost['garbled']:,} garbled"
+    found = [f"{count:,} {kind}{'s' * (kind == 'section')}" for kind, count in display.found.items() if count]
+    lost = f"{display.lost.total() - display.lost['garbled']:,} lines lost, {display.lost['garbled']:,} garbled"
     return f"{lost}; drift found: {', '.join(found)}" if found else lost
 
 

@@ -1,6 +1,6 @@
-"""A bad line: some of what the sources say is lost on its way, some arrives garbled, and nobody is told.
+"""A lossy transport: some events are lost in transit, some arrive garbled, both without an error.
 
-A model gets what was sent, the shop what arrives. A rebuild has to find how they differ.
+A model receives what was sent, the shop what arrives. A rebuild must find the differences.
 """
 
 import random
@@ -14,19 +14,19 @@ from pagefold.engine.demo.faults import Arrival, contradicted
 from pagefold.engine.demo.reference_model import Document, Model, Stream, stream_of
 
 Loss: TypeAlias = Literal["first", "newer", "withdrawn", "older", "copy", "garbled"]
-"""What did not arrive: an event of a stream of which nothing has arrived; a newer version; a word taken back; a version
-that others had overtaken; a copy of any of these. What is garbled does arrive, well formed, with another content."""
+"""What was lost: the first event of a stream; a newer version; a withdrawal; a version older than the head; a copy of
+any of these. A garbled event arrives well formed, with other content."""
 
 LOST = 0.05
 GARBLED = 0.005
-"""The share of new events that each befalls."""
+"""The shares of new events that are lost or garbled."""
 
 
-class BadLine:
-    """Passes deliveries on, but not all of them. `losses` counts the others, and those that are garbled.
+class LossyTransport:
+    """Passes most lines on. `losses` counts the lost and garbled ones.
 
-    `model` gets every one as it was sent. Nothing about the SKU `spared` is lost. Of each kind of loss there
-    is one at least, if anything lends itself. `advance` is told of each new event that does not arrive.
+    `model` receives every event as it was sent. Nothing of the SKU `spared` is lost. Each kind of loss happens at least
+    once if possible. `advance` is called for each new event that does not arrive.
     """
 
     def __init__(self, model: Model, spared: str, seed: int, advance: Callable[[int], None]) -> None:
@@ -34,52 +34,52 @@ class BadLine:
         self._model = model
         self._spared = spared
         self._advance = advance
-        self._luck = random.Random(f"{seed} losses")
+        self._rng = random.Random(f"{seed} losses")
         self._missed: set[tuple[Stream, int]] = set()
-        self._unheard: set[Stream] = set()
+        self._never_arrived: set[Stream] = set()
 
-    def passes(self, deliveries: Iterable[Arrival]) -> Iterator[Arrival]:
-        """What arrives. With the version that it repeats or contradicts, a copy is lost."""
-        for delivery in deliveries:
-            event = delivery.event
-            arrived = delivery if event is None else self._passed(delivery, event)
+    def passes(self, arrivals: Iterable[Arrival]) -> Iterator[Arrival]:
+        """Yields what arrives. A copy is lost together with the version that it repeats or contradicts."""
+        for arrival in arrivals:
+            event = arrival.event
+            arrived = arrival if event is None else self._passed(arrival, event)
             if arrived is not None:
                 yield arrived
 
-    def _passed(self, delivery: Arrival, event: Document) -> Arrival | None:
+    def _passed(self, arrival: Arrival, event: Document) -> Arrival | None:
         stream = stream_of(event)
         version = stream, event["sourceVersion"]
         kind = self._kind(event, stream)
-        fate = self._model.submit(event)
+        outcome = self._model.submit(event)
         if version in self._missed:
             self.losses["copy"] += 1
             return None
-        if fate != "appended" or stream.sku == self._spared:
-            return delivery
-        if self._strikes(kind, LOST):
+        if outcome != "appended" or stream.sku == self._spared:
+            return arrival
+        if self._happens(kind, LOST):
             self._missed.add(version)
             if kind == "first":
-                self._unheard.add(stream)
+                self._never_arrived.add(stream)
             self._advance(1)
             return None
-        self._unheard.discard(stream)
-        if event["payload"] is not None and self._strikes("garbled", GARBLED):
+        self._never_arrived.discard(stream)
+        if event["payload"] is not None and self._happens("garbled", GARBLED):
             self._missed.add(version)
             other = contradicted(event)
-            return delivery._replace(line=orjson.dumps(other), event=other)
-        return delivery
+            return arrival._replace(line=orjson.dumps(other), event=other)
+        return arrival
 
     def _kind(self, event: Document, stream: Stream) -> Loss:
-        """What its loss would be, before the model gets it."""
+        """The kind of loss that this would be. Call it before the model receives the event."""
         newest = self._model.head(stream)
-        if newest is None or stream in self._unheard:
+        if newest is None or stream in self._never_arrived:
             return "first"
         if event["sourceVersion"] < newest.version:
             return "older"
         return "withdrawn" if event["payload"] is None else "newer"
 
-    def _strikes(self, kind: Loss, share: float) -> bool:
-        """Whether it happens now, and takes it down."""
-        strikes = kind not in self.losses or self._luck.random() < share
+    def _happens(self, kind: Loss, share: float) -> bool:
+        """Decides whether a loss happens, and counts it."""
+        strikes = kind not in self.losses or self._rng.random() < share
         self.losses[kind] += strikes
         return strikes

@@ -1,4 +1,4 @@
-"""Where the acts take place, and what several of them do: deliver while others look on, and compare every page."""
+"""What both phases of the demo do: deliver events while consumers and a storefront run, and compare every page."""
 
 import time
 from collections.abc import Iterable
@@ -13,35 +13,35 @@ from pagefold.engine.demo.source_feeds import Ledger, SourceFeeds
 from pagefold.engine.shop import Shop
 
 
-class Stage:
-    """One shop, with the ledger of what it was sent, and the scene that is shown of it.
+class LivePhase:
+    """A shop, the ledger of its lines, and the display.
 
-    `delivering` and `folding` are how many seconds it took in all until the last line was answered, and until
-    every page was up to date.
+    `delivering` and `folding` are the total seconds until the last line was answered, and until every page was up to
+    date.
     """
 
-    def __init__(self, shop: Shop, scene: DisplayState, ledger: Ledger) -> None:
+    def __init__(self, shop: Shop, display: DisplayState, ledger: Ledger) -> None:
         self.shop = shop
-        self.scene = scene
+        self.display = display
         self.ledger = ledger
         self.delivering = 0.0
         self.folding = 0.0
 
-    async def deliver(self, deliveries: Iterable[Arrival], told: Model) -> None:
-        """The sources deliver, the consumers fold, a storefront reads. The model is told what the shop is told."""
+    async def deliver(self, arrivals: Iterable[Arrival], received: Model) -> None:
+        """Sources deliver, consumers fold, a storefront reads. The model receives the same events as the shop."""
         started = time.perf_counter()
         async with anyio.create_task_group() as group:
             group.start_soon(self.shop.work)
-            group.start_soon(self.scene.storefront.browse)
-            await SourceFeeds(self.shop, told, self.ledger, self.scene.advance).deliver(deliveries)
+            group.start_soon(self.display.storefront.browse)
+            await SourceFeeds(self.shop, received, self.ledger, self.display.advance).deliver(arrivals)
             self.delivering += time.perf_counter() - started
             await self.shop.catch_up()
             self.folding += time.perf_counter() - started
-            self.scene.pace.settle(self.folding)
+            self.display.fold_rates.finish(self.folding)
             group.cancel_scope.cancel()
 
-    async def judge(self, model: Model) -> Verdict:
-        """Every page against the model."""
-        verdict = await compare_pages(self.shop, model, self.scene.advance)
-        await self.scene.storefront.look_around()
+    async def compare_pages(self, model: Model) -> Verdict:
+        """Compares every page with the model."""
+        verdict = await compare_pages(self.shop, model, self.display.advance)
+        await self.display.storefront.read_all()
         return verdict

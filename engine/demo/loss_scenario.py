@@ -1,4 +1,4 @@
-"""Events are lost, sections are corrupted, a product disappears from its sources. Then the rebuild."""
+"""Events are lost, sections are corrupted, a product disappears from its sources; then a rebuild repairs the pages."""
 
 import itertools
 from collections import Counter
@@ -8,33 +8,33 @@ from typing import NamedTuple
 
 from anyio.to_thread import run_sync
 
-from pagefold.engine.demo.corruption import damage
-from pagefold.engine.demo.event_loss import BadLine, Loss
-from pagefold.engine.demo.faults import Faults, deliver
-from pagefold.engine.demo.live_phase import Stage
+from pagefold.engine.demo.corruption import corrupt_sections
+from pagefold.engine.demo.event_loss import Loss, LossyTransport
+from pagefold.engine.demo.faults import Faults, inject_faults
+from pagefold.engine.demo.live_phase import LivePhase
 from pagefold.engine.demo.page_check import Verdict
 from pagefold.engine.demo.rebuild_check import Expected, Findings, RebuildCheck
 from pagefold.engine.demo.reference_model import DOMAINS, Document, Drift, Model, Stream
-from pagefold.engine.demo.sample_shop import Shop as Story
+from pagefold.engine.demo.sample_shop import Shop as SampleShop
 from pagefold.engine.demo.snapshot_export import export
 from pagefold.engine.runtime.task_groups import run_beside
 
-HURT_SKUS = 8
-"""So many SKUs are at the mercy of somebody who spoils sections: two for each domain."""
+CORRUPTED_SKUS = 8
+"""SKUs whose sections may be corrupted: two for each domain."""
 
 
-class Rebuilt(NamedTuple):
-    """What was lost, what there was to find, what was found by only looking and then for good, and what the pages were.
+class LossResult(NamedTuple):
+    """The losses, the expected findings, those of a dry run and of the rebuild, and the pages before and after it.
 
-    `events` is how many events each domain must have now, `example` a stream that had drifted.
+    `events` is the number of events that each domain must have afterwards, `example` a stream that drifted.
     """
 
     losses: Counter[Loss]
     gone: str
     expected: Expected
     before: Verdict
-    looked: Findings
-    mended: Findings
+    dry_run_findings: Findings
+    rebuild_findings: Findings
     after: Verdict
     events: Mapping[str, int]
     example: Stream
@@ -43,89 +43,89 @@ class Rebuilt(NamedTuple):
 class LossScenario:
     """The second half of the demo. `model` has all events of the first half."""
 
-    def __init__(self, stage: Stage, story: Story, model: Model) -> None:
-        self._stage = stage
-        self._scene = stage.scene
-        self._story = story
+    def __init__(self, phase: LivePhase, sample: SampleShop, model: Model) -> None:
+        self._phase = phase
+        self._display = phase.display
+        self._sample = sample
         self._model = model
-        self._told = model.copy()
-        self._gone = stage.ledger.quietest()
-        self._line = BadLine(model, self._gone, story.seed, self._scene.advance)
-        self._recovery = RebuildCheck(stage.shop, self._scene.advance)
-        self._scene.lost = self._line.losses
-        self._scene.found = self._recovery.kinds
+        self._received = model.copy()
+        self._gone = phase.ledger.quietest()
+        self._line = LossyTransport(model, self._gone, sample.seed, self._display.advance)
+        self._rebuild_check = RebuildCheck(phase.shop, self._display.advance)
+        self._display.lost = self._line.losses
+        self._display.found = self._rebuild_check.kinds
 
-    async def play(self, changes: Iterator[Document], count: int) -> Rebuilt:
-        """Everything that happens after a day, beginning with `count` changes more."""
+    async def run_demo(self, changes: Iterator[Document], count: int) -> LossResult:
+        """Runs the whole phase, beginning with `count` more changes."""
         await self._lose(changes, count)
-        drift = self._model.drift(self._told, {self._gone})
-        sections = await damage(self._stage.shop, self._unhurt({stream.sku for stream in drift}))
+        drift = self._model.drift(self._received, {self._gone})
+        sections = await corrupt_sections(self._phase.shop, self._undamaged_skus({stream.sku for stream in drift}))
         taken_at = datetime.now(UTC)
-        rows = await run_sync(export, self._model, self._stage.shop.config, {self._gone}, taken_at)
+        rows = await run_sync(export, self._model, self._phase.shop.config, {self._gone}, taken_at)
         expected = Expected(rows, drift, sections)
-        before = await self._judge("Comparing after the losses")
-        looked = await self._recover(expected, dry_run=True)
-        async with run_beside(self._scene.storefront.browse):
-            mended = await self._recover(expected, dry_run=False)
+        before = await self._compare_pages("Comparing after the losses")
+        dry_run_findings = await self._check_rebuild(expected, dry_run=True)
+        async with run_beside(self._display.storefront.browse):
+            rebuild_findings = await self._check_rebuild(expected, dry_run=False)
         self._withdraw(drift, taken_at)
-        after = await self._judge("Comparing with the model")
-        return Rebuilt(
+        after = await self._compare_pages("Comparing with the model")
+        return LossResult(
             losses=self._line.losses,
             gone=self._gone,
             expected=expected,
             before=before,
-            looked=looked,
-            mended=mended,
+            dry_run_findings=dry_run_findings,
+            rebuild_findings=rebuild_findings,
             after=after,
             events=self._events(drift),
             example=self._example(drift),
         )
 
     async def _lose(self, changes: Iterator[Document], count: int) -> None:
-        """The launches and the changes, over a bad line."""
-        said = itertools.chain(self._story.launches(), changes)
-        deliveries = deliver(said, Faults(), self._story.seed + 1)
-        self._scene.begin("Delivering on a bad line", sum(1 for _ in self._story.launches()) + count, "events")
-        await self._stage.deliver(self._line.passes(deliveries), self._told)
+        """Delivers launches and changes over a lossy transport."""
+        events = itertools.chain(self._sample.launches(), changes)
+        arrivals = inject_faults(events, Faults(), self._sample.seed + 1)
+        self._display.begin("Delivering with losses", sum(1 for _ in self._sample.launches()) + count, "events")
+        await self._phase.deliver(self._line.passes(arrivals), self._received)
 
-    def _unhurt(self, drifted: set[str]) -> list[str]:
-        """Some products of which nothing was lost."""
-        skus = (product.sku for product in self._story.products if product.sku not in drifted)
-        return list(itertools.islice(skus, HURT_SKUS))
+    def _undamaged_skus(self, drifted: set[str]) -> list[str]:
+        """Some products without losses."""
+        skus = (product.sku for product in self._sample.products if product.sku not in drifted)
+        return list(itertools.islice(skus, CORRUPTED_SKUS))
 
-    async def _judge(self, act: str) -> Verdict:
-        self._scene.begin(act, sum(self._scene.channels.values()), "pages")
-        return await self._stage.judge(self._model)
+    async def _compare_pages(self, step: str) -> Verdict:
+        self._display.begin(step, sum(self._display.channels.values()), "pages")
+        return await self._phase.compare_pages(self._model)
 
-    async def _recover(self, expected: Expected, *, dry_run: bool) -> Findings:
-        """The snapshots of all sources beside the log, then all pages beside the log."""
+    async def _check_rebuild(self, expected: Expected, *, dry_run: bool) -> Findings:
+        """Rebuilds all sources from their snapshots, then all pages from the log."""
         findings = Findings()
-        act = "A dry run of the rebuild" if dry_run else "Rebuilding from snapshots"
-        self._scene.begin(act, sum(expected.rows.values()), "rows")
-        await self._recovery.compare_sources(findings, dry_run=dry_run)
-        await self._stage.shop.catch_up()
-        counts = await self._stage.shop.store.pages.counts()
-        act = "Verifying every section" if dry_run else "Folding every page again"
-        self._scene.begin(act, sum(sections for sections, _ in counts.values()), "sections")
-        await self._recovery.compare_pages(findings, dry_run=dry_run)
+        step = "A dry run of the rebuild" if dry_run else "Rebuilding from snapshots"
+        self._display.begin(step, sum(expected.rows.values()), "rows")
+        await self._rebuild_check.compare_sources(findings, dry_run=dry_run)
+        await self._phase.shop.catch_up()
+        counts = await self._phase.shop.store.pages.counts()
+        step = "Verifying every section" if dry_run else "Replaying every section"
+        self._display.begin(step, sum(sections for sections, _ in counts.values()), "sections")
+        await self._rebuild_check.compare_pages(findings, dry_run=dry_run)
         return findings
 
     def _withdraw(self, drift: Mapping[Stream, Drift], taken_at: datetime) -> None:
-        """The sources have taken back what they said of the product that is gone."""
+        """Withdraws the removed product's streams in the model, as the rebuild does in the log."""
         for stream, kind in drift.items():
             if kind == "orphan":
                 self._model.withdraw(stream, taken_at)
 
     def _events(self, drift: Mapping[Stream, Drift]) -> dict[str, int]:
-        """What each domain was told, and an event more for each of its streams that had drifted."""
-        mended = Counter(stream.domain for stream in drift)
-        return {domain: self._told.events(domain) + mended[domain] for domain in DOMAINS}
+        """The events that each domain received, plus one for each of its drifted streams."""
+        rebuild_findings = Counter(stream.domain for stream in drift)
+        return {domain: self._received.events(domain) + rebuild_findings[domain] for domain in DOMAINS}
 
     def _example(self, drift: Mapping[Stream, Drift]) -> Stream:
-        """Of the streams that were behind, else of all that had drifted, the one that was so by most versions."""
+        """The stream that was most versions behind; any drifted stream if none was behind."""
         behind = [stream for stream, kind in drift.items() if kind == "newer"] or list(drift)
         return max(behind, key=lambda stream: (self._behind(stream), stream))
 
     def _behind(self, stream: Stream) -> int:
-        sent, arrived = self._model.head(stream), self._told.head(stream)
+        sent, arrived = self._model.head(stream), self._received.head(stream)
         return sent.version - arrived.version if sent and arrived else 0

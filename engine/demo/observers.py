@@ -1,4 +1,4 @@
-"""Those who only look on: a storefront that reads while everything changes, and a listener to what consumers report."""
+"""Observes the demo: a storefront that reads pages, an observer of log lines, and the rates of folding."""
 
 import itertools
 import time
@@ -14,17 +14,17 @@ from structlog.typing import EventDict, WrappedLogger
 from pagefold.engine.reading.page_reader import PageReader
 from pagefold.engine.reading.status import Status
 
-AT_ONCE = 80
+READS_PER_BURST = 80
 REST_SECONDS = 0.02
-"""A storefront reads so many pages, then rests so long: a few thousand pages a second, with time left for others."""
+"""A storefront reads this many pages, then pauses: a few thousand pages a second, without starving other tasks."""
 
 READY = b',"ready":true,"readiness":{'
 
 
 class Storefront:
-    """Reads page after page, round and round. `ready` counts by channel those that were ready when last read.
+    """Reads all pages in turn, repeatedly. `ready` counts the pages by channel that were ready when last read.
 
-    `reads` counts the pages that were read while others were at work.
+    `reads` counts the pages that `browse` has read.
     """
 
     def __init__(self, pages: PageReader, skus: Sequence[str], channels: Sequence[str]) -> None:
@@ -39,14 +39,14 @@ class Storefront:
         for key in itertools.cycle(self._keys):
             await self._read(*key)
             self.reads += 1
-            if self.reads % AT_ONCE == 0:
+            if self.reads % READS_PER_BURST == 0:
                 await anyio.sleep(REST_SECONDS)
 
-    async def look_around(self) -> None:
-        """Reads every page once: `ready` is as things are now."""
+    async def read_all(self) -> None:
+        """Reads every page once, so that `ready` is up to date."""
         for number, key in enumerate(self._keys, start=1):
             await self._read(*key)
-            if number % AT_ONCE == 0:
+            if number % READS_PER_BURST == 0:
                 await anyio.lowlevel.checkpoint()
 
     async def _read(self, sku: str, channel: str) -> None:
@@ -57,10 +57,10 @@ class Storefront:
             self.ready[channel] += 1 if ready else -1
 
 
-class Listener:
-    """Hears what the program logs: counts the sections that consumers wrote, and passes on what should worry somebody.
+class LogObserver:
+    """Receives log lines: counts the sections that consumers wrote, and passes warnings and errors to `warn`.
 
-    Nothing else is shown: a demo has its own way to tell its story.
+    Other lines are dropped.
     """
 
     def __init__(self) -> None:
@@ -69,7 +69,7 @@ class Listener:
 
     @contextmanager
     def listening(self) -> Iterator[None]:
-        """Everything that is logged comes here for as long as this lasts."""
+        """Receives all log lines for the length of a `with` block."""
         before = structlog.get_config() if structlog.is_configured() else None
         structlog.configure(
             processors=[self],
@@ -85,7 +85,7 @@ class Listener:
                 structlog.configure(**before)
 
     def __call__(self, _logger: WrappedLogger, level: str, line: EventDict) -> EventDict:
-        """One line of the log. Raises `DropEvent`: none is written anywhere."""
+        """Handles a log line. Raises `DropEvent`, so that it is not written."""
         if line.get("event") == "folded":
             self.written[line["domain"]] += line["changed"]
         elif level not in {"debug", "info"}:
@@ -94,27 +94,27 @@ class Listener:
         raise structlog.DropEvent
 
 
-class Pace:
-    """How many events each domain folds in a second, smoothed over the last second or so."""
+class FoldRates:
+    """Events per second that each domain folds, smoothed over about a second."""
 
     def __init__(self) -> None:
         self.rates: dict[str, float] = {}
         self._folded: Mapping[str, int] = {}
         self._at = time.perf_counter()
-        self._settled: float | None = None
+        self._total_seconds: float | None = None
 
-    def settle(self, seconds: float) -> None:
-        """All is folded, in so many seconds: from now on rates are those of the whole time."""
-        self._settled = seconds
+    def finish(self, seconds: float) -> None:
+        """Everything was folded in this time: the rates are now averages over it."""
+        self._total_seconds = seconds
 
-    def look(self, status: Status) -> None:
-        """Takes note of how far each domain is now."""
+    def update(self, status: Status) -> None:
+        """Updates the rates from the current status."""
         now = time.perf_counter()
         seconds, self._at = now - self._at, now
         weight = min(seconds, 1.0)
         folded = {domain.domain: domain.applied + domain.stale + domain.dead for domain in status.domains}
-        if self._settled is not None:
-            self.rates = {domain: count / self._settled for domain, count in folded.items()}
+        if self._total_seconds is not None:
+            self.rates = {domain: count / self._total_seconds for domain, count in folded.items()}
             return
         for domain, count in folded.items():
             rate = (count - self._folded.get(domain, 0)) / max(seconds, 1e-6)

@@ -1,4 +1,4 @@
-"""The verdict: every page of the store against the model, byte for byte, and every count against what it must be."""
+"""Compares every page of the store with the model, byte for byte, and every counter with its expected value."""
 
 import random
 import time
@@ -12,25 +12,24 @@ from pagefold.engine.demo.reference_model import Model
 from pagefold.engine.reading.status import Status
 from pagefold.engine.shop import Shop
 
-SHOWN = 5
-"""How many differences are kept to be shown; all are counted."""
+MAX_DIFFERENCES = 5
+"""Maximum differences that are reported; all are counted."""
 
-AROUND = 60
-"""Of two pages that differ, so many bytes on either side of the place are shown."""
+CONTEXT_BYTES = 60
+"""Bytes that are shown before and after the first difference."""
 
-BREATH = 50
-"""After so many pages, others have a turn."""
+PAGES_PER_YIELD = 50
+"""Pages that are compared before other tasks may run."""
 
-READS = 20_000
-READ_SECONDS = 1.5
+MAX_READS = 20_000
+MAX_READ_SECONDS = 1.5
 DISABLED = b'","status":"disabled","ready":'
 
 
 class Difference(msgspec.Struct, frozen=True):
-    """A page that is not what it must be: `offset` is the first byte that differs, both texts are from around there.
+    """A page that differs from the model. `offset` is the first different byte; the texts are excerpts around it.
 
-    `reader` is who reads it: a storefront finds nothing where a page is disabled, an operator sees it all the same. A
-    side that has no page is None.
+    `reader` is "storefront" or "operator": only operators see disabled pages. A text is None if that side has no page.
     """
 
     sku: str
@@ -42,7 +41,7 @@ class Difference(msgspec.Struct, frozen=True):
 
 
 class Verdict(msgspec.Struct):
-    """What comparing every page has shown. `pages` counts those of either side, `ready` and `disabled` the model's."""
+    """The result of comparing pages. `pages` counts those of either side, `ready` and `disabled` the model's."""
 
     pages: int = 0
     disabled: int = 0
@@ -52,7 +51,7 @@ class Verdict(msgspec.Struct):
 
 
 async def compare_pages(shop: Shop, model: Model, progress: Callable[[int], None] = lambda _pages: None) -> Verdict:
-    """Every page that the model or the store has, as a storefront and as an operator read it."""
+    """Compares every page of the model and the store, as a storefront and as an operator read it."""
     keys = set(model.pages())
     async for key in shop.store.pages.keys():
         keys.add(key)
@@ -65,19 +64,19 @@ async def compare_pages(shop: Shop, model: Model, progress: Callable[[int], None
             found = await shop.pages.get_json(sku, channel, disabled=disabled)
             if found != expected:
                 differs = True
-                if len(verdict.differences) < SHOWN:
+                if len(verdict.differences) < MAX_DIFFERENCES:
                     verdict.differences.append(_difference(sku, channel, reader, found, expected))
         verdict.differing += differs
         verdict.disabled += expected is not None and DISABLED in expected
         verdict.ready[channel] += expected is not None and READY in expected
         progress(1)
-        if verdict.pages % BREATH == 0:
+        if verdict.pages % PAGES_PER_YIELD == 0:
             await checkpoint()
     return verdict
 
 
 def check_counters(status: Status, events: Mapping[str, int], conflicts: Mapping[str, int]) -> list[str]:
-    """What does not add up, in sentences: `events` must be in each domain, and it was sent so many `conflicts`."""
+    """Checks each domain's counters against its expected `events` and `conflicts`. Returns problems as sentences."""
     wrong = []
     for domain in status.domains:
         folded = domain.applied + domain.stale + domain.dead
@@ -85,10 +84,10 @@ def check_counters(status: Status, events: Mapping[str, int], conflicts: Mapping
             "events applied, stale or dead": (folded, events[domain.domain]),
             "events behind": (domain.lag_events, 0),
             "events that could not be folded": (domain.dead, 0),
-            "contradictions in dead letters": (domain.conflicts, conflicts.get(domain.domain, 0)),
+            "conflicts in dead letters": (domain.conflicts, conflicts.get(domain.domain, 0)),
         }
         wrong += [
-            f"{domain.domain} has {found:,} {what}; it must be {expected:,}"
+            f"{domain.domain} has {found:,} {what}; expected {expected:,}"
             for what, (found, expected) in counts.items()
             if found != expected
         ]
@@ -96,17 +95,17 @@ def check_counters(status: Status, events: Mapping[str, int], conflicts: Mapping
 
 
 async def reads_a_second(shop: Shop, model: Model) -> float:
-    """How many pages a second one reader reads, one after the other, in no order."""
+    """Pages per second of one reader that reads one random page at a time."""
     keys = list(model.pages())
-    luck = random.Random(0)
-    chosen = luck.choices(keys, k=READS) if keys else []
+    rng = random.Random(0)
+    chosen = rng.choices(keys, k=MAX_READS) if keys else []
     started = time.perf_counter()
     reads, seconds = 0, 0.0
     for sku, channel in chosen:
         await shop.pages.get_json(sku, channel)
         reads += 1
         seconds = time.perf_counter() - started
-        if seconds > READ_SECONDS:
+        if seconds > MAX_READ_SECONDS:
             break
     return reads / seconds if seconds else 0.0
 
@@ -115,13 +114,13 @@ def _difference(sku: str, channel: str, reader: str, found: bytes | None, expect
     pairs = zip(found or b"", expected or b"", strict=False)
     shorter = min(len(found or b""), len(expected or b""))
     offset = next((index for index, (one, other) in enumerate(pairs) if one != other), shorter)
-    return Difference(sku, channel, reader, offset, _around(found, offset), _around(expected, offset))
+    return Difference(sku, channel, reader, offset, _context_of(found, offset), _context_of(expected, offset))
 
 
-def _around(page: bytes | None, offset: int) -> str | None:
-    """The bytes around a place, as text. Half a character at either end is marked as such."""
+def _context_of(page: bytes | None, offset: int) -> str | None:
+    """The bytes around an offset, as text. A character cut at either end is marked as such."""
     if page is None:
         return None
-    begin, end = max(offset - AROUND, 0), min(offset + AROUND, len(page))
+    begin, end = max(offset - CONTEXT_BYTES, 0), min(offset + CONTEXT_BYTES, len(page))
     before, after = "…" if begin else "", "…" if end < len(page) else ""
     return before + page[begin:end].decode(errors="replace") + after

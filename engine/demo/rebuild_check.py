@@ -1,4 +1,4 @@
-"""What was lost is looked for, then put right: the sources' snapshots beside the log, and every page beside the log."""
+"""Runs the rebuild of the demo, and checks its findings."""
 
 import time
 from collections import Counter
@@ -14,12 +14,12 @@ from pagefold.engine.shop import Shop
 from pagefold.engine.snapshots.snapshot import Batch
 from pagefold.projections.streams import parse_stream_id
 
-SHOWN = 3
-"""How many streams are named that were not found, or found for nothing."""
+MAX_STREAMS = 3
+"""Maximum streams that a problem names."""
 
 
 class Expected(NamedTuple):
-    """What there is to find: `rows` in each source's snapshot, `drift` by stream, and how many corrupted `sections`."""
+    """The expected findings: `rows` of each source's snapshot, `drift` by stream, and the number of bad `sections`."""
 
     rows: Mapping[str, int]
     drift: Mapping[Stream, Drift]
@@ -28,7 +28,7 @@ class Expected(NamedTuple):
 
 @dataclass(slots=True)
 class Findings:
-    """What was found, when only looking or when mending: a report of each source, drift by stream, and the sections."""
+    """The findings of a rebuild or a dry run: a report for each source, drift by stream, and the sections."""
 
     runs: list[RunReport] = field(default_factory=list)
     drift: dict[Stream, Drift] = field(default_factory=dict)
@@ -38,21 +38,21 @@ class Findings:
 
     @property
     def rows(self) -> int:
-        """How many rows were compared with the log."""
+        """The number of rows compared with the log."""
         return sum(run.counts.rows for run in self.runs)
 
     @property
     def events(self) -> int:
-        """How many events were made to mend what had drifted."""
+        """The number of events that repair drift."""
         return sum(run.drifted + run.counts.withdrawn for run in self.runs)
 
     def by_kind(self) -> Counter[Drift]:
-        """How many streams had drifted, and how."""
+        """The number of drifted streams by kind."""
         return Counter(self.drift.values())
 
 
 class FindingsObserver(RunObserver):
-    """Hears what a run does. What it has found so far is added to `kinds`, which a screen may show meanwhile."""
+    """Observes a run. Adds its findings to `kinds`, which a screen may display meanwhile."""
 
     def __init__(self, kinds: Counter[str], advance: Callable[[int], None]) -> None:
         self.found_by_stream: dict[str, Drift] = {}
@@ -66,12 +66,12 @@ class FindingsObserver(RunObserver):
         self._advance(len(batch.rows))
 
     def found(self, drift: Drift, streams: Sequence[str]) -> None:
-        """Streams have drifted in this way."""
+        """These streams have this drift."""
         self.found_by_stream.update(dict.fromkeys(streams, drift))
         self._kinds[drift] += len(streams)
 
     def start_over(self) -> None:
-        """The snapshot is sorted first, and nothing counts that was read."""
+        """The findings so far are void: the snapshot is read again and sorted."""
         self._advance(-self._read)
         self._read = 0
         self._kinds.subtract(Counter(self.found_by_stream.values()))
@@ -79,7 +79,7 @@ class FindingsObserver(RunObserver):
 
 
 class RebuildCheck:
-    """Finds what has drifted and puts it right. `kinds` counts, while it goes on, what was found by kind."""
+    """Finds and repairs drift. `kinds` counts the findings so far by kind."""
 
     def __init__(self, shop: Shop, advance: Callable[[int], None]) -> None:
         self.kinds: Counter[str] = Counter()
@@ -87,7 +87,7 @@ class RebuildCheck:
         self._advance = advance
 
     async def compare_sources(self, findings: Findings, *, dry_run: bool) -> None:
-        """Every source's snapshot beside the log. What a real run has found is read from what it recorded."""
+        """Rebuilds every source from its snapshot. A real run's findings are read from its record."""
         self.kinds.clear()
         started = time.perf_counter()
         async with self._shop.rebuilds() as service:
@@ -100,12 +100,14 @@ class RebuildCheck:
         findings.seconds = time.perf_counter() - started
 
     async def compare_pages(self, findings: Findings, *, dry_run: bool) -> None:
-        """Every page beside the log."""
+        """Replays every page, or verifies it in a dry run."""
         started = time.perf_counter()
-        findings.pages = await self._shop.replay(write=not dry_run, on_drift=self._hear, on_progress=self._advance)
+        findings.pages = await self._shop.replay(
+            write=not dry_run, on_drift=self._count_section, on_progress=self._advance
+        )
         findings.folding_seconds = time.perf_counter() - started
 
-    def _hear(self, _drift: SectionDrift) -> None:
+    def _count_section(self, _drift: SectionDrift) -> None:
         self.kinds["section"] += 1
 
 
@@ -114,9 +116,9 @@ async def _recorded(service: RebuildService, run_id: str) -> dict[str, Drift]:
 
 
 def problems_of(findings: Findings, expected: Expected, when: str) -> list[str]:
-    """What was not found, or wrongly, in sentences. `when` begins them."""
+    """Returns missing and wrong findings as sentences that begin with `when`."""
     problems = [
-        f"{when}: the rebuild of {run.source} is {run.state}; {run.reason or 'its snapshot was not taken as it is'}"
+        f"{when}: the rebuild of {run.source} is {run.state}; {run.reason or 'some rows of its snapshot are missing'}"
         for run in findings.runs
         if run.state != "completed" or not run.complete or run.counts.rows != expected.rows[run.source]
     ]
@@ -125,10 +127,10 @@ def problems_of(findings: Findings, expected: Expected, when: str) -> list[str]:
     wrong = sorted(expected.drift.items() ^ findings.drift.items())
     if wrong:
         streams = list(dict.fromkeys("/".join(stream) for stream, _ in wrong))
-        names = ", ".join(streams[:SHOWN]) + (" and others" if len(streams) > SHOWN else "")
+        names = ", ".join(streams[:MAX_STREAMS]) + (" and others" if len(streams) > MAX_STREAMS else "")
         found, must = len(findings.drift), len(expected.drift)
-        problems.append(f"{when}: {found:,} streams had drifted, it must be {must:,}; they differ in {names}")
+        problems.append(f"{when}: found {found:,} drifted streams, expected {must:,}; they differ in {names}")
     if findings.pages.changed != expected.sections:
         found, must = findings.pages.changed, expected.sections
-        problems.append(f"{when}: {found:,} sections were not what the log says, it must be {must:,}")
+        problems.append(f"{when}: found {found:,} corrupted sections, expected {must:,}")
     return problems

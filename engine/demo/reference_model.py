@@ -1,8 +1,8 @@
-"""What every page must be, kept in plain dictionaries.
+"""An independent model of every page, in plain dictionaries.
 
-The model shares no code with what it judges: no import from `domains`, `projections` or `engine`. It remembers what was
-accepted and folds a page from scratch each time it is asked, one line a rule of the design where that can be, so that a
-person can check it against the page's definition.
+The model shares no code with what it checks: no import from `domains`, `projections` or `engine`. It stores accepted
+events and folds a page from scratch at each call, if possible with one line per rule of the design, so that a reader
+can compare it with the page's definition.
 """
 
 import unicodedata
@@ -15,13 +15,13 @@ import msgspec
 import orjson
 
 Document: TypeAlias = dict[str, Any]
-"""A JSON object as Python has it. `Any`, because its shape is the business of whoever wrote it."""
+"""A decoded JSON object. `Any`, because its shape depends on its writer."""
 
-Fate: TypeAlias = Literal["appended", "duplicate", "conflict"]
+ModelOutcome: TypeAlias = Literal["appended", "duplicate", "conflict"]
 
 Drift: TypeAlias = Literal["missing", "newer", "changed", "orphan", "recreated", "older"]
-"""How a listener is behind a source: it has no event of a stream; it has an older version of it, or another content at
-the same version; or it still believes what the source does not have any more."""
+"""How a stream in the log differs from its source: it is missing, has an older version, has other content at the same
+version, or is no longer in the source."""
 
 DOMAINS = ("catalog", "pricing", "inventory", "media")
 
@@ -39,18 +39,18 @@ DEFAULTS: Document = {
     "position": 0,
     "alt": {},
 }
-"""What a field of a payload, a scheduled price or an asset says when it is left out. All others say nothing (null)."""
+"""The defaults of omitted fields of payloads, scheduled prices and assets. All other fields default to null."""
 
-MOMENTS = ("from", "until", "restockAt")
+TIMESTAMP_FIELDS = ("from", "until", "restockAt")
 
 AMOUNTS = ("amount", "compareAt")
 
 MINOR_DIGITS = {"JPY": 0, "KRW": 0, "KWD": 3}
-"""The digits behind the point that a currency has, where those are not two. Of the shop's own, all have two."""
+"""Minor digits of currencies that do not have two. The demo's own currencies all have two."""
 
 
 class Stream(NamedTuple):
-    """Where versions are ordered: what one source says of one domain of one SKU, for a channel or for all (`*`)."""
+    """A stream of versions: one source's events for one domain of one SKU, for a channel or for all (`*`)."""
 
     sku: str
     channel: str
@@ -58,8 +58,8 @@ class Stream(NamedTuple):
     source: str
 
 
-class Statement(NamedTuple):
-    """One accepted event: `payload` is canonical, or None when it takes the source's word back."""
+class AcceptedEvent(NamedTuple):
+    """An accepted event. `payload` is canonical, or None for a withdrawal."""
 
     version: int
     occurred_at: datetime
@@ -73,8 +73,8 @@ class Input(NamedTuple):
     payload: Document
 
 
-class Row(NamedTuple):
-    """One domain's part of one page. `body` is None when the section is disabled."""
+class PageSection(NamedTuple):
+    """One domain's part of one page. `body` is None if the section is disabled."""
 
     versions: dict[str, int]
     occurred_at: datetime
@@ -83,19 +83,19 @@ class Row(NamedTuple):
 
 
 class Model:
-    """The accepted events, and the pages that follow from them and from the configuration.
+    """The accepted events, and the pages that result from them and the configuration.
 
-    `config` is what `tomllib` reads from the configuration's file.
+    `config` is the configuration as parsed by `tomllib`.
     """
 
     def __init__(self, config: Mapping[str, Any]) -> None:
         self._sources: Mapping[str, Document] = config["sources"]
         self._channels: Mapping[str, Document] = config["channels"]
         self._contents: dict[tuple[Stream, int], bytes] = {}
-        self._heads: dict[Stream, Statement] = {}
+        self._heads: dict[Stream, AcceptedEvent] = {}
 
-    def submit(self, event: Mapping[str, Any]) -> Fate:
-        """Takes one well-formed event and says what must become of it: the first content at a version stands."""
+    def submit(self, event: Mapping[str, Any]) -> ModelOutcome:
+        """Submits a well-formed event and returns its outcome: the first content at a version is kept."""
         stream = stream_of(event)
         version: int = event["sourceVersion"]
         payload = None if event["payload"] is None else canonical(event["payload"])
@@ -104,70 +104,70 @@ class Model:
             return "duplicate" if self._contents[stream, version] == content else "conflict"
         self._contents[stream, version] = content
         if stream not in self._heads or version > self._heads[stream].version:
-            self._heads[stream] = Statement(version, moment(event["occurredAt"]), payload)
+            self._heads[stream] = AcceptedEvent(version, parse_timestamp(event["occurredAt"]), payload)
         return "appended"
 
     def copy(self) -> "Model":
-        """Another model that was told the same so far."""
+        """A copy of the model."""
         other = Model({"sources": self._sources, "channels": self._channels})
         other._contents = self._contents.copy()
         other._heads = self._heads.copy()
         return other
 
-    def head(self, stream: Stream) -> Statement | None:
-        """The newest statement of a stream, None when nothing was said in it."""
+    def head(self, stream: Stream) -> AcceptedEvent | None:
+        """The head of a stream, None if it has no events."""
         return self._heads.get(stream)
 
     def snapshot(self, source: str, gone: Collection[str] = ()) -> Iterator[Document]:
-        """All that a source says now: the newest statement of each of its streams, but for the SKUs that are gone."""
-        for stream, statement in self._heads.items():
+        """The heads of all streams of a source, without the removed SKUs."""
+        for stream, accepted in self._heads.items():
             if stream.source == source and stream.sku not in gone:
                 yield {
                     "type": stream.domain,
                     "sku": stream.sku,
                     "channel": stream.channel,
                     "source": source,
-                    "sourceVersion": statement.version,
-                    "occurredAt": in_microseconds(statement.occurred_at),
-                    "payload": statement.payload,
+                    "sourceVersion": accepted.version,
+                    "occurredAt": in_microseconds(accepted.occurred_at),
+                    "payload": accepted.payload,
                 }
 
-    def drift(self, told: "Model", gone: Collection[str] = ()) -> dict[Stream, Drift]:
-        """Where another model, which was told a part of the same, is behind the snapshots of this one, and how."""
+    def drift(self, received: "Model", gone: Collection[str] = ()) -> dict[Stream, Drift]:
+        """How another model, which received a part of the same events, differs from this one's snapshots."""
         drift: dict[Stream, Drift] = {}
-        for stream, statement in self._heads.items():
-            arrived = told.head(stream)
+        for stream, accepted in self._heads.items():
+            arrived = received.head(stream)
             if stream.sku in gone:
                 if arrived is not None and arrived.payload is not None:
                     drift[stream] = "orphan"
             elif arrived is None:
                 drift[stream] = "missing"
-            elif arrived.version < statement.version:
+            elif arrived.version < accepted.version:
                 drift[stream] = "newer"
-            elif encoded(arrived.payload) != encoded(statement.payload):
+            elif encoded(arrived.payload) != encoded(accepted.payload):
                 drift[stream] = "changed"
         return drift
 
     def withdraw(self, stream: Stream, at: datetime) -> None:
-        """The stream's newest word is taken back at a moment: its version stays, and says null."""
-        self._heads[stream] = Statement(self._heads[stream].version, at, None)
+        """Withdraws the head of a stream: its version stays, and its payload becomes None."""
+        self._heads[stream] = AcceptedEvent(self._heads[stream].version, at, None)
 
     def events(self, domain: str | None = None) -> int:
-        """How many events are in the log, of one domain or of all."""
+        """The number of accepted events, of one domain or of all."""
         return sum(domain in (None, stream.domain) for stream, _ in self._contents)
 
     def pages(self) -> Iterator[tuple[str, str]]:
-        """The (SKU, channel) of every page, disabled ones too."""
+        """The (SKU, channel) of every page, including disabled ones."""
         for sku in sorted({stream.sku for stream in self._heads}):
             for channel in self._channels:
-                if any(self._statements(sku, channel, domain) for domain in DOMAINS):
+                if any(self._accepted(sku, channel, domain) for domain in DOMAINS):
                     yield sku, channel
 
     def page(self, sku: str, channel: str, *, disabled: bool = False) -> bytes | None:
-        """The document. None where there is none, nor for a disabled page unless `disabled` asks for it."""
+        """The page's document. None if there is no page, or if it is disabled and `disabled` is false."""
         if channel not in self._channels:
             return None
-        rows = self._rows(normal(sku), channel)
+        rows = self._page_sections(normal(sku), channel)
         catalog = rows.get("catalog")
         live = catalog is None or catalog.body is not None
         if not rows or not (live or disabled):
@@ -191,59 +191,59 @@ class Model:
             document[domain] = orjson.Fragment(encoded(body))
         return orjson.dumps(document)
 
-    def _rows(self, sku: str, channel: str) -> dict[str, Row]:
-        """The page's sections, in the order of the domains. One exists once any statement applies to it."""
+    def _page_sections(self, sku: str, channel: str) -> dict[str, PageSection]:
+        """The page's sections, in the order of the domains. A section exists once it has any event."""
         rows = {}
         for domain in DOMAINS:
-            statements = self._statements(sku, channel, domain)
-            if statements:
-                rows[domain] = self._row(statements, domain, self._channels[channel])
+            accepted_events = self._accepted(sku, channel, domain)
+            if accepted_events:
+                rows[domain] = self._page_section(accepted_events, domain, self._channels[channel])
         return rows
 
-    def _statements(self, sku: str, channel: str, domain: str) -> dict[str, list[Statement]]:
-        """By source, in the channel's order: its newest word for the channel, then its newest for every channel."""
+    def _accepted(self, sku: str, channel: str, domain: str) -> dict[str, list[AcceptedEvent]]:
+        """By source, in the channel's order: its head for the channel, then its head for every channel."""
         by_source = {}
-        for source in self._listens_to(channel, domain):
+        for source in self._sources_of(channel, domain):
             streams = (Stream(sku, channel, domain, source), Stream(sku, "*", domain, source))
-            said = [self._heads[stream] for stream in streams if stream in self._heads]
-            if said:
-                by_source[source] = said
+            heads = [self._heads[stream] for stream in streams if stream in self._heads]
+            if heads:
+                by_source[source] = heads
         return by_source
 
-    def _listens_to(self, channel: str, domain: str) -> list[str]:
-        """The sources of a domain, the most trusted first: the channel's own list, else all, in the file's order."""
+    def _sources_of(self, channel: str, domain: str) -> list[str]:
+        """The sources of a domain by rank: the channel's own list, else all, in the file's order."""
         chosen: Mapping[str, list[str]] = self._channels[channel].get("sources", {})
         if domain in chosen:
             return chosen[domain]
         return [name for name, source in self._sources.items() if domain in source["domains"]]
 
-    def _row(self, by_source: dict[str, list[Statement]], domain: str, channel: Document) -> Row:
-        """A source's word is its first statement that counts. Where none does, the section still tells its version."""
+    def _page_section(self, by_source: dict[str, list[AcceptedEvent]], domain: str, channel: Document) -> PageSection:
+        """Uses each source's first applicable event. A source without one still contributes its version."""
         versions, inputs = {}, []
-        for source, said in by_source.items():
-            counting = [statement for statement in said if counts(statement, domain, channel)]
-            versions[source] = (counting or said)[0].version
-            inputs += [Input(source, statement.payload) for statement in counting[:1] if statement.payload is not None]
-        newest = max(statement.occurred_at for said in by_source.values() for statement in said)
+        for source, heads in by_source.items():
+            counting = [accepted for accepted in heads if applies(accepted, domain, channel)]
+            versions[source] = (counting or heads)[0].version
+            inputs += [Input(source, accepted.payload) for accepted in counting[:1] if accepted.payload is not None]
+        newest = max(accepted.occurred_at for heads in by_source.values() for accepted in heads)
         body = section(domain, inputs, channel) if inputs else None
         ready = body is not None and (domain != "media" or body["assets"] != [])
-        return Row(versions, newest, body, ready)
+        return PageSection(versions, newest, body, ready)
 
 
 def stream_of(event: Mapping[str, Any]) -> Stream:
-    """Where an event's version counts."""
+    """The stream of an event."""
     return Stream(normal(event["sku"]), event["channel"], event["type"], event["source"])
 
 
-def counts(statement: Statement, domain: str, channel: Document) -> bool:
-    """A withdrawn statement does not count, nor a price in a currency that is not the channel's."""
-    if statement.payload is None:
+def applies(accepted: AcceptedEvent, domain: str, channel: Document) -> bool:
+    """Whether an event applies: withdrawals and prices in another currency than the channel's do not."""
+    if accepted.payload is None:
         return False
-    return domain != "pricing" or bool(statement.payload["currency"] == channel["currency"])
+    return domain != "pricing" or bool(accepted.payload["currency"] == channel["currency"])
 
 
 def section(domain: str, inputs: Sequence[Input], channel: Document) -> Document | None:
-    """What one or more sources say together, or None when the section is disabled."""
+    """The section folded from one or more sources, or None if it is disabled."""
     if domain == "catalog":
         return catalog_section(inputs, channel)
     if domain == "pricing":
@@ -254,8 +254,8 @@ def section(domain: str, inputs: Sequence[Input], channel: Document) -> Document
 
 
 def catalog_section(inputs: Sequence[Input], channel: Document) -> Document | None:
-    """By attribute the first source that has it. One source that disables the product disables it."""
-    if any(word.payload.get("enabled") is False for word in inputs):
+    """Takes each attribute from the first source that has it. Any source can disable the product."""
+    if any(each.payload.get("enabled") is False for each in inputs):
         return None
     attributes: Document = {}
     for _, payload in reversed(inputs):
@@ -271,7 +271,7 @@ def catalog_section(inputs: Sequence[Input], channel: Document) -> Document | No
 
 
 def inventory_section(inputs: Sequence[Input]) -> Document:
-    """The sum of what each place can spare beyond its safety stock; none where one of them does not count."""
+    """The sum of the stock beyond each location's safety stock; None if a location does not count its stock."""
     locations = []
     for source, payload in inputs:
         restock = {"restockAt": payload["restockAt"]} if "restockAt" in payload else {}
@@ -286,34 +286,34 @@ def inventory_section(inputs: Sequence[Input]) -> Document:
     }
     restocks = [payload["restockAt"] for _, payload in inputs if "restockAt" in payload]
     if restocks:
-        body["restockAt"] = min(restocks, key=moment)
+        body["restockAt"] = min(restocks, key=parse_timestamp)
     return body
 
 
 def spare(payload: Document) -> int | None:
-    """What a place can spare; None where it does not count."""
+    """A location's stock beyond its safety stock; None if it is not counted."""
     available: int | None = payload["available"]
     return None if available is None else max(available - payload.get("safetyStock", 0), 0)
 
 
 def media_section(inputs: Sequence[Input], channel: Document) -> Document:
-    """The assets of all sources by position, else as they come, each with its text in the channel's language."""
+    """The assets of all sources by position, then in source order, each with its text for the channel's locale."""
     assets = []
     for _, payload in inputs:
         for asset in payload.get("assets", []):
             texts = {"alt": text_for(channel, asset.get("alt", {}))}
-            assets.append(stated({"position": asset.get("position", 0)} | asset | texts, defaults={}))
+            assets.append(explicit_fields({"position": asset.get("position", 0)} | asset | texts, defaults={}))
     return {"assets": sorted(assets, key=lambda asset: asset["position"])}
 
 
 def first(inputs: Sequence[Input], field: str, default: object) -> object:
-    """What the first source that states the field says."""
+    """The field of the first source that has it."""
     return next((payload[field] for _, payload in inputs if field in payload), default)
 
 
 def text_for(channel: Document, text: Mapping[str, str]) -> str | None:
-    """The text in the channel's locale or its language (`de-AT`, then `de`), else in those of its fallbacks."""
-    for locale in map(spelt, [channel["locale"], *channel.get("fallbacks", [])]):
+    """The text for the channel's locale (`de-AT`, then `de`), else for its fallbacks, in the same way."""
+    for locale in map(normal_locale, [channel["locale"], *channel.get("fallbacks", [])]):
         while locale:
             if text.get(locale, "").strip():
                 return text[locale]
@@ -322,33 +322,33 @@ def text_for(channel: Document, text: Mapping[str, str]) -> str | None:
 
 
 def canonical(payload: Mapping[str, Any]) -> Document:
-    """A payload in the one form in which equal contents are equal.
+    """A payload in canonical form, in which equal contents are equal.
 
-    Nothing that goes without saying; moments in UTC, amounts with the digits of their currency, locales as BCP 47 has
-    them, and no text that is blank.
+    It has no defaults and no blank texts; timestamps are in UTC, amounts have their currency's digits, locales are
+    written as in BCP 47.
     """
-    fields = stated(payload, DEFAULTS)
+    fields = explicit_fields(payload, DEFAULTS)
     for items in ("scheduled", "assets"):
         if items in fields:
-            fields[items] = [stated(item, DEFAULTS) for item in fields[items]]
+            fields[items] = [explicit_fields(item, DEFAULTS) for item in fields[items]]
     if "currency" in fields:
         fields |= priced(fields, fields["currency"])
     if "localized" in fields:
         texts = {code: translated(text) for code, text in fields["localized"].items()}
-        fields = stated(fields | {"localized": {code: text for code, text in texts.items() if text}}, DEFAULTS)
+        fields = explicit_fields(fields | {"localized": {code: text for code, text in texts.items() if text}}, DEFAULTS)
     if "assets" in fields:
         fields["assets"] = [
-            stated(item | {"alt": translated(item.get("alt", {}))}, DEFAULTS) for item in fields["assets"]
+            explicit_fields(item | {"alt": translated(item.get("alt", {}))}, DEFAULTS) for item in fields["assets"]
         ]
     for item in [fields, *fields.get("scheduled", [])]:
-        for name in MOMENTS:
+        for name in TIMESTAMP_FIELDS:
             if name in item:
-                item[name] = in_utc(moment(item[name]))
+                item[name] = to_utc(parse_timestamp(item[name]))
     return fields
 
 
-def stated(fields: Mapping[str, Any], defaults: Document) -> Document:
-    """The fields that say something. That stock is not counted (null) says something."""
+def explicit_fields(fields: Mapping[str, Any], defaults: Document) -> Document:
+    """The fields without defaults. `available: null`, stock that is not counted, is kept."""
     return {
         name: value
         for name, value in fields.items()
@@ -357,7 +357,7 @@ def stated(fields: Mapping[str, Any], defaults: Document) -> Document:
 
 
 def priced(fields: Document, currency: str) -> Document:
-    """The fields with amounts, and those of everything inside them, in the one form that they have."""
+    """The fields that contain amounts, at any depth, with canonical amounts."""
     found: Document = {name: amount(fields[name], currency) for name in AMOUNTS if name in fields}
     for items in ("tiers", "scheduled"):
         if items in fields:
@@ -368,18 +368,18 @@ def priced(fields: Document, currency: str) -> Document:
 
 
 def amount(text: str, currency: str) -> str:
-    """An amount with as many digits as its currency has, and more where they are not zero."""
+    """An amount with its currency's digits, and further ones that are not zero."""
     exact = Decimal(text).normalize()
     digits = -int(exact.as_tuple().exponent)
     return f"{exact:.{max(digits, MINOR_DIGITS.get(currency, 2))}f}"
 
 
 def translated(text: Mapping[str, str | None]) -> dict[str, str]:
-    """A text by locale, without what is blank."""
-    return {spelt(locale): each for locale, each in text.items() if each is not None and each.strip()}
+    """A text by locale, without blank texts."""
+    return {normal_locale(locale): each for locale, each in text.items() if each is not None and each.strip()}
 
 
-def spelt(locale: str) -> str:
+def normal_locale(locale: str) -> str:
     """A locale as BCP 47 writes it: `de_at` is `de-AT`."""
     language, *others = locale.partition(".")[0].replace("_", "-").split("-")
     forms = {2: str.upper, 4: str.title}
@@ -391,12 +391,12 @@ def normal(sku: str) -> str:
     return unicodedata.normalize("NFC", sku)
 
 
-def moment(text: str) -> datetime:
+def parse_timestamp(text: str) -> datetime:
     """An RFC 3339 text, in UTC."""
     return datetime.fromisoformat(text.upper()).astimezone(UTC)
 
 
-def in_utc(at: datetime) -> str:
+def to_utc(at: datetime) -> str:
     """A moment inside a payload: microseconds only where there are any."""
     return at.isoformat().replace("+00:00", "Z")
 

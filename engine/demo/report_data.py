@@ -1,22 +1,22 @@
-"""What the demo has to report, as figures. `rendering` tells it to people, `--json` gives it as it is."""
+"""The demo's report as data. `report_text` prints it, `--json` encodes it."""
 
 import msgspec
 
 from pagefold.engine.demo import rebuild_check
 from pagefold.engine.demo.event_loss import Loss
 from pagefold.engine.demo.faults import Expected
-from pagefold.engine.demo.loss_scenario import Rebuilt
+from pagefold.engine.demo.loss_scenario import LossResult
 from pagefold.engine.demo.page_check import Verdict
 from pagefold.engine.demo.reference_model import Drift, Stream
-from pagefold.engine.demo.source_feeds import Ledger, Surprise
+from pagefold.engine.demo.source_feeds import Ledger, UnexpectedOutcome
 from pagefold.engine.events import Outcome
 from pagefold.engine.reading.history import HistoryEntry
 from pagefold.engine.reading.status import DomainStatus
 from pagefold.engine.shop import Shop
 
-LATEST = 8
-MENDED_LATEST = 4
-"""How many entries of a history are shown, of a product and of a stream that was mended."""
+MAX_ENTRIES = 8
+MAX_REPAIRED_ENTRIES = 4
+"""Maximum history entries of a product, and of a repaired stream."""
 
 
 class _Figures(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
@@ -24,7 +24,7 @@ class _Figures(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
 
 
 class FaultReport(_Figures, frozen=True):
-    """What became of all lines with one fault, or, when they are broken, of one `kind`. `reason` is an example."""
+    """The outcomes of all lines with one fault; broken lines by `kind`. `reason` is an example."""
 
     fault: str | None
     kind: str | None
@@ -35,36 +35,36 @@ class FaultReport(_Figures, frozen=True):
 
 
 class HotProduct(_Figures, frozen=True):
-    """The product of which most was said: its page in one channel, and the latest events of its history.
+    """The product with the most events: its page in one channel, and its latest events by time of occurrence.
 
-    There are `said` events in all; the latest are those that occurred last.
+    `events` is their total number.
     """
 
     sku: str
     channel: str
     page: msgspec.Raw
-    said: int
+    events: int = msgspec.field(name="said")
     latest: list[HistoryEntry]
 
 
-class MendedStream(_Figures, frozen=True):
-    """A stream that the rebuild has mended, with the latest of its `said` events. The rebuild's have its run."""
+class RepairedStream(_Figures, frozen=True):
+    """A stream that the rebuild has repaired, with the latest of its events. Repairs name their run."""
 
     sku: str
     channel: str
     domain: str
     source: str
-    said: int
+    events: int = msgspec.field(name="said")
     latest: list[HistoryEntry]
 
 
 class RebuildReport(_Figures, frozen=True):
-    """What was lost, and how it was found.
+    """The losses, and what the rebuild found.
 
-    `losses` are lines by kind; `gone` is the SKU that no source has any more. `pages_differing` were not what the model
-    says, before. `rows` were compared with the log in the `seconds` that the sources took, `sections` with the log in
-    `folding_seconds`. `found` are streams that had drifted, and `events` so many mended them; `damaged` sections were
-    corrupted, and `repaired` found so. The runs are those of the sources, by id.
+    `losses` counts lines by kind; `gone` is the SKU that was removed from all sources. `pages_differing` pages differed
+    from the model before. `rows` were compared with the log in `seconds`, `sections` in `folding_seconds`. `found`
+    counts drifted streams by kind; `events` repaired them. `damaged` sections were corrupted, `repaired` ones replaced.
+    `runs` are the ids of the sources' runs.
     """
 
     losses: dict[Loss, int]
@@ -80,14 +80,14 @@ class RebuildReport(_Figures, frozen=True):
     damaged: int
     repaired: int
     runs: list[str]
-    stream: MendedStream
+    stream: RepairedStream
 
 
 class Throughput(_Figures, frozen=True):
-    """Rates a second, in one process that also made the lines, kept the model, read pages and drew the screen.
+    """Rates per second of one process that also made the lines, updated the model, read pages and drew the screen.
 
-    `lines` were answered, `folded` is events from the first line until every page was up to date; `reads` is of
-    one reader, afterwards.
+    `lines` is the rate of lines answered, `folded` of events until every page was up to date; `reads` is the rate of
+    one reader afterwards.
     """
 
     lines: float
@@ -96,7 +96,7 @@ class Throughput(_Figures, frozen=True):
 
 
 class Report(_Figures, frozen=True):
-    """The whole demo. `problems` are sentences; without them the demo has kept its word."""
+    """The whole demo. `problems` are sentences; the demo succeeded if there are none."""
 
     seed: int
     skus: int
@@ -106,8 +106,8 @@ class Report(_Figures, frozen=True):
     lines: int
     outcomes: dict[Outcome, int]
     faults: list[FaultReport]
-    surprised: int
-    surprises: list[Surprise]
+    unexpected_count: int = msgspec.field(name="surprised")
+    unexpected: list[UnexpectedOutcome] = msgspec.field(name="surprises")
     domains: list[DomainStatus]
     sections_written: dict[str, int]
     pages: Verdict
@@ -118,42 +118,42 @@ class Report(_Figures, frozen=True):
 
     @property
     def ok(self) -> bool:
-        """Whether everything is as it must be."""
+        """Whether there are no problems."""
         return not self.problems
 
 
-def problems_of(ledger: Ledger, verdict: Verdict, rebuilt: Rebuilt | None) -> list[str]:
-    """Everything that is not as it must be, in sentences."""
+def problems_of(ledger: Ledger, verdict: Verdict, loss_result: LossResult | None) -> list[str]:
+    """Returns everything that is wrong, as sentences."""
     problems = []
     if verdict.differing:
-        problems.append(f"{verdict.differing:,} of {verdict.pages:,} pages are not what the model says")
-    if ledger.surprised:
-        problems.append(f"{ledger.surprised:,} of {ledger.lines:,} lines did not become what they had to")
-    if rebuilt is not None:
-        if not rebuilt.before.differing:
-            problems.append("lines were lost, and before the rebuild every page was what the model says all the same")
-        problems += rebuild_check.problems_of(rebuilt.looked, rebuilt.expected, "a dry run")
-        problems += rebuild_check.problems_of(rebuilt.mended, rebuilt.expected, "the rebuild")
+        problems.append(f"{verdict.differing:,} of {verdict.pages:,} pages differ from the model")
+    if ledger.unexpected_count:
+        problems.append(f"{ledger.unexpected_count:,} of {ledger.lines:,} lines did not have the expected outcome")
+    if loss_result is not None:
+        if not loss_result.before.differing:
+            problems.append("lines were lost, but before the rebuild no page differed from the model")
+        problems += rebuild_check.problems_of(loss_result.dry_run_findings, loss_result.expected, "a dry run")
+        problems += rebuild_check.problems_of(loss_result.rebuild_findings, loss_result.expected, "the rebuild")
     return problems
 
 
 def fault_reports(ledger: Ledger) -> list[FaultReport]:
-    """What became of every fault."""
+    """The outcomes of every fault."""
     return [
         FaultReport(
-            fault=account.fault,
-            kind=account.kind,
-            sent=account.sent,
-            expected=account.expected,
-            outcomes=dict(account.outcomes),
-            reason=account.reason,
+            fault=tally.fault,
+            kind=tally.kind,
+            sent=tally.sent,
+            expected=tally.expected,
+            outcomes=dict(tally.outcomes),
+            reason=tally.reason,
         )
-        for account in ledger.accounts()
+        for tally in ledger.tallies()
     ]
 
 
 async def hot_product(shop: Shop, sku: str) -> HotProduct:
-    """A product's page and history. The page is of the first channel that shows it, else what operators see."""
+    """A product's page and history. The page is of the first channel where it is live, else the disabled one."""
     channel, page = next(iter(shop.config.channels)), None
     for name in shop.config.channels:
         page = await shop.pages.get_json(sku, name)
@@ -168,41 +168,41 @@ async def hot_product(shop: Shop, sku: str) -> HotProduct:
         sku=sku,
         channel=channel,
         page=msgspec.Raw(page or b"null"),
-        said=len(entries),
-        latest=entries[-LATEST:],
+        events=len(entries),
+        latest=entries[-MAX_ENTRIES:],
     )
 
 
-async def rebuild_report(shop: Shop, rebuilt: Rebuilt) -> RebuildReport:
-    """What the rebuild has found, as figures."""
-    mended = rebuilt.mended
+async def rebuild_report(shop: Shop, loss_result: LossResult) -> RebuildReport:
+    """The losses and findings as data."""
+    rebuild_findings = loss_result.rebuild_findings
     return RebuildReport(
-        losses=dict(rebuilt.losses),
-        gone=rebuilt.gone,
-        pages_differing=rebuilt.before.differing,
-        rows=mended.rows,
-        seconds=mended.seconds,
-        rows_per_second=mended.rows / mended.seconds,
-        sections=mended.pages.sections,
-        folding_seconds=mended.folding_seconds,
-        found=dict(mended.by_kind()),
-        events=mended.events,
-        damaged=rebuilt.expected.sections,
-        repaired=mended.pages.changed,
-        runs=[run.run for run in mended.runs if run.run is not None],
-        stream=await mended_stream(shop, rebuilt.example),
+        losses=dict(loss_result.losses),
+        gone=loss_result.gone,
+        pages_differing=loss_result.before.differing,
+        rows=rebuild_findings.rows,
+        seconds=rebuild_findings.seconds,
+        rows_per_second=rebuild_findings.rows / rebuild_findings.seconds,
+        sections=rebuild_findings.pages.sections,
+        folding_seconds=rebuild_findings.folding_seconds,
+        found=dict(rebuild_findings.by_kind()),
+        events=rebuild_findings.events,
+        damaged=loss_result.expected.sections,
+        repaired=rebuild_findings.pages.changed,
+        runs=[run.run for run in rebuild_findings.runs if run.run is not None],
+        stream=await repaired_stream(shop, loss_result.example),
     )
 
 
-async def mended_stream(shop: Shop, stream: Stream) -> MendedStream:
-    """One stream with its latest events, those of the rebuild among them."""
+async def repaired_stream(shop: Shop, stream: Stream) -> RepairedStream:
+    """A stream with its latest events, including the rebuild's."""
     history = shop.history(stream.sku, channel=stream.channel, domain=stream.domain)
     entries = [entry async for entry in history if entry.source == stream.source]
-    return MendedStream(
+    return RepairedStream(
         sku=stream.sku,
         channel=stream.channel,
         domain=stream.domain,
         source=stream.source,
-        said=len(entries),
-        latest=entries[-MENDED_LATEST:],
+        events=len(entries),
+        latest=entries[-MAX_REPAIRED_ENTRIES:],
     )

@@ -1,7 +1,7 @@
-"""A believable shop: Halm & Faden, clothes and homeware, on four channels in three languages and two currencies.
+"""A realistic sample shop: Halm & Faden, clothes and homeware, on four channels in three languages and two currencies.
 
-Everything follows from the seed: the same seed gives the same shop and the same day, event by event. What is said here
-is the truth; how badly it can arrive is the business of `faults`.
+Everything is derived from the seed: the same seed gives the same shop and the same events. The events here are correct
+and in order; `faults` makes them arrive otherwise.
 """
 
 import itertools
@@ -69,7 +69,7 @@ inventory = ["wms-reno", "wms-berlin"]
 """
 
 SNAPSHOTS = """
-# Each source's snapshot. The demo takes a minute: nothing has the time to settle.
+# Each source's snapshot. The demo takes less than a minute, so there is no time to settle.
 [sources.pim.snapshot]
 file = {pim}
 settle = 0
@@ -98,24 +98,24 @@ SNAPSHOT_FILES = {
 WAREHOUSES = ("wms-berlin", "wms-reno")
 
 OPENING = datetime(2026, 1, 12, 6, 0, tzinfo=UTC)
-"""When the day of changes begins. The catalog was stated the night before."""
+"""When the day of changes begins. The catalog was sent the night before."""
 
 LAUNCH = OPENING + timedelta(hours=12)
 """When the new products are introduced."""
 
 CLOCKS = {"wms-berlin": timezone(timedelta(hours=1)), "wms-reno": timezone(timedelta(hours=-8))}
-"""Each warehouse writes its own time of day, with its offset; the head office writes UTC."""
+"""Each warehouse writes local time with its offset; the other sources write UTC."""
 
 DOLLARS_PER_EURO = 1.17
-PRICEY = 50_00
-"""In cents. Of what is cheaper, each warehouse keeps three as a safety stock."""
+SAFETY_STOCK_MAX_CENTS = 50_00
+"""Warehouses keep a safety stock of three of each product that costs fewer cents than this."""
 
 MARKETPLACE_SHARE = 0.25
 MARKETPLACE_FEE = 1.08
 
 
 class Family(NamedTuple):
-    """What can be said of all shirts, or all mugs. `euros` is from the cheapest to the dearest."""
+    """A product family, such as shirts or mugs. `euros` are the lowest and highest price."""
 
     code: str
     name: Text
@@ -126,7 +126,7 @@ class Family(NamedTuple):
 
     @property
     def by_the_dozen(self) -> bool:
-        """Whether people buy six or twelve at once."""
+        """Whether it has prices for six and for twelve."""
         return self.category == "home/kitchen"
 
 
@@ -202,7 +202,7 @@ MODELS = (
     "Nils", "Olga", "Paul", "Quentin", "Rosa", "Søren", "Thea", "Ulla", "Vera", "Wanda", "Xaver", "Yara", "Zoé",
 )  # fmt: skip
 
-PRAISE = (
+CLAIMS = (
     text("Ein Stück für jeden Tag.", "One for every day.", "Une pièce de tous les jours."),
     text("Von Hand gefertigt in Porto.", "Made by hand in Porto.", "Fait main à Porto."),
     text("Wird mit den Jahren schöner.", "Gets better with the years.", "S'embellit avec les années."),
@@ -211,9 +211,9 @@ PRAISE = (
 
 
 class Shop:
-    """The shop that a seed stands for: `skus` products, what is said of them first, and what changes in a day.
+    """The shop of a seed: `skus` products, their first events, and a day of changes.
 
-    The last so many of the products are launched at the end of the day: neither the catalog nor a change is of them.
+    The last `launched` products are launched at the end of the day: `catalog` and `changes` do not have them.
     """
 
     def __init__(self, seed: int = 7, skus: int = 2000, launched: int = 0) -> None:
@@ -223,7 +223,7 @@ class Shop:
         self.launched: Sequence[Product] = products[skus - launched :]
 
     def config(self, url: str, snapshots: Path | None = None) -> str:
-        """The shop's configuration, as TOML. With a folder of snapshots, every source has a file in it."""
+        """The shop's configuration as TOML. With a folder of snapshots, every source has a file in it."""
         text = CONFIG.format(url=json.dumps(url))
         if snapshots is None:
             return text
@@ -231,131 +231,133 @@ class Shop:
         return text + SNAPSHOTS.format(**files)
 
     def catalog(self) -> Iterator[Document]:
-        """The first statement of every stream, at version 1: about six events a SKU. The same at every call."""
-        day = Day(self.seed, self.products, OPENING - timedelta(hours=8), stated=0)
+        """The first event of every stream, at version 1: about six events per SKU. The same at every call."""
+        day = Day(self.seed, self.products, OPENING - timedelta(hours=8), version=0)
         for product in self.products:
-            yield from day.introduces(product)
+            yield from day.first_events(product)
 
     def launches(self) -> Iterator[Document]:
-        """The first statement of every stream of the products that are launched. The same at every call."""
-        day = Day(f"{self.seed} launch", self.launched, LAUNCH, stated=0)
+        """The first event of every stream of the launched products. The same at every call."""
+        day = Day(f"{self.seed} launch", self.launched, LAUNCH, version=0)
         for product in self.launched:
-            yield from day.introduces(product)
+            yield from day.first_events(product)
 
     def changes(self, count: int) -> Iterator[Document]:
-        """What changes after the catalog, `count` events. Streams count on from version 2. The same at every call.
+        """`count` changes after the catalog, with versions from 2. The same at every call.
 
-        A few products are hot: the one at rank r has a share of 1/r.
+        Popularity follows Zipf's law: the product at rank r has a share proportional to 1/r.
         """
-        day = Day(self.seed, self.products, OPENING, stated=1)
-        luck = random.Random(f"{self.seed} changes")
-        ranking = luck.sample(self.products, len(self.products))
+        day = Day(self.seed, self.products, OPENING, version=1)
+        rng = random.Random(f"{self.seed} changes")
+        ranking = rng.sample(self.products, len(self.products))
         popularity = list(itertools.accumulate(1 / rank for rank in range(1, len(ranking) + 1)))
         likelihood = list(itertools.accumulate(CHANGES.values()))
         for _ in range(count):
-            (change,) = luck.choices(tuple(CHANGES), cum_weights=likelihood)
-            (product,) = luck.choices(ranking, cum_weights=popularity)
+            (change,) = rng.choices(tuple(CHANGES), cum_weights=likelihood)
+            (product,) = rng.choices(ranking, cum_weights=popularity)
             yield change(day, product)
 
 
 class Day:
-    """A day in the shop: what is on the shelves, what it costs, which version each stream has reached, and the time.
+    """A day in the shop: the current stock, prices, versions and time.
 
-    `stated` is the version that every stream has when the day begins.
+    `version` is the version of every stream when the day begins.
     """
 
-    def __init__(self, seed: int | str, products: Sequence[Product], begins: datetime, stated: int) -> None:
+    def __init__(self, seed: int | str, products: Sequence[Product], begins: datetime, version: int) -> None:
         self._now = begins
-        self._luck = random.Random(f"{seed} day")
-        self._versions: defaultdict[tuple[str, str, str, str], int] = defaultdict(lambda: stated)
+        self._rng = random.Random(f"{seed} day")
+        self._versions: defaultdict[tuple[str, str, str, str], int] = defaultdict(lambda: version)
         self._cents = {product.sku: product.cents for product in products}
         stock = random.Random(f"{seed} stock")
         self._stock = {(product.sku, place): stock.randint(0, 80) for product in products for place in WAREHOUSES}
 
-    def introduces(self, product: Product) -> Iterator[Document]:
-        """Everything that is first said of a product."""
-        yield self._says("pim", "catalog", product, "*", _description(product))
-        yield self._says("dam", "media", product, "*", _gallery(product, 2 + product.cents % 3))
-        yield self._says("erp", "pricing", product, "*", self._price(product, "EUR", 1))
-        yield self._says("erp", "pricing", product, "web-us", self._price(product, "USD", DOLLARS_PER_EURO))
+    def first_events(self, product: Product) -> Iterator[Document]:
+        """The first event of each stream of a product."""
+        yield self._has_payload("pim", "catalog", product, "*", _description(product))
+        yield self._has_payload("dam", "media", product, "*", _gallery(product, 2 + product.cents % 3))
+        yield self._has_payload("erp", "pricing", product, "*", self._price(product, "EUR", 1))
+        yield self._has_payload("erp", "pricing", product, "web-us", self._price(product, "USD", DOLLARS_PER_EURO))
         if _on_the_marketplace(product):
-            yield self._says("erp", "pricing", product, "marketplace-de", self._price(product, "EUR", MARKETPLACE_FEE))
+            yield self._has_payload(
+                "erp", "pricing", product, "marketplace-de", self._price(product, "EUR", MARKETPLACE_FEE)
+            )
         for place in WAREHOUSES:
             yield self._counts(place, product, 0)
 
     def sells(self, product: Product) -> Document:
-        """Somebody buys one or two; where the shelf is empty the warehouse says when more will come."""
-        sold = self._counts(self._luck.choice(WAREHOUSES), product, -self._luck.randint(1, 2))
-        return sold | {"correlationId": f"order-{self._luck.randint(10_000, 99_999)}"}
+        """One or two are sold. If none is left, the event has the time of the next restock."""
+        sold = self._counts(self._rng.choice(WAREHOUSES), product, -self._rng.randint(1, 2))
+        return sold | {"correlationId": f"order-{self._rng.randint(10_000, 99_999)}"}
 
     def restocks(self, product: Product) -> Document:
-        """A delivery is put on the shelf."""
-        return self._counts(self._luck.choice(WAREHOUSES), product, self._luck.randint(10, 60))
+        """A warehouse receives stock."""
+        return self._counts(self._rng.choice(WAREHOUSES), product, self._rng.randint(10, 60))
 
     def reprices(self, product: Product) -> Document:
-        """The price everywhere in euros goes up or down a little."""
-        self._cents[product.sku] = round(self._cents[product.sku] * self._luck.uniform(0.96, 1.045))
-        return self._says("erp", "pricing", product, "*", self._price(product, "EUR", 1))
+        """The general price in euros changes a little."""
+        self._cents[product.sku] = round(self._cents[product.sku] * self._rng.uniform(0.96, 1.045))
+        return self._has_payload("erp", "pricing", product, "*", self._price(product, "EUR", 1))
 
     def reprices_in_dollars(self, product: Product) -> Document:
-        """The exchange rate moved."""
-        rate = DOLLARS_PER_EURO * self._luck.uniform(0.98, 1.02)
-        return self._says("erp", "pricing", product, "web-us", self._price(product, "USD", rate))
+        """The price in dollars changes with the exchange rate."""
+        rate = DOLLARS_PER_EURO * self._rng.uniform(0.98, 1.02)
+        return self._has_payload("erp", "pricing", product, "web-us", self._price(product, "USD", rate))
 
     def plans_a_sale(self, product: Product) -> Document:
-        """A lower price for three days, known in advance."""
+        """A lower price is scheduled for three days."""
         price = self._price(product, "EUR", 1)
-        begin = _hour(self._now) + timedelta(days=self._luck.randint(1, 9))
+        begin = _hour(self._now) + timedelta(days=self._rng.randint(1, 9))
         sale = {
             "amount": _money(self._cents[product.sku] * 0.8),
-            "from": _moment(begin, CLOCKS["wms-berlin"]),
-            "until": _moment(begin + timedelta(days=3), CLOCKS["wms-berlin"]),
+            "from": _format_timestamp(begin, CLOCKS["wms-berlin"]),
+            "until": _format_timestamp(begin + timedelta(days=3), CLOCKS["wms-berlin"]),
         }
         crossed_out = {"compareAt": price["amount"], "scheduled": [sale]}
-        return self._says("erp", "pricing", product, "*", price | crossed_out)
+        return self._has_payload("erp", "pricing", product, "*", price | crossed_out)
 
     def prices_for_the_marketplace(self, product: Product) -> Document:
-        """The marketplace takes a fee, which some prices there include."""
-        fee = self._luck.choice((1.05, MARKETPLACE_FEE, 1.12))
-        return self._says("erp", "pricing", product, "marketplace-de", self._price(product, "EUR", fee))
+        """The marketplace gets a price that includes its fee."""
+        fee = self._rng.choice((1.05, MARKETPLACE_FEE, 1.12))
+        return self._has_payload("erp", "pricing", product, "marketplace-de", self._price(product, "EUR", fee))
 
     def drops_the_marketplace_price(self, product: Product) -> Document:
-        """The price of all channels is the marketplace's again."""
-        return self._says("erp", "pricing", product, "marketplace-de", None)
+        """The marketplace's price is withdrawn: the general one applies again."""
+        return self._has_payload("erp", "pricing", product, "marketplace-de", None)
 
     def rewrites(self, product: Product) -> Document:
-        """Somebody found better words."""
-        words = _description(product)
-        words["localized"]["claim"] = self._luck.choice(PRAISE)
-        return self._says("pim", "catalog", product, "*", words)
+        """The PIM adds a claim to the texts."""
+        payload = _description(product)
+        payload["localized"]["claim"] = self._rng.choice(CLAIMS)
+        return self._has_payload("pim", "catalog", product, "*", payload)
 
     def shortens_for_the_marketplace(self, product: Product) -> Document:
-        """The marketplace wants short names: an own statement for that channel, which counts before the general one."""
-        words = _description(product)
-        words["localized"] = {"name": {"de": f"{product.family.name['de']} {product.model}"}}
-        return self._says("pim", "catalog", product, "marketplace-de", words)
+        """The marketplace gets a short name: an event for that channel, which takes precedence over the general one."""
+        payload = _description(product)
+        payload["localized"] = {"name": {"de": f"{product.family.name['de']} {product.model}"}}
+        return self._has_payload("pim", "catalog", product, "marketplace-de", payload)
 
     def takes_off_sale(self, product: Product) -> Document:
-        """A product is disabled until somebody rewrites it."""
-        return self._says("pim", "catalog", product, "*", _description(product) | {"enabled": False})
+        """A product is disabled until its texts change."""
+        return self._has_payload("pim", "catalog", product, "*", _description(product) | {"enabled": False})
 
     def photographs(self, product: Product) -> Document:
-        """New pictures."""
-        return self._says("dam", "media", product, "*", _gallery(product, self._luck.randint(1, 5)))
+        """A product gets new pictures."""
+        return self._has_payload("dam", "media", product, "*", _gallery(product, self._rng.randint(1, 5)))
 
     def _counts(self, place: str, product: Product, difference: int) -> Document:
-        """A warehouse tells what is on the shelf. Below zero somebody was sold what was not there."""
+        """A warehouse reports its stock. It is negative if a product was oversold."""
         available = self._stock[product.sku, place] = max(self._stock[product.sku, place] + difference, -2)
         count: Document = {"available": available}
-        if product.cents < PRICEY:
+        if product.cents < SAFETY_STOCK_MAX_CENTS:
             count["safetyStock"] = 3
         if available <= 0:
             count["backorderable"] = product.family.by_the_dozen
-            count["restockAt"] = _moment(_hour(self._now) + timedelta(days=6), CLOCKS[place])
-        return self._says(place, "inventory", product, "*", count)
+            count["restockAt"] = _format_timestamp(_hour(self._now) + timedelta(days=6), CLOCKS[place])
+        return self._has_payload(place, "inventory", product, "*", count)
 
     def _price(self, product: Product, currency: str, factor: float) -> Document:
-        """The price in a currency. Tax is included except in dollars; tableware is cheaper by the dozen."""
+        """The price in a currency. Tax is included except in dollars; tableware has tiers."""
         cents = self._cents[product.sku] * factor
         price: Document = {
             "currency": currency,
@@ -371,9 +373,11 @@ class Day:
             ]
         return price
 
-    def _says(self, source: str, domain: str, product: Product, channel: str, payload: Document | None) -> Document:
-        """The next event of a stream, a second or so after the one before."""
-        self._now += timedelta(milliseconds=self._luck.randint(1, 2000))
+    def _has_payload(
+        self, source: str, domain: str, product: Product, channel: str, payload: Document | None
+    ) -> Document:
+        """The next event of a stream, up to two seconds after the previous event of the day."""
+        self._now += timedelta(milliseconds=self._rng.randint(1, 2000))
         stream = (product.sku, channel, domain, source)
         self._versions[stream] += 1
         return {
@@ -382,7 +386,7 @@ class Day:
             "channel": channel,
             "source": source,
             "sourceVersion": self._versions[stream],
-            "occurredAt": _moment(self._now, CLOCKS.get(source)),
+            "occurredAt": _format_timestamp(self._now, CLOCKS.get(source)),
             "payload": payload,
         }
 
@@ -400,23 +404,23 @@ CHANGES: dict[Callable[[Day, Product], Document], int] = {
     Day.takes_off_sale: 1,
     Day.photographs: 3,
 }
-"""What happens in a day, each with its share in percent."""
+"""The kinds of changes, each with its share in percent."""
 
 
-def _range(luck: random.Random) -> Iterator[Product]:
-    """Model after model, each in some colours and all its sizes, for as long as somebody asks."""
+def _range(rng: random.Random) -> Iterator[Product]:
+    """An endless range of models, each in some colours and all its sizes."""
     for edition in itertools.count(1):
         for name, family in itertools.product(MODELS, FAMILIES):
             model = name if edition == 1 else f"{name} {edition}"
-            yield from _variants(family, model, luck)
+            yield from _variants(family, model, rng)
 
 
-def _variants(family: Family, model: str, luck: random.Random) -> Iterator[Product]:
-    """One model in two to four colours and all sizes. Sizes of homeware have a slash in their SKU, as shops have it."""
-    material = luck.choice(family.materials)
-    cents = 100 * luck.randint(*family.euros) - luck.choice((1, 5, 10, 100))
+def _variants(family: Family, model: str, rng: random.Random) -> Iterator[Product]:
+    """One model in two to four colours and all sizes. SKUs of homeware have a slash, as they do in real shops."""
+    material = rng.choice(family.materials)
+    cents = 100 * rng.randint(*family.euros) - rng.choice((1, 5, 10, 100))
     parent = None
-    for colour in luck.sample(tuple(COLOURS), luck.randint(2, 4)):
+    for colour in rng.sample(tuple(COLOURS), rng.randint(2, 4)):
         for size in family.sizes:
             sku = f"{family.code}-{model.upper().replace(' ', '')}-{colour}-{size}"
             yield Product(sku, parent, family, model, colour, size, material, cents)
@@ -424,9 +428,9 @@ def _variants(family: Family, model: str, luck: random.Random) -> Iterator[Produ
 
 
 def _description(product: Product) -> Document:
-    """What the PIM says of a product. French descriptions are not written yet for every model: English stands in."""
+    """A product's catalog payload. Some models have no French description, so the English one is used."""
     family, colour, material = product.family, COLOURS[product.colour], MATERIALS[product.material]
-    praise = PRAISE[product.cents % len(PRAISE)]
+    praise = CLAIMS[product.cents % len(CLAIMS)]
     description = text(
         f"{family.name['de']} {product.model} aus {material['de']}. {praise['de']}",
         f"{product.model} {family.name['en']} in {material['en']}. {praise['en']}",
@@ -457,7 +461,7 @@ def _description(product: Product) -> Document:
 
 
 def _gallery(product: Product, pictures: int) -> Document:
-    """What the DAM says: a main picture and details, the alternative text of the first one in every language."""
+    """A product's media payload: a main picture with an alternative text in every language, and details."""
     folder = f"https://media.example/{quote(f'{product.family.code}/{product.model}/{product.colour}'.lower())}"
     colour = COLOURS[product.colour]
     assets: list[Document] = [
@@ -470,21 +474,21 @@ def _gallery(product: Product, pictures: int) -> Document:
 
 
 def _on_the_marketplace(product: Product) -> bool:
-    """Whether the marketplace has a price of its own from the start: a stated share of the products."""
+    """Whether the marketplace has its own price from the start: `MARKETPLACE_SHARE` of the products do."""
     return random.Random(product.sku).random() < MARKETPLACE_SHARE
 
 
 def _hour(at: datetime) -> datetime:
-    """The full hour before a moment."""
+    """The full hour before a time."""
     return at.replace(minute=0, second=0, microsecond=0)
 
 
 def _money(cents: float) -> str:
-    """An amount as it travels: a decimal string, never a number."""
+    """An amount in a payload: a decimal string, never a number."""
     whole, rest = divmod(round(cents), 100)
     return f"{whole}.{rest:02d}"
 
 
-def _moment(at: datetime, clock: timezone | None = None) -> str:
-    """An RFC 3339 text, on the clock of whoever writes it."""
+def _format_timestamp(at: datetime, clock: timezone | None = None) -> str:
+    """An RFC 3339 text, in the writer's time zone."""
     return at.astimezone(clock or UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")

@@ -1,4 +1,4 @@
-"""The demo, act by act: sources deliver while consumers fold; then every page is compared with the model.
+"""Runs the demo: sources deliver while consumers fold; then every page is compared with the model.
 
 At the end some events are lost, and a rebuild finds them.
 """
@@ -15,10 +15,10 @@ import anyio
 from pagefold.engine.configuration.config import Config
 from pagefold.engine.demo import sample_shop
 from pagefold.engine.demo.display import DisplayState, Screen
-from pagefold.engine.demo.faults import Faults, deliver
-from pagefold.engine.demo.live_phase import Stage
-from pagefold.engine.demo.loss_scenario import LossScenario, Rebuilt
-from pagefold.engine.demo.observers import Listener, Pace, Storefront
+from pagefold.engine.demo.faults import Faults, inject_faults
+from pagefold.engine.demo.live_phase import LivePhase
+from pagefold.engine.demo.loss_scenario import LossResult, LossScenario
+from pagefold.engine.demo.observers import FoldRates, LogObserver, Storefront
 from pagefold.engine.demo.page_check import Verdict, check_counters, reads_a_second
 from pagefold.engine.demo.reference_model import DOMAINS, Document, Model
 from pagefold.engine.demo.report_data import Report, Throughput, fault_reports, hot_product, problems_of, rebuild_report
@@ -26,20 +26,20 @@ from pagefold.engine.demo.source_feeds import Ledger
 from pagefold.engine.errors import ConfigurationError
 from pagefold.engine.shop import Shop, open_shop
 
-LOOKS = 10
-LONGEST_WAIT = 1.0
-"""Looking at the status of the store takes one part in so many of the time; a look is never put off by more seconds."""
+STATUS_PAUSE_FACTOR = 10
+MAX_STATUS_PAUSE_SECONDS = 1.0
+"""After reading the store's status, the demo pauses this many times as long, up to a maximum."""
 
-EVENING = 20
-"""One in so many changes comes in the phase with losses."""
+LOSSY_DIVISOR = 20
+"""One in this many changes is sent in the phase with losses."""
 
-LAUNCHED = 50
-"""One in so many products is launched in the phase with losses."""
+LAUNCHED_DIVISOR = 50
+"""One in this many products is launched in the phase with losses."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Size:
-    """How large the shop is, how much happens in it, and, by its seed, which of all such shops it is."""
+    """The size of the shop, the number of changes, and the seed from which both are made."""
 
     skus: int = 2_000
     changes: int = 50_000
@@ -47,27 +47,27 @@ class Size:
 
     @property
     def lossy_changes(self) -> int:
-        """How many of the changes come in the phase with losses."""
-        return self.changes // EVENING
+        """The number of changes in the phase with losses."""
+        return self.changes // LOSSY_DIVISOR
 
-    def story(self) -> sample_shop.Shop:
-        """The shop itself."""
-        return sample_shop.Shop(self.seed, self.skus, launched=self.skus // LAUNCHED)
+    def sample(self) -> sample_shop.Shop:
+        """The shop of this size."""
+        return sample_shop.Shop(self.seed, self.skus, launched=self.skus // LAUNCHED_DIVISOR)
 
 
-async def play(size: Size, url: str, snapshots: Path, screen: Screen) -> Report:
-    """Plays the whole demo on an empty store. Raises `ConfigurationError` when it is not empty.
+async def run_demo(size: Size, url: str, snapshots: Path, screen: Screen) -> Report:
+    """Runs the whole demo on an empty store. Raises `ConfigurationError` if it is not empty.
 
-    The sources write their snapshots into a folder, which must be there.
+    The sources write their snapshots into an existing folder.
     """
-    story = size.story()
-    text = story.config(url, snapshots)
-    listener = Listener()
-    listener.warn = screen.note
-    with listener.listening():
+    sample = size.sample()
+    text = sample.config(url, snapshots)
+    log_observer = LogObserver()
+    log_observer.warn = screen.note
+    with log_observer.listening():
         async with open_shop(Config.parse(text, store=url)) as shop:
             await _check_empty(shop)
-            return await _Play(shop, size, story, Model(tomllib.loads(text)), listener, screen).play()
+            return await _DemoRun(shop, size, sample, Model(tomllib.loads(text)), log_observer, screen).run_demo()
 
 
 async def _check_empty(shop: Shop) -> None:
@@ -76,103 +76,107 @@ async def _check_empty(shop: Shop) -> None:
         used = True
         break
     if used:
-        problem = "the demo compares everything in its store with what it put there, so it needs an empty one"
+        problem = "the demo needs an empty store, because it checks everything in it"
         raise ConfigurationError("store.url", f"{shop.store.name} is in use; {problem}")
 
 
-class _Play:
-    """One performance."""
+class _DemoRun:
+    """One run of the demo."""
 
     def __init__(
-        self, shop: Shop, size: Size, story: sample_shop.Shop, model: Model, listener: Listener, screen: Screen
+        self, shop: Shop, size: Size, sample: sample_shop.Shop, model: Model, log_observer: LogObserver, screen: Screen
     ) -> None:
         self._shop = shop
         self._size = size
-        self._story = story
+        self._sample = sample
         self._model = model
         self._screen = screen
         self._ledger = Ledger()
-        self._looked_until = 0.0
+        self._next_status_at = 0.0
         channels = list(shop.config.channels)
-        skus = [product.sku for product in (*story.products, *story.launched)]
-        self._scene = DisplayState(
+        skus = [product.sku for product in (*sample.products, *sample.launched)]
+        self._display = DisplayState(
             title=f"Halm & Faden, {size.skus:,} SKUs in {len(channels)} channels, on {shop.store.name}",
             channels=dict.fromkeys(channels, size.skus),
             ledger=self._ledger,
-            listener=listener,
+            log_observer=log_observer,
             storefront=Storefront(shop.pages, skus, channels),
-            pace=Pace(),
+            fold_rates=FoldRates(),
         )
-        self._stage = Stage(shop, self._scene, self._ledger)
+        self._phase = LivePhase(shop, self._display, self._ledger)
 
-    async def play(self) -> Report:
-        """Every phase in turn, while the screen shows it. A shop that is wrong gets no phase with losses."""
-        rebuilt = None
-        changes = self._story.changes(self._size.changes)
+    async def run_demo(self) -> Report:
+        """Runs both phases and displays them. The phase with losses is skipped if a page is wrong."""
+        loss_result = None
+        changes = self._sample.changes(self._size.changes)
         with self._screen.showing():
             async with anyio.create_task_group() as group:
-                group.start_soon(self._watch)
-                await self._trade(changes, self._size.changes - self._size.lossy_changes)
-                verdict = await self._judge()
+                group.start_soon(self._refresh_continuously)
+                await self._send_changes(changes, self._size.changes - self._size.lossy_changes)
+                verdict = await self._compare_pages()
                 if not verdict.differing:
-                    rebuilt = await LossScenario(self._stage, self._story, self._model).play(
+                    loss_result = await LossScenario(self._phase, self._sample, self._model).run_demo(
                         changes, self._size.lossy_changes
                     )
-                    verdict = rebuilt.after
+                    verdict = loss_result.after
                 reads = await reads_a_second(self._shop, self._model)
                 group.cancel_scope.cancel()
-            self._looked_until = 0.0
-            await self._look()
-        return await self._report(verdict, rebuilt, reads)
+            self._next_status_at = 0.0
+            await self._refresh()
+        return await self._report(verdict, loss_result, reads)
 
-    async def _trade(self, changes: Iterator[Document], count: int) -> None:
-        """The catalog, and the day's changes."""
-        self._scene.begin("Delivering and folding", sum(1 for _ in self._story.catalog()) + count, "events")
-        said = itertools.chain(self._story.catalog(), itertools.islice(changes, count))
-        await self._stage.deliver(deliver(said, Faults(), self._size.seed), self._model)
+    async def _send_changes(self, changes: Iterator[Document], count: int) -> None:
+        """Delivers the catalog and a day's changes."""
+        self._display.begin("Delivering and folding", sum(1 for _ in self._sample.catalog()) + count, "events")
+        events = itertools.chain(self._sample.catalog(), itertools.islice(changes, count))
+        await self._phase.deliver(inject_faults(events, Faults(), self._size.seed), self._model)
 
-    async def _judge(self) -> Verdict:
-        self._scene.begin("Comparing with the model", len(self._story.products) * len(self._scene.channels), "pages")
-        return await self._stage.judge(self._model)
+    async def _compare_pages(self) -> Verdict:
+        self._display.begin(
+            "Comparing with the model", len(self._sample.products) * len(self._display.channels), "pages"
+        )
+        return await self._phase.compare_pages(self._model)
 
-    async def _watch(self) -> None:
+    async def _refresh_continuously(self) -> None:
         while True:
-            await self._look()
+            await self._refresh()
             await anyio.sleep(self._screen.pause)
 
-    async def _look(self) -> None:
+    async def _refresh(self) -> None:
         started = time.perf_counter()
-        if started >= self._looked_until:
-            status = self._scene.status = await self._shop.status()
-            self._scene.pace.look(status)
-            self._looked_until = started + min((time.perf_counter() - started) * LOOKS, LONGEST_WAIT)
-        self._screen.show(self._scene)
+        if started >= self._next_status_at:
+            status = self._display.status = await self._shop.status()
+            self._display.fold_rates.update(status)
+            self._next_status_at = started + min(
+                (time.perf_counter() - started) * STATUS_PAUSE_FACTOR, MAX_STATUS_PAUSE_SECONDS
+            )
+        self._screen.show(self._display)
 
-    async def _report(self, verdict: Verdict, rebuilt: Rebuilt | None, reads: float) -> Report:
+    async def _report(self, verdict: Verdict, loss_result: LossResult | None, reads: float) -> Report:
         status = await self._shop.status()
-        events = rebuilt.events if rebuilt else {domain: self._model.events(domain) for domain in DOMAINS}
+        events = loss_result.events if loss_result else {domain: self._model.events(domain) for domain in DOMAINS}
         counters = check_counters(status, events, self._ledger.conflicts)
-        problems = problems_of(self._ledger, verdict, rebuilt)
+        problems = problems_of(self._ledger, verdict, loss_result)
         return Report(
             seed=self._size.seed,
             skus=self._size.skus,
             changes=self._size.changes,
             store=self._shop.store.name,
-            seconds=self._scene.seconds,
+            seconds=self._display.seconds,
             lines=self._ledger.lines,
             outcomes=dict(self._ledger.outcomes),
             faults=fault_reports(self._ledger),
-            surprised=self._ledger.surprised,
-            surprises=self._ledger.surprises,
+            unexpected_count=self._ledger.unexpected_count,
+            unexpected=self._ledger.unexpected,
             domains=status.domains,
-            sections_written=dict(self._scene.listener.written),
+            sections_written=dict(self._display.log_observer.written),
             pages=verdict,
             throughput=Throughput(
-                lines=self._ledger.lines / self._stage.delivering,
-                folded=self._ledger.outcomes["appended"] / self._stage.folding,
+                lines=self._ledger.lines / self._phase.delivering,
+                folded=self._ledger.outcomes["appended"] / self._phase.folding,
                 reads=reads,
             ),
-            rebuild=None if rebuilt is None else await rebuild_report(self._shop, rebuilt),
+            rebuild=None if loss_result is None else await rebuild_report(self._shop, loss_result),
             product=await hot_product(self._shop, self._ledger.hottest()),
             problems=problems + counters,
         )

@@ -1,4 +1,4 @@
-"""Every source's snapshot, in the file where its configuration says that it is."""
+"""Writes every source's snapshot to its configured file."""
 
 import gzip
 from collections.abc import Collection, Iterable
@@ -11,18 +11,18 @@ from pagefold.engine.configuration.config import Config
 from pagefold.engine.demo.reference_model import Document, Model, in_microseconds, stream_of
 from pagefold.projections.streams import Stream, stream_id
 
-AS_THEY_COME = ("dam",)
-"""Who exports in the order in which its files came. The others do it by SKU, which spares the rebuild the sorting."""
+UNSORTED_SOURCES = ("dam",)
+"""Sources whose rows are in no order. The others export by stream, so the rebuild need not sort."""
 
 
 def export(model: Model, config: Config, gone: Collection[str], taken_at: datetime) -> dict[str, int]:
-    """Writes every source's snapshot, without the SKUs that are gone. Gives how many rows each has."""
+    """Writes every source's snapshot, without the removed SKUs. Returns the number of rows of each."""
     written = {}
     for name, source in config.sources.items():
         if source.snapshot is None or source.snapshot.file is None:
             continue
         rows = list(model.snapshot(name, gone))
-        if name not in AS_THEY_COME:
+        if name not in UNSORTED_SOURCES:
             rows.sort(key=_place)
         write_snapshot(Path(source.snapshot.file), rows, taken_at)
         written[name] = len(rows)
@@ -30,7 +30,7 @@ def export(model: Model, config: Config, gone: Collection[str], taken_at: dateti
 
 
 def write_snapshot(file: Path, rows: Iterable[Document], taken_at: datetime) -> None:
-    """Writes rows between a marker that says when they were taken and one that says how many there are."""
+    """Writes rows between a begin marker with the time and an end marker with the count."""
     lines = [orjson.dumps({"snapshot": "begin", "takenAt": in_microseconds(taken_at)})]
     lines += map(orjson.dumps, rows)
     lines.append(orjson.dumps({"snapshot": "end", "count": len(lines) - 1}))
@@ -39,5 +39,5 @@ def write_snapshot(file: Path, rows: Iterable[Document], taken_at: datetime) -> 
 
 
 def _place(row: Document) -> str:
-    """Where a row stands: in the order of the log's streams."""
+    """The row's stream, by which the log is ordered."""
     return stream_id(Stream(*stream_of(row)))

@@ -1,7 +1,7 @@
-"""The sources at work: every line is really ingested, and its outcome is compared with the expected one.
+"""Feeds the sources' lines into the shop, and compares each outcome with the expected one.
 
-Each source delivers on its own, all at the same time. A stream belongs to one source, so the lines of a stream keep
-their order, and with it their fate: the second of two contents at one version is the one in conflict.
+All sources deliver concurrently. A stream belongs to one source, so its lines keep their order, and with it their
+outcomes: of two contents at one version, the second is the conflict.
 """
 
 import itertools
@@ -22,10 +22,10 @@ from pagefold.engine.intake.event_parser import parse_event
 from pagefold.engine.shop import Shop
 
 WINDOW = 2_000
-"""How many lines are made and sorted by source at a time. With what is on its way, all that is held at once."""
+"""Lines that are made and split by source at a time. It bounds memory, together with the lines in transit."""
 
-SHOWN = 5
-"""How many surprises are kept to be shown; all are counted."""
+MAX_UNEXPECTED = 5
+"""Maximum unexpected outcomes that are reported; all are counted."""
 
 Batch: TypeAlias = list[Arrival]
 
@@ -37,8 +37,8 @@ _ORDER = (
 
 
 @dataclass(slots=True)
-class Account:
-    """What became of all lines with one fault. `reason` is what the first of them was told, if anything."""
+class FaultTally:
+    """The outcomes of all lines with one fault. `reason` is the first rejection's, if any."""
 
     fault: str | None
     kind: str | None
@@ -49,12 +49,12 @@ class Account:
 
     @property
     def as_expected(self) -> bool:
-        """Whether every single line became what it had to."""
+        """Whether every line had the expected outcome."""
         return self.outcomes[self.expected] == self.sent
 
 
-class Surprise(NamedTuple):
-    """One line that did not become what it had to. `model` is None where model and delivery expected the same."""
+class UnexpectedOutcome(NamedTuple):
+    """A line with an unexpected outcome. `model` is the model's expectation, None if it is `expected` as well."""
 
     line: str
     expected: Expected
@@ -64,61 +64,61 @@ class Surprise(NamedTuple):
 
 
 class Ledger:
-    """What was sent, and what became of it."""
+    """Counts the lines sent, and their outcomes."""
 
     def __init__(self) -> None:
         self.outcomes: Counter[Outcome] = Counter(dict.fromkeys(OUTCOMES, 0))
         self.conflicts: Counter[str] = Counter()
         self.changes: Counter[str] = Counter()
-        self.surprises: list[Surprise] = []
-        self.surprised = 0
-        self._accounts: dict[tuple[str | None, str | None], Account] = {}
+        self.unexpected: list[UnexpectedOutcome] = []
+        self.unexpected_count = 0
+        self._tallies: dict[tuple[str | None, str | None], FaultTally] = {}
 
     @property
     def lines(self) -> int:
-        """How many lines there were in all."""
+        """The total number of lines."""
         return self.outcomes.total()
 
-    def accounts(self) -> list[Account]:
-        """What was in order, then what had a fault, then what was broken, in the order in which `faults` names them."""
-        return [self._accounts[key] for key in _ORDER if key in self._accounts]
+    def tallies(self) -> list[FaultTally]:
+        """The tallies: without a fault, by fault, then by kind of broken line, in the order of `faults`."""
+        return [self._tallies[key] for key in _ORDER if key in self._tallies]
 
     def hottest(self) -> str:
-        """The SKU of which most was said."""
+        """The SKU with the most events."""
         return max(self.changes, key=lambda sku: (self.changes[sku], sku))
 
     def quietest(self) -> str:
-        """The SKU of which least was said."""
+        """The SKU with the fewest events."""
         return min(self.changes, key=lambda sku: (self.changes[sku], sku))
 
-    def enter(self, delivery: Arrival, fate: Expected, result: AppendResult) -> None:
-        """Takes down one line: `fate` is what the model says of it, `result` what the shop did."""
+    def record(self, arrival: Arrival, outcome: Expected, result: AppendResult) -> None:
+        """Counts a line: `outcome` is the model's, `result` the shop's."""
         self.outcomes[result.outcome] += 1
-        if delivery.event is not None:
-            self.changes[unicodedata.normalize("NFC", delivery.event["sku"])] += 1
-            self.conflicts[delivery.event["type"]] += fate == "conflict"
-        key = delivery.fault, delivery.kind
-        if (account := self._accounts.get(key)) is None:
-            account = self._accounts[key] = Account(*key, delivery.expected)
-        account.sent += 1
-        account.outcomes[result.outcome] += 1
-        account.reason = account.reason or _reason(result)
-        if not delivery.expected == fate == result.outcome:
-            self._be_surprised(delivery, fate, result)
+        if arrival.event is not None:
+            self.changes[unicodedata.normalize("NFC", arrival.event["sku"])] += 1
+            self.conflicts[arrival.event["type"]] += outcome == "conflict"
+        key = arrival.fault, arrival.kind
+        if (tally := self._tallies.get(key)) is None:
+            tally = self._tallies[key] = FaultTally(*key, arrival.expected)
+        tally.sent += 1
+        tally.outcomes[result.outcome] += 1
+        tally.reason = tally.reason or _reason(result)
+        if not arrival.expected == outcome == result.outcome:
+            self._record_unexpected(arrival, outcome, result)
 
-    def _be_surprised(self, delivery: Arrival, fate: Expected, result: AppendResult) -> None:
-        self.surprised += 1
-        if len(self.surprises) < SHOWN:
-            other = None if fate == delivery.expected else fate
-            self.surprises.append(
-                Surprise(_name(delivery), delivery.expected, other, result.outcome, _reason(result)),
+    def _record_unexpected(self, arrival: Arrival, outcome: Expected, result: AppendResult) -> None:
+        self.unexpected_count += 1
+        if len(self.unexpected) < MAX_UNEXPECTED:
+            other = None if outcome == arrival.expected else outcome
+            self.unexpected.append(
+                UnexpectedOutcome(_name(arrival), arrival.expected, other, result.outcome, _reason(result)),
             )
 
 
 class SourceFeeds:
-    """Everyone who delivers to a shop. The model gets every line that the shop gets, in the same order.
+    """The sources of a shop. The model receives every line in the same order as the shop.
 
-    `advance` is told of each line how many new events it brought: one or none.
+    `advance` is called for each line with its number of new events: one or none.
     """
 
     def __init__(self, shop: Shop, model: Model, ledger: Ledger, advance: Callable[[int], None]) -> None:
@@ -127,18 +127,18 @@ class SourceFeeds:
         self._model = model
         self._ledger = ledger
 
-    async def deliver(self, deliveries: Iterable[Arrival]) -> None:
-        """Sends every line, and returns when the fate of the last one is known."""
+    async def deliver(self, arrivals: Iterable[Arrival]) -> None:
+        """Sends every line, and returns when the last outcome is known."""
         async with anyio.create_task_group() as group:
-            lanes = {}
+            queues = {}
             for source in self._shop.config.sources:
-                lanes[source], receive = anyio.create_memory_object_stream[Batch](max_buffer_size=1)
+                queues[source], receive = anyio.create_memory_object_stream[Batch](max_buffer_size=1)
                 group.start_soon(self._append_all, receive)
-            for window in _windows(deliveries):
-                for source, batch in _by_source(window, next(iter(lanes))):
-                    await lanes[source].send(batch)
-            for lane in lanes.values():
-                lane.close()
+            for window in _windows(arrivals):
+                for source, batch in _by_source(window, next(iter(queues))):
+                    await queues[source].send(batch)
+            for queue in queues.values():
+                queue.close()
 
     async def _append_all(self, batches: MemoryObjectReceiveStream[Batch]) -> None:
         async with batches:
@@ -146,29 +146,29 @@ class SourceFeeds:
                 await self._append(batch)
 
     async def _append(self, batch: Batch) -> None:
-        read = [_read(delivery.line) for delivery in batch]
+        read = [_read(arrival.line) for arrival in batch]
         results = iter(await self._shop.append([each for each in read if isinstance(each, DomainEvent)]))
-        for delivery, each in zip(batch, read, strict=True):
+        for arrival, each in zip(batch, read, strict=True):
             result = each if isinstance(each, AppendResult) else next(results)
-            fate = "rejected" if delivery.event is None else self._model.submit(delivery.event)
-            self._ledger.enter(delivery, fate, result)
+            outcome = "rejected" if arrival.event is None else self._model.submit(arrival.event)
+            self._ledger.record(arrival, outcome, result)
             self._advance(result.outcome == "appended")
 
 
-def _windows(deliveries: Iterable[Arrival]) -> Iterator[Batch]:
-    lines = iter(deliveries)
+def _windows(arrivals: Iterable[Arrival]) -> Iterator[Batch]:
+    lines = iter(arrivals)
     while window := list(itertools.islice(lines, WINDOW)):
         yield window
 
 
 def _by_source(window: Batch, anyone: str) -> Iterator[tuple[str, Batch]]:
-    """The window's lines by who sends them. A broken line is nobody's: whoever sent the line before sends it."""
+    """The window's lines by source. A broken line has none, so the source of the previous line sends it."""
     batches: defaultdict[str, Batch] = defaultdict(list)
     source = anyone
-    for delivery in window:
-        if delivery.event is not None:
-            source = delivery.event["source"]
-        batches[source].append(delivery)
+    for arrival in window:
+        if arrival.event is not None:
+            source = arrival.event["source"]
+        batches[source].append(arrival)
     yield from batches.items()
 
 
@@ -179,13 +179,13 @@ def _read(line: bytes) -> DomainEvent | AppendResult:
         return AppendResult("rejected", path=refused.path, reason=refused.reason)
 
 
-def _name(delivery: Arrival) -> str:
-    """What to call a line, without what it says."""
-    event = delivery.event
+def _name(arrival: Arrival) -> str:
+    """A description of a line, without its payload."""
+    event = arrival.event
     if event is None:
-        return f"a broken line ({delivery.kind})"
+        return f"a broken line ({arrival.kind})"
     stream = f"{event['sku']}/{event['channel']}/{event['type']}/{event['source']}"
-    return f"{stream} version {event['sourceVersion']} ({delivery.fault or 'in order'})"
+    return f"{stream} version {event['sourceVersion']} ({arrival.fault or 'in order'})"
 
 
 def _reason(result: AppendResult) -> str | None:

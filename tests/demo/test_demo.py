@@ -1,4 +1,4 @@
-"""The demo: it keeps its word, it says so in figures and in words, and it notices when a page or a rebuild is wrong."""
+"""The demo succeeds, reports as text and JSON, and fails if a page or a rebuild is wrong."""
 
 import asyncio
 import itertools
@@ -24,12 +24,12 @@ from pagefold.engine.command import app
 from pagefold.engine.command.options import Exit
 from pagefold.engine.demo import live_phase, sample_shop, snapshot_export
 from pagefold.engine.demo.display import LiveScreen, make_console, screen_for
-from pagefold.engine.demo.event_loss import GARBLED, LOST, BadLine
-from pagefold.engine.demo.faults import BROKEN, Arrival, Faults, deliver
+from pagefold.engine.demo.event_loss import GARBLED, LOST, LossyTransport
+from pagefold.engine.demo.faults import BROKEN, Arrival, Faults, inject_faults
 from pagefold.engine.demo.page_check import Verdict, compare_pages
 from pagefold.engine.demo.reference_model import Document, Model, stream_of
-from pagefold.engine.demo.report_text import pretty, shortened
-from pagefold.engine.demo.scenario import EVENING, Size
+from pagefold.engine.demo.report_text import format_json, shorten_json
+from pagefold.engine.demo.scenario import LOSSY_DIVISOR, Size
 from pagefold.engine.demo.source_feeds import Ledger
 from pagefold.engine.events import AppendResult
 from pagefold.engine.rebuild.rebuild_service import RebuildRequest, RunReport
@@ -52,24 +52,24 @@ def demo(*arguments: str, skus: int = SKUS, changes: int = CHANGES) -> int:
 
 @pytest.fixture(autouse=True)
 def temporary_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Where throwaway stores go."""
+    """The folder for temporary stores."""
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     return tmp_path
 
 
 def test_demo_on_sqlite(temporary_folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """A small shop ends well, tells everything in plain words, and leaves nothing behind."""
+    """A small shop succeeds, the report has every part, and nothing is left behind."""
     assert demo("--plain", changes=5_000) == Exit.DONE
     out, err = capsys.readouterr()
     assert "\x1b" not in out + err
-    assert "All 600 pages are, byte for byte, what an independent model says" in out
+    assert "All 600 pages equal an independent model, byte for byte" in out
     assert '"status": "live"' in out
-    assert "What was said of" in out
+    assert "History of" in out
     assert "pages read" in out
     assert all(kind in out for kind in BROKEN)
-    assert "What was lost, and found again" in out
+    assert "Losses and rebuild" in out
     assert "by rebuild " in out
-    assert "and no other: " in out
+    assert "and no others: " in out
     assert "lines lost" in err.splitlines()[-3]
     assert "lag 0" in err.splitlines()[-3]
     assert "level=" not in err
@@ -77,13 +77,13 @@ def test_demo_on_sqlite(temporary_folder: Path, capsys: pytest.CaptureFixture[st
 
 
 def test_demo_on_postgres(postgres_url: str, capsys: pytest.CaptureFixture[str]) -> None:
-    """The same on PostgreSQL, whose store is kept: a second demo refuses to play in it."""
+    """The same on PostgreSQL, whose store is kept: a second demo refuses to use it."""
     assert demo("--store", postgres_url, "--json") == Exit.DONE
     report = json.loads(capsys.readouterr().out)
     assert report["pages"]["pages"] == 4 * SKUS
     assert report["rebuild"]["repaired"] == report["rebuild"]["damaged"] == 9
     assert demo("--store", postgres_url) == Exit.USAGE
-    assert "needs an empty one" in capsys.readouterr().err
+    assert "needs an empty store" in capsys.readouterr().err
 
 
 def test_json(capsys: pytest.CaptureFixture[str]) -> None:
@@ -102,12 +102,12 @@ def test_json(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_rebuild_in_figures(capsys: pytest.CaptureFixture[str]) -> None:
-    """What was lost is told by kind, and so is what was found; the stream that is shown has an event of a rebuild."""
+    """Losses and findings are reported by kind; the example stream has an event of the rebuild."""
     assert demo("--json", changes=8_000) == Exit.DONE
     rebuild = json.loads(capsys.readouterr().out)["rebuild"]
     losses, found = rebuild["losses"], rebuild["found"]
     assert {"first", "newer", "withdrawn", "garbled"} <= losses.keys()
-    assert losses["newer"] == pytest.approx(LOST * 8_000 / EVENING, rel=0.5)
+    assert losses["newer"] == pytest.approx(LOST * 8_000 / LOSSY_DIVISOR, rel=0.5)
     assert min(found[kind] for kind in ("missing", "newer", "changed", "orphan")) > 0
     assert found["missing"] + found["newer"] <= sum(losses.values()) - losses["garbled"]
     assert sum(found.values()) == rebuild["events"]
@@ -123,24 +123,24 @@ def test_rebuild_in_figures(capsys: pytest.CaptureFixture[str]) -> None:
 WriteSnapshot = Callable[[Path, Iterable[Document], datetime], None]
 
 
-def leaves_out(write: WriteSnapshot, file: Path, rows: list[Document], taken_at: datetime) -> None:
-    """A row is left out after the model made it, and nothing tells of that."""
+def omits(write: WriteSnapshot, file: Path, rows: list[Document], taken_at: datetime) -> None:
+    """A row is missing, without any sign of it."""
     write(file, rows[1:], taken_at)
 
 
 def invents(write: WriteSnapshot, file: Path, rows: list[Document], taken_at: datetime) -> None:
-    """A row speaks of a product that nobody else knows."""
-    write(file, [*rows, rows[-1] | {"sku": "ZZZ-UNHEARD-OF"}], taken_at)
+    """A row has an unknown product."""
+    write(file, [*rows, rows[-1] | {"sku": "ZZZ-UNKNOWN"}], taken_at)
 
 
-def misquotes(write: WriteSnapshot, file: Path, rows: list[Document], taken_at: datetime) -> None:
-    """A row takes back what its source never took back."""
+def withdraws_wrongly(write: WriteSnapshot, file: Path, rows: list[Document], taken_at: datetime) -> None:
+    """A row is a withdrawal that its source never sent."""
     live = next(row for row in rows if row["payload"] is not None)
     write(file, [row | {"payload": None} if row is live else row for row in rows], taken_at)
 
 
-def breaks_off(write: WriteSnapshot, file: Path, rows: list[Document], taken_at: datetime) -> None:
-    """The end is not there."""
+def is_truncated(write: WriteSnapshot, file: Path, rows: list[Document], taken_at: datetime) -> None:
+    """The end marker is missing."""
     write(file, rows, taken_at)
     file.write_bytes(file.read_bytes().rpartition(b'{"snapshot":"end"')[0])
 
@@ -148,10 +148,10 @@ def breaks_off(write: WriteSnapshot, file: Path, rows: list[Document], taken_at:
 @pytest.mark.parametrize(
     ("fault", "complaint"),
     [
-        (leaves_out, r"the rebuild: \d+ streams had drifted, it must be \d+; they differ in \S+/pricing/erp\n"),
-        (invents, r"the rebuild: \d+ streams had drifted, it must be \d+; they differ in \S+/pricing/erp\n"),
-        (misquotes, r"the rebuild: \d+ streams had drifted, it must be \d+; they differ in \S+/pricing/erp\n"),
-        (breaks_off, r"the rebuild: the rebuild of erp is completed; \S+"),
+        (omits, r"the rebuild: found \d+ drifted streams, expected \d+; they differ in \S+/pricing/erp\n"),
+        (invents, r"the rebuild: found \d+ drifted streams, expected \d+; they differ in \S+/pricing/erp\n"),
+        (withdraws_wrongly, r"the rebuild: found \d+ drifted streams, expected \d+; they differ in \S+/pricing/erp\n"),
+        (is_truncated, r"the rebuild: the rebuild of erp is completed; \S+"),
     ],
 )
 def test_wrong_snapshot(
@@ -160,7 +160,7 @@ def test_wrong_snapshot(
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """A snapshot that is not what its source says makes the demo fail, and it says what was found wrongly."""
+    """A snapshot that differs from its source makes the demo fail, with the wrong findings."""
     write = snapshot_export.write_snapshot
 
     def write_wrongly(file: Path, rows: list[Document], taken_at: datetime) -> None:
@@ -173,11 +173,11 @@ def test_wrong_snapshot(
     assert demo("--plain", skus=100, changes=100) == Exit.REFUSED
     out = capsys.readouterr().out
     assert re.search(f"✘ {complaint}", out)
-    assert "pages are not what the model says" in out
+    assert "pages differ from the model" in out
 
 
-def test_rebuild_that_mends_no_page(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    """Sections that stay spoilt make the demo fail."""
+def test_rebuild_that_repairs_no_page(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Sections that stay corrupted make the demo fail."""
     replay = Shop.replay
 
     async def look_only(shop: Shop, *, write: bool, **arguments: object) -> ReplayResult:
@@ -186,8 +186,8 @@ def test_rebuild_that_mends_no_page(capsys: pytest.CaptureFixture[str], monkeypa
     monkeypatch.setattr(Shop, "replay", look_only)
     assert demo("--plain", skus=100, changes=100) == Exit.REFUSED
     out = capsys.readouterr().out
-    assert "✘ 9 of 401 pages are not what the model says" in out
-    assert "NOBODY-EVER-SAID-THIS in " in out
+    assert "✘ 9 of 401 pages differ from the model" in out
+    assert "NOT-IN-THE-LOG in " in out
 
 
 def test_kept_store(
@@ -210,15 +210,17 @@ def test_kept_store(
 
 async def rebuilt_again(config: pagefold.Config) -> list[RunReport]:
     """A rebuild of every source, after the demo's own."""
-    async with pagefold.open(config) as shop, shop.rebuilds() as office:
-        return [await office.rebuild(source, RebuildRequest(), RunObserver()) for source in office.sources(None, None)]
+    async with pagefold.open(config) as shop, shop.rebuilds() as service:
+        return [
+            await service.rebuild(source, RebuildRequest(), RunObserver()) for source in service.sources(None, None)
+        ]
 
 
 def test_corrupted_page(
     temporary_folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A page that was changed, one that was removed and one that nobody asked for are found, and shown."""
-    products = [product.sku for product in Size(skus=100).story().products]
+    """A changed, a removed and an invented page are found and shown."""
+    products = [product.sku for product in Size(skus=100).sample().products]
     first, last = min(products), max(products)
 
     async def corrupt_and_compare(shop: Shop, model: Model, *arguments: object) -> Verdict:
@@ -230,17 +232,17 @@ def test_corrupted_page(
     monkeypatch.setattr(live_phase, "compare_pages", corrupt_and_compare)
     assert demo("--plain", skus=100, changes=100) == Exit.REFUSED
     out = capsys.readouterr().out
-    assert f"✘ {first} in web-de, as its storefront reads it, differs from byte " in out
+    assert f"✘ {first} in web-de, as read by a storefront, differs from byte " in out
     assert '"attributes"' in out
     assert '"attributed"' in out
-    assert f"✘ {last} in web-de, as its storefront reads it, differs from byte 0 on\n  store  no page" in out
-    assert "✘ GHOST in web-us, as its storefront reads it, differs from byte 0 on" in out
-    assert f"✘ 4 of {4 * len(products) + 1} pages are not what the model says" in out
-    assert "What was lost" not in out
+    assert f"✘ {last} in web-de, as read by a storefront, differs from byte 0\n  store  no page" in out
+    assert "✘ GHOST in web-us, as read by a storefront, differs from byte 0" in out
+    assert f"✘ 4 of {4 * len(products) + 1} pages differ from the model" in out
+    assert "Losses and rebuild" not in out
 
 
 def corrupt(folder: Path, statement: str, sku: str, channel: str = "web-de") -> None:
-    """Changes sections behind everybody's back."""
+    """Changes sections without an event."""
     [file] = folder.glob(f"*/store/{PAGES}")
     connection = apsw.Connection(str(file))
     connection.execute(statement + " WHERE sku = ? AND channel = ?", (sku, channel))
@@ -248,7 +250,7 @@ def corrupt(folder: Path, statement: str, sku: str, channel: str = "web-de") -> 
 
 
 def test_usage(temporary_folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """A shop that is too small, and a configuration, are refused before anything is made."""
+    """A shop that is too small, and a configuration, are rejected before anything is created."""
     assert demo(skus=99) == Exit.USAGE
     assert "100" in capsys.readouterr().err
     assert demo("--config", "pagefold.toml") == Exit.USAGE
@@ -256,19 +258,19 @@ def test_usage(temporary_folder: Path, capsys: pytest.CaptureFixture[str]) -> No
     assert list(temporary_folder.iterdir()) == []
 
 
-def test_surprises_are_counted() -> None:
-    """A line that became something else than it had to is counted and named, without what it said."""
+def test_unexpected_outcomes_are_counted() -> None:
+    """A line with an unexpected outcome is counted and described, without its payload."""
     ledger = Ledger()
     event = {"type": "media", "sku": "S", "channel": "*", "source": "dam", "sourceVersion": 4, "payload": {"secret": 1}}
-    ledger.enter(Arrival(b"{}", None, None, "appended", event), "appended", AppendResult("rejected", reason="no"))
-    ledger.enter(Arrival(b"{}", "late", None, "appended", event), "duplicate", AppendResult("appended", 1))
-    ledger.enter(Arrival(b"{", "broken", "NaN", "rejected", None), "rejected", AppendResult("rejected", reason="no"))
-    assert (ledger.lines, ledger.surprised) == (3, 2)
-    first, second = ledger.surprises
+    ledger.record(Arrival(b"{}", None, None, "appended", event), "appended", AppendResult("rejected", reason="no"))
+    ledger.record(Arrival(b"{}", "late", None, "appended", event), "duplicate", AppendResult("appended", 1))
+    ledger.record(Arrival(b"{", "broken", "NaN", "rejected", None), "rejected", AppendResult("rejected", reason="no"))
+    assert (ledger.lines, ledger.unexpected_count) == (3, 2)
+    first, second = ledger.unexpected
     assert first.line == "S/*/media/dam version 4 (in order)"
     assert (first.expected, first.model, first.outcome, first.reason) == ("appended", None, "rejected", "no")
     assert (second.model, second.outcome) == ("duplicate", "appended")
-    assert [(account.kind, account.as_expected) for account in ledger.accounts()] == [
+    assert [(tally.kind, tally.as_expected) for tally in ledger.tallies()] == [
         (None, False),
         (None, True),
         ("NaN", True),
@@ -294,7 +296,7 @@ def test_interrupted(number: signal.Signals, temporary_folder: Path) -> None:
 
 
 def test_live_screen(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    """In a terminal there are tables that move, in colour; `--plain` is stronger than any wish for colour."""
+    """In a terminal the display is live and in colour; `--plain` overrides any request for colour."""
     monkeypatch.setenv("FORCE_COLOR", "1")
     monkeypatch.setenv("TERM", "xterm-256color")
     assert isinstance(screen_for(make_console(plain=False, stderr=True), plain=False), LiveScreen)
@@ -308,9 +310,9 @@ def test_live_screen(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.Mon
 
 
 def test_pretty_page() -> None:
-    """What fits on a line stays on it; long lists and texts are cut, and say so."""
+    """What fits on a line stays on it; long lists and texts are cut, and marked as cut."""
     page: JSON = {"a": {"b": [1, 2, 3, 4], "text": "x" * 500}, "none": None, "deep": [{"c": "d" * 30, "e": "f" * 30}]}
-    text = pretty(shortened(page), WIDTH)
+    text = format_json(shorten_json(page), WIDTH)
     assert json.loads(text)["a"]["b"] == [1, 2, "… 2 more"]
     assert max(map(len, text.splitlines())) <= WIDTH
     assert text.splitlines()[0] == "{"
@@ -318,49 +320,49 @@ def test_pretty_page() -> None:
     assert Counter(text)["{"] == 3
 
 
-# --- what is lost, and where it is found -------------------------------------------------------
+# --- losses -------------------------------------------------------
 
-SPOILT = Faults(late=0, reordered=0, duplicated=0, stale=0, conflicting=0, withdrawn=0, broken=1)
+ALL_BROKEN = Faults(late=0, reordered=0, duplicated=0, stale=0, conflicting=0, withdrawn=0, broken=1)
 
 
-def test_bad_line() -> None:
-    """What arrives becomes what it must; what does not is what a rebuild has to find, and every kind is among it."""
+def test_losses_are_findings() -> None:
+    """Lines that arrive have the expected outcome; the others cause the drift to be found. Every kind of loss occurs."""
     shop = sample_shop.Shop(skus=100, launched=10)
     model = Model(tomllib.loads(shop.config("sqlite:///shop")))
     for event in shop.catalog():
         model.submit(event)
-    told = model.copy()
+    received = model.copy()
     spared = shop.products[0].sku
     missed = Counter[int]()
-    line = BadLine(model, spared, 7, lambda amount: missed.update({amount: 1}))
+    line = LossyTransport(model, spared, 7, lambda amount: missed.update({amount: 1}))
     said = itertools.chain(shop.launches(), shop.changes(20_000))
-    for delivery in line.passes(deliver(said, Faults())):
-        if delivery.event is not None:
-            assert told.submit(delivery.event) == delivery.expected
+    for arrival in line.passes(inject_faults(said, Faults())):
+        if arrival.event is not None:
+            assert received.submit(arrival.event) == arrival.expected
     lost = line.losses.total() - line.losses["garbled"] - line.losses["copy"]
-    assert model.events() - told.events() == lost == missed[1]
+    assert model.events() - received.events() == lost == missed[1]
     assert line.losses.keys() == {"first", "newer", "withdrawn", "older", "copy", "garbled"}
     assert lost / 20_000 == pytest.approx(LOST, rel=0.2)
     assert line.losses["garbled"] / 20_000 == pytest.approx(GARBLED, rel=0.5)
-    drift = model.drift(told)
+    drift = model.drift(received)
     assert set(drift.values()) == {"missing", "newer", "changed"}
     assert spared not in {stream.sku for stream in drift}
-    assert not told.drift(model).keys() - drift.keys()
+    assert not received.drift(model).keys() - drift.keys()
 
 
-def test_bad_line_with_little_to_lose() -> None:
-    """The first event is lost, however few there are; a broken line says nothing that could be."""
+def test_losses_of_few_events() -> None:
+    """The first event is lost, however few there are; broken lines are not lost."""
     shop = sample_shop.Shop(skus=1)
     model = Model(tomllib.loads(shop.config("sqlite:///shop")))
-    line = BadLine(model, "", 7, lambda _amount: None)
-    arrived = list(line.passes(deliver(shop.catalog(), SPOILT)))
+    line = LossyTransport(model, "", 7, lambda _amount: None)
+    arrived = list(line.passes(inject_faults(shop.catalog(), ALL_BROKEN)))
     assert line.losses == {"first": 1, "garbled": 1}
-    assert [delivery.expected for delivery in arrived].count("rejected") == model.events()
-    assert [delivery.expected for delivery in arrived].count("appended") == model.events() - 1
+    assert [arrival.expected for arrival in arrived].count("rejected") == model.events()
+    assert [arrival.expected for arrival in arrived].count("appended") == model.events() - 1
 
 
 def test_snapshots_of_the_shop(tmp_path: Path) -> None:
-    """With a folder for them, each source has a file of its own there."""
+    """With a folder for snapshots, each source has a file of its own in it."""
     shop = sample_shop.Shop(skus=1)
     assert all("snapshot" not in source for source in tomllib.loads(shop.config("sqlite:///shop"))["sources"].values())
     sources = tomllib.loads(shop.config("sqlite:///shop", tmp_path))["sources"]
@@ -371,7 +373,7 @@ def test_snapshots_of_the_shop(tmp_path: Path) -> None:
 
 
 def test_launched_products() -> None:
-    """Neither the catalog nor a change is of a product that is launched at the end; all else is as it is without."""
+    """Neither the catalog nor the changes have the launched products; the other products are the same without them."""
     whole, shop = sample_shop.Shop(skus=100), sample_shop.Shop(skus=100, launched=10)
     assert [*shop.products, *shop.launched] == list(whole.products)
     launched = {product.sku for product in shop.launched}

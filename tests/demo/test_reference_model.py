@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from pagefold.engine.demo import reference_model as model_module
-from pagefold.engine.demo.faults import BROKEN, NEAR, Faults, deliver
+from pagefold.engine.demo.faults import BROKEN, NEAR, Faults, inject_faults
 from pagefold.engine.demo.reference_model import Document, Drift, Model, Stream, stream_of
 from pagefold.engine.demo.sample_shop import WAREHOUSES, Shop
 
@@ -84,7 +84,7 @@ def says(  # noqa: PLR0913  # an event has that many parts
     }
 
 
-def tell(model: Model, *events: Document) -> None:
+def print_report(model: Model, *events: Document) -> None:
     """Every one of the events is new to the model."""
     assert [model.submit(event) for event in events] == ["appended"] * len(events)
 
@@ -110,7 +110,7 @@ def test_whole_page(model: Model) -> None:
         "customerGroups": {},
         "scheduled": [{"until": None, "from": "2026-02-01T00:00:00.5+01:00", "amount": "19.90"}],
     }
-    tell(
+    print_report(
         model,
         says("pim", "catalog", SHIRT, version=17, at="2026-01-01T12:00:00Z"),
         says("erp", "pricing", price, version=9, channel="web-de", at="2026-01-01T13:00:00.123456+01:00"),
@@ -138,7 +138,7 @@ def test_whole_page(model: Model) -> None:
 
 def test_page_before_its_catalog(model: Model) -> None:
     """A page exists as soon as anything is said of it, and says that it is not ready. It is not disabled."""
-    tell(model, says("erp", "pricing", EUROS, version=0))
+    print_report(model, says("erp", "pricing", EUROS, version=0))
     assert model.page("TSHIRT-M", "web-de") == (
         b'{"sku":"TSHIRT-M","channel":"web-de","status":"live","ready":false,'
         b'"readiness":{"catalog":false,"pricing":true,"inventory":false,"media":false},'
@@ -149,7 +149,7 @@ def test_page_before_its_catalog(model: Model) -> None:
 
 def test_price_of_another_currency(model: Model) -> None:
     """A price in euros for every channel makes a disabled section where dollars are paid, which knows its version."""
-    tell(model, says("erp", "pricing", EUROS, version=4))
+    print_report(model, says("erp", "pricing", EUROS, version=4))
     assert model.page("TSHIRT-M", "web-us") == (
         b'{"sku":"TSHIRT-M","channel":"web-us","status":"live","ready":false,'
         b'"readiness":{"catalog":false,"pricing":false,"inventory":false,"media":false},'
@@ -161,7 +161,7 @@ def test_price_of_another_currency(model: Model) -> None:
 @pytest.mark.parametrize("payload", [None, NAME | {"enabled": False}], ids=["withdrawn", "disabled"])
 def test_disabled_page(model: Model, payload: Document | None) -> None:
     """Without its catalog section a page is hidden from storefronts and shown to operators. It comes back."""
-    tell(model, says("pim", "catalog", NAME), says("pim", "catalog", payload, version=2))
+    print_report(model, says("pim", "catalog", NAME), says("pim", "catalog", payload, version=2))
     assert model.page("TSHIRT-M", "web-us") is None
     assert model.page("TSHIRT-M", "web-us", disabled=True) == (
         b'{"sku":"TSHIRT-M","channel":"web-us","status":"disabled","ready":false,'
@@ -170,13 +170,13 @@ def test_disabled_page(model: Model, payload: Document | None) -> None:
         b'"catalog":null,"pricing":null,"inventory":null,"media":null}'
     )
     assert list(model.pages()) == [("TSHIRT-M", "web-de"), ("TSHIRT-M", "web-us")]
-    tell(model, says("pim", "catalog", NAME, version=3))
+    print_report(model, says("pim", "catalog", NAME, version=3))
     assert model.page("TSHIRT-M", "web-us") is not None
 
 
 def test_no_page(model: Model) -> None:
     """What nothing was said of has no page, nor has what was said to sources that a channel does not hear."""
-    tell(model, says("wms-reno", "inventory", {"available": 1}))
+    print_report(model, says("wms-reno", "inventory", {"available": 1}))
     assert model.page("TSHIRT-M", "web-de", disabled=True) is None
     assert model.page("TSHIRT-L", "web-us") is None
     assert model.page("TSHIRT-M", "web-mars") is None
@@ -185,13 +185,13 @@ def test_no_page(model: Model) -> None:
 
 def test_withdrawn_override(model: Model) -> None:
     """A source's word for the channel counts before its word for all; taken back, the word for all counts again."""
-    tell(model, says("erp", "pricing", EUROS, version=7))
-    tell(model, says("erp", "pricing", EUROS | {"amount": "20.00"}, channel="web-de", version=1))
+    print_report(model, says("erp", "pricing", EUROS, version=7))
+    print_report(model, says("erp", "pricing", EUROS | {"amount": "20.00"}, channel="web-de", version=1))
     assert section(model, "pricing") == b'{"amount":"20.00","currency":"EUR"}'
-    tell(model, says("erp", "pricing", None, channel="web-de", version=2))
+    print_report(model, says("erp", "pricing", None, channel="web-de", version=2))
     assert section(model, "pricing") == b'{"amount":"24.90","currency":"EUR"}'
     assert b'"pricing/erp":7' in (model.page("TSHIRT-M", "web-de") or b"")
-    tell(model, says("erp", "pricing", None, version=8))
+    print_report(model, says("erp", "pricing", None, version=8))
     assert section(model, "pricing") == b"null"
     assert b'"pricing/erp":2' in (model.page("TSHIRT-M", "web-de") or b"")
 
@@ -204,7 +204,7 @@ def test_attributes_of_two_sources(model: Model) -> None:
         "attributes": {"name": None},
         "localized": {"claim": {"en": "Soft", "fr": "Doux"}},
     }
-    tell(model, says("pim", "catalog", pim), says("editors", "catalog", editors))
+    print_report(model, says("pim", "catalog", pim), says("editors", "catalog", editors))
     assert section(model, "catalog") == (
         b'{"attributes":{"claim":"Soft","name":null,"size":"M"},"categories":["new"],"family":"tshirt","parent":null}'
     )
@@ -238,7 +238,7 @@ IN_RENO_SOONER = {"available": -2, "backorderable": True, "restockAt": "2026-02-
 )
 def test_stock(model: Model, berlin: Document, reno: Document | None, expected: bytes) -> None:
     """What is beyond the safety stock, summed; a place that took its word back is no location."""
-    tell(model, says("wms-reno", "inventory", reno), says("wms-berlin", "inventory", berlin))
+    print_report(model, says("wms-reno", "inventory", reno), says("wms-berlin", "inventory", berlin))
     assert section(model, "inventory", "web-us") == expected
 
 
@@ -249,7 +249,7 @@ def test_assets(model: Model) -> None:
         {"url": "a", "role": "same"},
     ]
     editors = [{"url": "a", "role": "first"}, {"url": "c", "position": -1, "alt": {"de": "Nur deutsch"}}]
-    tell(model, says("dam", "media", {"assets": dam}), says("editors", "media", {"assets": editors}))
+    print_report(model, says("dam", "media", {"assets": dam}), says("editors", "media", {"assets": editors}))
     assert section(model, "media", "web-us") == (
         b'{"assets":[{"position":-1,"url":"c"},{"position":0,"role":"first","url":"a"},'
         b'{"position":0,"role":"same","url":"a"},{"alt":"Front","position":1,"url":"b","width":10}]}'
@@ -258,16 +258,16 @@ def test_assets(model: Model) -> None:
 
 def test_no_assets(model: Model) -> None:
     """Without assets the section is there and not ready."""
-    tell(model, says("dam", "media", {}))
+    print_report(model, says("dam", "media", {}))
     assert section(model, "media") == b'{"assets":[]}'
     assert b'"media":false' in (model.page("TSHIRT-M", "web-de") or b"")
 
 
 def test_fates(model: Model) -> None:
     """The first content at a version stands; spelling is not content, nor are moments; an old version is history."""
-    tell(model, says("erp", "pricing", EUROS, version=5))
-    spelt: Document = {"tiers": [], "scheduled": [], "taxClass": None, "amount": "24.90", "currency": "EUR"}
-    assert model.submit(says("erp", "pricing", spelt, version=5, at="2027-01-01T00:00:00Z")) == "duplicate"
+    print_report(model, says("erp", "pricing", EUROS, version=5))
+    normal_locale: Document = {"tiers": [], "scheduled": [], "taxClass": None, "amount": "24.90", "currency": "EUR"}
+    assert model.submit(says("erp", "pricing", normal_locale, version=5, at="2027-01-01T00:00:00Z")) == "duplicate"
     assert model.submit(says("erp", "pricing", EUROS | {"amount": "024.9"}, version=5)) == "duplicate"
     assert model.submit(says("erp", "pricing", EUROS | {"amount": "24.901"}, version=5)) == "conflict"
     assert model.submit(says("erp", "pricing", None, version=5)) == "conflict"
@@ -279,7 +279,7 @@ def test_fates(model: Model) -> None:
 
 def test_two_spellings_of_a_sku(model: Model) -> None:
     """A decomposed SKU is the same SKU."""
-    tell(model, says("pim", "catalog", NAME, sku="CAFÉ-250"))
+    print_report(model, says("pim", "catalog", NAME, sku="CAFÉ-250"))
     assert model.submit(says("pim", "catalog", NAME, sku="CAFE\N{COMBINING ACUTE ACCENT}-250")) == "duplicate"
     assert model.page("CAFE\N{COMBINING ACUTE ACCENT}-250", "web-de") == model.page("CAFÉ-250", "web-de") is not None
 
@@ -290,7 +290,7 @@ IN_DE = Stream("TSHIRT-M", "web-de", "pricing", "erp")
 
 def test_snapshot(model: Model) -> None:
     """A snapshot is what a source says now: the newest of each stream, canonical, what was taken back too."""
-    tell(
+    print_report(
         model,
         says("erp", "pricing", EUROS, version=3, at="2026-01-01T13:00:00.5+01:00"),
         says("erp", "pricing", EUROS | {"amount": "9.90"}, version=2),
@@ -315,39 +315,41 @@ def test_snapshot_gives_the_same_pages(model: Model) -> None:
     said = itertools.chain(shop.catalog(), shop.changes(1_000))
     config = tomllib.loads(shop.config("sqlite:///shop"))
     model, other = Model(config), Model(config)
-    for delivery in deliver(said, ROUGH):
-        if delivery.event is not None:
-            model.submit(delivery.event)
-    tell(other, *itertools.chain.from_iterable(map(model.snapshot, config["sources"])))
+    for arrival in inject_faults(said, ROUGH):
+        if arrival.event is not None:
+            model.submit(arrival.event)
+    print_report(other, *itertools.chain.from_iterable(map(model.snapshot, config["sources"])))
     assert all(other.page(*page, disabled=True) == model.page(*page, disabled=True) for page in model.pages())
     assert not model.drift(other)
 
 
 def test_drift(model: Model) -> None:
     """Each way to be behind a source has its name; who was told everything is behind in nothing."""
-    tell(model, says("pim", "catalog", NAME), says("erp", "pricing", EUROS, version=4))
-    tell(model, says("erp", "pricing", EUROS, sku="GONE"), says("erp", "pricing", None, sku="GONE", channel="web-de"))
-    told = model.copy()
-    assert not model.drift(told)
-    tell(model, says("erp", "pricing", EUROS, version=5), says("erp", "pricing", EUROS, channel="web-de"))
-    tell(model, says("pim", "catalog", NAME, version=2))
-    tell(told, says("pim", "catalog", SHIRT, version=2))
+    print_report(model, says("pim", "catalog", NAME), says("erp", "pricing", EUROS, version=4))
+    print_report(
+        model, says("erp", "pricing", EUROS, sku="GONE"), says("erp", "pricing", None, sku="GONE", channel="web-de")
+    )
+    received = model.copy()
+    assert not model.drift(received)
+    print_report(model, says("erp", "pricing", EUROS, version=5), says("erp", "pricing", EUROS, channel="web-de"))
+    print_report(model, says("pim", "catalog", NAME, version=2))
+    print_report(received, says("pim", "catalog", SHIRT, version=2))
     expected: dict[Stream, Drift] = {
         Stream("TSHIRT-M", "*", "catalog", "pim"): "changed",
         PRICE: "newer",
         IN_DE: "missing",
         Stream("GONE", "*", "pricing", "erp"): "orphan",
     }
-    assert model.drift(told, {"GONE"}) == expected
-    assert (model.events(), told.events()) == (7, 5)
-    tell(told, says("erp", "pricing", EUROS, version=5), says("erp", "pricing", EUROS, channel="web-de"))
-    assert set(model.drift(told).values()) == {"changed"}
+    assert model.drift(received, {"GONE"}) == expected
+    assert (model.events(), received.events()) == (7, 5)
+    print_report(received, says("erp", "pricing", EUROS, version=5), says("erp", "pricing", EUROS, channel="web-de"))
+    assert set(model.drift(received).values()) == {"changed"}
 
 
 def test_withdraw(model: Model) -> None:
     """A stream that is withdrawn keeps its version, says null from then on, and dates the page; a newer one counts."""
-    tell(model, says("erp", "pricing", EUROS, version=4), says("wms-berlin", "inventory", {"available": 1}))
-    told = model.copy()
+    print_report(model, says("erp", "pricing", EUROS, version=4), says("wms-berlin", "inventory", {"available": 1}))
+    received = model.copy()
     model.withdraw(PRICE, datetime(2026, 2, 1, tzinfo=UTC))
     assert model.page("TSHIRT-M", "web-de") == (
         b'{"sku":"TSHIRT-M","channel":"web-de","status":"live","ready":false,'
@@ -356,10 +358,10 @@ def test_withdraw(model: Model) -> None:
         b'"catalog":null,"pricing":null,"inventory":'
         b'{"available":1,"locations":[{"available":1,"source":"wms-berlin"}],"status":"in_stock"},"media":null}'
     )
-    assert model.drift(told) == {PRICE: "changed"}
-    assert not told.drift(model, {"TSHIRT-M"}).keys() & {PRICE}
+    assert model.drift(received) == {PRICE: "changed"}
+    assert not received.drift(model, {"TSHIRT-M"}).keys() & {PRICE}
     assert model.events() == 2
-    tell(model, says("erp", "pricing", EUROS, version=5))
+    print_report(model, says("erp", "pricing", EUROS, version=5))
     assert section(model, "pricing") == b'{"amount":"24.90","currency":"EUR"}'
 
 
@@ -422,7 +424,7 @@ def test_whole_shop_is_ready() -> None:
     """What the catalog says is enough to make every page of every channel ready."""
     shop = Shop(skus=200)
     model = Model(tomllib.loads(shop.config("sqlite:///shop")))
-    tell(model, *shop.catalog())
+    print_report(model, *shop.catalog())
     pages = [model.page(sku, channel) or b"" for sku, channel in model.pages()]
     assert len(pages) == 800
     assert all(b'"status":"live","ready":true' in page for page in pages)
@@ -436,37 +438,41 @@ ROUGH = Faults(late=0.05, reordered=0.1, duplicated=0.1, stale=0.1, conflicting=
 def test_every_fault_is_delivered() -> None:
     """Each fault has its share, and every kind of broken line has its turn."""
     count = 10_000
-    delivered = list(deliver(Shop(skus=20).changes(count), ROUGH))
-    faults = Counter(delivery.fault for delivery in delivered)
+    delivered = list(inject_faults(Shop(skus=20).changes(count), ROUGH))
+    faults = Counter(arrival.fault for arrival in delivered)
     for fault, share in ROUGH.shares().items():
         if fault is not None:
             assert faults[fault] / count == pytest.approx(share, abs=0.01)
-    assert {delivery.kind for delivery in delivered} == {None, *BROKEN}
+    assert {arrival.kind for arrival in delivered} == {None, *BROKEN}
 
 
 def test_fates_of_deliveries() -> None:
     """What a delivery expects is what the model says, in the order of delivery; nothing true is lost."""
     shop = Shop(skus=100)
     model = Model(tomllib.loads(shop.config("sqlite:///shop")))
-    for delivery in deliver(shop.changes(5_000), ROUGH):
-        assert (delivery.event is None) == (delivery.fault == "broken") == (delivery.expected == "rejected")
-        if delivery.event is not None:
-            assert model.submit(delivery.event) == delivery.expected
+    for arrival in inject_faults(shop.changes(5_000), ROUGH):
+        assert (arrival.event is None) == (arrival.fault == "broken") == (arrival.expected == "rejected")
+        if arrival.event is not None:
+            assert model.submit(arrival.event) == arrival.expected
     assert model.events() == 5_000
 
 
 def test_delivery_is_its_seed() -> None:
     """The same seed delivers the same lines."""
     shop = Shop(skus=50)
-    assert list(deliver(shop.changes(500), ROUGH, seed=3)) == list(deliver(shop.changes(500), ROUGH, seed=3))
-    assert list(deliver(shop.changes(500), ROUGH, seed=3)) != list(deliver(shop.changes(500), ROUGH, seed=4))
+    assert list(inject_faults(shop.changes(500), ROUGH, seed=3)) == list(
+        inject_faults(shop.changes(500), ROUGH, seed=3)
+    )
+    assert list(inject_faults(shop.changes(500), ROUGH, seed=3)) != list(
+        inject_faults(shop.changes(500), ROUGH, seed=4)
+    )
 
 
 def test_delivery_streams() -> None:
     """An endless day can be delivered: an event is handed out before much of what follows was asked for."""
     asked = itertools.count()
     events = (event for event in Shop(skus=50).changes(100_000) if next(asked) >= 0)
-    assert len(list(itertools.islice(deliver(events, Faults()), 200))) == 200
+    assert len(list(itertools.islice(inject_faults(events, Faults()), 200))) == 200
     assert next(asked) < 200 + 2 * NEAR
 
 
@@ -475,11 +481,11 @@ def test_any_order_gives_the_same_pages() -> None:
     shop = Shop(skus=40)
     config = tomllib.loads(shop.config("sqlite:///shop"))
     said = itertools.chain(shop.catalog(), shop.changes(2_000))
-    events = [it.event for it in deliver(said, ROUGH) if it.event is not None and it.fault != "conflicting"]
+    events = [it.event for it in inject_faults(said, ROUGH) if it.event is not None and it.fault != "conflicting"]
     pages = []
-    for luck in (None, random.Random(1), random.Random(2)):
-        if luck is not None:
-            luck.shuffle(events)
+    for rng in (None, random.Random(1), random.Random(2)):
+        if rng is not None:
+            rng.shuffle(events)
         model = Model(config)
         for event in events:
             model.submit(event)

@@ -14,7 +14,7 @@ import pytest
 
 from pagefold import Config, Shop
 from pagefold.engine.demo import sample_shop
-from pagefold.engine.demo.faults import Arrival, Faults, deliver
+from pagefold.engine.demo.faults import Arrival, Faults, inject_faults
 from pagefold.engine.demo.reference_model import DOMAINS, Document, Model, canonical, encoded, normal
 from pagefold.engine.stores.dead_letter_records import DeadLetterFilter
 from pagefold.engine.stores.store import StoredEvent
@@ -80,7 +80,7 @@ class Scene:
         """A shop's catalog and its changes, in order of arrival."""
         shop = sample_shop.Shop(self.seed, skus)
         events = itertools.chain(shop.catalog(), shop.changes(changes))
-        return list(deliver(events, faults or Faults(), self.seed))
+        return list(inject_faults(events, faults or Faults(), self.seed))
 
     def write(self, deliveries: Sequence[Arrival], name: str = "lines") -> Path:
         """Writes the lines to a file."""
