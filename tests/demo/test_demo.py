@@ -326,7 +326,7 @@ ALL_BROKEN = Faults(late=0, reordered=0, duplicated=0, stale=0, conflicting=0, w
 
 
 def test_losses_are_findings() -> None:
-    """Lines that arrive have the expected outcome; the others cause the drift to be found. Every kind of loss occurs."""
+    """Lines that arrive have the expected outcome; the others cause drift. Every kind of loss occurs."""
     shop = sample_shop.Shop(skus=100, launched=10)
     model = Model(tomllib.loads(shop.config("sqlite:///shop")))
     for event in shop.catalog():
