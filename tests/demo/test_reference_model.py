@@ -1,4 +1,4 @@
-"""The demo's model against pages written by hand, and its generator and faults against what they promise."""
+"""The demo's model, checked with handwritten pages; its sample shop and its faults."""
 
 import ast
 import itertools
@@ -58,7 +58,7 @@ EUROS = {"currency": "EUR", "amount": "24.90"}
 
 @pytest.fixture
 def model() -> Model:
-    """A model of a shop with two channels, where nothing was said yet."""
+    """An empty model of a shop with two channels."""
     return Model(tomllib.loads(CONFIG))
 
 
@@ -137,7 +137,7 @@ def test_whole_page(model: Model) -> None:
 
 
 def test_page_before_its_catalog(model: Model) -> None:
-    """A page exists as soon as anything is said of it, and says that it is not ready. It is not disabled."""
+    """A page exists from its first event; it is not ready, and not disabled."""
     print_report(model, says("erp", "pricing", EUROS, version=0))
     assert model.page("TSHIRT-M", "web-de") == (
         b'{"sku":"TSHIRT-M","channel":"web-de","status":"live","ready":false,'
@@ -148,7 +148,7 @@ def test_page_before_its_catalog(model: Model) -> None:
 
 
 def test_price_of_another_currency(model: Model) -> None:
-    """A price in euros for every channel makes a disabled section where dollars are paid, which knows its version."""
+    """A price in euros for every channel gives a dollar channel a section without a body, with its version."""
     print_report(model, says("erp", "pricing", EUROS, version=4))
     assert model.page("TSHIRT-M", "web-us") == (
         b'{"sku":"TSHIRT-M","channel":"web-us","status":"live","ready":false,'
@@ -175,7 +175,7 @@ def test_disabled_page(model: Model, payload: Document | None) -> None:
 
 
 def test_no_page(model: Model) -> None:
-    """What nothing was said of has no page, nor has what was said to sources that a channel does not hear."""
+    """A SKU without events has no page, nor one with events only of sources that the channel does not use."""
     print_report(model, says("wms-reno", "inventory", {"available": 1}))
     assert model.page("TSHIRT-M", "web-de", disabled=True) is None
     assert model.page("TSHIRT-L", "web-us") is None
@@ -184,7 +184,7 @@ def test_no_page(model: Model) -> None:
 
 
 def test_withdrawn_override(model: Model) -> None:
-    """A source's word for the channel counts before its word for all; taken back, the word for all counts again."""
+    """An event for the channel precedes one for every channel; once withdrawn, the latter applies again."""
     print_report(model, says("erp", "pricing", EUROS, version=7))
     print_report(model, says("erp", "pricing", EUROS | {"amount": "20.00"}, channel="web-de", version=1))
     assert section(model, "pricing") == b'{"amount":"20.00","currency":"EUR"}'
@@ -237,7 +237,7 @@ IN_RENO_SOONER = {"available": -2, "backorderable": True, "restockAt": "2026-02-
     ids=["in stock", "backorder", "out of stock"],
 )
 def test_stock(model: Model, berlin: Document, reno: Document | None, expected: bytes) -> None:
-    """What is beyond the safety stock, summed; a place that took its word back is no location."""
+    """The sum of stock beyond safety stocks; a withdrawn source is no location."""
     print_report(model, says("wms-reno", "inventory", reno), says("wms-berlin", "inventory", berlin))
     assert section(model, "inventory", "web-us") == expected
 
@@ -264,7 +264,7 @@ def test_no_assets(model: Model) -> None:
 
 
 def test_fates(model: Model) -> None:
-    """The first content at a version stands; spelling is not content, nor are moments; an old version is history."""
+    """The first content at a version is kept; formatting and times are not content; old versions are appended."""
     print_report(model, says("erp", "pricing", EUROS, version=5))
     normal_locale: Document = {"tiers": [], "scheduled": [], "taxClass": None, "amount": "24.90", "currency": "EUR"}
     assert model.submit(says("erp", "pricing", normal_locale, version=5, at="2027-01-01T00:00:00Z")) == "duplicate"
@@ -289,7 +289,7 @@ IN_DE = Stream("TSHIRT-M", "web-de", "pricing", "erp")
 
 
 def test_snapshot(model: Model) -> None:
-    """A snapshot is what a source says now: the newest of each stream, canonical, what was taken back too."""
+    """A snapshot has the heads of a source's streams, canonical, including withdrawals."""
     print_report(
         model,
         says("erp", "pricing", EUROS, version=3, at="2026-01-01T13:00:00.5+01:00"),
@@ -310,7 +310,7 @@ def test_snapshot(model: Model) -> None:
 
 
 def test_snapshot_gives_the_same_pages(model: Model) -> None:
-    """Whoever was told nothing but the snapshots has the same pages, byte for byte."""
+    """A model that received only the snapshots has the same pages, byte for byte."""
     shop = Shop(skus=30)
     said = itertools.chain(shop.catalog(), shop.changes(1_000))
     config = tomllib.loads(shop.config("sqlite:///shop"))
@@ -324,7 +324,7 @@ def test_snapshot_gives_the_same_pages(model: Model) -> None:
 
 
 def test_drift(model: Model) -> None:
-    """Each way to be behind a source has its name; who was told everything is behind in nothing."""
+    """Each kind of drift is found; a model that received everything has none."""
     print_report(model, says("pim", "catalog", NAME), says("erp", "pricing", EUROS, version=4))
     print_report(
         model, says("erp", "pricing", EUROS, sku="GONE"), says("erp", "pricing", None, sku="GONE", channel="web-de")
@@ -347,7 +347,7 @@ def test_drift(model: Model) -> None:
 
 
 def test_withdraw(model: Model) -> None:
-    """A stream that is withdrawn keeps its version, says null from then on, and dates the page; a newer one counts."""
+    """A withdrawn stream keeps its version and sets the page's time; a newer version replaces it."""
     print_report(model, says("erp", "pricing", EUROS, version=4), says("wms-berlin", "inventory", {"available": 1}))
     received = model.copy()
     model.withdraw(PRICE, datetime(2026, 2, 1, tzinfo=UTC))
@@ -366,7 +366,7 @@ def test_withdraw(model: Model) -> None:
 
 
 def test_model_is_independent() -> None:
-    """The model imports the standard library and two codecs, and nothing that it judges."""
+    """The model imports the standard library and two codecs, and nothing that it checks."""
     tree = ast.parse(Path(model_module.__file__).read_text(encoding="utf-8"))
     imported = {alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names}
     imported |= {node.module or "." for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
@@ -377,7 +377,7 @@ def test_model_is_independent() -> None:
 
 
 def test_shop_has_what_it_promises() -> None:
-    """2,000 SKUs, four channels in three locales and two currencies, two warehouses, and every kind of statement."""
+    """2,000 SKUs, four channels in three locales and two currencies, two warehouses, and every kind of event."""
     shop = Shop()
     config = tomllib.loads(shop.config('sqlite:///a "quoted" folder'))
     assert config["store"]["url"] == 'sqlite:///a "quoted" folder'
@@ -393,7 +393,7 @@ def test_shop_has_what_it_promises() -> None:
 
 
 def test_shop_counts_versions() -> None:
-    """The catalog is version 1 of its streams; in the day each stream goes up by one, also those that begin in it."""
+    """The catalog has version 1 of its streams; during the day, versions of each stream increase by one."""
     shop = Shop(skus=50)
     catalog = list(shop.catalog())
     assert {event["sourceVersion"] for event in catalog} == {1}
@@ -421,7 +421,7 @@ def test_some_products_are_hot() -> None:
 
 
 def test_whole_shop_is_ready() -> None:
-    """What the catalog says is enough to make every page of every channel ready."""
+    """The catalog makes every page of every channel ready."""
     shop = Shop(skus=200)
     model = Model(tomllib.loads(shop.config("sqlite:///shop")))
     print_report(model, *shop.catalog())
@@ -436,7 +436,7 @@ ROUGH = Faults(late=0.05, reordered=0.1, duplicated=0.1, stale=0.1, conflicting=
 
 
 def test_every_fault_is_delivered() -> None:
-    """Each fault has its share, and every kind of broken line has its turn."""
+    """Each fault has its share, and every kind of broken line occurs."""
     count = 10_000
     delivered = list(inject_faults(Shop(skus=20).changes(count), ROUGH))
     faults = Counter(arrival.fault for arrival in delivered)
@@ -447,7 +447,7 @@ def test_every_fault_is_delivered() -> None:
 
 
 def test_fates_of_deliveries() -> None:
-    """What a delivery expects is what the model says, in the order of delivery; nothing true is lost."""
+    """Expected outcomes equal the model's in the order of arrival; no event is lost."""
     shop = Shop(skus=100)
     model = Model(tomllib.loads(shop.config("sqlite:///shop")))
     for arrival in inject_faults(shop.changes(5_000), ROUGH):
@@ -469,7 +469,7 @@ def test_delivery_is_its_seed() -> None:
 
 
 def test_delivery_streams() -> None:
-    """An endless day can be delivered: an event is handed out before much of what follows was asked for."""
+    """Endless events can be used: lines are yielded before many later events are read."""
     asked = itertools.count()
     events = (event for event in Shop(skus=50).changes(100_000) if next(asked) >= 0)
     assert len(list(itertools.islice(inject_faults(events, Faults()), 200))) == 200
@@ -477,7 +477,7 @@ def test_delivery_streams() -> None:
 
 
 def test_any_order_gives_the_same_pages() -> None:
-    """While sources keep to one content a version, pages do not depend on the order of arrival, nor on copies."""
+    """With one content per version, pages do not depend on the order of arrival or on copies."""
     shop = Shop(skus=40)
     config = tomllib.loads(shop.config("sqlite:///shop"))
     said = itertools.chain(shop.catalog(), shop.changes(2_000))
@@ -496,6 +496,6 @@ def test_any_order_gives_the_same_pages() -> None:
 
 @pytest.mark.parametrize("shares", [{"late": -0.1}, {"late": 0.6, "broken": 0.6}], ids=["below zero", "above one"])
 def test_shares_are_shares(shares: dict[str, float]) -> None:
-    """Shares below zero or above one in all are refused."""
+    """Shares below zero, or above one in total, are rejected."""
     with pytest.raises(ValueError, match="at most 1"):
         Faults(**shares)

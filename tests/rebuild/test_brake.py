@@ -1,4 +1,4 @@
-"""What a rebuild may take away without being asked, by orphans and by corrections."""
+"""The brake: removals that need confirmation, by orphans and by corrections."""
 
 from collections.abc import Sequence
 from contextlib import suppress
@@ -32,7 +32,7 @@ def config(store_url: str, tmp_path: Path) -> Config:
 
 
 async def test_a_small_shop_is_not_held_for_one(shop: Shop, config: Config) -> None:
-    """Of twenty products five may go, and not six."""
+    """Of twenty products, five may be withdrawn, but not six."""
     await say(shop, *(price("9.90", version=5, sku=sku) for sku in SKUS[:20]))
     for left, state in ((SKUS[5:20], "completed"), (SKUS[11:20], "held")):
         export(config, "erp", *(price("9.90", version=5, sku=sku) for sku in left))
@@ -40,7 +40,7 @@ async def test_a_small_shop_is_not_held_for_one(shop: Shop, config: Config) -> N
 
 
 async def test_corrections_that_empty_everything_are_held(shop: Shop, config: Config) -> None:
-    """A mapping that finds nothing changes no page: what it would take away is named, and all else is mended."""
+    """A mapping that finds nothing changes no page: the removals are reported, and other drift is repaired."""
     await say(shop, *products(SKUS, brand="Acme"))
     rows = [event("catalog", {}, sku=sku, version=5) for sku in SKUS[:20]]
     rows += [event("catalog", {}, sku=sku, version=6) for sku in SKUS[20:]]
@@ -72,7 +72,7 @@ async def test_corrections_that_empty_everything_are_held(shop: Shop, config: Co
 
 
 def losses_of(report: RunReport) -> list[Any]:
-    """What it would take away."""
+    """The removals that it reports."""
     return report.losses
 
 
@@ -81,7 +81,7 @@ def losses_of(report: RunReport) -> list[Any]:
 async def test_an_attribute_that_many_lose_is_held(
     shop: Shop, config: Config, number: int, state: str, value: object
 ) -> None:
-    """Absent or empty, at the same version or a newer one: above the limit nothing of it is written, below all is."""
+    """Absent or empty, at the same version or a newer one: above the limit no removal is written, below it all are."""
     await say(shop, *products(SKUS, weight={"unit": "g"}, colour="red"))
     attributes = {"colour": "blue"} | ({} if value == "absent" else {"weight": value})
     rows = [
@@ -109,7 +109,7 @@ async def test_an_attribute_that_many_lose_is_held(
 
 
 async def test_a_product_that_is_disabled_is_taken_away(shop: Shop, config: Config) -> None:
-    """`enabled: false` takes a page off the shop, whatever else it says; the other way round it takes nothing away."""
+    """`enabled: false` counts as a removal, whatever else the payload has; `enabled: true` does not."""
     await say(shop, *products(SKUS[:20]), *(event("catalog", {"enabled": False}, sku=sku) for sku in SKUS[20:]))
     rows = [
         event("catalog", {"attributes": {"name": sku}, "enabled": sku >= SKUS[20]}, sku=sku, version=5) for sku in SKUS
@@ -122,7 +122,7 @@ async def test_a_product_that_is_disabled_is_taken_away(shop: Shop, config: Conf
 
 
 async def test_orphans_and_what_says_nothing_any_more_count_together(shop: Shop, config: Config) -> None:
-    """Three that are gone and three that are emptied are six: nothing of either is taken away."""
+    """Three orphans and three emptied payloads exceed the limit of five: none of them is removed."""
     await say(shop, *products(SKUS))
     export(config, "pim", *(event("catalog", {}, sku=sku, version=5) for sku in SKUS[:3]), *products(SKUS[6:]))
     report = await rebuild(shop, "pim")
@@ -133,7 +133,7 @@ async def test_orphans_and_what_says_nothing_any_more_count_together(shop: Shop,
 
 
 async def test_other_values_are_no_loss(shop: Shop, config: Config) -> None:
-    """Prices that differ in amount, and defaults that are left out, take nothing away; a lost comparison price does."""
+    """Other amounts and omitted defaults are no removal; a missing comparison price is."""
     full, other, less = (
         {"currency": "EUR", "amount": amount, **more}
         for amount, more in (("9.90", {"compareAt": "12.00"}), ("10.80", {"compareAt": "11.00"}), ("9.90", {}))
@@ -150,7 +150,7 @@ async def test_other_values_are_no_loss(shop: Shop, config: Config) -> None:
 async def test_what_is_withheld_may_be_many_pages(
     shop: Shop, config: Config, monkeypatch: pytest.MonkeyPatch, order: int
 ) -> None:
-    """Page by page: below the limit all of it is appended once all is compared, and not before."""
+    """Below the limit, removals are appended after everything is compared, not before."""
     for module, name in ((line_rows, "BATCH_ROWS"), (row_order, "CHUNK_ROWS"), (withheld_corrections, "BATCH_ROWS")):
         monkeypatch.setattr(module, name, 7)
     await say(shop, *products(MANY, colour="red"))
@@ -174,7 +174,7 @@ async def test_what_is_withheld_may_be_many_pages(
 async def test_a_run_that_dies_withholds_again(
     shop: Shop, config: Config, monkeypatch: pytest.MonkeyPatch, deaths: int
 ) -> None:
-    """Wherever it dies, what it had kept back is found again, and nothing is left out."""
+    """Wherever a run is killed, withheld corrections are found again, and none is omitted."""
     await say(shop, *products(MANY, colour="red"))
     rows = [*products(MANY[:8]), *products(MANY[8:], colour="blue")]
     export(config, "pim", *rows)
@@ -196,11 +196,11 @@ async def test_a_run_that_dies_withholds_again(
 
 
 class DiedError(Exception):
-    """What was to come is not done."""
+    """The process is killed before its next write."""
 
 
 async def test_what_is_held_needs_its_snapshot_again(shop: Shop, config: Config) -> None:
-    """Corrections are not kept: a run that is to write them after all reads them from the same file, or not at all."""
+    """Withheld corrections are not stored: a resumed run needs the same snapshot to find them again."""
     await say(shop, *products(SKUS))
     export(config, "pim", *(event("catalog", {}, sku=sku, version=5) for sku in SKUS))
     report = await rebuild(shop, "pim")
@@ -213,7 +213,7 @@ async def test_what_is_held_needs_its_snapshot_again(shop: Shop, config: Config)
 async def test_what_came_in_meanwhile_counts_over_what_is_withheld(
     shop: Shop, config: Config, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A newer event that comes while a correction waits stands, and the correction is dropped."""
+    """An event that arrives while a correction is withheld is kept, and the correction is dropped."""
     await say(shop, *products(SKUS, colour="red"))
     export(config, "pim", *products(SKUS[:3]), *products(SKUS[3:], colour="red"))
     release = SourceRebuild._release

@@ -1,6 +1,6 @@
-"""A rebuild beside a busy shop: everybody appends, folds and reads, and at the end the pages say all that was said.
+"""Rebuilds under live traffic: sources append, consumers fold, storefronts read; in the end the pages are complete.
 
-Whatever a source says follows from the stream and the version, so what a page shows tells which version it was made of.
+Payloads are derived from stream and version, so a page shows from which versions it was folded.
 """
 
 import itertools
@@ -40,13 +40,13 @@ DOMAIN_OF = {"pim": "catalog", "erp": "pricing", "wms-a": "inventory", "wms-b": 
 
 SKUS = 120
 LATE_SKUS = 5
-"""Created when the snapshots are taken and the rebuild has not begun."""
+"""Created once the snapshots are taken, before the rebuild begins."""
 
 ROWS = 30
-"""Rows of a page, so that a run has many."""
+"""Rows of a chunk, so that a run has many."""
 
 STATED = 9
-"""The version of which every snapshot speaks."""
+"""The version of every row in a snapshot."""
 
 APPENDERS = 3
 AT_ONCE = 8
@@ -73,9 +73,9 @@ FATES: Mapping[Fate, float] = {
     "touched": 0.03,
     "older": 0.06,
 }
-"""What a row of the snapshot is against the log, and the share of the streams of which it is so.
+"""The results of comparing rows, with the share of streams that have each.
 
-An orphan is in no snapshot; of a touched one its source speaks meanwhile.
+An orphan is in no snapshot; a touched stream gets events during the rebuild.
 """
 
 DRIFT_OF: Mapping[Fate, DriftKind] = {
@@ -91,7 +91,7 @@ DRIFT_OF: Mapping[Fate, DriftKind] = {
 
 
 def says(stream: Stream, version: int) -> Document:
-    """What a source says at a version: no two versions say the same."""
+    """A source's payload at a version: no two versions are equal."""
     name = f"{stream.sku} v{version}"
     payload: Document
     match stream.domain:
@@ -116,14 +116,14 @@ def says(stream: Stream, version: int) -> Document:
 
 
 def streams_of(sku: str) -> list[Stream]:
-    """All that is said of a product, each for every channel."""
+    """All streams of a product, each for every channel."""
     return [Stream(sku, "*", DOMAIN_OF[source], source) for source in SOURCES]
 
 
 class World:
-    """Everything that is said before, during and after a rebuild. `versions` are the newest of each stream by now.
+    """The events before, during and after a rebuild. `versions` are the current newest of each stream.
 
-    `log` is what the shop has heard when the snapshots are taken, and `rows` what is in them, by source.
+    `log` has the events that the shop received before the snapshots, and `rows` the snapshots' rows by source.
     """
 
     def __init__(self, config: Config, seed: int) -> None:
@@ -152,12 +152,12 @@ class World:
             self.rows[stream.source].append(says(stream, STATED))
 
     def late(self) -> list[Document]:
-        """What is said when the snapshots are taken and nobody has begun to read them."""
+        """Events between the snapshots and the rebuild."""
         news = [event for stream, fate in self.fates.items() if fate == "older" for event in self._next(stream)]
         return news + [event for _ in range(LATE_SKUS) for event in self._creates()]
 
     def happens(self) -> list[Document]:
-        """Something that the sources of a busy shop say: newer versions, not always in their order."""
+        """Events of a busy shop: newer versions, not always in order."""
         chance = self._luck.random()
         if chance < NEW:
             return self._creates()
@@ -182,7 +182,7 @@ class World:
         return [says(stream, version)]
 
     def statements(self, stream: Stream, version: int) -> list[Document | None]:
-        """What a page that names a version can have been made of; None is a statement that was taken back."""
+        """The payloads from which a page with these versions may be folded; None is a withdrawal."""
         said: list[Document | None] = [says(stream, version)]
         fate = self.fates.get(stream) if version == STATED else None
         if fate == "changed":
@@ -192,13 +192,13 @@ class World:
         return said
 
     def pages(self, sku: str, channel: str, versions: Mapping[str, int]) -> Iterator[bytes | None]:
-        """Every page that can be made of these versions. Nearly always there is one."""
+        """Every possible page of these versions; nearly always one."""
         streams = {Stream(sku, "*", *label.split("/")): version for label, version in versions.items()}
         for said in itertools.product(*itertools.starmap(self.statements, streams.items())):
             yield self._model(zip(streams.items(), said, strict=True)).page(sku, channel, disabled=True)
 
     def model(self) -> Model:
-        """What every page is in the end."""
+        """The final state of every page."""
         silent = {stream for stream, fate in self.fates.items() if fate == "orphan" and stream not in self._spoken}
         last = {stream: None if stream in silent else says(stream, self.versions[stream]) for stream in self.versions}
         return self._model(((stream, self.versions[stream]), said) for stream, said in last.items())
@@ -212,7 +212,7 @@ class World:
         return model
 
     def drifted(self, *, quiet: bool) -> dict[str, DriftKind]:
-        """The streams in which the log was behind the snapshots, by name; or those of which nobody spoke since."""
+        """The drifted streams by name; or only those without events since."""
         return {
             stream_id(LogStream(*stream)): DRIFT_OF[fate]
             for stream, fate in self.fates.items()
@@ -224,7 +224,7 @@ class World:
 
 
 class Reader:
-    """Reads pages, one after the other, and judges each. `seen` are all that a page ever was, in order."""
+    """Reads one page at a time and checks it. `seen` has all states of a page, in order."""
 
     def __init__(self, shop: Shop, world: World, seed: int) -> None:
         self.seen: defaultdict[tuple[str, str], list[bytes]] = defaultdict(list)
@@ -233,7 +233,7 @@ class Reader:
         self._luck = random.Random(f"{seed} reader")
 
     async def read(self) -> None:
-        """For ever."""
+        """Reads until it is cancelled."""
         skus = [*(f"SKU-{number:04}" for number in range(READ)), *(f"NEW-{number:04}" for number in range(LATE_SKUS))]
         while True:
             sku, channel = self._luck.choice(skus), self._luck.choice(CHANNELS)
@@ -241,7 +241,7 @@ class Reader:
             await anyio.sleep(READ_SECONDS)
 
     def _judge(self, sku: str, channel: str, text: bytes | None) -> None:
-        """It is a page of the versions that it names, none of them older than before, and was not replaced before."""
+        """The page matches its versions, none of them older than before, and does not return to an earlier state."""
         seen = self.seen[sku, channel]
         if text is None:
             assert not seen, f"{sku} {channel} was there before"
@@ -268,7 +268,7 @@ class Traffic:
 
     @asynccontextmanager
     async def flowing(self, work: Callable[[], Coroutine[object, object, None]]) -> AsyncIterator[None]:
-        """For the length of a block. `work` is what consumers do; they go on until they have folded everything."""
+        """Runs for the length of a block, with consumers that do `work` until everything is folded."""
         async with anyio.create_task_group() as group:
             group.start_soon(work)
             for reader in self.readers:
@@ -288,7 +288,7 @@ class Traffic:
 
 
 async def tell(shop: Shop, said: Sequence[Document]) -> int:
-    """Appends events, and gives how many of them were new. The others were said by a rebuild before."""
+    """Appends events and returns the number of new ones. A rebuild may have appended the others before."""
     results = await shop.append([parse_event(orjson.dumps(event)) for event in said])
     outcomes = Counter(result.outcome for result in results)
     assert outcomes.keys() <= {"appended", "duplicate"}, results
@@ -300,13 +300,13 @@ async def tell(shop: Shop, said: Sequence[Document]) -> int:
 
 @pytest.fixture
 def config(store_url: str, tmp_path: Path) -> Config:
-    """The small shop, where every source that speaks has a snapshot."""
+    """The small shop, where every source with events has a snapshot."""
     return with_snapshots(store_url, tmp_path, *SOURCES)
 
 
 @pytest.fixture(autouse=True)
 def _small_pages(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Runs have many pages, and pages are folded again in many transactions."""
+    """Runs have many chunks, and pages are replayed in many transactions."""
     monkeypatch.setattr(line_rows, "BATCH_ROWS", ROWS)
     monkeypatch.setattr(row_order, "CHUNK_ROWS", ROWS)
     monkeypatch.setattr(section_verifier, "STEP_STREAMS", 10 * ROWS)
@@ -314,7 +314,7 @@ def _small_pages(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 async def prepared(shop: Shop, seed: int) -> World:
-    """A shop that has drifted, and snapshots that are not quite new any more."""
+    """A shop that has drifted, and snapshots that are slightly out of date."""
     world = World(shop.config, seed)
     await tell(shop, world.log)
     await shop.catch_up()
@@ -326,7 +326,7 @@ async def prepared(shop: Shop, seed: int) -> World:
 
 
 async def judge(shop: Shop, world: World, traffic: Traffic) -> None:
-    """Nothing is lost, nothing too much, and the runs have found all that nobody else has mended."""
+    """Nothing is lost or added, and the runs found all drift that newer events did not repair."""
     assert await pages_of(shop) == pages_in(world.model())
     assert await shop.replay(write=False) == ReplayResult(sections=len(Intruder(shop.config.store.url).sections()))
     await assert_every_event_is_counted(shop.store)
@@ -349,12 +349,12 @@ async def judge(shop: Shop, world: World, traffic: Traffic) -> None:
 
 
 def accounted_for(report: RunReport) -> int:
-    """The rows of which it is known what they were, though others spoke meanwhile."""
+    """The rows with a known result, despite concurrent events."""
     return report.counts.equal + report.counts.older + report.drifted
 
 
 async def rebuild_beside_traffic(shop: Shop, seed: int) -> None:
-    """One source after the other, and then all pages, while everybody is at work."""
+    """Rebuilds one source at a time, then replays all pages, under live traffic."""
     world = await prepared(shop, seed)
     async with pagefold.open(shop.config) as storefront, shop.rebuilds() as office:
         traffic = Traffic(shop, storefront, world)
@@ -367,14 +367,14 @@ async def rebuild_beside_traffic(shop: Shop, seed: int) -> None:
 
 
 async def test_a_rebuild_beside_appends_consumers_and_readers(shop: Shop) -> None:
-    """Newest words count, new products stay, nobody reads anything older or torn, and the pages are the model's."""
+    """The newest events win, no reader sees an older or torn page, and the pages equal the model's."""
     await rebuild_beside_traffic(shop, seed=7)
 
 
 @pytest.mark.soak
 @pytest.mark.parametrize("seed", range(SOAK_SEED, SOAK_SEED + SOAK_ROUNDS))
 async def test_rebuilds_beside_traffic_for_long(shop: Shop, seed: int) -> None:
-    """The same, many times over."""
+    """The same, many times."""
     await rebuild_beside_traffic(shop, seed)
 
 
@@ -386,7 +386,7 @@ def processes(tmp_path: Path) -> Iterator[Processes]:
 
 
 async def test_rebuilds_in_processes_of_their_own(shop: Shop, processes: Processes, tmp_path: Path) -> None:
-    """The same when each source is rebuilt by a process, all at the same time, and the consumers are another one."""
+    """The same if each source is rebuilt by its own process, concurrently, and the consumers run in another one."""
     world = await prepared(shop, seed=8)
     file = tmp_path / "pagefold.toml"
     file.write_text(toml_of(shop.config), encoding="utf-8")

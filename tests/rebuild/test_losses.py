@@ -1,4 +1,4 @@
-"""What corrections take away, told of single payloads and of whole pages of them."""
+"""Finding the values that corrections would remove, for single payloads and for whole chunks."""
 
 import string
 from collections.abc import Mapping
@@ -41,12 +41,12 @@ def pending(before: object, content: object, *, topic: str = "catalog", number: 
     ],
 )
 def test_what_a_payload_loses(before: object, content: object, lost: list[str]) -> None:
-    """A path is lost where something was and nothing is: absent, null, empty. Zero, false and blanks are something."""
+    """A path is lost if its value becomes absent, null or empty. Zero, false and blanks are values."""
     assert [path for path, _ in lost_values("catalog", encode(before) if before else b"", encode(content))] == lost
 
 
 def test_what_is_left_out_because_it_is_usual_is_no_loss() -> None:
-    """A safety stock of two that becomes none is another number; so is what may be ordered behind and may not."""
+    """An omitted default is a value: a safety stock of two becomes zero, and backorderable becomes false."""
     before = {"available": 3, "safetyStock": 2, "backorderable": True, "restockAt": "2026-01-01T00:00:00Z"}
     assert [path for path, _ in lost_values("inventory", encode(before), encode({"available": 3}))] == ["restockAt"]
 
@@ -62,7 +62,7 @@ payloads = st.dictionaries(names, values, max_size=3)
 
 @given(st.lists(st.tuples(payloads, payloads | st.none(), st.booleans()), max_size=6))
 def test_a_page_is_told_as_its_rows_are(pairs: list[tuple[object, Mapping[str, object] | None, bool]]) -> None:
-    """What is passed over without a closer look has lost nothing, whatever the payloads look like."""
+    """Corrections that are cleared by their bytes remove nothing, whatever their payloads are."""
     page = [
         pending(before, before if same else content, number=number)
         for number, (before, content, same) in enumerate(pairs)
@@ -74,14 +74,14 @@ def test_a_page_is_told_as_its_rows_are(pairs: list[tuple[object, Mapping[str, o
 
 @given(st.lists(st.tuples(names, st.integers(0, 99), names, st.integers(0, 99)), min_size=1, max_size=4))
 def test_digits_in_names_are_seen(rows: list[tuple[str, int, str, int]]) -> None:
-    """Two names that differ in digits alone are two names."""
+    """Field names that differ only in digits are different names."""
     page = [pending({"a": {old: one}}, {"a": {new: other}}) for old, one, new, other in rows]
     _, removing = Losses().split(page)
     assert removing == [each for each, (old, _, new, _) in zip(page, rows, strict=True) if old != new]
 
 
 def test_one_odd_payload_makes_few_others_suspect() -> None:
-    """Of many rows that differ in digits, those near one that has to be looked at are, and no others."""
+    """A payload with a removal makes only the corrections of its own group suspects."""
     page = [pending({"a": {"b": number}}, {"a": {"b": number + 1}}, number=number) for number in range(1_000)]
     assert find_suspects(page) == []
     page[500] = pending({"a": {"b": "x"}}, {"a": {"b": ""}}, number=500)
@@ -92,7 +92,7 @@ def test_one_odd_payload_makes_few_others_suspect() -> None:
 
 
 def test_very_many_paths_are_bounded() -> None:
-    """Attributes that are all different are counted as far as there is room; what holds them is counted whole."""
+    """Paths are counted up to a limit; the object that contains them is counted in full."""
     losses = Losses()
     losses.split([pending({"attributes": {f"a{number}": 1}}, {}, number=number) for number in range(3 * MAX_PATHS)])
     found = losses.above(0, 0)
@@ -104,7 +104,7 @@ def test_very_many_paths_are_bounded() -> None:
 
 
 def test_orphans_add_to_what_loses_everything() -> None:
-    """And to nothing else."""
+    """Orphans are added to the root path, and to no other."""
     losses = Losses()
     losses.split([pending({"attributes": {"a": 1}, "family": "f"}, {}, number=number) for number in range(3)])
     assert [loss.path for loss in losses.above(3, 0)] == []

@@ -1,4 +1,4 @@
-"""A rebuild is killed again and again: resumed, it ends as if nothing had happened, and nothing is in the log twice."""
+"""A rebuild that is killed and resumed ends like one that was not; nothing is in the log twice."""
 
 import itertools
 import random
@@ -28,10 +28,10 @@ from tests.support.small_shop import as_line, event, everything, pages_of, stock
 KILLS, SKUS = 3, 1_000
 SOAK_KILLS, SOAK_SKUS = 30, 3_000
 ROWS = 50
-"""Rows of a page in the process that is killed, so that there are many pages."""
+"""Rows of a chunk in the killed process, so that it has many chunks."""
 
 MOST_WRITES = 4
-"""A process is killed at one of its first so many writes: a page has two or three."""
+"""A process is killed at one of this many writes; a chunk has two or three."""
 
 
 @pytest.fixture(scope="module")
@@ -72,7 +72,7 @@ def store_urls(kind: str, request: pytest.FixtureRequest, tmp_path: Path) -> Ite
 
 
 class Outcome(NamedTuple):
-    """What a run has left: its counts, the domain events in the log but for positions and moments, and the pages."""
+    """The results of a run: its counts, the domain events in the log without positions and times, and the pages."""
 
     counts: dict[str, int]
     log: list[tuple[str, int, int, bytes, str | None]]
@@ -80,7 +80,7 @@ class Outcome(NamedTuple):
 
 
 def what_was_said(luck: random.Random, skus: int) -> tuple[list[DomainEvent], list[DomainEvent]]:
-    """What the log has, and what the snapshot says: of each kind of drift there is plenty, and most is equal."""
+    """Events of the log, and rows of the snapshot: many drifts of each kind, but most rows are equal."""
     log: list[DomainEvent] = []
     rows: list[DomainEvent] = []
     for number in range(skus):
@@ -95,7 +95,7 @@ def what_was_said(luck: random.Random, skus: int) -> tuple[list[DomainEvent], li
 
 
 def what_is_put_aside(sku: str, fate: float) -> list[DomainEvent]:
-    """Now and then, another row of the same stream: an older one, one that contradicts it, one that breaks a rule."""
+    """Sometimes, another row of the same stream: an older, a conflicting, or an invalid one."""
     if fate < 0.01:
         return [stock(7, version=2, sku=sku)]
     if fate < 0.02:
@@ -104,7 +104,7 @@ def what_is_put_aside(sku: str, fate: float) -> list[DomainEvent]:
 
 
 async def prepared(url: str, folder: Path, log: Sequence[DomainEvent], rows: Sequence[DomainEvent]) -> Path:
-    """A store with that log and that snapshot. Gives the file of its configuration."""
+    """A store with this log and snapshot. Returns the file of its configuration."""
     config = with_snapshots(url, folder, "wms-a")
     async with pagefold.open(config) as shop:
         await shop.append(log)
@@ -116,7 +116,7 @@ async def prepared(url: str, folder: Path, log: Sequence[DomainEvent], rows: Seq
 
 
 async def outcome(shop: Shop, report: RunReport) -> Outcome:
-    """What a run has left."""
+    """The results of a run."""
     await shop.catch_up()
     log = [
         (each.originator_id, each.originator_version, each.revision, *_said(each.state))
@@ -134,7 +134,7 @@ def _said(state: bytes) -> tuple[bytes, str | None]:
 async def kill_rebuilds(
     urls: tuple[str, str], folder: Path, processes: Processes, kills: int, skus: int, seed: int
 ) -> None:
-    """A run is killed so many times and resumed, another is not: they leave the same."""
+    """A run that is killed and resumed this many times has the same results as one that is not."""
     luck = random.Random(seed)
     log, rows = what_was_said(luck, skus)
     if seed % 2:
@@ -164,9 +164,9 @@ async def kill_rebuilds(
 async def test_a_rebuild_is_killed(
     store_urls: tuple[str, str], tmp_path: Path, processes: Processes, seed: int
 ) -> None:
-    """Killed before or behind a write, and resumed: the same counts, log and pages as of a run that was not.
+    """Killed before or after a write and resumed, a run has the same counts, log and pages as one that was not killed.
 
-    One that sorts its rows leaves no file behind.
+    A run that sorts its rows leaves no file behind.
     """
     await kill_rebuilds(store_urls, tmp_path, processes, KILLS, SKUS, seed)
 
@@ -176,12 +176,12 @@ async def test_a_rebuild_is_killed(
 async def test_a_rebuild_is_killed_many_times(
     store_urls: tuple[str, str], tmp_path: Path, processes: Processes, seed: int
 ) -> None:
-    """The same thirty times, of a larger shop, with rows in order and in none."""
+    """The same thirty times with a larger shop, with sorted and with shuffled rows."""
     await kill_rebuilds(store_urls, tmp_path, processes, SOAK_KILLS, SOAK_SKUS, seed)
 
 
 class Died(Exception):
-    """What was to come is not done."""
+    """The process is killed before its next write."""
 
 
 DEATHS: Sequence[Sequence[int]] = ([], [1], [2], [3], [5], [1, 1], [2, 1, 1])
@@ -193,9 +193,9 @@ DEATHS: Sequence[Sequence[int]] = ([], [1], [2], [3], [5], [1, 1], [2, 1, 1])
 async def test_what_was_found_is_counted_once(
     shop: Shop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, deaths: list[int], streams: int, comes: str
 ) -> None:
-    """Pages of rows that nobody can read, between orphans: whenever a run dies, the next one counts the same.
+    """Chunks of unreadable rows between orphans: whenever a run is killed, the resumed run counts the same.
 
-    So it does wherever the snapshot goes on, and however many streams are looked at in one read of the log.
+    This holds wherever the snapshot resumes, and however many streams are read from the log at a time.
     """
     config = with_snapshots(shop.config.store.url, tmp_path, "wms-a")
     monkeypatch.setattr(head_scan, "STREAMS_PER_READ", streams)
@@ -218,9 +218,9 @@ async def test_what_was_found_is_counted_once(
 async def test_what_was_mended_is_counted_once(
     shop: Shop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, deaths: list[int]
 ) -> None:
-    """Streams that were missing, or older, or withdrawn: as many were live before the run, whenever that dies.
+    """Missing, older, and withdrawn streams: `live` counts the state before the run, whenever it is killed.
 
-    While a row is recorded, the next may have been mended already.
+    While a chunk is recorded, the next may be repaired already.
     """
     config = with_snapshots(shop.config.store.url, tmp_path, "wms-a")
     for module, name in ((line_rows, "BATCH_ROWS"), (line_rows, "MAX_RUN_LINES")):
@@ -240,7 +240,7 @@ async def test_what_was_mended_is_counted_once(
 async def test_a_snapshot_of_nothing_readable_is_counted_once(
     shop: Shop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, deaths: list[int]
 ) -> None:
-    """Nothing is in the log either, so that no stream tells how far the run has come."""
+    """The log is empty too, so that no stream shows how far the run came."""
     config = with_snapshots(shop.config.store.url, tmp_path, "wms-a")
     monkeypatch.setattr(line_rows, "BATCH_ROWS", 1)
     monkeypatch.setattr(line_rows, "MAX_RUN_LINES", 1)
@@ -252,7 +252,7 @@ async def test_a_snapshot_of_nothing_readable_is_counted_once(
 
 
 def forget_cursors(patch: pytest.MonkeyPatch) -> None:
-    """Makes every snapshot one that can only begin anew, as a query does."""
+    """Makes every snapshot unresumable, like a query."""
     make = LineReading._batch
 
     def batch(self: LineReading, *read: Any) -> Batch:  # noqa: ANN401  # as it is
@@ -262,14 +262,14 @@ def forget_cursors(patch: pytest.MonkeyPatch) -> None:
 
 
 def statement(sku: str, version: int, available: int | None) -> DomainEvent:
-    """How many there are of a product; None takes the word back."""
+    """A product's stock; None is a withdrawal."""
     if available is None:
         return withdrawn("inventory", version=version, sku=sku, source="wms-a")
     return stock(available, version=version, sku=sku)
 
 
 async def rebuilt(config: Config, deaths: Sequence[int], monkeypatch: pytest.MonkeyPatch) -> RunReport:
-    """A run that dies behind so many saves, again and again, and then goes on to its end."""
+    """A run that is killed after these numbers of saves, and finally resumed to its end."""
     async with pagefold.open(config) as shop:
         for saves in deaths:
             with monkeypatch.context() as patch:
@@ -279,7 +279,7 @@ async def rebuilt(config: Config, deaths: Sequence[int], monkeypatch: pytest.Mon
 
 
 def die_after(saves: int, patch: pytest.MonkeyPatch) -> None:
-    """Ends a run behind so many of the times that it was saved."""
+    """Kills a run after this many saves."""
     save, calls = SourceRebuild._save, itertools.count(1)
 
     async def die(self: SourceRebuild) -> None:
@@ -291,13 +291,13 @@ def die_after(saves: int, patch: pytest.MonkeyPatch) -> None:
 
 
 async def live_or_die(shop: Shop) -> None:
-    """A run that dies, unless it has nothing left to save by then."""
+    """A run that is killed, unless it finishes first."""
     with suppress(Died):
         await go_on(shop)
 
 
 async def go_on(shop: Shop) -> RunReport:
-    """A run, or more of the one that has died."""
+    """Starts a run, or resumes the killed one."""
     async with shop.rebuilds() as office:
         run = await office.runs.latest("wms-a")
         if run is None:

@@ -1,7 +1,7 @@
-"""A rebuild, proven: whatever was lost on its way or spoilt in the store is found, all of it and nothing else.
+"""Invariants of rebuilds: all losses in transit and all damage to the store are found, and nothing else.
 
-What was said is known to an independent model; the shop heard most of it, and somebody laid hands on its sections. The
-snapshots of all sources and the log bring every page back, byte for byte.
+An independent model has all events; the shop received most of them, and its sections are damaged. The snapshots of all
+sources and the log restore every page, byte for byte.
 """
 
 import asyncio
@@ -35,11 +35,11 @@ GARBLED = 0.01
 REPEATED = 0.03
 TAKEN_BACK = 0.01
 GONE = 0.01
-"""The shares of what is said that never arrives, arrives with another content, arrives twice, or takes a word back; and
-of the products that their sources forget."""
+"""The shares of events that are lost, arrive with other content, arrive twice, or are withdrawals; and of products that
+are removed from their sources."""
 
 FAR = 50
-"""By how many others an event can be overtaken on its way."""
+"""Maximum events that overtake another in transit."""
 
 APPENDED_AT_ONCE = 5_000
 READ_AT_ONCE = 500
@@ -54,7 +54,7 @@ Damage: TypeAlias = Mapping[SectionKey, SectionDriftKind]
 
 
 class Past(NamedTuple):
-    """What was said, what of it the shop heard, all that arrived, and the SKUs that their sources have forgotten."""
+    """The events sent, those that the shop received, all that arrived, and the SKUs removed from their sources."""
 
     truth: Model
     told: Model
@@ -63,7 +63,7 @@ class Past(NamedTuple):
 
 
 def past_of(config: Config, said: Iterable[Document], seed: int) -> Past:
-    """Everything is said once; on its way, some is lost, garbled, repeated or late."""
+    """Every event is sent once; some are lost, garbled, repeated or late."""
     luck = random.Random(f"{seed} past")
     truth, told = a_model(config), a_model(config)
     skus: set[str] = set()
@@ -79,7 +79,7 @@ def past_of(config: Config, said: Iterable[Document], seed: int) -> Past:
 
 
 def arriving(event: Document, luck: random.Random) -> list[Document]:
-    """What arrives of an event."""
+    """The lines that arrive of an event."""
     if luck.random() < LOST:
         return []
     if luck.random() < GARBLED and event["payload"] is not None:
@@ -88,7 +88,7 @@ def arriving(event: Document, luck: random.Random) -> list[Document]:
 
 
 async def hear(shop: Shop, arrived: Sequence[Document]) -> None:
-    """The shop hears what arrives, and folds it."""
+    """The shop appends what arrives, and folds it."""
     for start in range(0, len(arrived), APPENDED_AT_ONCE):
         events = [parse_event(orjson.dumps(event)) for event in arrived[start : start + APPENDED_AT_ONCE]]
         assert {result.outcome for result in await shop.append(events)} <= {"appended", "duplicate"}
@@ -96,12 +96,12 @@ async def hear(shop: Shop, arrived: Sequence[Document]) -> None:
 
 
 def drift_of(past: Past) -> dict[str, Drift]:
-    """The streams in which the shop is behind its sources, by name."""
+    """The drifted streams by name."""
     return {stream_id(Stream(*each)): drift for each, drift in past.truth.drift(past.told, past.gone).items()}
 
 
 def model_after(config: Config, past: Past, rows: Rows, taken_at: datetime) -> Model:
-    """What every page must be: as the snapshots say; of what they do not have, what was heard, taken back."""
+    """The expected pages: from the snapshots; streams that they lack are withdrawn."""
     model = a_model(config)
     for row in (row for each in rows.values() for row in each):
         assert model.submit(row) == "appended"
@@ -121,7 +121,7 @@ NOBODYS = ("NOBODY-KNOWS-THIS", "", "0", "ZZZ/ZZZ", "100%", "%2F", "Ka\u0308se",
 
 
 def spoil(url: str, number: int, seed: int) -> Damage:
-    """Changes, moves, removes and makes up rows, so many of each kind. Gives everything that is wrong then."""
+    """Changes, moves, removes and invents this many rows of each kind. Returns everything that is wrong."""
     luck = random.Random(f"{seed} damage")
     intruder = Intruder(url)
     before = intruder.sections()
@@ -145,7 +145,7 @@ def spoil(url: str, number: int, seed: int) -> Damage:
 
 
 def left_to_find(config: Config, damage: Damage, drifted: Iterable[str]) -> Damage:
-    """The damage that is left when every stream was folded in which something was mended."""
+    """The damage that remains once every repaired stream is folded."""
     folded: set[SectionKey] = set()
     for sku, where, domain, _ in map(parse_stream_id, drifted):
         folded |= {(sku, channel, domain) for channel in config.channels if where in ("*", channel)}
@@ -156,7 +156,7 @@ def left_to_find(config: Config, damage: Damage, drifted: Iterable[str]) -> Dama
 
 
 class Found(NamedTuple):
-    """What was found: in the runs by source, in streams by name, and in the pages."""
+    """The findings: runs by source, drift by stream, and damaged sections."""
 
     runs: Mapping[str, RunReport]
     streams: Mapping[str, Drift]
@@ -166,7 +166,7 @@ class Found(NamedTuple):
 
 
 async def rebuild_everything(shop: Shop) -> Found:
-    """What `pagefold rebuild` does: every source, then what is new in the log, then every page."""
+    """Does what `pagefold rebuild` does: every source, then new events, then every page."""
     runs: dict[str, RunReport] = {}
     streams: dict[str, Drift] = {}
     sorted_first: set[str] = set()
@@ -188,7 +188,7 @@ async def rebuild_everything(shop: Shop) -> Found:
 
 
 def judge_runs(found: Found, rows: Rows, drift: Mapping[str, Drift]) -> None:
-    """Every run read its snapshot to the end, and counts of each drift what there was."""
+    """Every run read its snapshot to the end, and has the expected counts."""
     assert found.streams == drift
     assert found.runs.keys() == rows.keys()
     for source, report in found.runs.items():
@@ -203,7 +203,7 @@ def judge_runs(found: Found, rows: Rows, drift: Mapping[str, Drift]) -> None:
 
 
 async def judge_pages(shop: Shop, model: Model) -> None:
-    """Every page is what the model says, byte for byte, as operators see it and as a storefront does; no other is."""
+    """Every page equals the model byte for byte, for operators and for storefronts; there are no others."""
     keys = sorted(model.pages())
     assert [key async for key in shop.store.pages.keys()] == keys  # noqa: SIM118  # it is no dictionary
     for start in range(0, len(keys), READ_AT_ONCE):
@@ -218,7 +218,7 @@ async def judge_pages(shop: Shop, model: Model) -> None:
 
 
 async def judge_events(shop: Shop, told: Model, drift: Iterable[str]) -> None:
-    """Every stream that had drifted was mended by one event, and the log has no other new one."""
+    """Every drifted stream was repaired by one event, and the log has no other new events."""
     repaired = Counter(parse_stream_id(stream).domain for stream in drift)
     for each in (await shop.status()).domains:
         assert each.applied + each.stale == told.events(each.domain) + repaired[each.domain]
@@ -226,7 +226,7 @@ async def judge_events(shop: Shop, told: Model, drift: Iterable[str]) -> None:
 
 
 async def prove(shop: Shop, past: Past, rows: Rows, *, spoilt: int, seed: int) -> Found:
-    """Everything that was lost or spoilt is found and put right, and after that nothing is left to find."""
+    """All losses and damage are found and repaired; a second rebuild finds nothing."""
     config = shop.config
     await hear(shop, past.arrived)
     drift = drift_of(past)
@@ -255,11 +255,11 @@ async def prove(shop: Shop, past: Past, rows: Rows, *, spoilt: int, seed: int) -
 # --- the demo's shop --------------------------------------------------------------------------------
 
 AS_THEY_COME = ("erp", "dam")
-"""Sources that export in no order; the others do in that of the log."""
+"""Sources that export unsorted rows; the others export in the log's order."""
 
 
 def story(skus: int, changes: int, seed: int) -> Iterator[Document]:
-    """A catalog and what changes in it; here and there a source takes its word back."""
+    """A catalog and its changes, with some withdrawals."""
     shop, luck = sample_shop.Shop(seed, skus), random.Random(f"{seed} story")
     yield from shop.catalog()
     for event in shop.changes(changes):
@@ -267,7 +267,7 @@ def story(skus: int, changes: int, seed: int) -> Iterator[Document]:
 
 
 def snapshots_of(config: Config, past: Past) -> Rows:
-    """What each source says now."""
+    """The current state of each source."""
     rows = {source: list(past.truth.snapshot(source, past.gone)) for source in config.sources}
     for source in rows.keys() - AS_THEY_COME:
         rows[source].sort(key=lambda row: stream_id(Stream(*stream_of(row))))
@@ -286,7 +286,7 @@ async def prove_the_story(url: str, folder: Path, skus: int, changes: int, *, se
 
 
 async def test_everything_that_was_lost_or_spoilt_comes_back(store_url: str, tmp_path: Path) -> None:
-    """2,000 SKUs on 4 channels: exactly what was lost and spoilt is found, and every page is as the model says."""
+    """2,000 SKUs on 4 channels: exactly the losses and the damage are found, and every page equals the model."""
     await prove_the_story(store_url, tmp_path, skus=2_000, changes=3_000, seed=7)
 
 
@@ -301,7 +301,7 @@ async def test_everything_comes_back_in_a_large_shop(store_url: str, tmp_path: P
 
 
 def sunrise_rows() -> list[Document]:
-    """What the four files say, row by row."""
+    """The rows of the four files."""
     files = [data_file("sunrise", f"{domain}.ndjson") for domain in DOMAINS]
     return [json.loads(line) for file in files for line in file.read_bytes().splitlines()]
 
@@ -315,7 +315,7 @@ def with_files(config: Config, folder: Path) -> Config:
 
 
 async def test_a_real_shop_comes_back(store_url: str, tmp_path: Path) -> None:
-    """The same with a real shop's 102 products, whose files are the snapshots as they stand, prices in no order."""
+    """The same with a real shop's 102 products, whose files are the snapshots, with prices unsorted."""
     config = with_files(Config.load(data_file("sunrise", "pagefold.toml"), store=store_url), tmp_path)
     past = past_of(config, sunrise_rows(), seed=1)
     assert set(drift_of(past).values()) == {"missing", "changed", "orphan"}  # of everything there is one version

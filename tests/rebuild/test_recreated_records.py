@@ -1,4 +1,4 @@
-"""Records that were made again, and counters that were restarted, as rebuilds find them; on both stores."""
+"""Rebuilds find recreated records and restarted counters, on both stores."""
 
 import asyncio
 from collections.abc import Sequence
@@ -44,7 +44,7 @@ from tests.support.small_shop import (
 
 FUTURE = "2100-01-01T00:00:00Z"
 PAST = "2026-01-01T00:00:00Z"
-"""When a snapshot was taken: after whatever the log has, or before."""
+"""When a snapshot was taken: after all events in the log, or before."""
 
 NEW_EPOCH = RebuildRequest(new_epoch=True)
 
@@ -63,19 +63,19 @@ async def newest(shop: Shop, *given: DomainEvent) -> list[tuple[int, int]]:
 
 
 async def available(shop: Shop, sku: str = SKU) -> int | None:
-    """What the page says."""
+    """The page's section."""
     await shop.catch_up()
     found = await section(shop, "inventory", sku=sku)
     return None if found is None else int(found["available"])
 
 
 def occurred(given: DomainEvent, hours: float) -> DomainEvent:
-    """The event, so many hours from now."""
+    """The event, this many hours from now."""
     return msgspec.structs.replace(given, occurred_at=datetime.now(UTC) + timedelta(hours=hours))
 
 
 async def deleted(shop: Shop, *skus: str) -> None:
-    """Stock at version 5, taken back at version 6."""
+    """Stock at version 5, withdrawn at version 6."""
     for sku in skus:
         await say(shop, stock(3, version=5, sku=sku), withdrawn("inventory", version=6, sku=sku, source="wms-a"))
 
@@ -86,7 +86,7 @@ async def deleted(shop: Shop, *skus: str) -> None:
 @pytest.mark.parametrize("version", [1, 5])
 @pytest.mark.parametrize("in_order", [True, False])
 async def test_a_record_that_was_made_again_lives(shop: Shop, config: Config, version: int, *, in_order: bool) -> None:
-    """A row older than its stream's withdrawal is in the next epoch, once; what the source says then counts."""
+    """A row older than its stream's withdrawal enters the next epoch, once; later events of the source do so too."""
     await deleted(shop, SKU)
     await say(shop, stock(7, sku="A"))
     rows = [stock(7, sku="A"), stock(9, version=version)]
@@ -115,7 +115,7 @@ async def test_a_record_that_was_made_again_lives(shop: Shop, config: Config, ve
 
 
 async def test_it_can_be_made_again_and_again(shop: Shop, config: Config) -> None:
-    """Each time its stream has one epoch more; what an orphan's withdrawal ended begins again likewise."""
+    """Each time, its stream enters one more epoch; so does a stream that was withdrawn as an orphan."""
     for epoch in (1, 2, 3):
         await append(shop, stock(1, version=8), withdrawn("inventory", version=9, source="wms-a"))
         export(config, "wms-a", stock(epoch, version=2), taken_at=FUTURE)
@@ -129,7 +129,7 @@ async def test_it_can_be_made_again_and_again(shop: Shop, config: Config) -> Non
 
 
 async def test_a_snapshot_older_than_the_withdrawal_proves_nothing(shop: Shop, config: Config) -> None:
-    """Its row is what was withdrawn since: it stays so, and nothing needs a look."""
+    """The row is older than the withdrawal: the stream stays withdrawn, and nothing needs attention."""
     await deleted(shop, SKU)
     export(config, "wms-a", stock(3, version=5), taken_at=PAST)
     report = await rebuild(shop, "wms-a")
@@ -138,7 +138,7 @@ async def test_a_snapshot_older_than_the_withdrawal_proves_nothing(shop: Shop, c
 
 
 async def test_a_row_that_occurred_later_proves_it(shop: Shop, config: Config) -> None:
-    """Even of a snapshot that says nothing of when it was taken, or was written before, by the source's own moments."""
+    """The source's own timestamps prove it, even if the snapshot has no time, or an earlier one."""
     await deleted(shop, SKU)
     export(config, "wms-a", occurred(stock(9, version=1), hours=1), taken_at=PAST)
     assert (await rebuild(shop, "wms-a")).counts.recreated == 1
@@ -146,7 +146,7 @@ async def test_a_row_that_occurred_later_proves_it(shop: Shop, config: Config) -
 
 
 async def test_an_incomplete_snapshot_proves_nothing(shop: Shop, config: Config) -> None:
-    """Without its end, nothing is made again; it is with the next one that is complete."""
+    """An incomplete snapshot recreates nothing; the next complete one does."""
     await deleted(shop, SKU)
     export(config, "wms-a", stock(9, version=1), taken_at=FUTURE, end=False)
     report = await rebuild(shop, "wms-a")
@@ -157,7 +157,7 @@ async def test_an_incomplete_snapshot_proves_nothing(shop: Shop, config: Config)
 
 
 async def test_a_dry_run_tells_and_changes_nothing(shop: Shop, config: Config) -> None:
-    """What would be made again is counted and named; the log stays as it is."""
+    """Candidates are counted and named; the log does not change."""
     await deleted(shop, SKU)
     export(config, "wms-a", stock(9, version=1), taken_at=FUTURE)
     before = await everything(shop.store)
@@ -171,7 +171,7 @@ async def test_a_dry_run_tells_and_changes_nothing(shop: Shop, config: Config) -
 
 
 async def test_a_withdrawal_and_a_named_epoch_prove_nothing(shop: Shop, config: Config) -> None:
-    """A row of null is no sign of life; a row that names its epoch means that one."""
+    """A withdrawal is no proof of life; a row that names an epoch belongs to that one."""
     await deleted(shop, SKU, "B")
     rows = [withdrawn("inventory", version=2, sku="B", source="wms-a"), stock(1, version=1)]
     lines = [as_line(rows[0]), msgspec.json.encode(as_document(rows[1]) | {"epoch": 0})]
@@ -184,7 +184,7 @@ async def test_a_withdrawal_and_a_named_epoch_prove_nothing(shop: Shop, config: 
 async def test_what_was_said_meanwhile_is_not_overtaken(
     shop: Shop, config: Config, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A source that speaks of the stream before the row is appended has said it itself: the row is left alone."""
+    """If the source sends an event before the row is appended, the row is ignored."""
     await deleted(shop, SKU, "B")
     export(config, "wms-a", stock(9, version=1), stock(8, version=1, sku="B"), taken_at=FUTURE)
     correct = shop.store.log.correct
@@ -204,7 +204,7 @@ async def test_what_was_said_meanwhile_is_not_overtaken(
 
 
 async def test_a_lost_answer_and_a_resumed_run(shop: Shop, config: Config, monkeypatch: pytest.MonkeyPatch) -> None:
-    """When the answer is lost, or the run is stopped before it could record it, a record is made again once."""
+    """If the reply is lost, or the run is stopped before it records the result, a record is recreated once."""
     skus = [f"S{number}" for number in range(4)]
     await deleted(shop, *skus)
     export(config, "wms-a", *(stock(9, version=1, sku=sku) for sku in skus), taken_at=FUTURE)
@@ -232,7 +232,7 @@ async def test_a_lost_answer_and_a_resumed_run(shop: Shop, config: Config, monke
 
 
 async def test_the_last_epoch_has_no_next(shop: Shop, config: Config) -> None:
-    """Where the stream is in epoch 1023, nothing is made again: somebody must look."""
+    """In epoch 1023 nothing is recreated: an operator must decide."""
     await shop.epochs.raise_epoch("wms-a", reason="so", operator="kim", epoch=MAX_EPOCH)
     await append(shop, withdrawn("inventory", version=6, source="wms-a"))
     export(config, "wms-a", stock(9, version=1), taken_at=FUTURE)
@@ -244,7 +244,7 @@ async def test_the_last_epoch_has_no_next(shop: Shop, config: Config) -> None:
 
 
 async def test_older_rows_are_named(shop: Shop, config: Config) -> None:
-    """Of a snapshot that was taken later, the run points them out, and the status until somebody answers."""
+    """If the snapshot was taken later, the run reports them, and the status does until an operator answers."""
     await say(shop, stock(1, version=9), stock(2, version=9, sku="B"), stock(3, version=9, sku="C"))
     rows = [stock(1, version=9), stock(8, version=2, sku="B"), stock(3, version=9, sku="C")]
     export(config, "wms-a", *rows, taken_at=FUTURE)
@@ -264,7 +264,7 @@ async def test_older_rows_are_named(shop: Shop, config: Config) -> None:
 
 
 async def test_rows_of_an_older_snapshot_are_not(shop: Shop, config: Config) -> None:
-    """What the source has said since the snapshot was taken is newer, as it should be."""
+    """Events since the snapshot was taken are newer, and no sign of a reset."""
     await say(shop, stock(1, version=9))
     export(config, "wms-a", stock(1, version=2), taken_at=PAST)
     report = await rebuild(shop, "wms-a")
@@ -276,7 +276,7 @@ async def test_rows_of_an_older_snapshot_are_not(shop: Shop, config: Config) -> 
 
 
 async def test_every_row_in_a_new_epoch(shop: Shop, config: Config) -> None:
-    """Whatever versions the log has: the rows count, and what the source says then; what it lacks is judged as ever."""
+    """Whatever versions the log has, the rows and later events win; orphans are found as usual."""
     skus = [f"S{number:02}" for number in range(30)]
     last = msgspec.structs.replace(price("99.00", sku="S00"), source_version=2**53 - 1)
     await say(shop, last, *(price("9.00", version=50, sku=sku) for sku in skus[1:]), price("7.00", sku="GONE"))
@@ -298,7 +298,7 @@ async def test_every_row_in_a_new_epoch(shop: Shop, config: Config) -> None:
 
 
 async def test_a_new_epoch_is_above_all_streams(shop: Shop, config: Config) -> None:
-    """Also above those that have epochs of their own; a run that was stopped goes on in the same one."""
+    """The epoch is also above those of single streams; a resumed run keeps its epoch."""
     await append(shop, msgspec.structs.replace(stock(5, version=8), epoch=6), stock(5, version=8, sku="B"))
     export(config, "wms-a", stock(1, sku="B"), stock(1), taken_at=FUTURE)
     witness = Witness()
@@ -321,7 +321,7 @@ async def test_a_new_epoch_is_above_all_streams(shop: Shop, config: Config) -> N
 
 
 async def test_an_epoch_that_is_raised_meanwhile(shop: Shop, config: Config, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Rows that were compared before and mended after an operator's raise are in the new epoch."""
+    """Rows that are compared before and repaired after an operator raises the epoch are in the new one."""
     await say(shop, stock(1, version=1), stock(1, version=9, sku="B"))
     export(config, "wms-a", stock(2, version=2), stock(1, version=9, sku="B"), stock(3, sku="NEW"), taken_at=FUTURE)
     correct = shop.store.log.correct
@@ -339,7 +339,7 @@ async def test_an_epoch_that_is_raised_meanwhile(shop: Shop, config: Config, mon
 
 
 async def test_what_was_withheld_is_in_the_epoch_that_was_raised_meanwhile(shop: Shop, config: Config) -> None:
-    """A correction that takes something away waits until all is compared, and is in the epoch of then."""
+    """A withheld correction is appended in the epoch that is current when it is released."""
     before = msgspec.structs.replace(
         price("9.00", version=2), payload={"currency": "EUR", "amount": "9.00", "compareAt": "11.00"}
     )
@@ -372,7 +372,7 @@ async def test_what_was_withheld_is_in_the_epoch_that_was_raised_meanwhile(shop:
 
 
 def test_entries_beside_rows() -> None:
-    """An entry of its stream's current epoch is as the row is; one of an epoch that is over equals none."""
+    """A head content of the current epoch can equal a row; one of an earlier epoch equals none."""
     placement = Placement(KnownEpochs(2, {"erp": 1, "C/*/pricing/erp": 3}, frozenset({"erp"})))
     said = b'"payload":{}}'
     entries = {
@@ -387,7 +387,7 @@ def test_entries_beside_rows() -> None:
 
 
 def test_a_run_names_as_many_rows_as_fit() -> None:
-    """Rows that may have been made again are recorded whole, in events of some megabytes."""
+    """Candidates for recreated records are recorded in full, in events of a limited size."""
     run = RebuildRun.start(
         RunSpec(source="erp", domains=["pricing"], start_position=0, snapshot="s", identity="i", process="p")
     )

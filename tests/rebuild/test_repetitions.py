@@ -1,4 +1,4 @@
-"""Files in which rows come more than once: what their end markers prove."""
+"""Repeated rows in files with an end marker."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -55,7 +55,7 @@ async def test_an_end_marker_counts_distinct_rows(  # noqa: PLR0913, PLR0917  # 
     complete: bool,  # noqa: FBT001  # a parameter
     place: int | None,
 ) -> None:
-    """A row that only repeats another, of whichever channel or SKU, fills no place; other versions of a stream do."""
+    """A row that equals another does not count towards the end marker's count; other versions of a stream do."""
     await say(shop, *prices(), price("1.00", sku="SKU-039X"))
     rows = prices(SKUS[:39])
     for row in more:

@@ -1,4 +1,4 @@
-"""Rows beside the entries of the log: what these tell, and what only the heads can."""
+"""Comparing rows with head contents, and with heads if contents do not suffice."""
 
 import json
 
@@ -27,12 +27,12 @@ MARK = RepairContext("erp-20260112T060000-abcd", "2026-01-12T06:00:00.000000Z")
 
 
 def content(amount: str) -> bytes:
-    """A payload as it stands in the log."""
+    """A payload as stored in the log."""
     return b'{"amount":"%b","currency":"EUR"}' % amount.encode()
 
 
 def row(sku: str, version: int, amount: str = "9.90", *, read: bool = False) -> Row:
-    """One of the snapshot: known by its entry, or read already."""
+    """A row of the snapshot, with its line or with its decoded event."""
     line = json.dumps(
         {
             "type": "pricing",
@@ -48,23 +48,23 @@ def row(sku: str, version: int, amount: str = "9.90", *, read: bool = False) -> 
 
 
 def said(sku: str, version: int, amount: str = "9.90", *, since: bool = False) -> bytes:
-    """What the log says; `since` the run began, or before."""
+    """A head content; `since`: the stream has events since the run began."""
     return head_content(stream(sku), version, content(amount)) + b"\x1f" * since
 
 
 def stream(sku: str) -> str:
-    """Its stream."""
+    """The stream of a SKU."""
     return f"{sku}/*/pricing/erp"
 
 
 def compared(rows: list[Row], *entries: bytes) -> Comparison:
-    """What is told without any head."""
+    """Comparing without heads."""
     return COMPARER.compare(rows, entries, MARK)
 
 
 @pytest.mark.parametrize("read", [False, True])
 def test_what_entries_tell(read: bool) -> None:  # noqa: FBT001  # a parameter of the test
-    """Missing, newer, and the same in other words: no head is asked for."""
+    """Missing, newer, and equal rows need no head."""
     rows = [row("A", 3, read=read), row("B", 3, "8.00", read=read), row("D", 3, read=read)]
     found = compared(rows, said("B", 2), said("D", 3))
     assert [(each.originator_id, each.drift) for each in found.pending] == [
@@ -99,7 +99,7 @@ def test_what_entries_tell(read: bool) -> None:  # noqa: FBT001  # a parameter o
     ],
 )
 def test_what_only_heads_tell(beside: bytes) -> None:
-    """Another content at the same version; what was said since the run began; odd names."""
+    """Other content at the same version, events since the run began, and unusual names need a head."""
     found = compared([row("A", 3)], beside)
     assert (found.pending, found.counts, found.live) == ([], RunCounts(), 0)
     assert [each.event.originator_id for each in found.unresolved] == [stream("A")]
@@ -111,7 +111,7 @@ def test_what_only_heads_tell(beside: bytes) -> None:
 
 
 def test_a_row_that_is_older_is_shown_its_head() -> None:
-    """When that was said decides what the row is: a late one, a counter that was restarted, or a record made again."""
+    """The time of the head decides: the row is late, shows a restarted counter, or is a recreated record."""
     found = compared([row("A", 3)], said("A", 4))
     assert [each.event.originator_id for each in found.unresolved] == [stream("A")]
     state = b'{"id":"1","occurredAt":"x","recordedAt":"x","payload":%b}' % content("8.00")
@@ -124,7 +124,7 @@ def test_a_row_that_is_older_is_shown_its_head() -> None:
 
 @pytest.mark.parametrize(("drift", "default_id"), [("newer", "erp-%d-7"), ("orphan", "erp-%d-withdrawn-7")])
 def test_an_event_is_written_alike_whoever_has_named_it(drift: DriftKind, default_id: str) -> None:
-    """Whether its id is the source's own or made, and whatever else it says, to the byte."""
+    """With the source's id or a made one, the stored bytes are the same."""
     states = RepairEncoder("erp-%d", "2026-01-12T06:00:00.000000Z", drift)
     nameless = ValidatedEvent(stream("A"), 3, "pricing", content("%b"), "2026-01-12T05:00:00.000000Z", None, None)
     named = msgspec.structs.replace(nameless, id=default_id)
@@ -134,7 +134,7 @@ def test_an_event_is_written_alike_whoever_has_named_it(drift: DriftKind, defaul
 
 
 def test_what_no_row_names_and_what_is_refused() -> None:
-    """Other streams are told by name; a row that breaks a rule mends nothing, and names its stream."""
+    """Streams without a row are returned; an invalid row repairs nothing, but its stream has a row."""
     found = compared([row("A", 3, "dear"), row("B", 3, "dear")], said("A", 2), said("C", 1), said("D", 1))
     assert found.unmatched == [stream("C").encode(), stream("D").encode()]
     assert (found.pending, found.counts, found.live) == ([], RunCounts(refused=2), 1)
@@ -142,7 +142,7 @@ def test_what_no_row_names_and_what_is_refused() -> None:
 
 
 def test_what_is_equal_is_not_looked_at() -> None:
-    """Byte for byte; the others are given back, each in its order."""
+    """Equal entries are split off by their bytes; the others are returned in order."""
     rows = [row("A", 1), row("B", 1), row("C", 1)]
     found, different, others = split_equal(rows, [said("A", 1), said("B", 2), said("D", 1)])
     assert (found.counts, found.live) == (RunCounts(equal=1), 1)

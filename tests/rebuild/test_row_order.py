@@ -1,4 +1,4 @@
-"""Rows that come in no order: they are sorted in a temporary file, which leaves nothing behind."""
+"""Unsorted rows are sorted in a temporary file, which leaves nothing behind."""
 
 import sys
 from contextlib import closing
@@ -20,7 +20,7 @@ ROWS = 20_000
 
 
 def rows() -> list[Row]:
-    """More than is kept in memory, the last stream first."""
+    """More rows than fit in memory, in descending order."""
     names = (f"SKU-{number:06}/*/inventory/wms-a".encode() for number in range(ROWS, 0, -1))
     return [
         Row(number, None, b" " * 500, SEPARATOR.join([name, b"1", b"{}"])) for number, name in enumerate(names, start=1)
@@ -29,7 +29,7 @@ def rows() -> list[Row]:
 
 @pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
 def test_the_file_has_no_name() -> None:
-    """It is there, and goes with the process, however that ends. The rows are in order."""
+    """The file is unlinked, so it disappears with the process. The rows are sorted."""
     assigner = row_order.StreamAssigner(
         EventValidator(configured("sqlite:///nowhere")), row_order.Scope(frozenset(), "")
     )
@@ -46,7 +46,7 @@ def test_the_file_has_no_name() -> None:
 
 
 def unnamed() -> list[Path]:
-    """Open files of this process that no folder has."""
+    """Unlinked open files of this process."""
     files = Path("/proc/self/fd").iterdir()
     return [file for file in files if file.is_symlink() and file.readlink().name.endswith(" (deleted)")]
 
@@ -54,7 +54,7 @@ def unnamed() -> list[Path]:
 async def test_a_file_that_cannot_grow_stops_the_run(
     shop: Shop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It says what is wrong and what to do. With room for the file, the run goes on."""
+    """The error says what is wrong and what to do. With enough space, the run can be resumed."""
     config = with_snapshots(shop.config.store.url, tmp_path, "wms-a")
     export(config, "wms-a", *[stock(1, sku=f"SKU-{number:03}") for number in range(500, 0, -1)])
     shop.config = config

@@ -23,7 +23,7 @@ def test_topics_stay_what_they_are() -> None:
 
 
 def test_counts_add_up() -> None:
-    """Counts are added by name, and come back from their names, those of a later version left out."""
+    """Counts are added by name and restored from names; unknown names are ignored."""
     dice = random.Random(7)
     one, another = (RunCounts(*(dice.randrange(9) for _ in range(12))) for _ in range(2))
     both = one + another

@@ -29,7 +29,7 @@ STREAMS = [f"SKU-{number:04}/*/pricing/erp" for number in range(100)]
 
 
 def plan(source: str = "erp", **changes: Any) -> RunSpec:  # noqa: ANN401  # whatever a plan has
-    """A plan for a source."""
+    """The spec of a run."""
     fields: dict[str, Any] = {
         "source": source,
         "domains": ["pricing"],
@@ -42,7 +42,7 @@ def plan(source: str = "erp", **changes: Any) -> RunSpec:  # noqa: ANN401  # wha
 
 
 def compare(run: RebuildRun, streams: Sequence[str], *, orphans: Sequence[str] = ()) -> None:
-    """A page in which all of these streams were missing."""
+    """A chunk in which all of these streams were missing."""
     run.chunk_compared(
         cursor={"snapshot": {"offset": len(streams)}, "stream": max([*streams, *orphans])},
         counts=RunCounts(rows=len(streams), missing=len(streams), orphans=len(orphans)),
@@ -54,7 +54,7 @@ def compare(run: RebuildRun, streams: Sequence[str], *, orphans: Sequence[str] =
 
 
 async def saved(runs: RunRepository, **changes: Any) -> RebuildRun:  # noqa: ANN401  # whatever a plan has
-    """A run in which two pages were compared."""
+    """A run with two compared chunks."""
     run = await runs.start(plan(**changes))
     compare(run, STREAMS[0:2], orphans=STREAMS[2:4])
     compare(run, STREAMS[4:6])
@@ -63,12 +63,12 @@ async def saved(runs: RunRepository, **changes: Any) -> RebuildRun:  # noqa: ANN
 
 
 async def items(pages: AsyncIterator[Sequence[Item]]) -> list[list[Item]]:
-    """The pages, as lists."""
+    """The chunks, as lists."""
     return [list(page) async for page in pages]
 
 
 def failing_after(done: Callable[..., Awaitable[object]], problem: Exception) -> object:
-    """A method of a store that does what it should, and fails to say so."""
+    """A store's method that does its work, but then raises an error."""
 
     async def fail(*arguments: object) -> object:
         await done(*arguments)
@@ -81,7 +81,7 @@ def failing_after(done: Callable[..., Awaitable[object]], problem: Exception) ->
 
 
 async def test_the_life_of_a_run(store: Store) -> None:
-    """Each step of a run is recorded, and the run is read back as it stood after it."""
+    """Each step of a run is recorded, and the run is read back in the state after it."""
     async with open_runs(store) as runs:
         run = await runs.start(plan(prefix="T", max_orphans=["5%", 500], written_at="2026-11-23T02:00:00.000000Z"))
         assert (run.source, run.domains, run.prefix, run.max_orphans) == ("erp", ["pricing"], "T", ["5%", 500])
@@ -121,7 +121,7 @@ async def test_the_life_of_a_run(store: Store) -> None:
 
 
 def test_a_command_needs_its_state() -> None:
-    """What a run's state does not allow raises an error that says where the run is, and changes nothing."""
+    """A method that the run's state does not allow raises an error with the state, and changes nothing."""
     run = RebuildRun.start(plan())
     early = (
         run.complete,
@@ -155,7 +155,7 @@ def test_a_command_needs_its_state() -> None:
 
 
 def test_a_confirmed_run_is_not_held_again() -> None:
-    """Who was asked once is not asked again."""
+    """After one confirmation, no other is needed."""
     run = RebuildRun.start(plan())
     run.compared(complete=True)
     run.hold(600, 500)
@@ -165,7 +165,7 @@ def test_a_confirmed_run_is_not_held_again() -> None:
 
 
 def test_an_event_of_a_run_is_bounded() -> None:
-    """Twenty examples are kept, with short texts that can be recorded; and a list of streams has a limit."""
+    """Up to twenty samples are kept, with shortened texts; lists of streams are limited."""
     run = RebuildRun.start(plan(snapshot="prices-\udcff.csv"))
     assert run.snapshot == r"prices-\udcff.csv"
     long = "x" * 10_000
@@ -188,7 +188,7 @@ def test_an_event_of_a_run_is_bounded() -> None:
 
 
 async def test_what_was_saved_survives_its_process(store: Store, config: Config) -> None:
-    """Another opening of the store sees exactly what was saved, and can go on from there."""
+    """Another process sees exactly what was saved, and can resume from there."""
     async with open_runs(store) as runs:
         run = await saved(runs)
         compare(run, STREAMS[6:8])  # and is killed before it saves
@@ -204,7 +204,7 @@ async def test_what_was_saved_survives_its_process(store: Store, config: Config)
 
 
 async def test_one_of_two_processes_takes_a_run(store: Store) -> None:
-    """Of two that go on from the same version, one records, and the other is told so, for good."""
+    """Of two processes at the same version, one records, and the other gets `RunTakenOver`."""
     async with open_runs(store) as runs:
         run = await saved(runs)
         copies = [await runs.get(run.id) for _ in range(4)]
@@ -229,7 +229,7 @@ async def test_one_of_two_processes_takes_a_run(store: Store) -> None:
 
 
 async def test_a_lost_acknowledgement_is_no_rival(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What was recorded although the store failed to say so is found when it is saved again, alone or with more."""
+    """Events that were recorded despite an error are recognised at the next save, alone or with new ones."""
     async with open_runs(store) as runs:
         run = await saved(runs)
         for more in (False, True):
@@ -249,7 +249,7 @@ async def test_a_lost_acknowledgement_is_no_rival(store: Store, monkeypatch: pyt
 
 
 async def test_what_was_not_recorded_is_saved_again(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    """After a failure that kept everything out, nothing of the run is lost."""
+    """After a failure that stored nothing, the next save stores everything."""
     async with open_runs(store) as runs:
         run = await saved(runs)
 
@@ -287,7 +287,7 @@ async def test_a_save_outlasts_a_cancellation(store: Store) -> None:
 
 
 async def test_drifted_streams_and_orphans_are_read_in_pages(store: Store) -> None:
-    """Pages come in their order, those without any left out; a run that starts over forgets what it found before."""
+    """Chunks are read in order, without empty ones; a run that starts over discards its earlier findings."""
     async with open_runs(store) as runs:
         run = await saved(runs)
         assert await items(runs.orphans(run.id)) == [STREAMS[2:4]]
@@ -313,7 +313,7 @@ async def test_drifted_streams_and_orphans_are_read_in_pages(store: Store) -> No
 
 
 async def test_a_long_run_is_not_read_from_its_beginning(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A run is read by a snapshot of it and a few events, one that has ended by the snapshot alone, and is the same."""
+    """A run is read from an aggregate snapshot and few events; a finished one from the snapshot alone."""
     async with open_runs(store) as runs:
         run = await runs.start(plan())
         for number in range(3 * SNAPSHOT_EVERY + 4):
@@ -342,7 +342,7 @@ async def test_a_long_run_is_not_read_from_its_beginning(store: Store, monkeypat
 
 
 async def test_runs_are_listed_newest_first(store: Store) -> None:
-    """Runs that were started one by one or at once are all there, by source too; the latest of a source is known."""
+    """Runs started one by one or concurrently are all listed, also by source; the latest of a source is known."""
     async with open_runs(store) as runs:
         assert list(await runs.list(10)) == []
         assert await runs.latest("erp") is None
@@ -365,7 +365,7 @@ async def test_runs_are_listed_newest_first(store: Store) -> None:
 
 
 async def test_two_stores_share_the_register(store: Store, config: Config) -> None:
-    """Starts from several processes at once are all registered."""
+    """Concurrent starts by several processes are all registered."""
     other = await open_store(config)
     async with open_runs(store) as here, open_runs(other) as there, anyio.create_task_group() as group:
         for runs in (here, there) * 10:
@@ -376,7 +376,7 @@ async def test_two_stores_share_the_register(store: Store, config: Config) -> No
 
 
 async def test_an_unknown_run_is_explained(store: Store) -> None:
-    """What is no run, be it another's stream or no name at all, is told with the command that lists runs."""
+    """An id that is not a run's raises an error that names the command to list runs."""
     async with open_runs(store) as runs:
         run = await saved(runs)
         for name in ("", "nu\0ll", "erp", REGISTER, "erp-20261123T020000-3f9a", f"{run.id}/", "A/*/pricing/erp"):
@@ -390,7 +390,7 @@ async def test_an_unknown_run_is_explained(store: Store) -> None:
 
 
 async def test_the_environment_has_no_influence(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Variables that are meant for the user's own applications change nothing."""
+    """Environment variables for the user's own applications are ignored."""
     nonsense = {
         "PERSISTENCE_MODULE": "eventsourcing.popo",
         "AGGREGATE_CACHE_MAXSIZE": "many",
@@ -436,7 +436,7 @@ async def test_a_plain_follower_reads_the_runs(store: Store, store_url: str) -> 
 
 
 async def test_consumers_pass_over_runs(shop: Shop) -> None:
-    """A run's events among a shop's own are no news to it: nothing is folded, nothing is dead, nothing is behind."""
+    """Consumers skip the events of runs: nothing is folded or dead, and there is no lag."""
     async with open_runs(shop.store) as runs:
         await append(shop, catalog("T-Shirt"))
         run = await saved(runs)
@@ -456,7 +456,7 @@ async def test_consumers_pass_over_runs(shop: Shop) -> None:
 
 
 async def test_nothing_is_left_of_runs(store: Store, config: Config) -> None:
-    """When the block ends, however it does, the store is still open, and no thread waits for anything."""
+    """However the block ends, the store is still open, and no thread is left waiting."""
     with pytest.raises(UnknownRun):  # noqa: PT012  # what is raised in the block comes out of it as itself
         async with open_runs(store) as runs:
             await saved(runs)

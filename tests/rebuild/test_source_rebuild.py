@@ -1,4 +1,4 @@
-"""A rebuild of one source, on both stores: what it finds, what it mends, what it leaves alone."""
+"""A rebuild of one source, on both stores: what it finds, repairs, and leaves unchanged."""
 
 import os
 import time
@@ -58,7 +58,7 @@ def prices(*, version: int = 5, skus: list[str] = SKUS) -> list[DomainEvent]:
 
 
 def soon() -> str:
-    """A moment later than anything that was recorded so far."""
+    """A time after everything that was recorded so far."""
     return (datetime.now(UTC) + timedelta(minutes=1)).isoformat()
 
 
@@ -66,7 +66,7 @@ def soon() -> str:
 
 
 async def test_each_row_is_what_it_is_against_the_log(shop: Shop, config: Config) -> None:
-    """Missing and newer rows are appended, changed ones corrected, equal and older ones left alone."""
+    """Missing and newer rows are appended, changed ones corrected, equal and older ones ignored."""
     equal, newer, changed, older, missing = SKUS[:5]
     await say(
         shop,
@@ -107,7 +107,7 @@ async def test_the_history_tells_what_a_rebuild_did_and_why(shop: Shop, config: 
 
 
 async def test_rebuilding_again_finds_nothing(shop: Shop, config: Config) -> None:
-    """What was mended is equal the next time, and the log does not grow but by the run's own record."""
+    """Repaired streams are equal the next time, and the log grows only by the run's record."""
     await append(shop, *prices(version=4))
     export(config, "erp", *prices())
     assert counts_of(await rebuild(shop, "erp")) == {"rows": 40, "newer": 40}
@@ -117,7 +117,7 @@ async def test_rebuilding_again_finds_nothing(shop: Shop, config: Config) -> Non
 
 
 async def test_a_flip_back_is_another_revision(shop: Shop, config: Config) -> None:
-    """A source that says its first content again at the same version is believed again."""
+    """A source that returns to its first content at the same version is followed."""
     await append(shop, price("3.00"))
     for amount in ("3.50", "3.00"):
         export(config, "erp", price(amount))
@@ -127,7 +127,7 @@ async def test_a_flip_back_is_another_revision(shop: Shop, config: Config) -> No
 
 
 async def test_a_dry_run_reports_and_writes_nothing(shop: Shop, config: Config) -> None:
-    """It finds what a run would find, orphans too, and leaves no trace: no event, no run, no changed page."""
+    """It finds what a run would find, including orphans, and writes nothing: no event, run or page."""
     await say(shop, *prices(version=4))
     before, pages = await everything(shop.store), await pages_of(shop)
     export(config, "erp", *prices(skus=SKUS[1:]), taken_at=soon())
@@ -172,7 +172,7 @@ async def test_the_order_of_the_rows_does_not_matter(config: Config, tmp_path: P
 async def test_the_order_of_the_rows_hides_no_fault(
     shop: Shop, config: Config, sound: bytes, broken: bytes, step: int
 ) -> None:
-    """A row that breaks a rule in what stands around its payload is refused in any order, and changes nothing."""
+    """A row with an invalid envelope is rejected in any order, and changes nothing."""
     lines = [as_line(each) for each in prices(skus=SKUS[:3])]
     lines[1] = lines[1].replace(sound, broken)
     export_lines(config, "erp", lines[::step])
@@ -180,7 +180,7 @@ async def test_the_order_of_the_rows_hides_no_fault(
 
 
 async def test_the_newest_row_of_a_stream_counts(shop: Shop, config: Config) -> None:
-    """Of several rows of a stream the highest version counts; another content at that version is refused."""
+    """Of several rows of a stream the highest version counts; other content at that version is rejected."""
     rows = [price("1.00", version=1), price("3.00", version=3), price("2.00", version=2), price("9.99", version=3)]
     export(config, "erp", *rows, price("3.00", version=3))
     report = await rebuild(shop, "erp")
@@ -194,7 +194,7 @@ async def test_the_newest_row_of_a_stream_counts(shop: Shop, config: Config) -> 
 
 
 async def test_an_orphan_is_withdrawn_and_comes_back(shop: Shop, config: Config) -> None:
-    """What a complete snapshot does not have is withdrawn, not deleted; named again, it is live with its old row."""
+    """A stream that a complete snapshot lacks is withdrawn, not deleted; if its row returns, it is live again."""
     await say(shop, *prices(), *(catalog(sku, sku=sku) for sku in SKUS))
     gone = f"{SKUS[7]}/*/pricing/erp"
     export(config, "erp", *prices()[:7], *prices()[8:], taken_at=soon())
@@ -219,7 +219,7 @@ async def test_an_orphan_is_withdrawn_and_comes_back(shop: Shop, config: Config)
 async def test_a_withdrawal_whose_answer_was_lost_is_counted(
     shop: Shop, config: Config, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Tried again, it finds its own event there, and reports it as withdrawn, once."""
+    """A retry finds its own event, and counts it as withdrawn once."""
     await append(shop, *prices())
     export(config, "erp", *prices()[1:], taken_at=soon())
     correct, calls = shop.store.log.correct, []
@@ -237,7 +237,7 @@ async def test_a_withdrawal_whose_answer_was_lost_is_counted(
 
 
 async def test_an_orphan_is_live_again_with_the_next_version(shop: Shop, config: Config) -> None:
-    """A source that speaks of a withdrawn product again brings it back by its next event."""
+    """The source's next event brings a withdrawn product back."""
     await append(shop, *prices())
     export(config, "erp", *prices()[1:], taken_at=soon())
     await rebuild(shop, "erp")
@@ -247,7 +247,7 @@ async def test_an_orphan_is_live_again_with_the_next_version(shop: Shop, config:
 
 
 async def test_an_incomplete_snapshot_withdraws_nothing(shop: Shop, config: Config) -> None:
-    """Without its end marker a snapshot proves nothing of what is not in it, and the report says so."""
+    """Without an end marker, a missing row proves nothing, and the report says so."""
     await append(shop, *prices(version=4))
     export(config, "erp", *prices()[:20], end=False)
     report = await rebuild(shop, "erp")
@@ -271,7 +271,7 @@ async def test_a_snapshot_cut_anywhere_withdraws_nothing(shop: Shop, config: Con
 
 
 async def test_a_row_that_nobody_can_read_withdraws_nothing(shop: Shop, config: Config) -> None:
-    """A row may name any stream where it cannot be read: none of them is known to be absent."""
+    """An unreadable row might name any stream, so no stream is known to be absent."""
     await append(shop, *prices())
     lines = [as_line(each) for each in prices()[:39]]
     file_of(config, "erp").write_bytes(marked([*lines, b'{"sku":']))
@@ -281,7 +281,7 @@ async def test_a_row_that_nobody_can_read_withdraws_nothing(shop: Shop, config: 
 
 
 async def test_a_refused_row_is_not_absent(shop: Shop, config: Config) -> None:
-    """A product whose row breaks a rule is named all the same: it keeps what the log has."""
+    """A stream whose row breaks a rule is not absent: it keeps its head."""
     await append(shop, *prices())
     wrong = event("pricing", {"currency": "EUR", "amount": "free"}, sku=SKUS[39], version=9)
     export(config, "erp", *prices()[:39], wrong, taken_at=soon())
@@ -292,7 +292,7 @@ async def test_a_refused_row_is_not_absent(shop: Shop, config: Config) -> None:
 
 
 async def test_what_was_said_since_the_snapshot_survives(shop: Shop, config: Config) -> None:
-    """A stream of which its source has spoken since the snapshot was taken, as it says or as its file shows, stays."""
+    """A stream with events since the snapshot was taken, by its marker or its file's time, is kept."""
     await append(shop, *prices())
     export(config, "erp", *prices())
     past = time.time() - 60
@@ -306,7 +306,7 @@ async def test_what_was_said_since_the_snapshot_survives(shop: Shop, config: Con
 
 
 async def test_other_sources_are_left_alone(shop: Shop, config: Config) -> None:
-    """A snapshot proves nothing of what another source says, nor of withdrawn streams."""
+    """A snapshot proves nothing about other sources' streams, nor about withdrawn ones."""
     others = [stock(3, sku=sku, source="wms-b") for sku in SKUS]
     await append(shop, *others, *(stock(4, sku=sku) for sku in SKUS), withdrawn("inventory", version=2, sku="OLD"))
     export(config, "wms-a", *(stock(4, sku=sku) for sku in SKUS), taken_at=soon())
@@ -314,7 +314,7 @@ async def test_other_sources_are_left_alone(shop: Shop, config: Config) -> None:
 
 
 async def test_a_row_of_another_source_is_refused(shop: Shop, config: Config) -> None:
-    """Nobody speaks for somebody else in a snapshot."""
+    """A row of another source in a snapshot is rejected."""
     export(config, "wms-a", stock(3, source="wms-b"))
     report = await rebuild(shop, "wms-a")
     assert report.counts.refused == 1
@@ -325,7 +325,7 @@ async def test_a_row_of_another_source_is_refused(shop: Shop, config: Config) ->
 
 
 async def test_a_run_that_would_withdraw_too_much_is_held(shop: Shop, config: Config) -> None:
-    """Above five streams, or 5 % of what the source has, a run changes nothing more until somebody says so."""
+    """Above five streams, or 5 % of the source's streams, a run waits for confirmation."""
     await say(shop, *prices())
     export(config, "erp", *prices()[6:], taken_at=soon())
     held = await rebuild(shop, "erp")
@@ -340,7 +340,7 @@ async def test_a_run_that_would_withdraw_too_much_is_held(shop: Shop, config: Co
 
 
 async def test_what_is_said_while_a_run_is_held_survives(shop: Shop, config: Config) -> None:
-    """Withdrawals look again: a stream that was touched since the run began is spared."""
+    """Before a withdrawal, heads are read again: a stream with events since the run began is spared."""
     await append(shop, *prices())
     export(config, "erp", *prices()[6:], taken_at=soon())
     held = await rebuild(shop, "erp")
@@ -366,7 +366,7 @@ async def test_the_limit_can_be_another(shop: Shop, config: Config, limit: objec
 
 
 async def test_a_prefix_limits_a_run(shop: Shop, config: Config) -> None:
-    """Rows and orphans of other SKUs are none of its business."""
+    """Rows and orphans of other SKUs are ignored."""
     await append(shop, *prices(version=4))
     export(config, "erp", *prices()[:15], *prices()[16:], taken_at=soon())
     report = await rebuild(shop, "erp", RebuildRequest(prefix="SKU-01", max_orphans=1))
@@ -378,7 +378,7 @@ async def test_a_prefix_limits_a_run(shop: Shop, config: Config) -> None:
 
 
 async def test_a_source_is_rebuilt_by_one_run_at_a_time(shop: Shop, config: Config) -> None:
-    """While a run is alive, another is refused with its name."""
+    """While a run is in progress, another is refused, and the error names the first."""
     export(config, "erp", *prices())
     async with shop.rebuilds() as office, shop.store.coordination.claim("rebuild-erp") as mine:
         assert mine
@@ -391,7 +391,7 @@ async def test_a_source_is_rebuilt_by_one_run_at_a_time(shop: Shop, config: Conf
 
 
 async def test_a_run_whose_process_died_is_superseded(shop: Shop, config: Config) -> None:
-    """The next run takes its place, and it can no longer be resumed."""
+    """The next run supersedes it, and it can no longer be resumed."""
     export(config, "erp", *prices())
     async with shop.rebuilds() as office:
         dead = await office.runs.start(a_plan())
@@ -412,7 +412,7 @@ async def test_a_run_goes_on_only_with_its_own_snapshot(shop: Shop, config: Conf
 
 
 async def test_a_snapshot_that_is_not_there_fails(shop: Shop, config: Config) -> None:
-    """Nothing is begun without it."""
+    """Without a snapshot, no run begins."""
     with pytest.raises(SourceFailed, match="erp"):
         await rebuild(shop, "erp")
     async with shop.rebuilds() as office:
@@ -429,7 +429,7 @@ async def test_a_completed_run_stays_as_it_is(shop: Shop, config: Config) -> Non
 
 
 async def test_every_drifted_stream_can_be_listed(shop: Shop, config: Config) -> None:
-    """The record names all of them, not only the samples."""
+    """The record has all of them, not only samples."""
     await append(shop, *prices(version=4, skus=SKUS[:30]), price("1.00", sku="GONE"))
     export(config, "erp", *prices(), taken_at=soon())
     witness = Witness()
@@ -445,7 +445,7 @@ async def test_every_drifted_stream_can_be_listed(shop: Shop, config: Config) ->
 
 
 async def test_a_source_that_begins_anew_is_not_swallowed_in_silence(shop: Shop, config: Config) -> None:
-    """When all that a source says is older than what stands, status and report say that it looks reset."""
+    """If all rows are older than the log, status and report say that the source looks reset."""
     await say(shop, *prices(version=50))
     assert not (await shop.status()).looks_reset
     restarted = [event("pricing", {"currency": "EUR", "amount": "1.00"}, sku=sku, version=1) for sku in SKUS]
@@ -471,7 +471,7 @@ async def test_late_deliveries_do_not_look_like_a_reset(shop: Shop, config: Conf
 
 
 def a_plan() -> RunSpec:
-    """That of a run which somebody else began."""
+    """The id of a run that another process began."""
     return RunSpec(
         source="erp",
         domains=["pricing"],

@@ -1,4 +1,4 @@
-"""What a rebuild must know before it withdraws anything: what a snapshot covers, whether it is whole, and its time."""
+"""What a rebuild must know before it withdraws: a snapshot's coverage, completeness and time."""
 
 import gzip
 import itertools
@@ -35,7 +35,7 @@ def configured(store: str, source: str, **snapshot: object) -> Config:
 
 @asynccontextmanager
 async def shop_of(config: Config, *said: DomainEvent) -> AsyncIterator[Shop]:
-    """An open shop in which this was said, now or before, and folded."""
+    """An open shop with these events, now or at an earlier time, folded."""
     async with pagefold.open(config) as shop:
         await shop.append(said)
         await shop.catch_up()
@@ -59,7 +59,7 @@ def products(skus: Sequence[str], **attributes: object) -> list[DomainEvent]:
 
 
 async def withdrawals(shop: Shop) -> set[str]:
-    """The streams whose head takes back what was said."""
+    """The streams whose head is a withdrawal."""
     events = await everything(shop.store)
     names = {each.originator_id for each in events if each.topic in {"pricing", "catalog", "media"}}
     return {head.originator_id for head in await shop.store.log.heads(sorted(names)) if head.state.endswith(b":null}")}
@@ -86,7 +86,7 @@ ROW = "{},5,2026-01-01T00:00:00Z,9.90"
 async def test_what_a_row_cannot_name_is_no_orphan(
     store_url: str, tmp_path: Path, columns: dict[str, str], constants: dict[str, str], left: set[str]
 ) -> None:
-    """By its columns and constants a snapshot names some channels: it proves nothing of others, which are counted."""
+    """A snapshot's columns and constants limit its channels: it proves nothing about others, which are counted."""
     file = tmp_path / "prices.csv"
     config = configured(store_url, "erp", file=str(file), columns={**COLUMNS, **columns}, constants=constants)
     gone = {"*": "EUR", "web-de": "EUR", "web-us": "USD"}
@@ -109,7 +109,7 @@ async def test_what_a_row_cannot_name_is_no_orphan(
 
 @pytest.mark.parametrize("form", ["csv", "ndjson"])
 async def test_a_snapshot_of_one_domain_proves_nothing_of_another(store_url: str, tmp_path: Path, form: str) -> None:
-    """With its type as a constant a file covers that domain alone; where nothing fixes it, all of the source's."""
+    """With a constant type, a file covers only that domain; otherwise all domains of the source."""
     for constants, left in (({"type": "catalog"}, True), ({}, False)):
         url = f"{store_url}-{left}" if store_url.startswith("sqlite") else store_url
         tables = document(url)
@@ -135,7 +135,7 @@ async def test_a_snapshot_of_one_domain_proves_nothing_of_another(store_url: str
 
 
 async def test_a_row_that_its_constants_rule_out_is_refused(store_url: str, tmp_path: Path) -> None:
-    """A line that says another type, or another channel, than the configuration says of all: it proves nothing more."""
+    """A line whose type or channel differs from the configured constant is rejected; nothing is withdrawn then."""
     tables = document(store_url)
     tables["sources"]["erp"]["snapshot"] = {
         "file": str(tmp_path / "erp.ndjson"),
@@ -151,7 +151,7 @@ async def test_a_row_that_its_constants_rule_out_is_refused(store_url: str, tmp_
 
 
 async def test_constants_are_filled_in(store_url: str, tmp_path: Path) -> None:
-    """A line that leaves out what the configuration says of all is read with it, whatever its neighbours leave out."""
+    """A line without a field gets the configured constant, whatever other lines have."""
     config = configured(store_url, "erp", file=str(tmp_path / "erp.ndjson"), constants={"channel": "web-de"})
     async with shop_of(config) as shop:
         rows = [orjson.loads(as_line(price("1.00", sku=sku, channel="web-de"))) for sku in SKUS]
@@ -169,7 +169,7 @@ async def test_constants_are_filled_in(store_url: str, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("order", [1, -1])
 async def test_rows_of_a_channel_that_is_none_here_are_counted(store_url: str, tmp_path: Path, order: int) -> None:
-    """They are no fault and hinder nothing; what the log has of a channel that was taken out of the shop stays."""
+    """They are not errors and prevent nothing; streams of a channel that was removed from the shop stay."""
     config = configured(store_url, "erp", file=str(tmp_path / "erp.ndjson"))
     async with shop_of(config, *prices(), price("1.00", sku="OLD", channel="outlet-de")) as shop:
         pass
@@ -199,7 +199,7 @@ async def test_rows_of_a_channel_that_is_none_here_are_counted(store_url: str, t
 
 @pytest.mark.parametrize("name", ["web-de ", " web-de", "Web-DE", "", " "])
 async def test_a_channel_that_is_written_otherwise_is_a_fault(store_url: str, tmp_path: Path, name: str) -> None:
-    """What may be meant for a channel here is not another shop's: then its products would all be gone from this one."""
+    """A misspelt channel is an error: if it were ignored, all its products would be withdrawn."""
     config = configured(store_url, "erp", file=str(tmp_path / "erp.ndjson"))
     async with shop_of(config, *prices()) as shop:
         file_of(config, "erp").write_bytes(marked(as_line(price("9.90", sku=sku, channel=name)) for sku in SKUS[:5]))
@@ -212,7 +212,7 @@ async def test_a_channel_that_is_written_otherwise_is_a_fault(store_url: str, tm
 
 @pytest.fixture(autouse=True)
 def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Attempts follow each other quickly, and no proxy of the machine is asked."""
+    """Retries are quick, and no proxy is used."""
     monkeypatch.setattr(endpoint_client, "FIRST_WAIT_SECONDS", 0.01)
     monkeypatch.setattr(endpoint_client, "MAX_WAIT_SECONDS", 0.02)
     monkeypatch.setenv("NO_PROXY", "*")
@@ -252,7 +252,7 @@ async def asked_of(
 
 
 async def test_a_row_that_comes_again_on_another_page_proves_that_rows_shift(store_url: str) -> None:
-    """As many rows as the total, one of them twice: another was skipped, and is not withdrawn."""
+    """As many rows as the total, but one twice: another was skipped, and is not withdrawn."""
     rows = prices()
     pages = [rows[:10], rows[10:20], rows[19:29], [*rows[29:38], rows[39]]]
     report = await asked_of(store_url, paged(pages, [40] * 4))
@@ -262,7 +262,7 @@ async def test_a_row_that_comes_again_on_another_page_proves_that_rows_shift(sto
 
 
 async def test_a_newer_version_of_a_row_is_a_repetition_too(store_url: str) -> None:
-    """An edited product that moves to the end of the list comes twice, and all behind it have moved up."""
+    """An edited product that moves to the end of the list comes twice, and those after it move up."""
     rows = prices()
     edited = price("8.80", version=6, sku=SKUS[0])
     report = await asked_of(store_url, paged([rows[:20], [*rows[21:], edited]], [40] * 2))
@@ -271,7 +271,7 @@ async def test_a_newer_version_of_a_row_is_a_repetition_too(store_url: str) -> N
 
 
 async def test_a_repetition_out_of_scope_counts_as_well(store_url: str) -> None:
-    """A run about some SKUs reads the others: that they come twice says that one of those it is about was skipped."""
+    """A run limited to some SKUs reads all: a repetition of another means that one of its own may be skipped."""
     rows = prices()
     pages = [rows[:30], [rows[3], *rows[30:37], *rows[38:]]]
     report = await asked_of(store_url, paged(pages, [40] * 2), RebuildRequest(prefix="SKU-03"))
@@ -281,7 +281,7 @@ async def test_a_repetition_out_of_scope_counts_as_well(store_url: str) -> None:
 
 @pytest.mark.parametrize(("total", "complete"), [(39, True), (40, False), (38, False)])
 async def test_in_a_stable_list_distinct_rows_count(store_url: str, total: int, complete: bool) -> None:  # noqa: FBT001
-    """Where rows do not shift, what comes twice does not count towards the total, and there must be exactly as many."""
+    """If rows do not shift, repetitions do not count towards the total, which must match exactly."""
     pages = [prices()[:20], prices()[19:39]]
     assert not (await asked_of(store_url, paged(pages, [total] * 2))).complete
     report = await asked_of(store_url, paged(pages, [total] * 2), stable=True)
@@ -289,7 +289,7 @@ async def test_in_a_stable_list_distinct_rows_count(store_url: str, total: int, 
 
 
 async def test_a_single_page_counts_distinct_rows(store_url: str) -> None:
-    """A row that comes twice in it fills no place of the total."""
+    """A repeated row does not count towards the total."""
     rows = prices()
     for total, complete in ((40, False), (39, True)):
         report = await asked_of(store_url, paged([[rows[0], *rows[:39]]], [total]))
@@ -297,7 +297,7 @@ async def test_a_single_page_counts_distinct_rows(store_url: str) -> None:
 
 
 async def test_a_total_that_changes_proves_that_rows_shift(store_url: str) -> None:
-    """Something was deleted from a page that was read before: what is behind it has moved up, and one was skipped."""
+    """A row was deleted from an earlier page: later rows moved up, and one was skipped."""
     pages = [prices()[:20], prices()[21:]]
     report = await asked_of(store_url, paged(pages, [40, 39]))
     assert (report.complete, report.counts.withdrawn) == (False, 0)
@@ -309,7 +309,7 @@ async def test_a_total_that_changes_proves_that_rows_shift(store_url: str) -> No
 async def test_a_run_that_goes_on_sees_rows_that_have_shifted_meanwhile(
     store_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It reads the list again from its beginning: else it would not see that a row has moved to where it was."""
+    """It reads the list from the beginning: otherwise it would miss rows that moved to earlier pages."""
     rows, write, calls = prices(version=6), SourceRebuild._retry, itertools.count()
     pages = [rows[:10], rows[10:20], rows[20:30], rows[30:]]
 
@@ -333,7 +333,7 @@ async def test_a_run_that_goes_on_sees_rows_that_have_shifted_meanwhile(
 
 
 class DiedError(Exception):
-    """What was to come is not done."""
+    """The process is killed before its next write."""
 
 
 FORMS = {
@@ -350,7 +350,7 @@ FORMS = {
 async def test_a_count_of_nothing_behind_rows_is_not_complete(
     store_url: str, tmp_path: Path, form: str, ends: str
 ) -> None:
-    """In files of every format, whatever else the configuration trusts: an end marker must count what is there."""
+    """In files of every format, whatever the configuration trusts, an end marker's count must match."""
     file = tmp_path / f"prices.{form[:6].strip(',')}"
     config = configured(store_url, "erp", file=str(file), ends=ends)
     async with shop_of(config, *prices(), price("1.00", sku="GONE")) as shop:
@@ -381,7 +381,7 @@ async def test_a_count_of_nothing_behind_the_rows_of_a_page_is_not_complete(
 
 @pytest.mark.parametrize("form", ["ndjson", "csv"])
 async def test_a_file_without_a_marker_is_measured_by_the_last_one(store_url: str, tmp_path: Path, form: str) -> None:
-    """The first withdraws nothing. One with 95 % of the rows of the last complete one does, one with fewer does not."""
+    """The first withdraws nothing; a later one does if it has 95 % of the last complete one's rows."""
     file = tmp_path / f"erp.{form}"
     columns = {**COLUMNS, "channel": "shop", "payload.currency": "cur"} if form == "csv" else {}
     config = configured(store_url, "erp", file=str(file), ends="file", max_orphans="100%", columns=columns)
@@ -417,7 +417,7 @@ async def test_a_file_without_a_marker_is_measured_by_the_last_one(store_url: st
 
 
 async def test_a_file_that_is_cut_off_is_not_trusted(store_url: str, tmp_path: Path) -> None:
-    """A packed file whose end is missing is not whole, however many rows it still has."""
+    """A truncated compressed file is incomplete, however many rows it still has."""
     file = tmp_path / "erp.ndjson.gz"
     config = configured(store_url, "erp", file=str(file), ends="file")
     whole = gzip.compress(b"".join(as_line(each) + b"\n" for each in prices(MANY)))
@@ -435,12 +435,12 @@ async def test_a_file_that_is_cut_off_is_not_trusted(store_url: str, tmp_path: P
 
 
 def ago(**units: float) -> str:
-    """A moment in the past."""
+    """A time in the past."""
     return (datetime.now(UTC) - timedelta(**units)).isoformat()
 
 
 def aged(file: Path, seconds: float) -> None:
-    """Makes a file look as old as that."""
+    """Sets a file's age."""
     os.utime(file, (time.time() - seconds, time.time() - seconds))
 
 
@@ -468,7 +468,7 @@ async def test_since_when_a_snapshot_is_silent(
     age: float,
     spared: bool,  # noqa: FBT001
 ) -> None:
-    """What came within `settle` before it was taken stays; a file without a marker was begun `duration` earlier."""
+    """Events within `settle` before it was taken are kept; a file without a marker was begun `duration` earlier."""
     tables = document(store_url)
     tables["sources"]["erp"]["snapshot"] = {"file": str(tmp_path / "erp.ndjson"), **settings}
     config = Config.parse(tables, store=store_url)
@@ -480,7 +480,7 @@ async def test_since_when_a_snapshot_is_silent(
 
 
 async def test_a_live_list_may_be_behind_its_events(store_url: str) -> None:
-    """Of an endpoint, too, what came within `settle` before the run began is no orphan."""
+    """For an endpoint, too, streams with events within `settle` before the run are no orphans."""
     answering = paged([prices()[1:]], [39])
     assert counts_of(await asked_of(store_url, answering, settle="15m")) == {"rows": 39, "equal": 39, "spared": 1}
     counts = counts_of(await asked_of(store_url, answering, settle=0))
@@ -488,7 +488,7 @@ async def test_a_live_list_may_be_behind_its_events(store_url: str) -> None:
 
 
 async def test_a_moment_before_all_moments_withdraws_nothing(store_url: str, tmp_path: Path) -> None:
-    """A snapshot that says it was taken in the year 1, as one without a date does, is older than everything."""
+    """A snapshot taken in the year 1, the zero value of some dates, is older than everything."""
     config = configured(store_url, "erp", file=str(tmp_path / "erp.ndjson"), settle="15m")
     async with shop_of(config, *prices()) as shop:
         export(config, "erp", *prices()[1:], taken_at="0001-01-01T00:00:00Z")
