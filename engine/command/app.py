@@ -17,7 +17,7 @@ from pagefold.engine.command.arguments import parse_command
 from pagefold.engine.command.backups import backup, restore
 from pagefold.engine.command.check import check
 from pagefold.engine.command.console import print_error
-from pagefold.engine.command.dead_letters import letters
+from pagefold.engine.command.dead_letters import dead_letters
 from pagefold.engine.command.epochs import epochs
 from pagefold.engine.command.get import get
 from pagefold.engine.command.history import history
@@ -116,7 +116,7 @@ app.command(
 app.command(ingest, usage="pagefold ingest [OPTIONS] FILE...", help_epilogue="")
 for command in (init, check, work, get, history, rebuild, verify, recover, backup, restore, status):
     app.command(command, help_epilogue="")
-for group in (pages, letters, rebuilds, epochs, tokens, schema):
+for group in (pages, dead_letters, rebuilds, epochs, tokens, schema):
     app.command(group)
 
 

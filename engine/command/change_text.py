@@ -1,4 +1,4 @@
-"""Changes of fields, as people read them."""
+"""Changes of fields, as text."""
 
 import orjson
 from rich.text import Text
@@ -9,7 +9,7 @@ from pagefold.projections.field_changes import FieldChange
 
 MAX_VALUE_CHARACTERS = 60
 WHOLE_PAYLOAD = "payload"
-"""The name of the path "", which is the payload itself."""
+"""The text of the path "", which is the payload itself."""
 
 
 def change_line(change: FieldChange) -> Text:
@@ -24,10 +24,10 @@ def change_line(change: FieldChange) -> Text:
 
 
 def path_text(path: str) -> str:
-    """A path as people read it; `payload` where it is that as a whole."""
+    """A path as text; `payload` for the payload itself."""
     return printable(path) or WHOLE_PAYLOAD
 
 
 def value_text(value: JSON) -> str:
-    """A value as people read it: JSON, cut short where it is long."""
+    """A value as text: JSON, shortened if it is long."""
     return shortened(printable(orjson.dumps(value).decode()), MAX_VALUE_CHARACTERS)

@@ -19,7 +19,7 @@ from rich.text import Text
 GAP = "  "
 MINUTE, HOUR, DAY = 60, 3_600, 86_400
 MAX_PIPED_BYTES = 4_096
-"""POSIX writes so many bytes to a pipe in one piece."""
+"""Up to this size, POSIX writes to a pipe are atomic."""
 
 _error_pipe: list[int] = []
 
@@ -30,13 +30,13 @@ MIN_PERCENT = 0.01
 
 class _Results(Console):
     def on_broken_pipe(self) -> None:
-        """The reader of the results is gone: the command ends."""
+        """Ends the command: nobody reads the results."""
         raise BrokenPipeError
 
 
 class _Messages(Console):
     def on_broken_pipe(self) -> None:
-        """The reader of the messages is gone: the command continues."""
+        """Continues the command without messages: nobody reads them."""
         self.quiet = True
 
 
@@ -58,7 +58,7 @@ def print_message(message: str | Text) -> None:
 
 
 def send_errors(descriptor: int) -> None:
-    """From now on, `print_error` writes to a pipe, a line each: whoever reads it prints them."""
+    """Makes `print_error` write lines to a pipe, from which another process prints them."""
     _error_pipe.append(descriptor)
 
 
@@ -121,7 +121,7 @@ class JSONList:
         self._empty = True
 
     def pieces(self) -> Iterator[bytes]:
-        """The whole array, in pieces."""
+        """The JSON array, in pieces."""
         self._file.seek(0)
         yield b"["
         while piece := self._file.read(MAX_MEMORY_BYTES):
@@ -175,14 +175,14 @@ def pace(number: int, noun: str, seconds: float, *, complete: bool) -> str:
 
 
 def percent(number: float) -> str:
-    """`0 %`, `0.25 %`, `12 %`; what is more than nothing never looks like nothing."""
+    """`0 %`, `0.25 %`, `12 %`; a small share is never shown as 0."""
     if 0 < number < MIN_PERCENT:
         return f"less than {MIN_PERCENT} %"
     return f"{number:.2f}".rstrip("0").rstrip(".") + " %"
 
 
 def duration(seconds: float) -> str:
-    """A length of time as people say it: `20 ms`, `1.5 s`, `4 min`, `3 h`, `2 d`."""
+    """A duration for people: `20 ms`, `1.5 s`, `4 min`, `3 h`, `2 d`."""
     if seconds < 1:
         return f"{seconds * 1000:.0f} ms"
     if seconds < MINUTE:

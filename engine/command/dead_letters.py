@@ -49,7 +49,7 @@ Operator = Annotated[
     str | None, Parameter(name="--as", help="Your name, recorded with the decision; the login name unless given.")
 ]
 
-letters = App(
+dead_letters = App(
     name="dead-letters",
     help="""\
 List, show, retry, correct, discard and purge events and requests that need a person.
@@ -63,8 +63,8 @@ the time that [dead_letters] in the configuration sets.
 )
 
 
-@letters.command(name="list")
-def list_letters(  # noqa: PLR0913  # the command's options
+@dead_letters.command(name="list")
+def list_dead_letters(  # noqa: PLR0913  # the command's options
     *,
     kind: KindOption = None,
     domain: DomainOption = None,
@@ -141,7 +141,7 @@ def _resolution(letter: DeadLetterHeader | DeadLetterDetail) -> str:
     return f"{letter.resolution}{by} at {_moment(letter.resolved_at or '')}{because}"
 
 
-@letters.command
+@dead_letters.command
 def show(
     identifier: Annotated[str, Parameter(name="ID")],
     /,
@@ -168,14 +168,14 @@ async def _show(identifier: str, options: Options, *, as_json: bool) -> int:
     if as_json:
         write_bytes(msgspec.json.encode(detail))
     else:
-        _print_letter(detail)
+        _print_detail(detail)
     return Exit.DONE
 
 
 _FACTS = ("kind", "via", "domain", "sku", "channel", "source", "version", "epoch", "revision")
 
 
-def _print_letter(detail: DeadLetterDetail) -> None:
+def _print_detail(detail: DeadLetterDetail) -> None:
     facts: dict[str, object] = {name: getattr(detail, name) for name in _FACTS}
     facts |= {"recordedAt": detail.recorded_at, "purgedAt": detail.purged_at, "purgedBy": detail.purged_by}
     facts |= detail.headers
@@ -205,7 +205,7 @@ def _difference(change: FieldChange) -> Text:
     return Text.assemble(f"  {path_text(change.path)}: ", (before, "green"), " → ", (after, "red"))
 
 
-@letters.command
+@dead_letters.command
 def retry(  # the command's options
     *identifiers: Annotated[str, Parameter(name="ID")],
     everything: Annotated[bool, Parameter(name="--all", show_default=False)] = False,
@@ -244,7 +244,7 @@ async def _retry(identifiers: Sequence[str], wanted: DeadLetterFilter, options: 
             async with aclosing(tried):
                 async for name, result in tried:
                     counts[result] += 1
-                    _tell(name, result, as_json=as_json)
+                    _print_result(name, result, as_json=as_json)
                     meter.update(sum(counts.values()), f"{counts['still dead']:,} still dead")
                     if stop:
                         break
@@ -265,14 +265,14 @@ async def _each(shop: Shop, found: Sequence[DeadLetter]) -> AsyncGenerator[tuple
         yield letter.id, await shop.dead_letters.retry(letter, by=_known_name())
 
 
-def _tell(name: str, result: RetryResult | Decided, *, as_json: bool) -> None:
+def _print_result(name: str, result: RetryResult | Decided, *, as_json: bool) -> None:
     if as_json:
         write_json({"id": name, "result": result})
     else:
         print(f"{name}  {result}")
 
 
-@letters.command
+@dead_letters.command
 def correct(  # the command's options
     identifier: Annotated[str, Parameter(name="ID")],
     /,
@@ -315,7 +315,7 @@ async def _correct(
     if as_json:
         write_json({"id": letter.id} | msgspec.structs.asdict(result))
     else:
-        _tell_result(letter.id, result)
+        _print_correction(letter.id, result)
     return Exit.REFUSED if result.reason is not None else Exit.DONE
 
 
@@ -330,7 +330,7 @@ def _read(payload: str) -> bytes:
         raise UsageError("--payload", f"{payload}: {error.strerror}") from None
 
 
-def _tell_result(name: str, result: AppendResult) -> None:
+def _print_correction(name: str, result: AppendResult) -> None:
     if result.reason is not None:
         place = f"{result.path}: " if result.path else ""
         print_message(printable(f"{name} stays as it is: {place}{result.reason}"))
@@ -340,7 +340,7 @@ def _tell_result(name: str, result: AppendResult) -> None:
         print(f"{name}  corrected by the event at position {result.position}")
 
 
-@letters.command
+@dead_letters.command
 def purge(
     *identifiers: Annotated[str, Parameter(name="ID")],
     dry_run: Annotated[bool, Parameter(name="--dry-run", show_default=False)] = False,
@@ -374,7 +374,9 @@ async def _purge(identifiers: Sequence[str], operator: str, options: Options, *,
     async with pagefold.open(options.load(), create=False) as shop:
         for letter in await _found(shop, identifiers):
             is_there = letter.purged_at is None if dry_run else await shop.retention.empty(letter, operator)
-            _tell(letter.id, ("would be purged" if dry_run else "purged") if is_there else "gone", as_json=as_json)
+            _print_result(
+                letter.id, ("would be purged" if dry_run else "purged") if is_there else "gone", as_json=as_json
+            )
     return Exit.DONE
 
 
@@ -396,7 +398,7 @@ async def _purge_expired(operator: str, options: Options, *, dry_run: bool, as_j
     return Exit.DONE
 
 
-@letters.command
+@dead_letters.command
 def discard(  # noqa: PLR0913  # the command's options
     *identifiers: Annotated[str, Parameter(name="ID")],
     reason: Annotated[str, Parameter(name="--reason")],
@@ -419,7 +421,7 @@ def discard(  # noqa: PLR0913  # the command's options
     identifiers
         Such as `ingest-7`.
     reason
-        Why, for whoever asks later.
+        The reason, for the record.
     everything
         All open dead letters.
     yes
@@ -449,7 +451,7 @@ async def _discard(identifiers: Sequence[str], reason: str, operator: str, optio
                 await shop.dead_letters.discard(letter, reason, operator)
             except DeadLetterResolved:
                 result = "gone"
-            _tell(letter.id, result, as_json=as_json)
+            _print_result(letter.id, result, as_json=as_json)
     return Exit.DONE
 
 
@@ -465,7 +467,7 @@ async def _discard_all(
         with item_meter("discarding", total) as meter:
             async with aclosing(shop.dead_letters.discard_all(wanted, reason, operator)) as discarded:
                 async for name, result in discarded:
-                    _tell(name, result, as_json=as_json)
+                    _print_result(name, result, as_json=as_json)
                     number += result == "discarded"
                     meter.update(number, "")
                     if stop:

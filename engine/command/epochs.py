@@ -13,7 +13,7 @@ from pagefold.engine.intake.epoch_registry import Note
 from pagefold.engine.intake.epoch_service import EpochNote
 from pagefold.engine.runtime.event_loop import run
 
-Reason = Annotated[str, Parameter(name="--reason", help="Why, for whoever asks later.")]
+Reason = Annotated[str, Parameter(name="--reason", help="The reason, for the record.")]
 
 epochs = App(
     name="epochs",

@@ -84,7 +84,7 @@ _Show: TypeAlias = Callable[[HistoryEntry], None]
 
 
 class _Wanted(msgspec.Struct, frozen=True):
-    """Which events: of an SKU, and of a channel, a domain, a source, or of any."""
+    """The events to show. None as channel, domain or source selects any."""
 
     sku: str
     channel: str | None

@@ -1,4 +1,4 @@
-"""The way of lines into the log: one batch is read and decoded while the former is committed."""
+"""The work of `pagefold ingest`: reads and decodes a batch of lines while the previous one is committed."""
 
 import re
 from base64 import b64encode
@@ -29,13 +29,13 @@ from pagefold.engine.stores.event_state import EventState
 from pagefold.projections.epochs import version_of
 
 MAX_SHOWN = 10
-"""How many refusals are shown; the others are counted."""
+"""Refused lines that are shown; the others are counted."""
 
 _state = msgspec.json.Decoder(EventState)
 
 
 class Batch(NamedTuple):
-    """Lines of one source, and how many bytes of all sources were read by then."""
+    """Lines of one file, and the bytes of all files that were read so far."""
 
     source: str
     lines: list[NdjsonLine]
@@ -46,7 +46,7 @@ Batches: TypeAlias = MemoryObjectSendStream[Batch]
 
 
 class IngestJob:
-    """Appends the lines of sources. `counts` and `lines` tell what became of them, `error` why it ended early."""
+    """Appends the lines of files. `counts` has their outcomes, `error` the reason for an early end."""
 
     def __init__(self, shop: Shop, refusals: "Refusals", meter: Meter, stop: StopSignal) -> None:
         self._shop = shop
@@ -59,7 +59,7 @@ class IngestJob:
         self.error: PagefoldError | None = None
 
     async def run(self, names: Sequence[str]) -> None:
-        """Takes everything in, until the end, an error or a signal. What is being committed then is finished."""
+        """Appends everything, until the end, an error or a signal. A batch that is being committed is finished."""
         send, receive = anyio.create_memory_object_stream[Batch](0)
         async with anyio.create_task_group() as group, receive:
             group.start_soon(self._read, names, send)
@@ -100,7 +100,7 @@ class IngestJob:
     async def _batch(
         self, reader: NdjsonReader, source: InputFile, send: Batches, *, last: bool
     ) -> list[NdjsonLine] | None:
-        """The next batch, not a full one only at the end, or when nobody is writing at the moment."""
+        """The next batch. It is full, except at the end or while the input is idle."""
         try:
             return await run_sync(partial(reader.batch, partial=last or source.idle))
         except SourceFailed as error:
@@ -133,7 +133,7 @@ _csv_header = re.compile(_csv_cell + rb"(?:[,;\t]" + _csv_cell + rb")+", re.ASCI
 
 
 def format_hint(first: NdjsonLine) -> str | None:
-    """What to do with a file whose first line shows that it is not NDJSON; None if it may be."""
+    """What to do with a file that is not NDJSON, by its first line; None if it may be NDJSON."""
     text = (first.text or b"").strip()
     if not isinstance(first.event, Rejected):
         return None
@@ -159,7 +159,7 @@ class Refusals:
         self.count = 0
 
     async def add(self, source: str, line: NdjsonLine, result: AppendResult) -> None:
-        """Takes note of a line that was refused."""
+        """Counts a refused line, and shows or writes it."""
         self.count += 1
         if self._file is not None:
             self._file.write(_record(source, line, result))
@@ -168,12 +168,12 @@ class Refusals:
             print_message(printable(place + (result.reason or "") + await self._kept(line.event, result)))
 
     def flush(self) -> None:
-        """What was written is with the operating system."""
+        """Passes what was written to the operating system."""
         if self._file is not None:
             self._file.flush()
 
     async def _kept(self, event: object, result: AppendResult) -> str:
-        """Where the event of a conflict is kept, when that is among the newest letters of its source."""
+        """The dead letter of a conflict, if it is among the newest of its source."""
         if result.outcome != "conflict" or not isinstance(event, DomainEvent):
             return ""
         admission = self._validator.encode(event, now(), "0")

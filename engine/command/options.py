@@ -87,10 +87,10 @@ DomainName = Annotated[str, Parameter(choices=DOMAIN_NAMES)]
 
 
 def unknown_channel(name: str, config: Config) -> str:
-    """What is wrong with the name of a channel, and which ones there are."""
+    """The message for an unknown channel, with the known ones."""
     return f"unknown channel {name!r}; {suggestion(name, config.channels, 'channels')}"
 
 
 def unknown_source(name: str, config: Config) -> str:
-    """What is wrong with the name of a source, and which ones there are."""
+    """The message for an unknown source, with the known ones."""
     return f"unknown source {name!r}; {suggestion(name, config.sources, 'sources')}"

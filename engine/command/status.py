@@ -99,16 +99,21 @@ def _hint(found: Status) -> None:
     if found.purged:
         print_message(
             Text(
-                f"what {count(found.purged, 'open dead letter')} said was removed, and nothing else has it", style="red"
+                f"{count(found.purged, 'open dead letter')} lost {_bodies(found.purged)}, and there is no other copy",
+                style="red",
             )
         )
     if found.deliveries or any(domain.dead_letters or domain.conflicts for domain in found.domains):
         print_message("`pagefold dead-letters list` shows what could not be folded or appended")
 
 
-def _expiry(letters: int) -> str:
-    what = "what it says" if letters == 1 else "what they say"
-    return f"will lose {what} within {NOTICE_DAYS:.0f} days, and nothing else has it: retry, correct or discard"
+def _expiry(number: int) -> str:
+    days = f"{NOTICE_DAYS:.0f} days"
+    return f"will lose {_bodies(number)} within {days}, and there is no other copy: retry, correct or discard"
+
+
+def _bodies(number: int) -> str:
+    return "its body" if number == 1 else "their bodies"
 
 
 def reset_warning(reset: ResetStatus) -> str:

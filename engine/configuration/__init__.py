@@ -1,1 +1,1 @@
-"""What the TOML file says, as checked values. `config.py` is the whole, the other modules are its larger tables."""
+"""The configuration file, as checked values. `config.py` has the complete one, other modules its larger tables."""

@@ -23,7 +23,7 @@ _STAND_INS: Mapping[str, object] = {
     "currency": "EUR",
     "secret_variables": ["SECRET"],
 }
-"""A valid value of each required key."""
+"""A valid value for each required key."""
 
 
 class StructureCheck:
@@ -33,7 +33,7 @@ class StructureCheck:
         self.problems: list[ConfigurationError] = []
 
     def repaired(self, document: object, table: type[msgspec.Struct], key: str = "") -> dict[str, object]:
-        """The document without what is wrong in it, so that it converts to the table."""
+        """The document without its wrong keys and values, so that it converts to the table."""
         if not isinstance(document, Mapping):
             self._report(key, f"expected a table, got {_kind(document)}")
             document = {

@@ -30,7 +30,7 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_a_valid_configuration(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """One line on standard output, nothing opened or made."""
+    """It prints one line on standard output, and opens and creates nothing."""
     for name, value in SECRETS.items():
         monkeypatch.setenv(name, value)
     (place / "exports").mkdir()
@@ -40,7 +40,7 @@ def test_a_valid_configuration(place: Path, monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def test_everything_that_any_command_would_find_is_listed(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The environment, the folders, and what webhooks, columns and tables give, each with its line; exit code 2."""
+    """It lists missing secrets and folders, and wrong fields of events, with their lines; exit code 2."""
     monkeypatch.setenv("PIM_TOKEN", "two words")
     monkeypatch.setenv("WMS_DATABASE", "postgresql://reader:geheim@wms.example:99999/stock")
     text = (place / "pagefold.toml").read_text()
@@ -71,7 +71,7 @@ def test_everything_that_any_command_would_find_is_listed(place: Path, monkeypat
 
 
 def test_a_source_with_a_problem_in_the_file_is_not_checked_further(place: Path) -> None:
-    """What stands in for a wrong value raises no problem of its own; the other sources are checked."""
+    """The replacement of a wrong value causes no further problem; the other sources are checked."""
     text = (place / "pagefold.toml").read_text()
     (place / "pagefold.toml").write_text(text.replace('["PIM_WEBHOOK_SECRET"]', "7"))
     err = run_pagefold("check").err
@@ -92,14 +92,14 @@ def test_a_source_with_a_problem_in_the_file_is_not_checked_further(place: Path)
     ],
 )
 def test_the_address_of_the_store_is_checked(place: Path, url: str, problem: str | None) -> None:
-    """A port that is none is found before anything connects; the password is not shown."""
+    """An invalid port is found before anything connects; the password is not shown."""
     err = run_pagefold("check", "--store", url).err
     assert ("store.url" in err) == (problem is not None)
     assert problem is None or f"store.url: {'' if 'square' in problem else problem}" in err
 
 
 def test_the_schema_of_the_configuration(place: Path) -> None:
-    """Editors accept by it what Pagefold accepts, and refuse misspelt keys and values."""
+    """With it, editors accept what Pagefold accepts, and reject misspelt keys and values."""
     schema = orjson.loads(run_pagefold("schema", "config").out)
     validator = jsonschema_rs.validator_for(schema)
     document = tomllib.loads((place / "pagefold.toml").read_text())
@@ -124,7 +124,7 @@ def test_the_schema_describes_every_key() -> None:
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
 def test_completion_prints_a_script(shell: str) -> None:
-    """It knows commands, options and their values."""
+    """It has commands, options and their values."""
     out = run_pagefold("completion", shell).out
     for word in ("dead-letters", "--rejects", "inventory"):
         assert word in out
@@ -134,7 +134,7 @@ def test_completion_prints_a_script(shell: str) -> None:
     ("words", "found"), [("pagefold sta", "status"), ("pagefold ingest --rej", "--rejects"), ("pagefold x", "")]
 )
 def test_bash_completes_a_command(words: str, found: str) -> None:
-    """The script that is printed completes commands and options."""
+    """The printed script completes commands and options."""
     ask = f'\nCOMP_WORDS=({words}); COMP_CWORD={words.count(" ")}; _pagefold; echo "${{COMPREPLY[@]}}"'
     program = run_pagefold("completion", "bash").out + ask
     ran = subprocess.run(["/bin/bash", "-c", program], capture_output=True, text=True, check=True)

@@ -146,7 +146,7 @@ def test_version() -> None:
 )
 @on_sqlite
 def test_bad_usage_is_2(arguments: tuple[str, ...], words: str, workplace: Path) -> None:
-    """Bad usage and bad configuration end with 2 and one line that says what would be right."""
+    """Bad usage and bad configuration end with 2, and one line that says what is allowed."""
     code, out, err = run_pagefold(*arguments)
     assert code == 2
     assert words in err
@@ -188,7 +188,7 @@ READERS = (
 @pytest.mark.parametrize("arguments", READERS, ids=" ".join)
 @on_sqlite
 def test_no_store_is_3(arguments: tuple[str, ...], workplace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What only makes sense with a store makes none, and says how one comes to be."""
+    """Commands that need a store do not create one, and say how to."""
     monkeypatch.setenv("PAGEFOLD_STORE", "sqlite:///nowhere")
     code, _, err = run_pagefold(*arguments)
     assert code == 3
@@ -207,7 +207,7 @@ def test_an_unreachable_store_is_3(workplace: Path) -> None:
 
 @on_sqlite
 def test_tracebacks_only_for_debugging(workplace: Path) -> None:
-    """An error is one line; with `--log-level debug` its traceback stands above."""
+    """An error is one line; with `--log-level debug`, its traceback comes before."""
     arguments = ("--config", "none.toml", "status")
     assert "Traceback" not in run_pagefold(*arguments).err
     ran = run_pagefold(*arguments, "--log-level", "debug")
@@ -217,7 +217,7 @@ def test_tracebacks_only_for_debugging(workplace: Path) -> None:
 
 @on_sqlite
 def test_options_stand_before_or_behind_the_command(workplace: Path) -> None:
-    """`--store` and `--config` mean the same in either place, and go before the environment."""
+    """`--store` and `--config` mean the same before and after the command, and override the environment."""
     (workplace / "pagefold.toml").rename(workplace / "other.toml")
     assert run_pagefold("--config", "other.toml", "--store", "sqlite:///here", "init").code == 0
     before = run_pagefold("--config", "other.toml", "--store", "sqlite:///here", "status", "--json")
@@ -230,14 +230,14 @@ def test_options_stand_before_or_behind_the_command(workplace: Path) -> None:
 
 
 def test_init_writes_a_configuration_and_makes_the_store(workplace: Path) -> None:
-    """The file that `init` writes is a whole configuration, and the store is there."""
+    """The file that `init` writes is a valid configuration, and the store exists."""
     assert {"web-de", "web-at"} <= Config.load().channels.keys()
     assert run_pagefold("status", "--json").code == 0
 
 
 @on_sqlite
 def test_init_keeps_what_is_there(workplace: Path) -> None:
-    """A configuration that is there already stays as it is, unless forced."""
+    """An existing configuration is kept, unless `--force` is given."""
     file = workplace / "pagefold.toml"
     mine = file.read_text().replace("web-de", "web-mine")
     file.write_text(mine)
@@ -251,7 +251,7 @@ def test_init_keeps_what_is_there(workplace: Path) -> None:
 
 @on_sqlite
 def test_init_writes_the_store_it_was_given(workplace: Path) -> None:
-    """`--store` goes into the new file, except with a password."""
+    """The URL of `--store` is written into the new file, except with a password."""
     url = 'sqlite:///va"r/shop'
     assert run_pagefold("init", "--config", "new.toml", "--store", url).code == 0
     assert tomllib.loads((workplace / "new.toml").read_text())["store"]["url"] == url
@@ -265,7 +265,7 @@ def test_init_writes_the_store_it_was_given(workplace: Path) -> None:
 
 
 def test_get_prints_the_bytes_of_the_page(workplace: Path) -> None:
-    """Standard output is the page and the end of a line; `--pretty` is the same document, indented."""
+    """Standard output is the page and a newline; `--pretty` prints the same document, indented."""
     ingest(workplace, product("Käse/1"), event("Käse/1"))
     assert run_pagefold("get", "Käse/1", "web-de") == (
         1,
@@ -284,7 +284,7 @@ def test_get_prints_the_bytes_of_the_page(workplace: Path) -> None:
 
 @on_sqlite
 def test_get_says_why_there_is_no_page(workplace: Path) -> None:
-    """A disabled page, an unknown SKU and what is no SKU are told apart."""
+    """Messages differ for a disabled page, an unknown SKU and an invalid SKU."""
     ingest(workplace, product(enabled=False))
     run_pagefold("work", "--once")
     ran = run_pagefold("get", "A", "web-de")
@@ -315,7 +315,7 @@ def test_history_tells_what_changed(workplace: Path) -> None:
 
 
 def test_history_shows_the_newest_events_first(workplace: Path) -> None:
-    """By their places in the log, over all streams; a limit says that there are more, and a source is a filter."""
+    """They are ordered by position, over all streams; a limit says that there are more, and a source is a filter."""
     late = event(version=1, amount="0.50")
     ingest(workplace, event(version=2), product(), late, event("B"), event(version=3, channel="web-de"))
     ran = run_pagefold("history", "A", "--json")
@@ -336,7 +336,7 @@ def test_history_shows_the_newest_events_first(workplace: Path) -> None:
 
 @on_sqlite
 def test_history_names_the_whole_payload(workplace: Path) -> None:
-    """A payload without fields is a change of the payload itself, which has a name for people."""
+    """A change of a payload without fields is shown as one of the payload itself."""
     ingest(workplace, event(type="catalog", source="pim", payload={}))
     assert "    + payload: {}\n" in run_pagefold("history", "A").out
     assert run_pagefold("history", "A", "--json").document["changes"][0]["path"] == ""
@@ -344,7 +344,7 @@ def test_history_names_the_whole_payload(workplace: Path) -> None:
 
 @on_sqlite
 def test_what_comes_from_outside_is_no_markup(workplace: Path) -> None:
-    """Square brackets and control characters in data and arguments neither vanish nor steer the terminal."""
+    """Square brackets and control characters in data and arguments are shown, and do not control the terminal."""
     ingest(workplace, event("[red]A[/red]", payload={"currency": "EUR", "amount": "1.00", "taxClass": "[b]\u009b31m"}))
     out = run_pagefold("history", "[red]A[/red]").out
     assert '"[b]\\x9b31m"' in out
@@ -356,7 +356,7 @@ def test_what_comes_from_outside_is_no_markup(workplace: Path) -> None:
 
 
 def test_status_tells_the_lag(workplace: Path) -> None:
-    """Events that wait are counted and timed; after the fold there are none, and channels have sections."""
+    """Unfolded events are counted and timed; after the fold there are none, and channels have sections."""
     ingest(workplace, product(), event(), event("B"))
     waiting = {each["domain"]: each for each in run_pagefold("status", "--json").document["domains"]}
     assert [waiting[name]["lagEvents"] for name in ("catalog", "pricing", "media")] == [1, 2, 0]
@@ -374,7 +374,7 @@ def test_status_tells_the_lag(workplace: Path) -> None:
 
 @on_sqlite
 def test_status_says_that_the_configuration_changed(workplace: Path) -> None:
-    """Pages folded under another configuration are pointed out."""
+    """It names the domains whose pages were folded under another configuration."""
     ingest(workplace, event())
     run_pagefold("work", "--once")
     file = workplace / "pagefold.toml"
@@ -389,7 +389,7 @@ def test_status_says_that_the_configuration_changed(workplace: Path) -> None:
 
 @on_sqlite
 def test_a_closed_pipe_is_quiet(workplace: Path) -> None:
-    """`pagefold history X | head` says nothing on standard error, whatever is left to write."""
+    """`pagefold history X | head` prints nothing on standard error, whatever is left to write."""
     ingest(workplace, *(event(version=version, amount=f"{version}.00") for version in range(2_000)))
     for extra in ((), ("--json",)):
         process = spawn("history", "A", "--limit", "2000", *extra)
@@ -404,7 +404,7 @@ def test_a_closed_pipe_is_quiet(workplace: Path) -> None:
 
 @on_sqlite
 def test_a_terminal_gets_bars(workplace: Path) -> None:
-    """On a terminal, progress is a bar and logs are text; standard output has the result alone."""
+    """On a terminal, progress is a bar and logs are text; standard output has only the result."""
     file = lines_file(workplace / "events.ndjson", event(), b"nonsense")
     terminal, other_end = pty.openpty()
     for arguments in (("ingest", file, "--json"), ("work", "--once", "--json")):
@@ -425,7 +425,7 @@ def test_a_terminal_gets_bars(workplace: Path) -> None:
 
 @on_sqlite
 def test_a_narrow_encoding_is_no_error(workplace: Path) -> None:
-    """Where standard output cannot show a character, it is spelt out."""
+    """A character that standard output cannot encode is escaped."""
     ingest(workplace, event(), event(version=2, amount="2.00"))
     ran = finished(spawn("history", "A", environment={"PYTHONIOENCODING": "ascii"}))
     assert ran.code == 0
@@ -434,6 +434,6 @@ def test_a_narrow_encoding_is_no_error(workplace: Path) -> None:
 
 @on_sqlite
 def test_the_program_starts_by_its_module(workplace: Path) -> None:
-    """`python -m pagefold.engine.command` is the command, and exits with its code."""
+    """`python -m pagefold.engine.command` runs the command, and exits with its code."""
     assert finished(spawn("get", "A", "web-de")).code == 1
     assert finished(spawn("nonsense", stdin=subprocess.DEVNULL)).code == 2

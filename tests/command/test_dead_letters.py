@@ -43,7 +43,7 @@ def payload_file(folder: Path, payload: object) -> str:
 
 
 def test_dead_letters(workplace: Path) -> None:
-    """A conflict is listed, shown with its difference, tried again, and stays dead with exit code 1."""
+    """A conflict is listed, shown with its difference, retried, and stays dead with exit code 1."""
     assert run_pagefold("dead-letters", "list") == (0, "", "no dead letters\n")
     ran = ingest(workplace, event(), event(amount="9.99"))
     assert ran.code == 1
@@ -78,7 +78,7 @@ async def smuggle(*events: Stored) -> None:
         await shop.store.log.insert(events)
 
 
-def test_what_cannot_be_folded(workplace: Path) -> None:
+def test_an_event_that_cannot_be_folded(workplace: Path) -> None:
     """An event that cannot be folded is reported, shown, tried again, and resolved by a newer good one."""
     ingest(workplace, event())
     state = b'{"id":"x","occurredAt":"%s","recordedAt":"%s","payload":{"amount":1}}'
@@ -98,7 +98,7 @@ def test_what_cannot_be_folded(workplace: Path) -> None:
 
 @on_sqlite
 def test_only_the_newest_dead_letters_are_listed(workplace: Path) -> None:
-    """The list says how many older ones there are."""
+    """The list says how many older dead letters there are."""
     ingest(workplace, event(), *(event(amount=f"{number}.00") for number in range(2, 7)))
     ran = run_pagefold("dead-letters", "list", "--limit", "2", "--json")
     assert [letter["id"] for letter in ran.documents] == ["ingest-5", "ingest-4"]
@@ -109,7 +109,7 @@ def test_only_the_newest_dead_letters_are_listed(workplace: Path) -> None:
 
 @on_sqlite
 def test_an_unknown_dead_letter_is_1(workplace: Path) -> None:
-    """Nothing is tried when one of the names is wrong."""
+    """Nothing is retried if one of the ids is unknown."""
     for arguments in (("show", "ingest-7"), ("show", "nonsense"), ("retry", "ingest-7")):
         code, out, err = run_pagefold("dead-letters", *arguments)
         assert (code, out) == (1, "")
@@ -120,7 +120,7 @@ def test_an_unknown_dead_letter_is_1(workplace: Path) -> None:
 
 
 def test_a_conflict_is_corrected(workplace: Path) -> None:
-    """The payload in a file becomes an event with the operator's name; a bad one is refused with exit code 1."""
+    """The payload in a file becomes an event with the operator's name; an invalid one is rejected with exit code 1."""
     ingest(workplace, event(), event(amount="9.99"))
     ran = letters("correct", "ingest-1", "--payload", payload_file(workplace, {"currency": "EUR", "amount": 9.99}))
     assert (ran.code, ran.out) == (1, "")
@@ -143,8 +143,8 @@ def test_a_conflict_is_corrected(workplace: Path) -> None:
 
 
 @on_sqlite
-def test_a_rebuild_puts_the_sources_word_back(workplace: Path) -> None:
-    """A correction counts until the source's snapshot, which says something else, is compared with the log."""
+def test_a_rebuild_restores_the_sources_payload(workplace: Path) -> None:
+    """A correction counts until a rebuild compares the log with the source's snapshot, which has another payload."""
     ingest(workplace, event(), event(amount="9.99"))
     good = payload_file(workplace, {"currency": "EUR", "amount": "9.90"})
     assert letters("correct", "ingest-1", "--payload", good, "--as", "ada").code == 0
@@ -172,8 +172,8 @@ def test_a_correction_from_standard_input(workplace: Path) -> None:
     assert letters("show", "ingest-1", "--json").document["resolvedBy"] == getpass.getuser()
 
 
-def test_letters_are_discarded_by_what_they_have_in_common(workplace: Path) -> None:
-    """Their number is told first; `--yes` discards them, and no others, nor what comes later."""
+def test_dead_letters_are_discarded_by_filter(workplace: Path) -> None:
+    """It first prints their number; `--yes` discards exactly these, and not what comes later."""
     ingest(workplace, event(), event(amount="2.00"), event(amount="3.00"), product(), event("A", channel="web-de"))
     ingest(workplace, product(enabled=False))
     filters = ("--source", "erp", "--kind", "ingest", "--reason", "a test", "--as", "ada")
@@ -190,8 +190,8 @@ def test_letters_are_discarded_by_what_they_have_in_common(workplace: Path) -> N
     ]
 
 
-def test_letters_are_discarded(workplace: Path) -> None:
-    """With a reason and a name, once each; they leave the list, are in that of the resolved, and stay there."""
+def test_dead_letters_are_discarded(workplace: Path) -> None:
+    """Each is discarded once, with a reason and a name; it moves to the list of resolved ones, and stays there."""
     ingest(workplace, event(), event(amount="9.99"), event(amount="8.88"))
     ran = letters("discard", "ingest-1", "ingest-1", "ingest-2", "--reason", "a test\x1b[31m", "--as", "ada", "--json")
     assert ran.code == 0
@@ -215,8 +215,8 @@ def test_letters_are_discarded(workplace: Path) -> None:
     assert (ran.code, ran.err) == (1, "pagefold: operator: must not be blank\n")
 
 
-def test_some_are_tried_again(workplace: Path) -> None:
-    """A kind, a domain or a source chooses which."""
+def test_some_are_retried(workplace: Path) -> None:
+    """A kind, a domain or a source selects them."""
     ingest(workplace, event(), event(amount="9.99"))
     for arguments in (("--kind", "projection"), ("--domain", "media"), ("--source", "pim")):
         assert letters("retry", *arguments) == (0, "", "no dead letters\n")
@@ -237,7 +237,7 @@ async def keep_request(body: bytes) -> None:
 
 
 def test_a_request_is_shown_safely(workplace: Path) -> None:
-    """Whatever bytes came, no control character reaches the terminal; programs get all of it."""
+    """No control character of its body reaches the terminal; JSON output has the complete body."""
     anyio.run(keep_request, BODY)
     assert "a request of erp" in letters("list").out
     ran = letters("show", "ingest-1")
@@ -254,8 +254,8 @@ def test_a_request_is_shown_safely(workplace: Path) -> None:
     assert letters("retry", "--all").out == "ingest-1  still dead\n"
 
 
-def test_a_request_is_corrected_by_a_whole_event(workplace: Path) -> None:
-    """What it should have been, from its own source."""
+def test_a_request_is_corrected_by_a_complete_event(workplace: Path) -> None:
+    """The correction is the complete event, from the same source."""
     anyio.run(keep_request, b"{}")
     ran = letters("correct", "ingest-1", "--payload", payload_file(workplace, event() | {"source": "pim"}))
     assert ran.code == 1

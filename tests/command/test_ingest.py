@@ -49,7 +49,7 @@ def workplace(store_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
 
 
 def many(count: int) -> list[dict[str, object]]:
-    """So many different events."""
+    """This many different events."""
     return [event(f"SKU-{number}") for number in range(count)]
 
 
@@ -90,7 +90,7 @@ def test_every_outcome_is_counted_and_named(workplace: Path) -> None:
 
 @on_sqlite
 def test_counts_as_text(workplace: Path) -> None:
-    """Without `--json` the counts are plain lines, and all goes well with 0."""
+    """Without `--json` the counts are plain lines; the exit code is 0."""
     ran = run_pagefold("ingest", lines_file(workplace / "events.ndjson", event()))
     assert ran.code == 0
     assert [line.split() for line in ran.out.splitlines()] == [
@@ -113,7 +113,7 @@ def test_only_the_first_refusals_are_shown(workplace: Path) -> None:
 
 @on_sqlite
 def test_rejects_have_every_refused_line_verbatim(workplace: Path) -> None:
-    """`--rejects` gets text as it stood, base64 for what is not UTF-8, and neither for what was too long to hold."""
+    """`--rejects` gets the text of each line, base64 if it is not UTF-8, and neither if it is too long."""
     lines = [b'{"a": 1}  ', b"\xff\xfe", b"x" * (MAX_EVENT_BYTES + 100), *[b"[]"] * 12]
     file = lines_file(workplace / "events.ndjson", event(), *lines, event(amount="2.00"))
     assert ingest(file, "--rejects", "rejects.ndjson").code == 1
@@ -152,7 +152,7 @@ PLAIN = ndjson([event("A"), event("B"), event("C")])
 )
 @on_sqlite
 def test_forms_of_files(content: bytes, workplace: Path) -> None:
-    """However a file is written, its three events are read, from the file and from standard input."""
+    """Its three events are read in every form, from the file and from standard input."""
     (workplace / "events").write_bytes(content)
     assert ingest("events").counts == {"appended": 3}
     with (workplace / "events").open("rb") as file:
@@ -171,7 +171,7 @@ def test_forms_of_files(content: bytes, workplace: Path) -> None:
 )
 @on_sqlite
 def test_files_of_another_form_say_what_to_do(content: bytes, hint: str, workplace: Path) -> None:
-    """Nothing of them is appended or refused, and the exit code is 3."""
+    """None of their lines is appended or refused, and the exit code is 3."""
     file = workplace / "export"
     file.write_bytes(content)
     code, out, err = run_pagefold("ingest", str(file), "--json")
@@ -182,7 +182,7 @@ def test_files_of_another_form_say_what_to_do(content: bytes, hint: str, workpla
 
 @on_sqlite
 def test_a_first_line_that_is_only_wrong_is_refused(workplace: Path) -> None:
-    """A line that is no event is refused, and the others are appended, as anywhere in a file."""
+    """A line that is not an event is refused, and the others are appended, as anywhere in a file."""
     for line in (b"nonsense", b'{"sku":"A","broken":', b'"text, with a comma, and more!"'):
         ran = run_pagefold("ingest", lines_file(workplace / "events", line, event()), "--json")
         assert ran.code == 1
@@ -191,7 +191,7 @@ def test_a_first_line_that_is_only_wrong_is_refused(workplace: Path) -> None:
 
 @on_sqlite
 def test_several_files_and_none_at_all(workplace: Path) -> None:
-    """Files are read one after the other; empty ones do no harm."""
+    """Files are read one after the other; empty ones have no lines."""
     first, second = lines_file(workplace / "1", event("A")), lines_file(workplace / "2", event("B"))
     assert ingest(first, lines_file(workplace / "0"), second).counts == {"appended": 2}
     assert finished(spawn("ingest", "-", "--json", stdin=subprocess.DEVNULL)).counts == {}
@@ -199,7 +199,7 @@ def test_several_files_and_none_at_all(workplace: Path) -> None:
 
 @on_sqlite
 def test_a_missing_file_is_3_before_anything_is_appended(workplace: Path) -> None:
-    """All files are looked at first."""
+    """All files are checked first."""
     for name in ("missing.ndjson", str(workplace)):
         ran = ingest(lines_file(workplace / "events.ndjson", event()), name)
         assert (ran.code, ran.out) == (3, "")
@@ -210,7 +210,7 @@ def test_a_missing_file_is_3_before_anything_is_appended(workplace: Path) -> Non
 @pytest.mark.parametrize("keep", [0.5, 0.98], ids=["middle", "end"])
 @on_sqlite
 def test_an_incomplete_gzip_is_3_after_what_was_read(keep: float, workplace: Path) -> None:
-    """What was read is appended and counted, the line that was cut is not refused; the error says how far it came."""
+    """Complete lines are appended and counted, the cut line is not refused; the error says how far it was read."""
     packed = gzip.compress(ndjson(many(3_000)), mtime=0)
     (workplace / "events.gz").write_bytes(packed[: int(len(packed) * keep)])
     ran = ingest("events.gz")
@@ -250,7 +250,7 @@ def test_a_pipe_is_appended_as_it_comes(workplace: Path) -> None:
 
 
 def read(content: bytes, step: int) -> tuple[list[tuple[int, bytes | None]], list[object]]:
-    """Everything that a reader makes of the content when it is fed in steps: lines, and what is in them."""
+    """The lines that a reader finds in content that it gets in steps, with their events."""
     reader = NdjsonReader("test")
     lines = []
     pieces = [content[start : start + step] for start in range(0, len(content), step)]
@@ -264,7 +264,7 @@ def read(content: bytes, step: int) -> tuple[list[tuple[int, bytes | None]], lis
 
 @pytest.mark.parametrize("step", [1, 2, 3, 7, 100, 10_000])
 def test_how_bytes_arrive_does_not_matter(step: int) -> None:
-    """Lines are the same in whatever pieces the bytes come, packed or not."""
+    """The lines do not depend on the pieces in which bytes arrive, compressed or not."""
     content = BYTE_ORDER_MARK + b"\n".join([PLAIN, b"", b"\r", b"  [] ", b"x"])
     expected = read(content, len(content))
     assert [number for number, _ in expected[0]] == [1, 2, 3, 7, 8]
@@ -274,7 +274,7 @@ def test_how_bytes_arrive_does_not_matter(step: int) -> None:
 
 @pytest.mark.parametrize(("over", "event_type"), [(0, DomainEvent), (1, Rejected)])
 def test_the_limit_of_a_line(over: int, event_type: type) -> None:
-    """A line may have exactly 1 MiB, its end and a byte order mark aside."""
+    """A line may have exactly 1 MiB, without its newline and a byte order mark."""
     bare = orjson.dumps(event(version=1))
     line = bare[:-1] + b" " * (MAX_EVENT_BYTES - len(bare) + over) + b"}"
     for content in (line, line + b"\r\n", BYTE_ORDER_MARK + line + b"\r\n"):
@@ -283,7 +283,7 @@ def test_the_limit_of_a_line(over: int, event_type: type) -> None:
 
 
 def test_a_long_line_is_not_held() -> None:
-    """Of a line above the limit only its length is known, and the next line is read as usual."""
+    """Of a line above the limit only the length is kept, and the next line is read as usual."""
     reader = NdjsonReader("test")
     chunk = b"x" * 1_000_000
     for _ in range(200):
@@ -298,7 +298,7 @@ def test_a_long_line_is_not_held() -> None:
 
 
 def test_a_small_file_may_hold_a_large_one() -> None:
-    """Gzip is unpacked in pieces: a thousandfold expansion is never held whole."""
+    """Gzip is decompressed in pieces: a thousandfold expansion is never completely in memory."""
     packed = gzip.compress(b"{}\n" * 10_000_000)
     assert len(packed) < 100_000
     sizes = [len(piece or b"") for piece in decompress(iter([packed[:50], packed[50:]]), "test")]
@@ -307,7 +307,7 @@ def test_a_small_file_may_hold_a_large_one() -> None:
 
 
 def test_what_follows_gzip_must_be_gzip() -> None:
-    """Anything but zeros behind a member is damage."""
+    """Anything but zeros after a member is damage."""
     reader = NdjsonReader("test")
     reader.feed(gzip.compress(PLAIN) + b"trailing")
     with pytest.raises(SourceIncomplete, match="damaged"):
@@ -336,7 +336,7 @@ def resident(arguments: Sequence[str]) -> tuple[int, Ran]:
 
 @on_sqlite
 def test_memory_does_not_grow_with_the_file(workplace: Path) -> None:
-    """Eight times the lines need hardly more."""
+    """Eight times the lines need hardly more memory."""
     line = ndjson([event()])
     for name, count in (("small", 10_000), ("large", 80_000)):
         (workplace / name).write_bytes(line * count)
@@ -348,7 +348,7 @@ def test_memory_does_not_grow_with_the_file(workplace: Path) -> None:
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)], ids=["Ctrl-C", "SIGTERM"])
 def test_a_signal_finishes_the_batch(number: signal.Signals, code: int, workplace: Path) -> None:
-    """The counts so far are printed, they are what the log has, and running again adds the rest."""
+    """The counts so far are printed and match the log, and running again appends the rest."""
     events = [b"the first line is refused, so that there is something to wait for", *many(60_000)]
     file = lines_file(workplace / "events.ndjson", *events)
     process = spawn("ingest", file, "--json")
@@ -365,7 +365,7 @@ def test_a_signal_finishes_the_batch(number: signal.Signals, code: int, workplac
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["Ctrl-C", "SIGTERM"])
 def test_work_folds_until_a_signal(number: signal.Signals, workplace: Path) -> None:
-    """A worker folds what comes, logs a JSON line a batch, and ends with 0 when told to."""
+    """A worker folds new events, logs a JSON line per batch, and ends with 0 after a signal."""
     process = spawn("work")
     wait_for(process, '"event":"working"')
     ingest(lines_file(workplace / "events.ndjson", product(), event()))
@@ -380,7 +380,7 @@ def test_work_folds_until_a_signal(number: signal.Signals, workplace: Path) -> N
 
 
 def test_work_once_reports_what_it_folded(workplace: Path) -> None:
-    """By domain, also for some of them only; a second run finds nothing left."""
+    """It reports each chosen domain; a second run finds nothing left."""
     ingest(lines_file(workplace / "events.ndjson", product(), event(), event(version=2, amount="2.00")))
     ran = run_pagefold("work", "--once", "--domain", "pricing", "--json")
     assert (ran.code, ran.document["complete"]) == (0, True)
@@ -413,7 +413,7 @@ def test_a_log_from_an_older_backup_is_3(workplace: Path, tmp_path: Path) -> Non
 @pytest.mark.skipif(not DATA.is_dir(), reason=f"no data at {DATA}; PAGEFOLD_DATA names another folder")
 @on_sqlite
 def test_sunrise(tmp_path: Path, store_url: str) -> None:
-    """A real shop's four files go in without a refusal and come out as the page that a reader of the files expects."""
+    """A real shop's four files are appended without a refusal, and folded into the expected page."""
     where = ("--config", str(DATA / "pagefold.toml"), "--store", store_url)
     files = [str(DATA / f"{name}.ndjson") for name in ("catalog", "pricing", "inventory", "media")]
     ran = run_pagefold(*where, "ingest", "--json", *files)

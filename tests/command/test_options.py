@@ -38,7 +38,7 @@ MISSPELT = [
 def test_a_misspelt_option_is_an_error_that_names_the_nearest(
     arguments: tuple[str, ...], words: str, workplace: Path
 ) -> None:
-    """It is never taken for a file, an SKU or a run, wherever it stands."""
+    """It is never taken for a file, an SKU or a run, in any place."""
     code, out, err = run_pagefold(*arguments)
     assert (code, out) == (2, "")
     assert words in err
@@ -55,5 +55,5 @@ def test_two_hyphens_end_the_options(workplace: Path) -> None:
 
 @pytest.mark.parametrize("command", ["demo", "serve", "ingest", "status", "dead-letters"])
 def test_the_examples_of_all_commands_are_in_the_main_help_alone(command: str) -> None:
-    """The help of one command does not show what the others can be asked."""
+    """The help of one command does not show examples of the others."""
     assert "pagefold rebuild --dry-run" not in run_pagefold(command, "--help").out

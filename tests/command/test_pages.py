@@ -57,14 +57,14 @@ def test_pages_are_selected(options: tuple[str, ...], listed: list[str], workpla
 
 
 def test_an_export_has_the_bytes_that_are_served(workplace: Path) -> None:
-    """Each line is what `get` prints; the number goes to standard error."""
+    """Each line is what `get` prints; the number of pages goes to standard error."""
     ran = run_pagefold("pages", "export", "web-de")
     assert ran.out == "".join(run_pagefold("get", sku, "web-de").out for sku in ("A", "A/1", "B"))
     assert (ran.code, ran.err) == (0, "3 pages of web-de\n")
 
 
 def test_a_list_says_what_is_missing(workplace: Path) -> None:
-    """People see status, readiness, what is not ready, and whether there are more."""
+    """The table has status, readiness and the domains that are not ready; a message says whether there are more."""
     ran = run_pagefold("pages", "list", "web-de", "--limit", "3")
     rows = {line.split()[0]: line for line in ran.out.splitlines()}
     assert "inventory, media" in rows["A"]
@@ -80,7 +80,7 @@ def test_a_list_says_what_is_missing(workplace: Path) -> None:
 
 
 def test_chunks_change_nothing(workplace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """With small chunks, and pages that are large together, the same is printed."""
+    """Small chunks, and pages that are too large together, print the same."""
     whole = run_pagefold("pages", "export", "web-de", "--disabled")
     monkeypatch.setattr(pages, "LIST_CHUNK", 2)
     monkeypatch.setattr(pages, "MAX_EXPORT_BYTES", 10)
@@ -90,7 +90,7 @@ def test_chunks_change_nothing(workplace: Path, monkeypatch: pytest.MonkeyPatch)
 
 
 def test_prefixes_beyond_ascii(workplace: Path) -> None:
-    """A prefix of any characters finds its SKUs, whatever stands before them."""
+    """A prefix of any characters finds its SKUs, whatever SKUs sort before them."""
     names = ["Käse", "Käse/1", "Kä", "K\ue000x", "K\ud7ffy", "🎽a"]
     run_pagefold("ingest", lines_file(workplace / "more.ndjson", *[event(name) for name in names]))
     run_pagefold("work", "--once")
@@ -102,7 +102,7 @@ def test_prefixes_beyond_ascii(workplace: Path) -> None:
 
 
 def test_a_moment_or_how_long_ago() -> None:
-    """Times without an offset are UTC; lengths of time count back from now."""
+    """Times without an offset are UTC; durations count back from now."""
     assert moment_of("2026-01-31") == "2026-01-31T00:00:00.000000Z"
     assert moment_of("2026-01-31T12:00:00+02:00") == "2026-01-31T10:00:00.000000Z"
     assert moment_of("2d") < moment_of("1h") < moment_of("0s")

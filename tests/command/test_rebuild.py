@@ -47,8 +47,8 @@ def test_help_explains_every_argument(command: tuple[str, ...]) -> None:
     assert not [entry for entry in entries if len(entry.split("  ", 1)) == 1 and not entry.endswith((".", "]"))]
 
 
-def test_help_tells_the_rules() -> None:
-    """What happens, what is never withdrawn, and the exit codes, stand in the help; the main help has them all."""
+def test_help_has_the_rules() -> None:
+    """The help has the rules, what is never withdrawn, and the exit codes; the main help lists the commands."""
     text = " ".join(run_pagefold("rebuild", "--help").out.split())
     for words in ("orphan", "Nothing is withdrawn unless", "is held", "Exit codes:", "--resume RUN --yes"):
         assert words in text
@@ -107,7 +107,7 @@ def test_without_any_snapshot_it_says_how_to_declare_one(
 @on_sqlite
 @pytest.mark.parametrize("arguments", [("rebuild",), ("rebuilds", "list"), ("verify",)], ids=" ".join)
 def test_no_store_is_3(arguments: tuple[str, ...], shop: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """None of them makes a store."""
+    """None of the commands creates a store."""
     monkeypatch.setenv("PAGEFOLD_STORE", "sqlite:///nowhere")
     assert run_pagefold(*arguments).code == 3
     assert not (shop / "nowhere").exists()
@@ -116,10 +116,10 @@ def test_no_store_is_3(arguments: tuple[str, ...], shop: Path, monkeypatch: pyte
 # --- a run ----------------------------------------------------------------------------------------
 
 
-def test_what_differs_is_mended(shop: Path) -> None:
-    """Missing, newer and changed rows reach the pages, older ones do not; JSON names each of them.
+def test_differences_are_repaired(shop: Path) -> None:
+    """Missing, newer and changed rows reach the pages, older ones do not; JSON lists each of them.
 
-    The snapshot was taken after what stands in place of the older one was said: somebody should look.
+    The snapshot was taken after the log's version of the older row: that needs a person.
     """
     equal, newer, changed, older, missing, gone = SKUS[:6]
     say(shop, *prices([equal, newer, changed, older, gone, *SKUS[10:30]]), *(product(sku) for sku in SKUS[:6]))
@@ -156,8 +156,8 @@ def test_what_differs_is_mended(shop: Path) -> None:
 
 
 @on_sqlite
-def test_people_read_what_a_run_has_found(shop: Path) -> None:
-    """A block a source: its run, its counts, samples field by field, refusals; and a line about the pages."""
+def test_the_report_of_a_run(shop: Path) -> None:
+    """Each source has a block with its run, counts, samples by field and refusals; a line reports the pages."""
     say(shop, *prices())
     bad = event("SKU-900", 1, 1.5)
     export(shop, *prices(SKUS[:38]), event(SKUS[38], 5, "9.99"), bad)
@@ -180,7 +180,7 @@ def test_people_read_what_a_run_has_found(shop: Path) -> None:
 
 @on_sqlite
 def test_only_some_samples_are_shown(shop: Path) -> None:
-    """Of many differences and refusals the first five are shown, and the others counted; the run's record has more."""
+    """The first five differences and refusals are shown, and the others counted; the run's record has more."""
     export(shop, *prices(), *(event(f"X-{number}", 1, 1.5) for number in range(9)))
     ran = run_pagefold("rebuild", "--source", "erp")
     run_id = ran.out.split()[2]
@@ -193,7 +193,7 @@ def test_only_some_samples_are_shown(shop: Path) -> None:
 
 @on_sqlite
 def test_sources_are_rebuilt_one_after_the_other(shop: Path) -> None:
-    """Without a choice, every source with a snapshot, in the configuration's order; the pages of all their domains."""
+    """By default these are all sources with a snapshot, in the file's order, and the pages of their domains."""
     say(shop, *prices(), *(product(sku) for sku in SKUS))
     export(shop, *prices())
     export(shop, *(product(sku) for sku in SKUS), source="pim")
@@ -207,7 +207,7 @@ def test_sources_are_rebuilt_one_after_the_other(shop: Path) -> None:
 
 @on_sqlite
 def test_a_prefix_limits_a_run(shop: Path) -> None:
-    """Only products whose SKU begins with it are compared, withdrawn and gone over."""
+    """Only SKUs with the prefix are compared and withdrawn, in the log and on pages."""
     say(shop, *prices(version=4))
     export(shop, *prices(SKUS[:19]))
     ran = run_pagefold("rebuild", "--source", "erp", "--sku", "SKU-01", "--max-orphans", "1", "--json")
@@ -219,7 +219,7 @@ def test_a_prefix_limits_a_run(shop: Path) -> None:
 
 @on_sqlite
 def test_a_dry_run_changes_nothing(shop: Path) -> None:
-    """It names what a run would find, in any order of the rows, exits with 1 for that, and leaves no trace."""
+    """It reports what a run would find, in any order of the rows, exits with 1 for drift, and leaves no trace."""
     say(shop, *prices(version=4))
     rows = prices(SKUS[1:])
     pages = [run_pagefold("get", sku, "web-de", "--disabled") for sku in SKUS[::4]]
@@ -245,7 +245,7 @@ def test_a_dry_run_changes_nothing(shop: Path) -> None:
 
 
 def test_too_many_orphans_are_held(shop: Path) -> None:
-    """They are named, and stay until somebody says yes; then they are withdrawn, and folding goes on."""
+    """They are listed, and kept until `--yes`; then they are withdrawn and folded."""
     ran = held(shop)
     [run] = ran.document["runs"]
     assert (ran.code, run["state"], run["heldLimit"], run["live"]) == (1, "held", 5, 40)
@@ -265,8 +265,8 @@ def test_too_many_orphans_are_held(shop: Path) -> None:
     assert "pages  " in ran.out
 
 
-def test_corrections_that_take_away_are_held(shop: Path) -> None:
-    """They are named by attribute, with what stands there, in a dry run as well, and wait until somebody says so."""
+def test_corrections_that_remove_values_are_held(shop: Path) -> None:
+    """They are listed by attribute, with the log's values, in a dry run as well, and wait for `--yes`."""
     names = [product(sku) for sku in SKUS]
     say(shop, *names)
     emptied = [each | {"payload": {}} for each in names[:30]]
@@ -298,8 +298,8 @@ def test_corrections_that_take_away_are_held(shop: Path) -> None:
 
 
 @on_sqlite
-def test_what_is_none_of_its_business_is_counted(shop: Path) -> None:
-    """Rows of a channel that is none here, and streams that no row can name: each has its number, and 0 is the code."""
+def test_rows_and_streams_outside_the_snapshot_are_counted(shop: Path) -> None:
+    """Rows of unknown channels, and streams that no row can name, are counted; the exit code is 0."""
     elsewhere = event("SKU-007", 1, "1.00") | {"channel": "web-pl"}
     say(shop, *prices(), event("SKU-001", 1, "1.00") | {"channel": "web-de"})
     file = shop / "pagefold.toml"
@@ -316,7 +316,7 @@ def test_what_is_none_of_its_business_is_counted(shop: Path) -> None:
 @on_sqlite
 @pytest.mark.parametrize(("option", "code"), [("--max-orphans=5", 1), ("--max-orphans=15%", 0), ("--yes", 0)])
 def test_the_limit_can_be_another(shop: Path, option: str, code: int) -> None:
-    """A number, a share of the streams, or none at all."""
+    """It may be a number or a share of the streams."""
     held(shop)
     assert run_pagefold("rebuild", "--source", "erp", "--dry-run", option).code == 1
     assert run_pagefold("rebuild", "--source", "erp", option).code == code
@@ -324,7 +324,7 @@ def test_the_limit_can_be_another(shop: Path, option: str, code: int) -> None:
 
 @on_sqlite
 def test_an_incomplete_snapshot_withdraws_nothing(shop: Path) -> None:
-    """What it has is mended, and it is said that the rest stays, and why."""
+    """Its rows are repaired, and a message says that nothing is withdrawn, and why."""
     say(shop, *prices())
     export(shop, *prices(SKUS[:10]), event("SKU-005A", 1, "1.00"), end=False)
     ran = run_pagefold("rebuild", "--source", "erp")
@@ -337,7 +337,7 @@ def test_an_incomplete_snapshot_withdraws_nothing(shop: Path) -> None:
 
 @on_sqlite
 def test_an_unreadable_row_withdraws_nothing(shop: Path) -> None:
-    """Nobody knows which product it is about."""
+    """The row may be of any SKU."""
     say(shop, *prices())
     export(shop, *prices(SKUS[:39]), b"nonsense")
     ran = run_pagefold("rebuild", "--source", "erp")
@@ -348,10 +348,10 @@ def test_an_unreadable_row_withdraws_nothing(shop: Path) -> None:
 
 
 @on_sqlite
-def test_a_source_that_looks_reset_is_pointed_out(shop: Path) -> None:
-    """What the snapshot says is older than the log, although it was taken later: the run names it, and so does status.
+def test_a_source_that_looks_reset_is_reported(shop: Path) -> None:
+    """If rows are older than the log in a snapshot that was taken later, the run and `status` report it.
 
-    With --new-epoch, it is the truth.
+    With --new-epoch, the snapshot's rows count.
     """
     say(shop, *prices(version=900))
     export(shop, *prices(version=1))
@@ -375,7 +375,7 @@ def test_a_source_that_looks_reset_is_pointed_out(shop: Path) -> None:
     [("--new-epoch",), ("--new-epoch", "--source", "erp", "--sku", "S"), ("--new-epoch", "--from", "log")],
 )
 def test_a_new_epoch_is_of_a_whole_source(shop: Path, arguments: tuple[str, ...]) -> None:
-    """It is asked for by the source's name, and for all of it."""
+    """It needs the source's name, and no other limits."""
     ran = run_pagefold("rebuild", *arguments)
     assert (ran.code, len(ran.err.splitlines())) == (2, 1)
     assert "--new-epoch" in ran.err
@@ -383,7 +383,7 @@ def test_a_new_epoch_is_of_a_whole_source(shop: Path, arguments: tuple[str, ...]
 
 @on_sqlite
 def test_a_source_that_fails_stops_no_other(shop: Path) -> None:
-    """Its error is told, the others are rebuilt and folded, and the exit code is 3."""
+    """Its error is printed, the other sources are rebuilt and folded, and the exit code is 3."""
     (shop / "pim.ndjson").unlink()
     export(shop, *prices())
     ran = run_pagefold("rebuild", "--json")
@@ -397,7 +397,7 @@ def test_a_source_that_fails_stops_no_other(shop: Path) -> None:
 
 @on_sqlite
 def test_a_missing_secret_is_2(shop: Path) -> None:
-    """A source whose secret is not in the environment is a matter of the configuration; the others go on."""
+    """A secret that is missing in the environment is a configuration error; the other sources are rebuilt."""
     file = shop / "pagefold.toml"
     text = file.read_text().replace('file = "pim.ndjson"', 'url = "http://localhost:1/"\ntoken_variable = "NO_TOKEN"')
     file.write_text(text)
@@ -412,7 +412,7 @@ def test_a_missing_secret_is_2(shop: Path) -> None:
 
 @on_sqlite
 def test_bars_fit_a_terminal(shop: Path) -> None:
-    """On 80 columns a bar is one line, whatever stands in it, and gone in the end."""
+    """On 80 columns a bar is one line, whatever its text, and is removed at the end."""
     export(shop, *(event(f"SKU-{number:06}", 1, "1.00") for number in range(30_000)))
     terminal, other_end = pty.openpty()
     fcntl.ioctl(other_end, termios.TIOCSWINSZ, struct.pack("HHHH", 30, 80, 0, 0))

@@ -37,13 +37,13 @@ A_PLAN = RunSpec(
 
 
 async def begun() -> str:
-    """A run that somebody has begun, and left."""
+    """The id of a run that was started, and whose process is gone."""
     async with pagefold.open() as shop, shop.rebuilds() as office:
         return (await office.runs.start(A_PLAN)).id
 
 
-def test_a_run_that_was_left_is_interrupted(shop: Path) -> None:
-    """It is listed as such; one that began with another snapshot is not gone on with; the next takes its place."""
+def test_a_run_whose_process_is_gone_is_interrupted(shop: Path) -> None:
+    """It is listed as interrupted; with another snapshot it cannot be resumed, and the next run supersedes it."""
     run_id = anyio.run(begun)
     [listed] = run_pagefold("rebuilds", "list", "--json").documents
     assert (listed["run"], listed["state"]) == (run_id, "interrupted")
@@ -60,7 +60,7 @@ def test_a_run_that_was_left_is_interrupted(shop: Path) -> None:
 
 @on_sqlite
 def test_a_source_is_rebuilt_by_one_process_at_a_time(shop: Path) -> None:
-    """While another is at it, nothing is done: exit code 1, and the pages are not gone over for it."""
+    """While another process rebuilds the source, nothing is done: exit code 1, and no pages are compared."""
 
     async def claimed() -> Ran:
         async with pagefold.open() as opened, opened.store.coordination.claim("rebuild-erp") as mine:
@@ -74,15 +74,15 @@ def test_a_source_is_rebuilt_by_one_process_at_a_time(shop: Path) -> None:
 
 @on_sqlite
 def test_an_unknown_run_is_1(shop: Path) -> None:
-    """It is said where to look."""
+    """The message says which command lists the runs."""
     words = "pagefold: there is no rebuild 'erp-1'; `pagefold rebuilds list` shows them\n"
     for arguments in (("rebuild", "--resume", "erp-1"), ("rebuilds", "show", "erp-1")):
         assert run_pagefold(*arguments) == (1, "", words)
 
 
 @on_sqlite
-def test_an_interrupted_run_says_how_to_go_on(shop: Path) -> None:
-    """Ctrl-C ends it at once with 130 and its run so far, as one document; resumed, it comes to the same end."""
+def test_an_interrupted_run_says_how_to_resume_it(shop: Path) -> None:
+    """Ctrl-C ends it at once with 130 and prints its run so far, as one document; resumed, it has the same result."""
     skus = [f"SKU-{number:06}" for number in range(40_000)]
     export(shop, *(event(sku, 1, "1.00") for sku in skus))
     process = spawn("rebuild", "--source", "erp", "--json")
@@ -101,7 +101,7 @@ def test_an_interrupted_run_says_how_to_go_on(shop: Path) -> None:
 
 
 async def appended() -> bool:
-    """Whether a run has recorded anything that it has found."""
+    """Whether a run has recorded any finding."""
     async with pagefold.open() as shop, shop.rebuilds() as office:
         newest = await office.newest(1)
     return bool(newest and newest[0].counts.missing)
@@ -111,7 +111,7 @@ async def appended() -> bool:
 
 
 def test_runs_are_listed_and_shown(shop: Path) -> None:
-    """The newest first, of one source or all; a run is shown with the fields that differed, on either side."""
+    """Newest first, of one source or all; a run is shown with the values of the fields that differed."""
     assert run_pagefold("rebuilds", "list") == (0, "", "no rebuilds yet\n")
     say(shop, *prices(version=4))
     export(shop, *prices())
@@ -135,7 +135,7 @@ def test_runs_are_listed_and_shown(shop: Path) -> None:
 
 @on_sqlite
 def test_a_sample_has_both_values(shop: Path) -> None:
-    """As objects in JSON: what the log has, and what the snapshot says; refusals likewise."""
+    """In JSON, samples are objects with the values of the log and of the snapshot; refusals are objects, too."""
     say(shop, *prices())
     export(shop, *prices(SKUS[:39]), event(SKUS[39], 5, "9.99"), event("X", 1, 1.5))
     [run] = run_pagefold("rebuild", "--source", "erp", "--json").document["runs"]
@@ -149,7 +149,7 @@ def test_a_sample_has_both_values(shop: Path) -> None:
 
 
 def damage(place: Path) -> None:
-    """Changes one section behind everybody's back, and takes one away."""
+    """Changes a stored section by hand, and deletes another."""
     [file] = place.parent.glob("**/pages.db")
     with contextlib.closing(apsw.Connection(str(file))) as pages:
         pages.execute("""UPDATE sections SET body = CAST('{"amount":"0.01","currency":"EUR"}' AS BLOB)
@@ -159,7 +159,7 @@ def damage(place: Path) -> None:
 
 @on_sqlite
 def test_damage_is_found_and_repaired(shop: Path) -> None:
-    """`verify` finds what is not as the log says, `rebuild --from log` repairs it; looking changes nothing."""
+    """`verify` finds sections that differ from the log and changes nothing; `rebuild --from log` repairs them."""
     say(shop, *prices(), *(product(sku) for sku in SKUS))
     assert run_pagefold("verify").code == 0
     damage(shop)
@@ -186,8 +186,8 @@ def test_damage_is_found_and_repaired(shop: Path) -> None:
 
 
 @on_sqlite
-def test_people_read_what_was_damaged(shop: Path) -> None:
-    """The section, how it is not as the log says, and its fields; what is more than may be is 1."""
+def test_the_report_of_damage(shop: Path) -> None:
+    """It names the section, how it differs from the log, and its fields; above --max-drift the exit code is 1."""
     say(shop, *prices())
     damage(shop)
     for arguments, code in ((("--max-drift", "1.7"), 0), (("--max-drift", "1.6"), 1), (("--domain", "catalog"), 0)):
@@ -206,7 +206,7 @@ def test_people_read_what_was_damaged(shop: Path) -> None:
 
 @on_sqlite
 def test_unfolded_events_are_no_drift(shop: Path) -> None:
-    """It is counted on its own."""
+    """They are counted separately."""
     assert run_pagefold("ingest", lines_file(shop / "events.ndjson", *prices())).code == 0
     ran = run_pagefold("verify")
     assert ran.code == 0
@@ -214,7 +214,7 @@ def test_unfolded_events_are_no_drift(shop: Path) -> None:
 
 
 def test_less_than_a_hundredth_of_a_percent_is_shown() -> None:
-    """A share that is not nothing never looks like nothing."""
+    """A small share is never shown as 0."""
     assert [percent(number) for number in (0.0, 0.0001, 0.5, 12.0, 100.0)] == [
         "0 %",
         "less than 0.01 %",
@@ -225,7 +225,7 @@ def test_less_than_a_hundredth_of_a_percent_is_shown() -> None:
 
 
 def test_a_long_list_is_kept_in_a_file() -> None:
-    """It comes out as one array, whatever its length; cleared, it is empty."""
+    """It is one array, whatever its length; cleared, it is empty."""
     with JSONList() as found:
         assert b"".join(found.pieces()) == b"[]"
         for number in range(300_000):

@@ -17,7 +17,7 @@ def workplace(store_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
 @pytest.mark.parametrize("workers", ["1", "3"])
 @on_sqlite
 def test_processes_do_not_repeat_a_failure(workers: str, workplace: Path) -> None:
-    """All processes of a server find no store: one line says so, and the exit code is theirs."""
+    """If no process of a server finds the store, one line says so, and the exit code is that of the processes."""
     ran = finished(spawn("--store", "sqlite:///nowhere", "serve", "--port", "0", "--workers", workers))
     assert ran.code == 3
     [line] = [line for line in ran.err.splitlines() if line.startswith("pagefold: ")]
@@ -25,7 +25,7 @@ def test_processes_do_not_repeat_a_failure(workers: str, workplace: Path) -> Non
 
 
 def test_a_standby_says_that_it_is_one(workplace: Path) -> None:
-    """A worker whose domain another one folds logs that it stands by, and for whom; then it takes over."""
+    """A worker whose domain is folded by another one logs that it stands by, and for which; then it takes over."""
     first = spawn("work", "--domain", "pricing")
     try:
         wait_for(first, '"folding"')

@@ -22,7 +22,7 @@ def shop(store_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Pat
 
 
 def verified(secret: str) -> Grant | None:
-    """Whom a server would let in with it."""
+    """The grant that a server would give for it."""
 
     async def verify() -> Grant | None:
         async with pagefold.open() as opened:
@@ -32,7 +32,7 @@ def verified(secret: str) -> Grant | None:
 
 
 def test_the_secret_is_all_that_is_printed(shop: Path) -> None:
-    """Standard output has it alone, to be piped; standard error says what it is for, and not what it is."""
+    """Standard output has only the secret, to be piped; standard error says what the token may do."""
     ran = run_pagefold("tokens", "create", "--source", "erp", "--scope", "ingest", "--expires", "90d", "--label", "ERP")
     secret = ran.out.removesuffix("\n")
     assert ran.code == 0
@@ -45,7 +45,7 @@ def test_the_secret_is_all_that_is_printed(shop: Path) -> None:
 
 
 def test_a_token_with_several_scopes(shop: Path) -> None:
-    """Each is given by itself; what holds for ever says so."""
+    """Each scope is an option of its own; without --expires, the token is valid until it is revoked."""
     ran = run_pagefold("tokens", "create", "--scope", "operate", "--scope", "read")
     assert re.fullmatch(f"{NAME} may read and operate, until it is revoked\n{ONCE}", ran.err)
     grant = verified(ran.out.strip())
@@ -54,7 +54,7 @@ def test_a_token_with_several_scopes(shop: Path) -> None:
 
 
 def test_tokens_as_json(shop: Path) -> None:
-    """What `list` has, `create` has too, with the secret, which `list` never has."""
+    """`create` prints the fields of `list` and the secret, which `list` never prints."""
     created = run_pagefold(
         "tokens", "create", "--scope", "ingest", "--source", "erp", "--expires", "12h", "--json"
     ).document
@@ -77,7 +77,7 @@ def test_tokens_as_json(shop: Path) -> None:
 
 
 def test_tokens_are_listed(shop: Path) -> None:
-    """A line each, with what it may do and how it stands; where there is none, it is said how to make one."""
+    """Each has a line with its scopes and state; without any, a message says how to create one."""
     assert run_pagefold("tokens", "list") == (0, "", "no tokens; `pagefold tokens create` makes one\n")
     run_pagefold("tokens", "create", "--scope", "read", "--label", "storefront")
     run_pagefold("tokens", "create", "--scope", "ingest", "--source", "pim", "--expires", "1d")
@@ -88,7 +88,7 @@ def test_tokens_are_listed(shop: Path) -> None:
 
 
 def test_a_list_of_tokens_is_bounded(shop: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """At most so many, whatever the pages are in which they are read; that there are more is told."""
+    """At most `limit` are listed, in whatever chunks they are read; a message says that there are more."""
     monkeypatch.setattr("pagefold.engine.command.tokens.MAX_LISTED", 2)
     for number in range(5):
         run_pagefold("tokens", "create", "--scope", "read", "--label", f"{number}")
@@ -100,7 +100,7 @@ def test_a_list_of_tokens_is_bounded(shop: Path, monkeypatch: pytest.MonkeyPatch
 
 
 def test_tokens_are_revoked(shop: Path) -> None:
-    """By name or by secret, several at once; what there is none of is told, and the others are revoked all the same."""
+    """By name or by secret, several at once; unknown names are reported, and the others are revoked."""
     first, second, third = (run_pagefold("tokens", "create", "--scope", "read", "--json").document for _ in range(3))
     ran = run_pagefold("tokens", "revoke", first["name"], second["secret"])
     assert ran.out == f"{first['name']}  revoked\n{second['name']}  revoked\n"
@@ -115,7 +115,7 @@ def test_tokens_are_revoked(shop: Path) -> None:
 
 
 def test_no_log_has_a_secret(shop: Path) -> None:
-    """Not even one that tells everything, of any command that sees one."""
+    """Not even the debug log of any command that handles a secret."""
 
     def told(*arguments: str) -> Ran:
         return finished(spawn("--log-level", "debug", "tokens", *arguments))
@@ -135,7 +135,7 @@ def test_no_log_has_a_secret(shop: Path) -> None:
 
 @on_sqlite
 def test_arguments_that_are_no_text(shop: Path) -> None:
-    """Bytes of another age, which Python passes on as lone surrogates, are refused like any other wrong word."""
+    """Bytes that are not UTF-8, which Python passes on as lone surrogates, are refused like other wrong arguments."""
     odd = b"\xff".decode(errors="surrogateescape")
     assert run_pagefold("tokens", "create", "--scope", "read", "--label", odd).code == 2
     assert run_pagefold("tokens", "create", "--scope", "ingest", "--source", odd).code == 2

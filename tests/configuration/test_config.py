@@ -239,7 +239,7 @@ WRONG = [
 
 @pytest.mark.parametrize(("text", "key", "problem"), WRONG, ids=[f"{key}: {problem}" for _, key, problem in WRONG])
 def test_every_error_names_the_key_and_what_would_be_right(text: str, key: str, problem: str) -> None:
-    """An error has the key as it stands in the file, and says what would be right."""
+    """An error has the key as in the file, and says what is allowed."""
     with pytest.raises(ConfigurationError) as caught:
         Config.parse(text)
     assert caught.value.key == key
@@ -250,7 +250,7 @@ def test_every_error_names_the_key_and_what_would_be_right(text: str, key: str, 
 
 @pytest.mark.parametrize("place", [0, 1])
 def test_an_error_names_the_entry_among_several(place: int) -> None:
-    """Of several sources and channels, the one that is wrong is named."""
+    """The error names which of several entries is wrong."""
     names = ["first", "second"]
     document = tomllib.loads(GOOD)
     document["channels"] = {name: {"locale": "de", "currency": "EUR"} for name in names}
@@ -278,7 +278,7 @@ def test_a_file_that_cannot_be_read_says_so(tmp_path: Path) -> None:
 
 
 def test_the_environment_names_the_file_and_the_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """An argument goes before the environment, the environment before the file; an empty variable is absent."""
+    """An argument overrides the environment, and that the file; an empty variable is absent."""
     monkeypatch.chdir(tmp_path)
     (tmp_path / "pagefold.toml").write_text(GOOD)
     (tmp_path / "other.toml").write_text(edited("var/shop", "var/other"))
@@ -296,7 +296,7 @@ def test_the_environment_names_the_file_and_the_store(tmp_path: Path, monkeypatc
 
 
 def test_the_environment_is_checked_like_the_file(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A store URL from outside is not trusted more than one in the file, and its password is not shown."""
+    """A store URL from the environment is checked like one in the file, and its password is not shown."""
     monkeypatch.setenv("PAGEFOLD_STORE", "redis://me:secret@db/0")
     with pytest.raises(ConfigurationError, match=re.escape("redis://me:***@db/0")) as caught:
         Config.parse(GOOD)
@@ -327,7 +327,7 @@ def test_the_environment_is_checked_like_the_file(monkeypatch: pytest.MonkeyPatc
     ],
 )
 def test_passwords_are_not_shown(url: str, shown: str) -> None:
-    """Wherever a URL is shown, its password is not, in whichever of the forms it was given."""
+    """The password of a URL is never shown, in whichever form it was given."""
     assert redacted(url) == shown
 
 
@@ -352,7 +352,7 @@ def snapshot_in(text: str) -> SnapshotConfig:
     ],
 )
 def test_the_name_of_a_snapshot_tells_its_format(name: str, format: str) -> None:  # the key's name
-    """By its ending, below that of the compression; `format` goes before it."""
+    """The file's extension shows the format, before that of the compression; `format` overrides it."""
     assert snapshot_in(with_snapshot(f'file = "{name}"')).file_format == format
     assert snapshot_in(with_snapshot(f'file = "{name}"', 'format = "csv"')).file_format == "csv"
 
@@ -381,7 +381,7 @@ def test_columns_may_be_written_in_either_form() -> None:
     ],
 )
 def test_the_limit_of_orphans(given: int | str | list[int | str], live: int, limit: int) -> None:
-    """A number, a share of what is live, rounded down and never less than five, or the smallest of several."""
+    """It is a number, a share of the live streams (rounded down, at least five), or the smallest of several."""
     assert OrphanLimit.parse(given).limit(live) == limit
     assert OrphanLimit.parse(["5%", 500]) == snapshot_in(with_snapshot(FILE)).orphan_limit
 
@@ -401,11 +401,11 @@ TABLES: dict[str, type[msgspec.Struct]] = {
     "dead_letters": DeadLettersConfig,
 }
 EXAMPLE = re.compile(r"^#   (?=[a-z_]+(?:\.[A-Za-z.]+)? = |\[|# )", re.MULTILINE)
-"""How the lines of an example begin: without this, they are a part of the configuration."""
+"""The start of an example's lines: without it, they are part of the configuration."""
 
 
 def documented() -> dict[str, dict[str, bool]]:
-    """By table: the keys that the sample has, commented out or not, and whether a comment stands above each."""
+    """By table: the keys of the sample, commented out or not, and whether each has a comment above it."""
     found: dict[str, dict[str, bool]] = {name: {} for name in TABLES}
     table, above = "", ""
     for line in EXAMPLE.sub("", sample()).splitlines():
@@ -433,7 +433,7 @@ def test_the_sample_documents_every_key() -> None:
 
 
 def test_the_examples_in_the_sample_are_configurations() -> None:
-    """With its examples taken in it is a configuration, of one snapshot of each kind, with the defaults."""
+    """With its examples uncommented it is a configuration with a snapshot of each kind, and the defaults."""
     config = Config.parse(EXAMPLE.sub("", sample()))
     snapshots = [source.snapshot for source in config.sources.values() if source.snapshot is not None]
     assert [snapshot.kind for snapshot in snapshots] == ["url", "file", "query"]
@@ -445,7 +445,7 @@ def test_the_examples_in_the_sample_are_configurations() -> None:
 
 
 def test_the_sample_is_a_configuration() -> None:
-    """As it stands; and what is commented out changes nothing when it is taken in: those are the defaults."""
+    """So is it with the commented keys uncommented, which changes nothing: those are the defaults."""
     text = sample()
     assert SAMPLE_URL in text
     config = Config.parse(text)

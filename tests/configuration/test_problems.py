@@ -63,7 +63,7 @@ PROBLEMS = [
 
 
 def test_every_problem_is_found_with_its_line(tmp_path: Path) -> None:
-    """One pass lists all of them, in the file's order, each with file, line, key and what would be right."""
+    """One pass lists all of them, in the file's order, each with file, line, key and what is allowed."""
     file = tmp_path / "pagefold.toml"
     file.write_text(WRONG)
     found = Config.inspect(file).problems
@@ -96,7 +96,7 @@ def test_what_is_not_toml_has_its_line(tmp_path: Path) -> None:
 
 
 def test_a_store_given_outside_the_file_has_no_line(tmp_path: Path) -> None:
-    """An error in PAGEFOLD_STORE or --store does not blame a line of the file."""
+    """An error in PAGEFOLD_STORE or --store has no line of the file."""
     (tmp_path / "good.toml").write_text(sample())
     [error] = Config.inspect(tmp_path / "good.toml", store="redis://h").problems
     assert str(error).startswith("store.url: ")
@@ -147,7 +147,7 @@ def test_lines_of_values_that_are_hard_to_read() -> None:
     ],
 )
 def test_locales_are_checked(locale: str, problem: str | None) -> None:
-    """A two-letter language or region must exist; private regions and languages of three letters are taken."""
+    """A two-letter language or region must exist; private regions and three-letter languages are accepted."""
     fault = locale_error(locale)
     assert fault is None if problem is None else fault is not None and problem in fault
 
@@ -156,5 +156,5 @@ def test_locales_are_checked(locale: str, problem: str | None) -> None:
     ("given", "nearest"), [("prices", "pricing"), ("Catalog", "catalog"), ("colour", None), ("", None)]
 )
 def test_the_nearest_name(given: str, nearest: str | None) -> None:
-    """The most similar name, whatever its case; none where none is similar."""
+    """The most similar name is found, ignoring case; none if none is similar."""
     assert nearest_name(given, ["catalog", "pricing", "inventory", "media"]) == nearest

@@ -251,7 +251,7 @@ def test_the_command_purges(tmp_path: Path, store_url: str, monkeypatch: pytest.
             await shop.store.dead_letters.add([request(), conflict(), request(1, RECENT)])
 
     anyio.run(prepare)
-    assert "2 open dead letters will lose what they say within 7 days" in run_pagefold("status").err
+    assert "2 open dead letters will lose their bodies within 7 days" in run_pagefold("status").err
     for dry in (["--dry-run"], ["--dry-run"], []):
         ran = run_pagefold("dead-letters", "purge", *dry, "--as", "ada")
         assert ran.out.splitlines() == ["1 open request", "1 open conflict"]
@@ -268,7 +268,7 @@ def test_the_command_purges(tmp_path: Path, store_url: str, monkeypatch: pytest.
     assert REMOVED in shown.out
     assert "purgedBy" in shown.out
     assert NAME not in shown.out + run_pagefold("dead-letters", "list").out
-    assert "what 3 open dead letters said was removed, and nothing else has it" in run_pagefold("status").err
+    assert "3 open dead letters lost their bodies, and there is no other copy" in run_pagefold("status").err
     counted = [
         json.loads(line) for line in run_pagefold("dead-letters", "purge", "--as", "a", "--json").out.splitlines()
     ]
