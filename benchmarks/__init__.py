@@ -1,1 +1,1 @@
-"""How fast Pagefold is, beside what its databases can do and beside the `eventsourcing` library: in ratios."""
+"""Measures Pagefold's speed as ratios to a baseline of its databases and to the `eventsourcing` library."""

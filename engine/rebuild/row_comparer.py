@@ -289,7 +289,7 @@ class RowComparer:
 
 
 def row_event_of(pending: PendingRepair) -> RowEvent:
-    """The row's event, which has an id by now."""
+    """The row's event, with the id that its repair was given."""
     state = _state.decode(pending.state)
     content, occurred_at = bytes(state.payload), state.occurred_at
     stream, version = pending.originator_id, pending.originator_version

@@ -38,7 +38,7 @@ async def check(session: Session) -> None:
     if version > known:
         raise StoreTooNew(session.name, version, known)
     if version < known:
-        raise StoreUnusable(session.name, f"it has schema {version}, {known} is needed; was it put back while in use?")
+        raise StoreUnusable(session.name, f"it has schema {version}, {known} is needed; was it restored while in use?")
 
 
 async def current_version(session: Session) -> int:

@@ -154,7 +154,7 @@ def check(name: str, connection: apsw.Connection) -> None:
     if version > known:
         raise StoreTooNew(name, version, known)
     if version < known:
-        raise StoreUnusable(name, f"{folder} has schema {version}, {known} is needed; was it put back while in use?")
+        raise StoreUnusable(name, f"{folder} has schema {version}, {known} is needed; was it restored while in use?")
 
 
 def current_version(connection: apsw.Connection) -> int:
