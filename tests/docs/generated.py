@@ -36,18 +36,18 @@ SERVED: Mapping[str, type[msgspec.Struct]] = {
     "inventory": inventory.Stock,
     "media": media.Served,
 }
-"""What a page shows of a domain, where that is not the payload itself; of media, for each asset."""
+"""The type of a domain's section, if it differs from the payload's; of media, that of an asset."""
 
 
 class UndocumentedError(Exception):
-    """Fields have no meaning, or meanings no field."""
+    """Fields without a meaning, or meanings without a field."""
 
     def __init__(self, name: str, *, fields: set[str], meanings: set[str]) -> None:
         super().__init__(f"{name}: fields without a meaning {fields}, meanings without a field {meanings}")
 
 
 def rendered(page: str) -> str:
-    """A page with its generated parts made again."""
+    """A page with its generated parts up to date."""
     return _part.sub(lambda found: f"{found[1]}\n{_made(found[2])}\n{found[3]}", page)
 
 
@@ -104,7 +104,7 @@ def _payload_rows(struct: type[msgspec.Struct], prefix: str) -> Iterator[tuple[s
 
 
 def _without_json(kind: object) -> object:
-    """The type of a field, `object` in place of `JSON`, which names itself and which msgspec cannot inspect."""
+    """The type of a field, with `object` in place of `JSON`, a recursive type that msgspec cannot inspect."""
     origin = get_origin(kind)
     if origin is None or origin not in {dict, list}:
         return kind
@@ -175,7 +175,7 @@ def _fields(struct: type[msgspec.Struct]) -> tuple[types.Field, ...]:
 
 
 def _plain(kind: types.Type) -> types.Type:
-    """A type without what is said about it, and without null."""
+    """A type without its metadata, and without null."""
     if isinstance(kind, types.Metadata):
         return _plain(kind.type)
     if isinstance(kind, types.UnionType):
@@ -199,7 +199,7 @@ def _inner(kind: types.Type) -> Iterator[tuple[type[msgspec.Struct], str]]:
 
 
 def _docstrings(struct: type[msgspec.Struct]) -> dict[str, str]:
-    """What stands below each field. Raises `UndocumentedError` where nothing does."""
+    """The docstring below each field. Raises `UndocumentedError` if a field has none."""
     found: dict[str, str] = {}
     for each in (each for each in reversed(struct.__mro__) if each.__module__.startswith("pagefold.")):
         body = ast.parse(dedent(inspect.getsource(each))).body[0]

@@ -1,4 +1,4 @@
-"""Every command that the documentation shows is run, and prints what is shown."""
+"""Runs every command of the documentation, and compares what it prints."""
 
 import re
 import shutil
@@ -12,7 +12,7 @@ MAX_README_LINES = 260
 ELSEWHERE = re.compile(
     r"(?:TMPDIR=\S+ )?(scripts/(?:demo|test|check|soak|install|planted-bugs|docs)|python -m benchmarks)\b"
 )
-"""What a `shell` block may show: commands that the tests run in another way, or that take minutes."""
+"""The commands of `shell` blocks: those that tests run in another way, or that take minutes."""
 
 EVERY_PAGE = [README, *PAGES]
 with_curl = pytest.mark.skipif(not all(map(shutil.which, ("curl", "openssl"))), reason="the pages use curl and openssl")
@@ -36,7 +36,7 @@ def test_the_readme_is_short() -> None:
 
 @each_page
 def test_what_is_not_run_is_run_elsewhere(page: Path) -> None:
-    """A `shell` block shows scripts and benchmarks, and nothing that a test could run here."""
+    """A `shell` block has only scripts and benchmarks, which a test cannot run here."""
     for _, block in blocks(page.read_text("utf-8"), "shell"):
         for line in block.splitlines():
             assert ELSEWHERE.match(line), line
@@ -44,7 +44,7 @@ def test_what_is_not_run_is_run_elsewhere(page: Path) -> None:
 
 @each_page
 def test_commands_need_no_new_curl_and_no_riddles(page: Path) -> None:
-    """`curl --json` came with 7.82, which older systems do not have; an expression of `sed` teaches nothing."""
+    """`curl --json` needs curl 7.82, which older systems do not have; `sed` expressions are hard to read."""
     for _, block in blocks(page.read_text("utf-8"), "console"):
         for command, _ in commands(block):
             assert not re.search(r"\bsed\b|curl.* --json", command), command

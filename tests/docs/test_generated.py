@@ -1,4 +1,4 @@
-"""The tables of the documentation are those that the code gives."""
+"""The tables of the documentation match the code."""
 
 import re
 from pathlib import Path

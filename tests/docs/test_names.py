@@ -1,4 +1,4 @@
-"""What the documentation names exists: commands, routes, metrics, and what a shop has."""
+"""Commands, routes, metrics and attributes of a shop that the documentation names exist."""
 
 import re
 from pathlib import Path
@@ -33,7 +33,7 @@ def test_every_command_that_is_named_exists(page: Path) -> None:
 
 @each_page
 def test_every_route_that_is_named_exists(page: Path) -> None:
-    """A path that stands in backquotes, with or without a method, is one of a route."""
+    """A path in backquotes, with or without a method, is one of a route."""
     paths = [re.sub(r"\\\{\w+\\\}", "[^/]+", re.escape(route.path)) for route in ROUTES]
     for path in re.findall(
         r"`(?:GET |POST )?(/(?:v1/|readyz|healthz|metrics|openapi)[^`?]*)`", page.read_text("utf-8")
@@ -50,7 +50,7 @@ def test_every_metric_that_is_named_exists(page: Path) -> None:
 
 
 async def test_a_shop_has_what_is_named(tmp_path: Path) -> None:
-    """What a page says of `shop` is there."""
+    """A shop has every attribute that a page names."""
     async with pagefold.open(pagefold.Config.parse(CONFIG, store=f"sqlite:///{tmp_path}/shop")) as shop:
         for page in (README, *PAGES):
             for name in re.findall(r"(?<![/\w.])shop\.(\w+)", page.read_text("utf-8")):
