@@ -107,7 +107,7 @@ async def test_an_invalid_token_is_not_created(
     assert await scene.service.tokens() == []
 
 
-async def test_the_longest_life_and_label_are_kept(scene: Scene) -> None:
+async def test_the_longest_lifetime_and_label_are_stored(scene: Scene) -> None:
     """Values up to the limits are stored unchanged."""
     label = "🎽" * MAX_LABEL_CHARACTERS
     secret, token = await scene.service.create(["operate"], None, MAX_LIFETIME, label)

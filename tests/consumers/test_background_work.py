@@ -27,7 +27,7 @@ async def until_stopped(shop: Shop) -> None:
             await anyio.sleep(0.05)
 
 
-async def test_what_is_appended_is_folded_while_the_shop_is_open(config: Config) -> None:
+async def test_appended_events_are_folded_while_the_shop_is_open(config: Config) -> None:
     """Without a call of `catch_up`; the shop is healthy, and the end of the block ends the workers."""
     async with pagefold.open(config, work=True) as shop:
         await shop.append([price("9.90", sku="A")])

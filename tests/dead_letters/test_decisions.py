@@ -234,7 +234,7 @@ async def test_a_correction_may_withdraw(shop: Shop, payload: Payload) -> None:
     assert await section(shop, "pricing") is None
 
 
-async def test_a_correction_of_what_could_not_be_folded(shop: Shop) -> None:
+async def test_a_correction_of_an_unfoldable_event(shop: Shop) -> None:
     """The next revision of the same version is folded, and every event is counted."""
     await append(shop, price("10.00"))
     [dead_letter] = await smuggled(shop, SKU)
@@ -290,7 +290,7 @@ async def _fails(*_: object) -> bool:
     raise OSError("lost")
 
 
-async def test_what_cannot_be_folded_is_no_correction_of_itself(config: Config) -> None:
+async def test_an_unfoldable_event_does_not_correct_itself(config: Config) -> None:
     """The same content of a projection's dead letter is a duplicate that says so, and the dead letter stays open."""
     async with pagefold.open(with_channel(config, CHANNEL, currency="USD")) as shop:
         await append(shop, own("12.00", currency="USD"))
@@ -340,7 +340,7 @@ async def test_an_applications_event_is_not_corrected(shop: Shop) -> None:
 # --- decisions ------------------------------------------------------------------------------------
 
 
-async def test_what_is_discarded_stays_so(shop: Shop) -> None:
+async def test_a_discarded_dead_letter_stays_discarded(shop: Shop) -> None:
     """Who, when and why are stored; it is not reopened by the same event, nor when its page is folded."""
     await append(shop, price("10.00"))
     [dead_letter] = await smuggled(shop, SKU)
@@ -360,7 +360,7 @@ async def test_what_is_discarded_stays_so(shop: Shop) -> None:
     await assert_every_event_is_counted(shop.store)
 
 
-async def test_what_is_folded_comes_back_when_it_fails_again(config: Config) -> None:
+async def test_a_dead_letter_is_reopened_when_it_fails_again(config: Config) -> None:
     """A dead letter that a fold resolved is reopened under its number when the cause returns."""
     dollars = with_channel(config, CHANNEL, currency="USD")
     async with pagefold.open(config) as shop:

@@ -56,7 +56,7 @@ def emptied(**counts: int) -> list[PurgedCount]:
     ]
 
 
-async def test_what_is_too_old_is_removed_by_kind(store: Store) -> None:
+async def test_old_bodies_are_removed_by_kind(store: Store) -> None:
     """Open and resolved, each after its own time; the dead letter keeps when, which stream, and by whom."""
     dead_letters = store.dead_letters
     await dead_letters.add([request(), request(1, RECENT), conflict(), conflict(1, RECENT), conflict(2)])
@@ -205,7 +205,7 @@ async def test_a_worker_enforces_it(shop: Shop) -> None:
         group.cancel_scope.cancel()
 
 
-async def test_a_store_that_fails_is_asked_later(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_failing_store_is_retried_later(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
     """Folding continues, and the bodies are removed as soon as possible."""
     await shop.store.dead_letters.add([request()])
     real, failures = shop.store.dead_letters.purge, [StoreUnavailable("here", OSError("gone"))]
@@ -225,7 +225,7 @@ async def test_a_store_that_fails_is_asked_later(shop: Shop, monkeypatch: pytest
 
 
 @on_sqlite
-def test_the_file_has_none_of_it(config: Config, tmp_path: Path) -> None:
+def test_the_file_has_no_removed_body(config: Config, tmp_path: Path) -> None:
     """Removed bodies are overwritten: neither the database nor the files beside it contain them."""
     large = request()._replace(state=NAME.encode() * 3_000)
 

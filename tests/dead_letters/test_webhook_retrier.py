@@ -115,7 +115,7 @@ async def kept_bodies(shop: Shop) -> list[bytes]:
 # --- single parts -----------------------------------------------------------------------------
 
 
-async def test_what_cannot_be_taken_is_kept_part_by_part(store_url: str) -> None:
+async def test_failed_parts_are_stored_one_by_one(store_url: str) -> None:
     """Each failed part alone, whichever way it came; sent again with other parts, it is not stored twice."""
     rows = [written("A"), written("B", "free"), written(None), {"op": "?", "source": {}}, written("C")]
     async with pagefold.open(configured(store_url)) as shop, sender(shop) as client:
@@ -196,7 +196,7 @@ async def test_an_element_of_an_array_is_the_same_dead_letter_as_a_line(shop: Sh
 
 
 @pytest.mark.parametrize("via", ["webhooks", "cdc"])
-async def test_a_delivery_may_hold_what_the_body_can(store_url: str, via: str) -> None:
+async def test_a_request_may_be_as_large_as_a_body(store_url: str, via: str) -> None:
     """More events, and more bytes, than one event may have; what failed is stored without the rest, and retried."""
     many = [(f"S{number:05}", "dear" if number in (7, 6_001) else "1.00") for number in range(6_003)]
     make: Callable[..., Document] = row if via == "webhooks" else written
@@ -245,7 +245,7 @@ CRASHES = ["before the append", "after the append", "before the dead letters", "
 
 @pytest.mark.parametrize("crash", CRASHES)
 @pytest.mark.parametrize("via", ["webhooks", "cdc"])
-async def test_what_is_not_durable_is_not_acknowledged(
+async def test_only_durable_requests_are_acknowledged(
     shop: Shop, monkeypatch: pytest.MonkeyPatch, via: str, crash: str
 ) -> None:
     """The store fails once, at any point: the response is a 5xx, and the same request then ends as if it had not."""
@@ -271,7 +271,7 @@ async def test_what_is_not_durable_is_not_acknowledged(
     assert len(await kept_bodies(shop)) == 1
 
 
-async def test_nothing_is_kept_of_what_is_not_taken(shop: Shop) -> None:
+async def test_a_refused_request_stores_nothing(shop: Shop) -> None:
     """While appends are refused, the complete request must be sent again, and no part of it is in dead letters.
 
     It is 503: some senders take any 4xx as final.

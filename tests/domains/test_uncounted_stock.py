@@ -95,7 +95,7 @@ def test_a_row_of_a_table_says_null() -> None:
     assert EventValidator(config).validate(change.event).content == b'{"available":null}'
 
 
-async def test_a_cell_says_null_in_a_word(tmp_path: Path) -> None:
+async def test_a_cell_has_a_word_for_null(tmp_path: Path) -> None:
     """CSV has no null: an empty cell is missing."""
     written(tmp_path / "stock.csv", "\n".join([HEADER, f"A,1,{AT},null,2", f"B,1,{AT},,2", f"C,1,{AT},7,", "#end,3"]))
     found = await read(configured(["inventory"], file=str(tmp_path / "stock.csv")))

@@ -196,7 +196,7 @@ async def test_i2_a_lost_acknowledgement_is_no_duplicate(
     assert [result.position for result in results] == expected
 
 
-async def test_i8_a_conflict_is_kept_before_it_is_answered(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_i8_a_conflict_is_stored_before_it_is_answered(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
     """If storing the conflict fails, the append fails: the retry stores it, once."""
     await append(shop, stock(1))
     keep = shop.store.dead_letters.add

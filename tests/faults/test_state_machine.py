@@ -310,7 +310,7 @@ def test_postgres_against_the_model_for_long(postgres_url: str) -> None:
     run_machine(lambda: a_postgres_shop(postgres_url), examples=100, steps=50, derandomize=False)
 
 
-def test_the_machine_says_what_a_person_expects(tmp_path: Path) -> None:
+def test_the_machine_s_own_rules(tmp_path: Path) -> None:
     """The rules of the machine, by hand: what it compares exists."""
     machine = ShopMachine(a_sqlite_shop(tmp_path))
     machine.append([event("inventory", {"available": 3}, sku="A"), event("inventory", {"available": 4}, sku="A")])

@@ -126,7 +126,7 @@ def test_a_source_is_written_by_its_token(source: str, *, fine: bool) -> None:
         ("10.0.0.1", "open", False, READS),
     ],
 )
-def test_what_may_be_done_without_a_token(host: str, reads: str, *, has_tokens: bool, expected: Grant | None) -> None:
+def test_access_without_a_token(host: str, reads: str, *, has_tokens: bool, expected: Grant | None) -> None:
     """Everything on this machine while there are no tokens; later, and elsewhere, what is left open."""
     settings = configured("sqlite:///nowhere", http={"reads": reads}).http
     assert anonymous_grant(settings, host, has_tokens=has_tokens) == expected

@@ -105,7 +105,7 @@ async def test_an_unknown_unchanged_column_is_an_error(shop: Shop, client: httpx
     }
 
 
-async def test_versions_beyond_all_bounds_are_kept(shop: Shop, client: httpx2.AsyncClient) -> None:
+async def test_versions_out_of_range_are_dead_letters(shop: Shop, client: httpx2.AsyncClient) -> None:
     """Also if a column is unchanged: no version is too large for a dead letter."""
     for lsn in (-1, 2**53, 2**63, 10**30):
         for row in (written(lsn, tax=WORD), written(lsn)):

@@ -160,7 +160,7 @@ async def test_many_dead_letters_are_retried(shop: Shop, client: httpx2.AsyncCli
     assert tried == [f"ingest-{number}" for number in range(1, 6)]
 
 
-async def test_none_of_many(client: httpx2.AsyncClient) -> None:
+async def test_nothing_to_retry(client: httpx2.AsyncClient) -> None:
     """With nothing to retry, the result is empty."""
     answer = (await client.post(RETRY, json={"all": True})).json()
     assert answer == {"resolved": 0, "stillDead": 0, "gone": 0, "items": [], "next": None}
@@ -240,7 +240,7 @@ async def test_a_correction_is_validated(
     assert await listed(client) == ["ingest-1"]
 
 
-async def test_what_could_not_be_folded_corrects_nothing(shop: Shop, client: httpx2.AsyncClient) -> None:
+async def test_an_unfoldable_event_does_not_correct_itself(shop: Shop, client: httpx2.AsyncClient) -> None:
     """The dead letter of an event that cannot be folded is resolved by other content."""
     await smuggled(shop)
     assert await listed(client) == ["projection-1"]

@@ -142,7 +142,7 @@ def cut_short(door: Entrance, *more: str) -> list[bytes]:
 
 
 @pytest.mark.parametrize("how", HOW)
-async def test_a_body_that_is_cut_short_is_not_taken(shop: Shop, how: str) -> None:
+async def test_a_truncated_body_is_refused(shop: Shop, how: str) -> None:
     """Complete events or none may have arrived: after a disconnect before the announced end, none is taken."""
     await settle(shop)
     before = await state_of(shop)
@@ -160,7 +160,7 @@ async def test_a_body_that_is_cut_short_is_not_taken(shop: Shop, how: str) -> No
 
 @on_sqlite
 @pytest.mark.parametrize("how", HOW)
-async def test_a_body_that_does_not_end_in_time_is_not_taken(shop: Shop, how: str) -> None:
+async def test_a_body_that_does_not_end_in_time_is_refused(shop: Shop, how: str) -> None:
     """Its sender waits for an answer, which says that the request is incomplete."""
     shop.config = configured(shop.config.store.url, receive_seconds=0.5)
     await settle(shop)

@@ -91,7 +91,7 @@ async def test_one_event_is_no_array(shop: Shop, client: httpx2.AsyncClient) -> 
     assert len(await everything(shop.store)) == 1
 
 
-async def test_a_conflict_is_kept(shop: Shop, client: httpx2.AsyncClient) -> None:
+async def test_a_conflict_is_a_dead_letter(shop: Shop, client: httpx2.AsyncClient) -> None:
     """Other content at the same version is refused, and is in dead letters when that is answered."""
     await append(shop, price("1.00", sku="A"))
     answer = await post(client, [event("A", amount="2.00")])
@@ -99,7 +99,7 @@ async def test_a_conflict_is_kept(shop: Shop, client: httpx2.AsyncClient) -> Non
     assert [dead_letter.id for dead_letter in await shop.dead_letters.newest()] == ["ingest-1"]
 
 
-async def test_what_is_rejected_says_why(client: httpx2.AsyncClient) -> None:
+async def test_a_rejection_has_its_reason(client: httpx2.AsyncClient) -> None:
     """The path and the reason of each; for a single event, the problem has them too."""
     problem = problem_in(await post(client, event(amount=1.5)))
     [result] = problem["results"]

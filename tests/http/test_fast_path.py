@@ -116,7 +116,7 @@ async def test_a_server_with_tokens_has_no_anonymous_fast_path(shop: Shop) -> No
         assert status(await place.says(PAGE + CLOSE)) == 401
 
 
-async def test_the_next_request_sees_what_was_committed(shop: Shop) -> None:
+async def test_the_next_request_sees_the_commit(shop: Shop) -> None:
     """A commit by another process is in the next response on a connection."""
     async with pagefold.open(shop.config) as other, placed(shop) as (place, _):
         line = await place.line()

@@ -177,7 +177,7 @@ async def test_a_request_may_come_in_pieces(shop: Shop, size: int) -> None:
         assert scene.asked() == {PAGE: (0, 1), EVENTS: (1, 0)}
 
 
-async def test_a_large_body_arrives_whole(shop: Shop) -> None:
+async def test_a_large_body_arrives_completely(shop: Shop) -> None:
     """However much of it is read before it is passed on."""
     async with scene_of(shop) as scene:
         events = [event(f"S{number}") for number in range(4_000)]

@@ -209,7 +209,7 @@ def in_seconds(seconds: float) -> str:
         ([(3_600.0, None)], range(60, 61)),
     ],
 )
-async def test_no_page_is_kept_beyond_its_prices(
+async def test_no_page_is_fresh_beyond_its_prices(
     shop: Shop, client: httpx2.AsyncClient, spans: list[tuple[float | None, float | None]], expected: range
 ) -> None:
     """A page is fresh at most until the next scheduled price begins or ends; past ones do not matter."""

@@ -47,7 +47,7 @@ async def test_pages_are_found_or_missing(shop: Shop, client: httpx2.AsyncClient
         assert body in answer.content
 
 
-async def test_pages_are_named_as_they_were_asked_for(shop: Shop, client: httpx2.AsyncClient) -> None:
+async def test_pages_have_their_requested_names(shop: Shop, client: httpx2.AsyncClient) -> None:
     """An SKU in another normal form finds its page under the requested name."""
     await say(shop, catalog("a", sku="Ä"))
     found = (await client.post(BATCH, json=asked("A\u0308", "Ä", " "))).json()

@@ -120,7 +120,7 @@ def curl(url: str, lines: str, folder: Path) -> list[str]:
 @on_sqlite
 @pytest.mark.parametrize("workers", ["1", "2"])
 @pytest.mark.parametrize("client", [java, node, go, curl])
-def test_what_a_stock_client_posts_is_in_the_log(
+def test_events_of_stock_clients_are_in_the_log(
     tmp_path: Path,
     store_url: str,
     monkeypatch: pytest.MonkeyPatch,

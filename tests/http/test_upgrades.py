@@ -162,7 +162,7 @@ async def test_a_page_is_read_on_the_fast_path_beside_an_offer(shop: Shop) -> No
 
 
 @pytest.mark.parametrize("how", HOW)
-async def test_requests_behind_an_offer_are_requests(shop: Shop, how: str) -> None:
+async def test_requests_after_an_offer_are_answered(shop: Shop, how: str) -> None:
     """In one piece, at every cut, with or without offers: each is answered, in order, on one connection."""
     await say(shop, catalog("a"))
     four = [

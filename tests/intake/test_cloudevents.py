@@ -81,7 +81,7 @@ def of_sdk(event: DomainEvent, identifier: str, *, as_bytes: bool) -> CloudEvent
 
 
 @given(event=events(), identifier=texts(50).filter(bool), as_bytes=st.booleans())
-def test_what_the_sdk_writes_is_read_correctly(event: DomainEvent, identifier: str, *, as_bytes: bool) -> None:
+def test_events_of_the_sdk_are_read_correctly(event: DomainEvent, identifier: str, *, as_bytes: bool) -> None:
     """In structured and binary mode, an event comes out as it went in, also after validation."""
     meant = msgspec.structs.replace(event, id=identifier)
     structured = to_structured(of_sdk(event, identifier, as_bytes=as_bytes), JSONFormat())
@@ -246,7 +246,7 @@ def test_data_is_json_by_its_type(media_type: str, *, good: bool) -> None:
 
 
 @pytest.mark.parametrize("header", BINARY_HEADERS)
-def test_what_the_table_of_headers_requires_is_required(header: str) -> None:
+def test_required_headers(header: str) -> None:
     """Without such a header the event is rejected; without any other it is accepted, and with it as well."""
     whole = headers_of(sequencetype="Integer", channel="web-de", correlationid="order-1", epoch="1")
     without = [each for each in whole if each[0] != header.encode()]
@@ -272,7 +272,7 @@ def test_an_explicit_null_withdraws() -> None:
     assert rejected(read(data=..., data_base64=None)).startswith("data: is required")
 
 
-def test_data_in_base64_is_what_it_holds() -> None:
+def test_data_in_base64_is_decoded() -> None:
     """As the SDK writes bytes."""
     text = b'{"currency":"EUR","amount":"1"}'
     assert accepted(read(data=..., data_base64=base64.b64encode(text).decode())).payload == text

@@ -241,7 +241,7 @@ async def test_raisers_do_not_overtake_each_other(shop: Shop, other: Shop) -> No
     assert len(await shop.epochs.list()) == 8
 
 
-async def test_what_was_appended_before_a_raise_stays_there(
+async def test_an_event_from_before_a_raise_stays_in_its_epoch(
     shop: Shop, other: Shop, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """An append whose answer was lost is repeated after a raise: the event is in the log once."""

@@ -77,7 +77,7 @@ async def test_something_else_heals_when_it_occurred_later(shop: Shop) -> None:
     assert await available(shop) == 6
 
 
-async def test_only_what_was_withdrawn_is_the_same(shop: Shop) -> None:
+async def test_only_the_withdrawn_content_restores(shop: Shop) -> None:
     """A content that a correction had replaced is an old duplicate, and restores nothing."""
     await say(shop, KEPT, GONE)
     export(shop.config, "wms-a", KEPT, stock(8))
@@ -106,7 +106,7 @@ async def test_a_withdrawal_does_not_heal(shop: Shop) -> None:
     assert await revisions(shop) == [(0, False), (1, True)]
 
 
-async def test_what_others_withdrew_does_not_heal(shop: Shop) -> None:
+async def test_other_withdrawals_are_not_undone(shop: Shop) -> None:
     """Neither the source's own withdrawal nor an operator's is undone by an older event."""
     await say(shop, stock(5), withdrawn("inventory", version=2))
     assert [each.outcome for each in await shop.append([later(stock(5))])] == ["duplicate"]

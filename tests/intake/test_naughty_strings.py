@@ -154,7 +154,7 @@ normal_events = some_events.filter(lambda drawn: all(each.sku == normalise_sku(e
 
 @given(json_values, texts(8), normal_events)
 @settings(max_examples=40)
-async def test_what_is_accepted_comes_back(value: object, code: str, drawn: list[DomainEvent]) -> None:
+async def test_accepted_values_come_back(value: object, code: str, drawn: list[DomainEvent]) -> None:
     """Any JSON value, also floats and nested ones, under any code and SKU (SQLite)."""
     with tempfile.TemporaryDirectory() as folder:
         await comes_back(configured(f"sqlite:///{folder}/shop"), value, code, drawn)
@@ -162,7 +162,7 @@ async def test_what_is_accepted_comes_back(value: object, code: str, drawn: list
 
 @given(json_values, texts(8), normal_events)
 @settings(max_examples=12)
-async def test_what_is_accepted_comes_back_on_postgres(
+async def test_accepted_values_come_back_on_postgres(
     postgres_url: str, value: object, code: str, drawn: list[DomainEvent]
 ) -> None:
     """The same on PostgreSQL, with fewer examples."""

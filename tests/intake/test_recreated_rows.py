@@ -86,7 +86,7 @@ FIRST = (created(1, 5, 3), removed(2, 5, 3))
 """The first life of a row."""
 
 
-async def test_a_row_is_made_again_above_what_sources_may_name(shop: Shop, client: httpx2.AsyncClient) -> None:
+async def test_a_row_is_recreated_above_the_epochs_of_sources(shop: Shop, client: httpx2.AsyncClient) -> None:
     """The registry chooses the epoch: also above one that an operator has raised to the sources' maximum."""
     await shop.epochs.raise_epoch("erp", reason="so", operator="kim", epoch=MAX_NAMED_EPOCH)
     assert await post(client, *FIRST) == ["appended"] * 2

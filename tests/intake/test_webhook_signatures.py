@@ -72,7 +72,7 @@ def error_of(
 
 
 @given(body=st.text().map(str.encode), secret=st.binary(min_size=24, max_size=64), padded=st.booleans())
-def test_what_the_library_signs_is_accepted(body: bytes, secret: bytes, *, padded: bool) -> None:
+def test_signatures_of_the_library_are_accepted(body: bytes, secret: bytes, *, padded: bool) -> None:
     """Any body, signed with any secret, with the base64 padding or without."""
     text = "whsec_" + base64.b64encode(secret).decode()
     environment = {"S": text if padded else text.rstrip("=")}

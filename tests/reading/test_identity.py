@@ -98,6 +98,6 @@ async def test_the_database_says_the_same(known: Shop, config: Config, channel: 
             assert page == (None if shown is None else shown.decode())
 
 
-def test_what_a_page_needs_has_its_identity(config: Config) -> None:
+def test_required_domains_include_the_catalog(config: Config) -> None:
     """In every channel, as the splicer has it."""
     assert Splicer(DOMAINS, config.resolved_channels).requires == {"free": {"catalog"}, "odd": {"catalog", "inventory"}}

@@ -185,7 +185,7 @@ def test_how_many_may_go(lost: int, shown: int, *, needs: bool) -> None:
     assert LostPages(lost, shown).needs_confirmation is needs
 
 
-async def test_a_log_of_no_page_removes_none_unconfirmed(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_an_empty_log_removes_no_page_unconfirmed(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
     """An empty log: every page would be removed, in more than one step."""
     monkeypatch.setattr(lost_pages, "STEP_SKUS", 3)
     await say(shop, withdrawn("catalog", version=1), *[catalog("shirt", sku=f"ÄPFEL/{number}") for number in range(10)])

@@ -222,7 +222,7 @@ async def test_without_any_process_it_is_slower_and_right(
     assert intruder.sections() == whole
 
 
-async def test_what_is_cancelled_leaves_no_process(full: Shop) -> None:
+async def test_a_cancelled_verification_leaves_no_process(full: Shop) -> None:
     """A verification that is cancelled leaves no process."""
     async with a_pool(full.config) as found, anyio.create_task_group() as group:
         group.start_soon(seen_by, found, "catalog", prefix_range(""))

@@ -25,7 +25,7 @@ ERRORS = {
     "sync": apsw.SQLITE_IOERR_FSYNC,
     "full": apsw.SQLITE_FULL,
 }
-"""SQLite's codes for what fails."""
+"""SQLite's codes of the errors."""
 
 UNIX_EPOCH = 210_866_760_000_000
 """1970, in milliseconds of the Julian day."""

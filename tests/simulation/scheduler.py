@@ -57,17 +57,17 @@ class Process:
         self.lock_files: dict[int, object] = {}
         self.held: list[asyncio.Handle] = []
         self.context = Context()
-        """What is done in it is done by the process, and is never done when the process is dead."""
+        """Code inside it belongs to the process, and does not run once the process is dead."""
         self.context.run(PROCESS.set, self)
         self.scope = anyio.CancelScope()
-        """The program runs in it."""
+        """The program's cancel scope."""
         self.steps = 0
         self.changes = 0
         """The number of its changes of files."""
         self.dies_at_change: int | None = None
 
     def terminate(self) -> None:
-        """Tells it to end. anyio repeats a cancellation in every step until it has ended, or is dead."""
+        """Cancels the program. anyio repeats a cancellation in every step until the program has ended."""
         self.context.run(self.scope.cancel)
 
 

@@ -47,7 +47,7 @@ async def in_scope(process: Process, seconds: float) -> None:
 
 
 @pytest.mark.parametrize("dies", [True, False])
-def test_a_process_that_is_told_to_end_does_not_stop_the_clock(*, dies: bool) -> None:
+def test_a_terminated_process_does_not_stop_the_clock(*, dies: bool) -> None:
     """Neither while it finishes what it does nor when it is killed meanwhile."""
     scheduler = Scheduler(random.Random(1), Trace())
 
@@ -149,7 +149,7 @@ def snapshots_of(folder: Path, rows: int, seed: int = 4) -> Snapshots:
 
 
 @pytest.mark.parametrize(("kind", "rows"), [("shifted", 1), ("shifted", 0), ("count 0", 0)])
-def test_a_snapshot_with_too_few_rows_to_be_wrong_is_whole(tmp_path: Path, kind: Kind, rows: int) -> None:
+def test_a_snapshot_with_too_few_rows_to_be_wrong_is_right(tmp_path: Path, kind: Kind, rows: int) -> None:
     """A single row cannot take the place of another one, and no rows are counted rightly by 0."""
     assert snapshots_of(tmp_path, rows).take("pim", kind, confirmed=False).kind == "whole"
     assert snapshots_of(tmp_path, 2).take("pim", kind, confirmed=False).kind == kind

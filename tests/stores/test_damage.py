@@ -173,7 +173,7 @@ def test_a_damaged_log_has_to_come_from_a_backup(place: Path, files: Path) -> No
 @pytest.mark.parametrize("kind", ["sqlite"], indirect=True)
 @pytest.mark.parametrize(("name", "remedy"), [("pages.db", "delete pages.db"), ("events.db", "pagefold restore")])
 @pytest.mark.usefixtures("place")
-def test_what_is_no_database_is_named(files: Path, name: str, remedy: str) -> None:
+def test_a_foreign_file_is_named(files: Path, name: str, remedy: str) -> None:
     """The error names the foreign file."""
     for journal in files.glob(f"{name}-*"):
         journal.unlink()

@@ -49,7 +49,7 @@ def stamps(config: Config) -> Mapping[tuple[str, str], int]:
 # --- writing sections -----------------------------------------------------------------------------
 
 
-async def test_write_counts_what_changed(store: Store) -> None:
+async def test_write_counts_changed_sections(store: Store) -> None:
     """New and different sections count; equal ones do not, whatever order they come in."""
     first, second = a_section("A"), a_section("B", body=None)
     assert await folded(store, second, first) == 2
@@ -149,7 +149,7 @@ async def test_removing_takes_away_a_domains_own(store: Store) -> None:
 # --- streaks --------------------------------------------------------------------------------------
 
 
-async def test_streaks_are_kept_by_source(store: Store) -> None:
+async def test_streaks_are_stored_by_source(store: Store) -> None:
     """Each source's last one, until it is 0; those of other sources and domains stay."""
     assert await store.coordination.streaks() == []
     async with store.coordination.fold_transaction("pricing") as folding:

@@ -216,7 +216,7 @@ async def test_a_cancelled_query_is_no_obstacle(store: PostgresStore) -> None:
 
 
 @pytest.mark.parametrize("turns", range(6))
-async def test_readers_that_gave_up_leave_nothing_behind(config: Config, turns: int) -> None:
+async def test_cancelled_readers_leave_no_connection(config: Config, turns: int) -> None:
     """A store that is closed while a merged query of cancelled readers is under way opens no connection again."""
     async with opened(config) as store:
         await store.pages.sections(SKU, "web-de")

@@ -101,7 +101,7 @@ async def test_a_correction_is_the_head_of_its_version(store: Store) -> None:
     ]
 
 
-async def test_a_revision_is_taken_once(store: Store) -> None:
+async def test_a_revision_is_stored_once(store: Store) -> None:
     """A revision that exists, from an earlier call or this one, gets None and changes nothing."""
     await insert(store, "A")
     [position] = await store.log.correct([correction("A")])
@@ -353,7 +353,7 @@ async def test_window_is_of_a_domain_and_between_two_positions(store: Store) -> 
     assert last == StoredEvent(corrected, "B", 1, 1, "inventory", b"corrected")
 
 
-async def test_untouched_streams_have_no_event_behind_a_position(store: Store) -> None:
+async def test_untouched_streams_have_no_event_after_a_position(store: Store) -> None:
     """Not even one of an older version, nor a correction. Streams that do not exist are untouched."""
     await insert(store, *STREAMS, version=5)
     since = await store.log.end()

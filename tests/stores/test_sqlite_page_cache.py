@@ -101,7 +101,7 @@ def test_an_unchanged_page_is_not_read_again(recent: Recent, writer: apsw.Connec
     assert recent.read(("A", "web")) is not first
 
 
-def test_a_large_page_is_not_kept(recent: Recent, writer: apsw.Connection) -> None:
+def test_a_large_page_is_not_cached(recent: Recent, writer: apsw.Connection) -> None:
     """A page larger than the bound is read each time."""
     writer.execute(WRITE, ("A", b"x" * (RecentReads.MAX_ENTRY_BYTES + 1)))
     assert recent.read(("A", "web")) is not recent.read(("A", "web"))

@@ -240,7 +240,7 @@ def test_a_read_only_store_can_be_read(place: Path, small_disk: Disk) -> None:
         assert server.ended() == 0
 
 
-async def test_a_read_only_copy_shows_what_others_write(tmp_path: Path, small_disk: Disk) -> None:
+async def test_a_read_only_mount_shows_new_writes(tmp_path: Path, small_disk: Disk) -> None:
     """If another mount of the same disk is writable, reads through the read-only one are never stale."""
     mirror = tmp_path / "mirror"
     mirror.mkdir()
