@@ -298,7 +298,7 @@ FLAT = {"sku": "id", "sourceVersion": "v", "occurredAt": "at", "payload.amount":
         ({"columns": FLAT, "constants": {"channel": "web", "payload.currency": "EUR"}}, {"web"}),
     ],
 )
-async def test_the_coverage_of_an_endpoint(settings: dict[str, object], covered: set[str]) -> None:
+async def test_coverage_of_an_endpoint(settings: dict[str, object], covered: set[str]) -> None:
     """The channels that its columns and constants can name, also without rows; never one that is not configured."""
     reply = Reply(b"[]", headers={"x-total-count": "0"})
     async with serving(lambda _: reply) as server, open_snapshot(at(server, **settings), "erp") as snapshot:

@@ -291,9 +291,7 @@ async def test_large_rows_make_short_batches(postgres_url: str, monkeypatch: pyt
         (ALL, {"constants": {"channel": "web"}}, {"web"}),
     ],
 )
-async def test_the_coverage_of_a_query(
-    prices: str, select: str, settings: dict[str, object], covered: set[str]
-) -> None:
+async def test_coverage_of_a_query(prices: str, select: str, settings: dict[str, object], covered: set[str]) -> None:
     """The channels that its columns can name, once they are known; without rows, too."""
     nothing = f"SELECT * FROM ({select}) AS everything WHERE false"  # noqa: S608  # the test's own
     async with open_snapshot(configured(query=nothing, database=prices, **settings), "erp") as snapshot:
