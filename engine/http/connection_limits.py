@@ -425,7 +425,7 @@ class LimitedProtocol(HttpToolsProtocol):
             self.flow.pause_reading()
 
     def _cut_body_off(self, cycle: RequestResponseCycle) -> None:
-        """Tells the reader of the body that it ends here. A response that has started is not replaced."""
+        """Signals the end of the body to its reader. A response that has started is not replaced."""
         cycle.disconnected = True
         cycle.message_event.set()
         if cycle.response_started:

@@ -208,7 +208,7 @@ async def test_connections_per_address_are_limited(store_url: str) -> None:
         assert status(refused) == 503
         assert b"retry-after: 1" in refused
         await lines[0].close()
-        await eventually(server.reads, "another connection is let in")
+        await eventually(server.reads, "another connection is accepted")
 
 
 @on_sqlite

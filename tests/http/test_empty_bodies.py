@@ -11,7 +11,7 @@ from tests.http.test_connection_limits import status
 from tests.support.command_line import on_sqlite
 from tests.support.http_clients import client_of, problem_in, service_of
 from tests.support.intake_routes import (
-    DOORS,
+    ENTRANCES,
     ENVIRONMENT,
     HOW,
     JSON,
@@ -29,7 +29,7 @@ BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 SILENCE = (b"", b" ", b"\r\n", b"\n\n \t\n", BYTE_ORDER_MARK, BYTE_ORDER_MARK + b"\n")
 OFFER = ("connection: Upgrade, HTTP2-Settings", "http2-settings: AAEAAEAAAAIAAAAA", "upgrade: h2c")
 
-each_door = pytest.mark.parametrize("door", DOORS.values(), ids=DOORS)
+each_entrance = pytest.mark.parametrize("entrance", ENTRANCES.values(), ids=ENTRANCES)
 
 
 @pytest.fixture
@@ -42,28 +42,28 @@ def config(store_url: str) -> Config:
 def test_every_route_with_a_body_is_tested(store_url: str) -> None:
     """A route that is added later has to be among those of these tests."""
     assert store_url
-    assert {door.route for door in DOORS.values()} == {route.path for route in ROUTES if route.bodies}
+    assert {entrance.route for entrance in ENTRANCES.values()} == {route.path for route in ROUTES if route.bodies}
     types = {(each.path, media_type) for each in ROUTES for media_type in each.bodies}
-    assert types == {(door.route, door.media_type) for door in DOORS.values()}
+    assert types == {(entrance.route, entrance.media_type) for entrance in ENTRANCES.values()}
 
 
-@each_door
-async def test_the_complete_requests_are_accepted(shop: Shop, door: Entrance) -> None:
+@each_entrance
+async def test_the_complete_requests_are_accepted(shop: Shop, entrance: Entrance) -> None:
     """The requests of these tests are valid: only their bodies make the others invalid."""
     await settle(shop)
     async with client_of(service_of(shop, environment=ENVIRONMENT)) as client:
-        answer = await client.post(door.path, content=door.body, headers=door.headers_for(door.body))
+        answer = await client.post(entrance.path, content=entrance.body, headers=entrance.headers_for(entrance.body))
     assert answer.status_code in {200, 202}
 
 
-@each_door
-async def test_an_empty_body_is_refused(shop: Shop, door: Entrance) -> None:
+@each_entrance
+async def test_an_empty_body_is_refused(shop: Shop, entrance: Entrance) -> None:
     """An empty body, blanks, or a byte order mark alone is refused, signed or not, and nothing is stored."""
     await settle(shop)
     before = await state_of(shop)
     async with client_of(service_of(shop, environment=ENVIRONMENT)) as client:
         for body in SILENCE:
-            answer = await client.post(door.path, content=body, headers=door.headers_for(body))
+            answer = await client.post(entrance.path, content=body, headers=entrance.headers_for(body))
             assert problem_in(answer)["status"] in {400, 422}
     assert await state_of(shop) == before
 
@@ -94,9 +94,9 @@ async def test_an_empty_array_is_accepted(shop: Shop) -> None:
 # --- raw bytes ------------------------------------------------------------------------------------
 
 
-def bodiless(door: Entrance, *more: str) -> list[bytes]:
+def bodiless(entrance: Entrance, *more: str) -> list[bytes]:
     """Requests without a body: without a length, of length 0, in chunks without a chunk."""
-    head = door.head(b"", "connection: close", *more)
+    head = entrance.head(b"", "connection: close", *more)
     return [
         head + b"\r\n",
         head + b"content-length: 0\r\n\r\n",
@@ -112,21 +112,21 @@ async def test_an_absent_body_is_no_success(shop: Shop, how: str) -> None:
     await settle(shop)
     before = await state_of(shop)
     async with placed(shop, how) as (place, _):
-        for name, door in DOORS.items():
-            for request in [*bodiless(door), *bodiless_with_offer(door)]:
+        for name, entrance in ENTRANCES.items():
+            for request in [*bodiless(entrance), *bodiless_with_offer(entrance)]:
                 assert status(await place.says(request)) in {400, 422}, name
     assert await state_of(shop) == before
 
 
-def bodiless_with_offer(door: Entrance) -> list[bytes]:
+def bodiless_with_offer(entrance: Entrance) -> list[bytes]:
     """The same from a client that would prefer another protocol."""
-    head = door.head(b"", "connection: close", *OFFER)
+    head = entrance.head(b"", "connection: close", *OFFER)
     return [head + b"content-length: 0\r\n\r\n", head + b"transfer-encoding: chunked\r\n\r\n0\r\n\r\n"]
 
 
-def cut_short(door: Entrance, *more: str) -> list[bytes]:
+def cut_short(entrance: Entrance, *more: str) -> list[bytes]:
     """Requests whose bodies are valid, and shorter than announced."""
-    head, body = door.head(door.body, *more), door.body
+    head, body = entrance.head(entrance.body, *more), entrance.body
     half = len(body) // 2
     return [
         head + b"content-length: %d\r\n\r\n" % (len(body) + 1) + body,
@@ -146,7 +146,9 @@ async def test_a_truncated_body_is_refused(shop: Shop, how: str) -> None:
     """Complete events or none may have arrived: after a disconnect before the announced end, none is taken."""
     await settle(shop)
     before = await state_of(shop)
-    requests = [each for door in DOORS.values() for each in (*cut_short(door), *cut_short(door, *OFFER))]
+    requests = [
+        each for entrance in ENTRANCES.values() for each in (*cut_short(entrance), *cut_short(entrance, *OFFER))
+    ]
     async with placed(shop, how) as (place, server):
         for request in requests:
             line = await place.line()
@@ -165,7 +167,7 @@ async def test_a_body_that_does_not_end_in_time_is_refused(shop: Shop, how: str)
     shop.config = configured(shop.config.store.url, receive_seconds=0.5)
     await settle(shop)
     before = await state_of(shop)
-    requests = [each for door in DOORS.values() for each in cut_short(door)]
+    requests = [each for entrance in ENTRANCES.values() for each in cut_short(entrance)]
     async with placed(shop, how) as (place, _):
         answers = await asyncio.gather(*(place.says(request) for request in requests))
     assert {status(answer) for answer in answers} == {408}
@@ -176,9 +178,11 @@ async def test_a_body_that_does_not_end_in_time_is_refused(shop: Shop, how: str)
 async def test_a_length_below_the_bodys_is_no_event(shop: Shop) -> None:
     """The rest of the body is no JSON, and no request either."""
     await say(shop)
-    door = DOORS["an event"]
+    entrance = ENTRANCES["an event"]
     async with placed(shop, "alone") as (place, _):
-        request = door.head(door.body) + b"content-length: %d\r\n\r\n" % (len(door.body) - 5) + door.body
+        request = (
+            entrance.head(entrance.body) + b"content-length: %d\r\n\r\n" % (len(entrance.body) - 5) + entrance.body
+        )
         said = await place.says(request)
     assert [each[:3] for each in said.split(b"HTTP/1.1 ")[1:]] == [b"422", b"400"]
     assert await state_of(shop) == (0, [])

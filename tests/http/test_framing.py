@@ -14,7 +14,7 @@ from tests.http.test_connection_limits import HEALTH, status
 from tests.http.test_upgrades import statuses
 from tests.support.command_line import event, ndjson, on_sqlite
 from tests.support.http_clients import client_of, problem_in, service_of
-from tests.support.intake_routes import DOORS, ENVIRONMENT, HOW, configured, placed
+from tests.support.intake_routes import ENTRANCES, ENVIRONMENT, HOW, configured, placed
 from tests.support.processes import eventually
 from tests.support.small_shop import SKU, catalog, everything, say
 
@@ -168,7 +168,7 @@ def trailing(head: bytes, body: bytes, trailers: bytes, size: int = 10_000) -> l
 @pytest.mark.parametrize("how", HOW)
 async def test_trailers_are_no_headers(shop: Shop, how: str) -> None:
     """Neither a token, a type, a signature nor an event's attribute may come after the body, however it is sent."""
-    webhook, cloud = DOORS["a webhook"], DOORS["a CloudEvent in headers"]
+    webhook, cloud = ENTRANCES["a webhook"], ENTRANCES["a CloudEvent in headers"]
     signature = b"x-shop-signature: %b\r\n" % webhook.headers_for(webhook.body)["x-shop-signature"].encode()
     bare = b"POST %b HTTP/1.1\r\nHost: localhost\r\n"
     typed = b"Content-Type: application/json\r\n"

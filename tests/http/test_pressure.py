@@ -99,7 +99,7 @@ def idle(place: Path, number: int) -> int:
         lines: list[socket.socket] = []
         for street in range(number // FROM_AN_ADDRESS):
             lines += stack.enter_context(crowd(server, FROM_AN_ADDRESS, street))
-            within(60, "they are let in", lambda: connections(server) >= files + len(lines) - OTHERS)  # noqa: B023  # it is the same list
+            within(60, "they are accepted", lambda: connections(server) >= files + len(lines) - OTHERS)  # noqa: B023  # it is the same list
         taken = (memory(server) - before) // len(lines)
         assert is_healthy(server)
         for line in lines:

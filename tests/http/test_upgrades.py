@@ -11,7 +11,7 @@ import pytest
 from pagefold import Config, Shop
 from tests.http.test_connection_limits import Line, Place, status
 from tests.support.command_line import event, ndjson, on_sqlite
-from tests.support.intake_routes import DOORS, HOW, configured, placed, settle, state_of
+from tests.support.intake_routes import ENTRANCES, HOW, configured, placed, settle, state_of
 from tests.support.processes import eventually
 from tests.support.small_shop import SKU, catalog, everything, say
 
@@ -117,12 +117,14 @@ async def test_requests_of_stock_clients_are_accepted(shop: Shop, recorded: byte
 @pytest.mark.parametrize("how", HOW)
 async def test_every_route_reads_the_body(shop: Shop, how: str) -> None:
     """No body is taken for a tombstone, an empty batch, or an empty query."""
-    doors = {name: door for name, door in DOORS.items() if name != "a correction"}  # it leaves nothing to be decided
+    entrances = {
+        name: entrance for name, entrance in ENTRANCES.items() if name != "a correction"
+    }  # it leaves nothing to be decided
     await settle(shop)
     async with placed(shop, how) as (place, _):
-        for name, door in doors.items():
-            head = door.head(door.body, "connection: close").replace(b"\r\n", b"\r\n" + H2C, 1)
-            answer = await place.says(head + b"content-length: %d\r\n\r\n" % len(door.body) + door.body)
+        for name, entrance in entrances.items():
+            head = entrance.head(entrance.body, "connection: close").replace(b"\r\n", b"\r\n" + H2C, 1)
+            answer = await place.says(head + b"content-length: %d\r\n\r\n" % len(entrance.body) + entrance.body)
             assert status(answer) in {200, 202}, name
     assert await state_of(shop) == (7, ["raised", "dismissed"])
 

@@ -12,7 +12,7 @@ from pagefold import Config, Shop
 from pagefold.engine.http.server_context import BODY_BYTES
 from tests.http.test_connection_limits import INGEST, Line, Place, status
 from tests.support.command_line import event, ndjson, on_sqlite
-from tests.support.intake_routes import DOORS, HOW, Listening, configured, placed
+from tests.support.intake_routes import ENTRANCES, HOW, Listening, configured, placed
 from tests.support.processes import eventually
 from tests.support.small_shop import everything
 
@@ -120,7 +120,7 @@ async def have_no_token(_place: Place, line: Line) -> None:
 
 async def sign_wrongly(_place: Place, line: Line) -> None:
     """Sends the signature of another body."""
-    head = DOORS["a webhook"].head(b"another")
+    head = ENTRANCES["a webhook"].head(b"another")
     await line.send(announced(LIMIT - 999, head) + SPACES + b"{")
     assert status(await line.answer()) == 401
 
@@ -243,7 +243,7 @@ async def test_sixty_four_megabytes_of_all_kinds(store_url: str, shop: Shop) -> 
         CHUNKED + chunk(body) + b"zz\r\n",
         CHUNKED + chunk(body) + chunk(b" " * 1_001),
         announced(megabyte - 999, JSON) + body + b"{",
-        announced(megabyte - 999, DOORS["a webhook"].head(b"another")) + body + b"{",
+        announced(megabyte - 999, ENTRANCES["a webhook"].head(b"another")) + body + b"{",
     ]
     async with placed(shop, "alone", anonymous=None) as (place, server):
         for number in range(BODY_BYTES // megabyte + 6):

@@ -48,10 +48,10 @@ def line(domain: str = "pricing", payload: object = ..., sku: str = "SKU-1", **m
 
 def entries_of(*lines: bytes, like: bytes = b"") -> list[ValidatedEvent | None]:
     """The entries of lines, of which each, or one like it, was read before."""
-    shapes = LineTemplates(CONFIG, "erp")
+    templates = LineTemplates(CONFIG, "erp")
     for each in [like] if like else lines:
-        shapes.learn(parse_envelope(each), each)
-    entries = shapes.entries(lines)
+        templates.learn(parse_envelope(each), each)
+    entries = templates.entries(lines)
     assert all(entries), "these lines are not of a known shape"
     return bulk(lines, entries)
 
@@ -112,9 +112,9 @@ def test_an_invalid_line_has_no_entry(text: bytes) -> None:
     """Whether its form, its values, or its channel is wrong; and however valid the line with its template is."""
     like = text.replace(b"x" * 1024 * 1024, b"x").replace(b'"discount"', b'"taxClass"')
     assert validated(text) is None
-    shapes = LineTemplates(CONFIG, "erp")
-    shapes.learn(parse_envelope(like), like)
-    assert bulk([text], [shapes.entries([text])[0] or entry_of(text)]) == [None]
+    templates = LineTemplates(CONFIG, "erp")
+    templates.learn(parse_envelope(like), like)
+    assert bulk([text], [templates.entries([text])[0] or entry_of(text)]) == [None]
 
 
 def entry_of(text: bytes) -> bytes:
@@ -146,12 +146,12 @@ def test_another_spelling_has_the_same_entry(domain: str, payload: object) -> No
 def test_damaged_lines(domain: str, place: int, put: bytes, dropped: int) -> None:
     """Bytes are replaced anywhere: no entry differs from the validator's, and other lines are not affected."""
     text = line(domain, id="0123", correlationId="trace-1")
-    spoilt = text[:place] + put + text[place + dropped :]
-    shapes = LineTemplates(CONFIG, "erp")
-    shapes.learn(parse_envelope(text), text)
-    if all(entries := shapes.entries([text, spoilt])):
-        expected = validated(spoilt)
-        beside, alone = bulk([text, spoilt], entries), bulk([text], entries[:1])
+    damaged = text[:place] + put + text[place + dropped :]
+    templates = LineTemplates(CONFIG, "erp")
+    templates.learn(parse_envelope(text), text)
+    if all(entries := templates.entries([text, damaged])):
+        expected = validated(damaged)
+        together, alone = bulk([text, damaged], entries), bulk([text], entries[:1])
         assert alone == [validated(text)] != [None]
-        assert beside[1] in (None, expected)
-        assert beside[0] in (None, alone[0])
+        assert together[1] in (None, expected)
+        assert together[0] in (None, alone[0])

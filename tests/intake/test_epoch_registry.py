@@ -367,11 +367,11 @@ async def test_history_shows_epochs(shop: Shop) -> None:
 async def test_a_plain_shop_reads_nothing(monkeypatch: pytest.MonkeyPatch, shop: Shop) -> None:
     """If no epoch was ever raised, an append reads none from the log."""
 
-    async def unasked(*_: object) -> None:
+    async def unexpected(*_: object) -> None:
         raise AssertionError
 
     for name in ("generation", "newest_versions", "history"):
-        monkeypatch.setattr(shop.store.log, name, unasked)
+        monkeypatch.setattr(shop.store.log, name, unexpected)
     await append(shop, event("inventory", {"available": 1}))
 
 

@@ -39,7 +39,7 @@ from tests.support.small_shop import (
 
 SKUS = [f"SKU-{number:02}" for number in range(24)]
 NAMES = [domain.name for domain in DOMAINS]
-Told = tuple[ReplayResult, dict[SectionKey, SectionDrift]]
+Replayed = tuple[ReplayResult, dict[SectionKey, SectionDrift]]
 
 
 @pytest.fixture
@@ -76,7 +76,7 @@ def table_of(shop: Shop) -> dict[SectionKey, Section]:
     return Intruder(shop.config.store.url).sections()
 
 
-async def replayed(shop: Shop, *, write: bool = True, prefix: str = "") -> Told:
+async def replayed(shop: Shop, *, write: bool = True, prefix: str = "") -> Replayed:
     """Replays every page, and returns the drift."""
     drift: list[SectionDrift] = []
     found = await shop.replay(write=write, prefix=prefix, on_drift=drift.append)
@@ -94,13 +94,13 @@ async def test_each_damage_is_found_and_repaired(shop: Shop) -> None:
     whole = intruder.sections()
     for change, key in zip(SPOIL.values(), random.Random(7).sample(sorted(whole), len(SPOIL)), strict=True):
         intruder.put([change(whole[key])])
-        spoilt = intruder.sections()
+        damaged = intruder.sections()
         found, drift = await replayed(shop, write=False)
         assert (found, set(drift)) == (ReplayResult(len(whole), 1), {key})
         assert (drift[key].kind, bool(drift[key].changes)) == ("differs", True)
         others = ReplayResult(sum(each[2] != key[2] for each in whole))
         assert (await shop.verify(sample=len(SKUS))) == found == await shop.verify([key[2]], sample=99) + others
-        assert intruder.sections() == spoilt
+        assert intruder.sections() == damaged
         assert await replayed(shop) == (found, drift)
         assert intruder.sections() == whole
 

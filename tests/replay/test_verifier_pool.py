@@ -87,13 +87,13 @@ async def test_several_find_what_one_finds(full: Shop) -> None:
     whole = intruder.sections()
     assert await full.replay(processes=PROCESSES) == ReplayResult(len(whole))
     chosen = random.Random(5).sample(sorted(whole), len(SPOIL))
-    spoilt = {key: change(whole[key]) for key, change in zip(chosen, SPOIL.values(), strict=True)}
-    intruder.put(spoilt.values())
+    damaged = {key: change(whole[key]) for key, change in zip(chosen, SPOIL.values(), strict=True)}
+    intruder.put(damaged.values())
     replies: dict[int, list[SectionDrift]] = {1: [], PROCESSES: []}
     for processes, drift in replies.items():
         found = await full.verify(on_drift=drift.append, processes=processes)
-        assert found == ReplayResult(len(whole), len(spoilt))
-        assert {(each.sku, each.channel, each.domain) for each in drift} == set(spoilt)
+        assert found == ReplayResult(len(whole), len(damaged))
+        assert {(each.sku, each.channel, each.domain) for each in drift} == set(damaged)
     assert sorted(replies[1], key=repr) == sorted(replies[PROCESSES], key=repr)
     advanced: list[int] = []
     assert await full.replay(processes=PROCESSES, on_progress=advanced.append) == found

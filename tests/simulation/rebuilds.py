@@ -136,7 +136,7 @@ def _check_brake(times: int, snapshot: Snapshot, files: Files, path: str) -> Non
     """At most the share of the streams that could be live then."""
     live = len({row.stream for row in files.of_domains() if row.stream.endswith("/" + snapshot.source)})
     allowed = max(min(int(live * SHARE), MOST), FEWEST)
-    problem = f"I14: {times} of {live} streams of {snapshot.source} lose {path or 'everything'} unasked"
+    problem = f"I14: {times} of {live} streams of {snapshot.source} lose {path or 'everything'} unconfirmed"
     assert snapshot.confirmed or times <= allowed, problem
 
 

@@ -34,7 +34,7 @@ CATALOG = {"attributes": {"size": "S"}}
 
 
 async def end_in_time(seconds: float) -> None:
-    """A program that finishes what it does when it is told to end."""
+    """A program that finishes its work when it is cancelled."""
     with anyio.CancelScope(shield=True):
         await anyio.sleep(seconds)
 
@@ -185,5 +185,5 @@ def test_a_repair_takes_nothing_of_what_arrived_after_it(tmp_path: Path) -> None
         if late > 20:
             check_rebuilds(files, {"run": taken})
         else:
-            with pytest.raises(AssertionError, match="I14: 10 of 10 streams of pim lose everything unasked"):
+            with pytest.raises(AssertionError, match="I14: 10 of 10 streams of pim lose everything unconfirmed"):
                 check_rebuilds(files, {"run": taken})

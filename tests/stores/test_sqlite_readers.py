@@ -49,7 +49,7 @@ def one_read_fails() -> Iterator[OneFailingRead]:
 
 
 def test_a_read_that_fails_leaves_a_file_writable(tmp_path: Path) -> None:
-    """A reader that met an error of the disk when it opened a file keeps nobody in its process from writing."""
+    """A reader that got a disk error on opening a file does not block writers of its process."""
     file = tmp_path / "a.db"
     with closing(connect(file, synchronous="FULL")) as maker:
         maker.execute("CREATE TABLE rows (number INTEGER)")

@@ -141,10 +141,10 @@ async def test_the_secret_is_stored_nowhere(store: Store, config: Config, reques
     server = None
     if config.store.url.startswith("postgresql:"):
         server = request.getfixturevalue("postgres_server")
-    office = TokenService(store, config)
-    secret, token = await office.create(["ingest"], "erp", label="a label to look for")
-    assert await office.verify(secret)
-    await office.revoke(token.name)
+    tokens = TokenService(store, config)
+    secret, token = await tokens.create(["ingest"], "erp", label="a label to look for")
+    assert await tokens.verify(secret)
+    await tokens.revoke(token.name)
     assert await TokenService(store, config).verify(secret) is None
     body = secret.removeprefix(PREFIX)
     files = files_of(config, server)

@@ -78,7 +78,7 @@ CHANGE = envelope("c", None, ROW)
 EVENTS = "/v1/events"
 DISMISS = "/v1/epochs:dismiss"
 CONFLICT = "/v1/dead-letters/ingest-1"
-DOORS: Mapping[str, Entrance] = {
+ENTRANCES: Mapping[str, Entrance] = {
     "an event": Entrance(EVENTS, EVENTS, JSON, _text(event())),
     "events": Entrance(EVENTS, EVENTS, JSON, _text([event(), event("B")])),
     "lines": Entrance(EVENTS, EVENTS, NDJSON, _text(event()) + b"\n" + _text(event("B")) + b"\n"),

@@ -136,8 +136,8 @@ def _put(file: Path, content: bytes) -> None:
 
 async def rebuild(shop: Shop, source: str, order: RebuildRequest = WHOLE, witness: Witness | None = None) -> RunReport:
     """One run, with its changes folded."""
-    async with shop.rebuilds() as office:
-        report = await office.rebuild(source, order, witness or Witness())
+    async with shop.rebuilds() as rebuilds:
+        report = await rebuilds.rebuild(source, order, witness or Witness())
     await shop.catch_up()
     return report
 
@@ -145,8 +145,8 @@ async def rebuild(shop: Shop, source: str, order: RebuildRequest = WHOLE, witnes
 async def resume(shop: Shop, run_id: str | None, *, confirmed: bool = False) -> RunReport:
     """The same run, resumed, with its changes folded."""
     assert run_id is not None
-    async with shop.rebuilds() as office:
-        report = await office.resume(run_id, Witness(), confirmed=confirmed)
+    async with shop.rebuilds() as rebuilds:
+        report = await rebuilds.resume(run_id, Witness(), confirmed=confirmed)
     await shop.catch_up()
     return report
 

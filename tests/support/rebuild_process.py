@@ -48,13 +48,13 @@ def set_trap(number: int) -> None:
 
 async def main(config: Path, source: str, resume: bool) -> None:  # noqa: FBT001  # anyio gives arguments by place
     """One run, to its end."""
-    async with pagefold.open(config) as shop, shop.rebuilds() as office:
+    async with pagefold.open(config) as shop, shop.rebuilds() as rebuilds:
         if resume:
-            run = await office.runs.latest(source)
+            run = await rebuilds.runs.latest(source)
             assert run is not None
-            await office.resume(run.id, Witness(), confirmed=True)
+            await rebuilds.resume(run.id, Witness(), confirmed=True)
         else:
-            await office.rebuild(source, MOST, Witness())
+            await rebuilds.rebuild(source, MOST, Witness())
 
 
 if __name__ == "__main__":
