@@ -91,7 +91,7 @@ def _pattern(path: str) -> str:
 class OtherProcesses(NamedTuple):
     """The other kind of process: the `way` to it, the requests it should answer, and whether it does."""
 
-    way: socket.socket
+    link: socket.socket
     should_answer: IsForOthers
     answer: Callable[[], bool]
 
@@ -163,20 +163,20 @@ class HandoverProtocol(LimitedProtocol):
         if not self._others.answer():
             return False
         try:
-            _send(self._others.way, transport.get_extra_info("socket").fileno(), arrived)
-        except OSError:  # too many are on their way, or too many files are open
+            _send(self._others.link, transport.get_extra_info("socket").fileno(), arrived)
+        except OSError:  # too many are in transit, or too many files are open
             return False
         self._is_passed_on = True
         transport.abort()  # this process's descriptor is closed, and the connection is not
         return True
 
 
-def _send(way: socket.socket, connection: int, arrived: bytes) -> None:
+def _send(link: socket.socket, connection: int, arrived: bytes) -> None:
     """Sends a connection in one message. The data goes as a file, because a message could be sent in part."""
     with _file_in_memory() as file:
         file.write(arrived)
         file.flush()
-        socket.send_fds(way, [MARK], [connection, file.fileno()])
+        socket.send_fds(link, [MARK], [connection, file.fileno()])
 
 
 def _file_in_memory() -> IO[bytes]:
@@ -189,34 +189,34 @@ def _file_in_memory() -> IO[bytes]:
 
 
 @asynccontextmanager
-async def taking_over(way: socket.socket, make: Make) -> AsyncIterator[None]:
+async def taking_over(link: socket.socket, make: Make) -> AsyncIterator[None]:
     """Takes over the connections that are passed on during the block, and at its end those still in transit."""
     async with anyio.create_task_group() as group:
         taking = anyio.CancelScope()
-        group.start_soon(_take_on, way, make, group, taking)
+        group.start_soon(_take_on, link, make, group, taking)
         try:
             yield
         finally:
             taking.cancel()
-            _take_all(way, make, group)
+            _take_all(link, make, group)
 
 
-async def _take_on(way: socket.socket, make: Make, group: TaskGroup, scope: anyio.CancelScope) -> None:
+async def _take_on(link: socket.socket, make: Make, group: TaskGroup, scope: anyio.CancelScope) -> None:
     with scope:
         while True:
-            await anyio.wait_readable(way)
-            _take_all(way, make, group)
+            await anyio.wait_readable(link)
+            _take_all(link, make, group)
 
 
-def _take_all(way: socket.socket, make: Make, group: TaskGroup) -> None:
-    while (found := _received(way)) is not None:
+def _take_all(link: socket.socket, make: Make, group: TaskGroup) -> None:
+    while (found := _received(link)) is not None:
         group.start_soon(_take, *found, make)
 
 
-def _received(way: socket.socket) -> tuple[socket.socket, bytes] | None:
+def _received(link: socket.socket) -> tuple[socket.socket, bytes] | None:
     """A connection and the data received from it; None if there is none."""
     try:
-        _, descriptors, _, _ = socket.recv_fds(way, len(MARK), OF_A_CONNECTION, CLOSED_ON_EXEC)
+        _, descriptors, _, _ = socket.recv_fds(link, len(MARK), OF_A_CONNECTION, CLOSED_ON_EXEC)
     except BlockingIOError:  # another reader has it
         return None
     if len(descriptors) < OF_A_CONNECTION:

@@ -27,7 +27,7 @@ async def exposition(service: ServerContext) -> bytes:
     registry = CollectorRegistry(auto_describe=False)
     checks, outlook = await service.readiness.results(), await service.shop.retention.outlook()
     standing = await service.shop.lag.progress()
-    registry.register(ShopCollector(service.reported.beside(service.numbers()), standing, outlook, checks))
+    registry.register(ShopCollector(service.reported.beside(service.counters()), standing, outlook, checks))
     return generate_latest(registry)
 
 
@@ -185,10 +185,10 @@ class ShopCollector(Collector):
             family.add_metric([str(process.worker)], number(process))
         return family
 
-    def _by(self, name: str, text: str, label: str, numbers: Callable[[ProcessCounters], Mapping[str, int]]) -> Metric:
+    def _by(self, name: str, text: str, label: str, counts: Callable[[ProcessCounters], Mapping[str, int]]) -> Metric:
         family = CounterMetricFamily(name, text, labels=["worker", label])
         for process in self._processes:
-            for value, number in numbers(process).items():
+            for value, number in counts(process).items():
                 family.add_metric([str(process.worker), value], number)
         return family
 

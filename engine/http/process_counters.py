@@ -57,18 +57,18 @@ class SiblingCounters:
         known = {**self._by_worker, own.worker: own}
         return [known[worker] for worker in sorted(known)]
 
-    async def receive(self, way: socket.socket) -> None:
+    async def receive(self, link: socket.socket) -> None:
         """Receives counters until it is cancelled."""
         while True:
-            await anyio.wait_readable(way)
+            await anyio.wait_readable(link)
             with suppress(BlockingIOError, msgspec.DecodeError):  # a truncated message is skipped
-                report = _decoder.decode(way.recv(MAX_REPORT_BYTES))
+                report = _decoder.decode(link.recv(MAX_REPORT_BYTES))
                 self._by_worker[report.worker] = report
 
 
-async def publish_counters(numbers: Callable[[], ProcessCounters], way: socket.socket) -> None:
+async def publish_counters(counters: Callable[[], ProcessCounters], link: socket.socket) -> None:
     """Sends this process's counters until it is cancelled. Lost messages are covered by the next."""
     while True:
         with suppress(OSError):
-            way.send(msgspec.json.encode(numbers()))
+            link.send(msgspec.json.encode(counters()))
         await anyio.sleep(REPORT_SECONDS)

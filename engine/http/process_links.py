@@ -44,7 +44,7 @@ class ProcessLinks(NamedTuple):
     """
 
     connections: SocketPair
-    numbers: SocketPair
+    counters: SocketPair
     board: ProcessBoard
 
     @classmethod
@@ -55,4 +55,4 @@ class ProcessLinks(NamedTuple):
     def close(self) -> None:
         """Closes the sockets."""
         self.connections.close()
-        self.numbers.close()
+        self.counters.close()

@@ -1,4 +1,4 @@
-"""Runs uvicorn within limits, without its own logging, stopped by its caller."""
+"""Runs uvicorn with limits and without its own logging. The caller starts and stops it."""
 
 import asyncio
 import socket
@@ -25,13 +25,13 @@ from pagefold.engine.http.server_context import ServerContext
 from pagefold.engine.runtime.task_groups import run_beside, unwrap_group
 
 DRAIN_SECONDS = 20
-"""How long the end waits for requests in progress."""
+"""How long the shutdown waits for requests in progress."""
 
 QUIET_SECONDS = 0.5
-"""How long idle connections stay open at the end: a request may be on its way."""
+"""How long idle connections stay open during the shutdown: a request may be in transit."""
 
-LOOK_SECONDS = 0.05
-"""How often connections are checked at the end."""
+POLL_SECONDS = 0.05
+"""How often connections are checked during the shutdown."""
 
 
 class _Server(uvicorn.Server):
@@ -49,8 +49,8 @@ class _Server(uvicorn.Server):
 
     def protocol(self) -> Any:  # noqa: ANN401  # as configured in uvicorn
         """The protocol for another connection."""
-        make: Any = self.config.http_protocol_class
-        return make(config=self.config, server_state=self.server_state, app_state=self.lifespan.state)
+        make_protocol: Any = self.config.http_protocol_class
+        return make_protocol(config=self.config, server_state=self.server_state, app_state=self.lifespan.state)
 
     def close_listeners(self) -> None:
         """Closes the listening sockets."""
@@ -74,7 +74,7 @@ class _Server(uvicorn.Server):
                 connection.close_after_response()
                 if time.monotonic() - begun > QUIET_SECONDS:
                     connection.close_if_idle()
-            await asyncio.sleep(LOOK_SECONDS)
+            await asyncio.sleep(POLL_SECONDS)
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -89,10 +89,10 @@ async def serving(
     *,
     stands_in: bool = False,
 ) -> AsyncIterator[None]:
-    """Serves requests during the block: from connections to the listener, and from those that other processes pass on.
+    """Serves requests during the block, on connections to the listener and on those that other processes pass on.
 
-    A process that `stands_in` accepts connections only while none of the responsible processes does. At the end no
-    connection is accepted, and pending requests are finished, for `DRAIN_SECONDS` at most.
+    A process that `stands_in` accepts connections only while none of the responsible processes does. During the
+    shutdown no connection is accepted, and pending requests are finished, for `DRAIN_SECONDS` at most.
     """
     gate = ConnectionLimits(service.config.http, service.traffic, FastPageReads(service).answer)
     watch = None if links is None else PeerWatch(links.board, service.worker)
@@ -102,7 +102,7 @@ async def serving(
             group.start_soon(gate.watch)
             group.start_soon(_serve, server, [] if listener is None or stands_in else [listener])
             await server.up.wait()
-            async with _among(links, watch, service, server.protocol):
+            async with _linked(links, watch, service, server.protocol):
                 try:
                     async with _standing_in(listener if stands_in else None, watch, server.protocol):
                         yield
@@ -132,19 +132,23 @@ async def _end(
 
 
 def _standing_in(
-    listener: socket.socket | None, watch: PeerWatch | None, make: Callable[[], Any]
+    listener: socket.socket | None, watch: PeerWatch | None, make_protocol: Callable[[], Any]
 ) -> AbstractAsyncContextManager[None]:
-    return nullcontext() if listener is None or watch is None else run_beside(partial(_stand_in, listener, watch, make))
+    return (
+        nullcontext()
+        if listener is None or watch is None
+        else run_beside(partial(_stand_in, listener, watch, make_protocol))
+    )
 
 
-async def _stand_in(listener: socket.socket, watch: PeerWatch, make: Callable[[], Any]) -> None:
+async def _stand_in(listener: socket.socket, watch: PeerWatch, make_protocol: Callable[[], Any]) -> None:
     """Accepts connections while no responsible process does."""
     while True:
         if len(watch.silent()) == watch.board.processes - 1:
             with anyio.move_on_after(BEAT_SECONDS):
                 await anyio.wait_readable(listener)
             with anyio.CancelScope(shield=True):  # an accepted connection is not dropped
-                await attach_protocols(listener, make)
+                await attach_protocols(listener, make_protocol)
         else:
             await anyio.sleep(BEAT_SECONDS)
 
@@ -158,33 +162,33 @@ def _protocol(gate: ConnectionLimits, watch: PeerWatch | None, links: ProcessLin
 def _others(watch: PeerWatch, links: ProcessLinks) -> OtherProcesses:
     """The readers, seen from the worker; the worker, seen from a reader."""
     works = watch.number == WORKER
-    numbers = range(WORKER + 1, watch.board.processes + 1) if works else [WORKER]
+    others = range(WORKER + 1, watch.board.processes + 1) if works else [WORKER]
 
     def answer() -> bool:
-        return not watch.board.is_ending and any(map(watch.answers, numbers))
+        return not watch.board.is_ending and any(map(watch.answers, others))
 
     is_for_others = is_for_readers(ROUTES) if works else is_for_worker(ROUTES)
     return OtherProcesses(links.connections.end(watch.number), is_for_others, answer)
 
 
 @asynccontextmanager
-async def _among(
-    links: ProcessLinks | None, watch: PeerWatch | None, service: ServerContext, make: Callable[[], Any]
+async def _linked(
+    links: ProcessLinks | None, watch: PeerWatch | None, service: ServerContext, make_protocol: Callable[[], Any]
 ) -> AsyncIterator[None]:
     """Takes over what other processes pass on, and exchanges counters and checks with them."""
     if links is None or watch is None:
         yield
         return
-    way = links.numbers.end(service.worker)
-    receive = partial(service.reported.receive, way)
+    link = links.counters.end(service.worker)
+    receive = partial(service.reported.receive, link)
     is_worker = service.worker == WORKER
     service.readiness.share(watch)
     watch.board.beat(watch.number)
     async with (
         run_beside(watch.run),
         run_beside(service.readiness.report),
-        run_beside(receive if is_worker else partial(publish_counters, service.numbers, way)),
-        taking_over(links.connections.end(service.worker), make),
+        run_beside(receive if is_worker else partial(publish_counters, service.counters, link)),
+        taking_over(links.connections.end(service.worker), make_protocol),
     ):
         yield
 

@@ -73,7 +73,7 @@ class ServerContext:
         """Raises `StoreUnavailable` within the time limit if the store does not answer: call it before long work."""
         await with_timeout(self.shop.store.log.generation())
 
-    def numbers(self) -> ProcessCounters:
+    def counters(self) -> ProcessCounters:
         """The counters of this process."""
         return counters_of(self.worker, self.traffic, self.shop)
 

@@ -1,6 +1,6 @@
 """Reads NDJSON lines through templates of earlier lines, faster than by parsing them.
 
-The lines of an export have the same members in the same order, and differ in values. The first line of a shape is
+The lines of an export have the same members in the same order, and differ in values. The first line of a template is
 parsed, and its payload written with sorted keys; for later ones, the values are put into that order as text.
 """
 
@@ -32,7 +32,7 @@ _SKU = rb'"((?![0-9]\.[0-9]+[Ee]-)[0-9A-Za-z._-]{1,100}+)"'
 """An SKU that is stored unchanged, and does not look like a spreadsheet's number."""
 _DAY = rb"(?:(?:0[1-9]|1[0-2])-(?:0[1-9]|1[0-9]|2[0-8])|(?:0[13-9]|1[0-2])-(?:29|30)|(?:0[13578]|1[02])-31)"
 _TIME = rb"(?:[01][0-9]|2[0-3]):[0-5][0-9]"
-_MOMENT = rb'"[12][0-9]{3}-%bT%b:[0-5][0-9](?:\.[0-9]{1,6})?(?:Z|[+-]%b)"' % (_DAY, _TIME, _TIME)
+_TIMESTAMP = rb'"[12][0-9]{3}-%bT%b:[0-5][0-9](?:\.[0-9]{1,6})?(?:Z|[+-]%b)"' % (_DAY, _TIME, _TIME)
 """An RFC 3339 timestamp. Leap days are left to the parser."""
 
 _NAMES = ("sku", "channel", "sourceVersion")
@@ -42,7 +42,7 @@ _IDENTIFIER = rb'"[ !#-\[\]-~]{1,200}+"'
 
 
 class _Parts(NamedTuple):
-    """A part of a line: a pattern for lines of its shape, and the values that its groups hold."""
+    """A part of a line: a pattern for lines of its template, and the values in its groups."""
 
     pattern: bytes
     groups: list[str]
@@ -57,7 +57,7 @@ class _LineTemplate(NamedTuple):
 
     @classmethod
     def of(cls, wire: EventEnvelope, line: bytes, values: dict[str, bytes]) -> Self | None:
-        """The shape of a line; None where something in it may be written in several ways.
+        """The template of a line; None if a value in it has several spellings.
 
         `values` has the pattern of each value of an envelope that may be another one.
         """
@@ -148,7 +148,7 @@ class LineTemplates:
             "sku": _SKU,
             "channel": b'"(%b)"' % b"|".join(re.escape(name.encode()) for name in names),
             "sourceVersion": rb"(0|[1-9][0-9]{0,14}+)",
-            "occurredAt": _MOMENT,
+            "occurredAt": _TIMESTAMP,
             "id": _IDENTIFIER,
             "correlationId": _IDENTIFIER,
         }
@@ -158,7 +158,7 @@ class LineTemplates:
         self._hits = 0
 
     def entries(self, lines: Sequence[bytes]) -> list[bytes]:
-        """The head's content for each line whose shape is known; empty for the others."""
+        """The head's content for each line with a known template; empty for the others."""
         if not self._shapes:
             return [b""] * len(lines)
         match, template, order = self._shapes[0]

@@ -47,7 +47,7 @@ class Batch(NamedTuple):
 
 
 class End(NamedTuple):
-    """How a snapshot ended. One that is not complete proves nothing of what it does not have; `reason` says why."""
+    """How a snapshot ended. An incomplete one proves no deletion; `reason` says why it is incomplete."""
 
     complete: bool
     reason: str = ""
@@ -84,21 +84,21 @@ class Snapshot(ABC):
     """How it ended; None until `batches` has ended."""
 
     rows: int = 0
-    """How many rows it has had, once it has ended."""
+    """The number of its rows, once it has ended."""
 
     surplus: int | None = None
-    """How many of its rows must name again what earlier ones named: it is complete then, and else it is not.
+    """The number of rows that must repeat a stream of earlier rows for it to be complete.
 
-    None: that does not matter. The number of rows is known only once they are sorted.
+    None if this does not matter. Repetitions can be counted only once the rows are sorted.
     """
 
     by_size: bool = False
-    """Whether it has nothing but the number of its rows to show for being complete."""
+    """Whether only the number of its rows shows that it is complete."""
 
     @abstractmethod
     def batches(self, cursor: JSON = None) -> AsyncGenerator[Batch, None]:
-        """Every batch behind the cursor; None begins. What markers say is in `taken_at` and `end`.
+        """Every batch after the cursor; None starts at the first. `taken_at` and `end` have the content of the markers.
 
-        A snapshot that stops short ends like any other, with `end.complete` false. Raises `SourceFailed` when it
-        cannot be read at all, or not any further for now.
+        A truncated snapshot ends like any other, with `end.complete` false. Raises `SourceFailed` if it cannot be
+        read, or not any further at the moment.
         """

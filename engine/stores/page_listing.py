@@ -7,10 +7,11 @@ INITIAL_STEP, MAX_STEP = 16, 1_000
 """Rows of the first step, whose size is unknown, and of the largest."""
 
 STEP_BYTES = 4 * 1024 * 1024
+"""Bytes of a step, above which the next one has fewer rows."""
 
 
 def next_step(step: int, size: int) -> int:
-    """How many rows to read after a step of `step` rows that had `size` bytes: fewer if they are large."""
+    """The number of rows of the step after one of `step` rows and `size` bytes."""
     return max(step // 4, 1) if size > STEP_BYTES else min(step * 4, MAX_STEP)
 
 
@@ -30,7 +31,7 @@ class ListedPage(NamedTuple):
     sections: list[SectionFlags]
 
 
-def list_page(rows: Iterable[Sequence[Any]]) -> list[ListedPage]:
+def listed_pages(rows: Iterable[Sequence[Any]]) -> list[ListedPage]:
     """Pages from rows of (sku, domain, enabled, ready, occurred_at), sorted. `Any`: each driver has its own rows."""
     pages: list[ListedPage] = []
     for sku, domain, enabled, ready, occurred_at in rows:

@@ -385,13 +385,13 @@ def test_received_bytes_are_passed_as_a_file(monkeypatch: pytest.MonkeyPatch, *,
     """In memory, or in the temporary folder if the kernel has no such files."""
     if not has_memory:
         monkeypatch.delattr(os, "memfd_create", raising=False)
-    way = SocketPair.open(socket.SOCK_STREAM)
+    link = SocketPair.open(socket.SOCK_STREAM)
     mine, yours = socket.socketpair()
-    with way.worker, way.readers, mine, yours:
-        handover._send(way.readers, yours.fileno(), b"so far")
-        found = handover._received(way.worker)
+    with link.worker, link.readers, mine, yours:
+        handover._send(link.readers, yours.fileno(), b"so far")
+        found = handover._received(link.worker)
         assert found is not None
-        assert handover._received(way.worker) is None
+        assert handover._received(link.worker) is None
         connection, arrived = found
         with connection:
             assert arrived == b"so far"
@@ -405,7 +405,7 @@ def test_received_bytes_are_passed_as_a_file(monkeypatch: pytest.MonkeyPatch, *,
 async def test_one_process_answers_for_all(shop: Shop) -> None:
     """The readers' counters reach the process that is asked, and again after they changed."""
     async with scene_of(shop) as scene:
-        scene.peers.numbers.readers.send(b'{"worker":2,')
+        scene.peers.counters.readers.send(b'{"worker":2,')
         base = f"http://127.0.0.1:{scene.port}"
         pages = 'pagefold_page_reads_total{worker="2"} '
         async with httpx2.AsyncClient(base_url=base) as client:

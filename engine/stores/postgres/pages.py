@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequen
 from functools import partial
 
 from pagefold.engine.runtime.compute_thread import compute_in_thread
-from pagefold.engine.stores.page_listing import ListedPage, list_page
+from pagefold.engine.stores.page_listing import ListedPage, listed_pages
 from pagefold.engine.stores.postgres.merged_reads import MergedReads
 from pagefold.engine.stores.postgres.sized_reads import INLINE_BYTES, sections_within
 from pagefold.engine.stores.step_sizes import UNBOUNDED
@@ -39,7 +39,7 @@ class PostgresPages(MergedReads, Pages):
 
     async def list_pages(self, channel: str, after: str, limit: int) -> list[ListedPage]:
         rows = await self._connections.readers.fetch("listed_pages", channel, after, limit)
-        return list_page(map(tuple, rows))
+        return listed_pages(map(tuple, rows))
 
     async def keys(self) -> AsyncIterator[tuple[str, str]]:
         last = ("", "")

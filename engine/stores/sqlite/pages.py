@@ -10,7 +10,7 @@ import orjson
 
 from pagefold.domains import DOMAINS
 from pagefold.engine.errors import PagesUnfolded
-from pagefold.engine.stores.page_listing import ListedPage, list_page
+from pagefold.engine.stores.page_listing import ListedPage, listed_pages
 from pagefold.engine.stores.size_batches import split_equal
 from pagefold.engine.stores.sqlite.connections import (
     DRIVER_ERRORS,
@@ -177,7 +177,7 @@ class SQLitePages(Pages):
 
         def read(connection: apsw.Connection) -> list[ListedPage]:
             check_folded(connection)
-            return list_page(connection.execute(SQL["listed_pages"], bindings))
+            return listed_pages(connection.execute(SQL["listed_pages"], bindings))
 
         return await self._connections.pages_reader.run(read)
 
