@@ -1,4 +1,4 @@
-"""The tree keeps the rules of its own style, as far as a program can tell."""
+"""The rules of style that a program can check: lengths, comments, words, SQL, and the tools' settings."""
 
 import ast
 import io
@@ -17,8 +17,8 @@ CORE = ("domains", "projections")
 PACKAGES = (*CORE, "engine")
 CODE = (*PACKAGES, "tests", "benchmarks")
 TEXT_SUFFIXES = ("", ".md", ".py", ".sql", ".toml", ".typed")
-LONGEST_FUNCTION = 60
-LONGEST_MODULE = 500
+MAX_FUNCTION_LINES = 60
+MAX_MODULE_LINES = 500
 
 STORES = ("sqlite", "postgres")
 STATEMENT_HEADER = re.compile(r"^-- ([a-z][a-z0-9_]*) --$")
@@ -31,12 +31,12 @@ UNFINISHED = re.compile(r"\b(TO[D]O|FIX[M]E|X[X]X)\b")
 
 
 def relative(path: Path) -> str:
-    """The path as a reader of the repository names it."""
+    """The path from the top of the repository."""
     return path.relative_to(ROOT).as_posix()
 
 
 def python_files(*folders: str) -> list[Path]:
-    """Every module in those folders; each folder that exists has one."""
+    """Every module in these folders. Fails for a folder without one."""
     present = [ROOT / folder for folder in folders if (ROOT / folder).is_dir()]
     files = [path for folder in present for path in sorted(folder.rglob("*.py"))]
     empty = [folder for folder in present if not any(path.is_relative_to(folder) for path in files)]
@@ -45,7 +45,7 @@ def python_files(*folders: str) -> list[Path]:
 
 
 def text_files() -> list[Path]:
-    """Every file that people write, except caches and what git keeps."""
+    """Every file that people write: no caches, and nothing of git."""
     folders = [ROOT / name for name in (*CODE, "docs", "scripts", ".ci") if (ROOT / name).is_dir()]
     nested = [path for folder in folders for path in folder.rglob("*") if path.is_file()]
     top = [path for path in ROOT.iterdir() if path.suffix in (".md", ".toml")]
@@ -59,7 +59,7 @@ def tree_of(path: Path) -> ast.Module:
 
 
 def nodes(*folders: str) -> Iterator[tuple[str, ast.AST]]:
-    """Every node of the modules in those folders, with the place to look it up."""
+    """Every node of the modules in these folders, with its file and line."""
     for path in python_files(*folders):
         name = relative(path)
         for node in ast.walk(tree_of(path)):
@@ -68,7 +68,7 @@ def nodes(*folders: str) -> Iterator[tuple[str, ast.AST]]:
 
 @cache
 def comments(path: Path) -> list[tuple[str, str]]:
-    """Every comment of the module, with its place."""
+    """Every comment of the module, with its file and line."""
     readline = io.StringIO(path.read_text("utf-8")).readline
     return [
         (f"{relative(path)}:{token.start[0]}", token.string)
@@ -78,7 +78,7 @@ def comments(path: Path) -> list[tuple[str, str]]:
 
 
 def statement_files(store: str) -> dict[str, Path]:
-    """A store's files of SQL statements, by name; there are some as soon as there are stores."""
+    """A store's files of SQL statements, by name. Fails if it has none."""
     files = (ROOT / "engine" / "stores" / store / "statements").glob("*.sql")
     found = {path.name: path for path in sorted(files)}
     assert bool(found) == (ROOT / "engine" / "stores").is_dir()
@@ -86,7 +86,7 @@ def statement_files(store: str) -> dict[str, Path]:
 
 
 def statements(path: Path) -> dict[str, list[str]]:
-    """The lines below each header of a file of statements; what stands above the first is ""."""
+    """The lines of each statement of a file, by name; those above the first are under ""."""
     found: dict[str, list[str]] = {"": []}
     name = ""
     for line in path.read_text("utf-8").splitlines():
@@ -101,7 +101,7 @@ def statements(path: Path) -> dict[str, list[str]]:
 
 
 def sentence_of(lines: list[str]) -> str:
-    """The comment that a statement opens with."""
+    """The comment at the beginning of a statement."""
     words = []
     for line in lines:
         if not line.startswith("-- "):
@@ -114,37 +114,37 @@ def sentence_of(lines: list[str]) -> str:
 
 
 def test_functions_are_short() -> None:
-    """No function is longer than what fits on a screen, decorators and docstring included."""
+    """A function fits on a screen, with its decorators and docstring."""
     for place, node in nodes(*CODE):
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
             first = min([node.lineno, *(decorator.lineno for decorator in node.decorator_list)])
             length = (node.end_lineno or first) - first + 1
-            assert length <= LONGEST_FUNCTION, f"{place} {node.name} has {length} lines"
+            assert length <= MAX_FUNCTION_LINES, f"{place} {node.name} has {length} lines"
 
 
 def test_modules_are_short() -> None:
-    """No module is longer than one sitting."""
+    """A module can be read in one sitting."""
     for path in python_files(*CODE):
         length = len(path.read_text("utf-8").splitlines())
-        assert length < LONGEST_MODULE, f"{relative(path)} has {length} lines"
+        assert length < MAX_MODULE_LINES, f"{relative(path)} has {length} lines"
 
 
 def test_type_ignores_say_what_and_why() -> None:
-    """An exception from the types names its code, then its reason: `[code]  # reason`."""
+    """A type-ignore comment has a code and a reason: `[code]  # reason`."""
     for path in python_files(*CODE):
         for place, comment in comments(path):
             assert not TYPE_IGNORE.search(comment), f"{place} {comment}"
 
 
 def test_lint_exceptions_say_what() -> None:
-    """An exception from the lint names its code."""
+    """A lint exception has a code."""
     for path in python_files(*CODE):
         for place, comment in comments(path):
             assert not NOQA.search(comment), f"{place} {comment}"
 
 
 def test_every_test_has_a_sentence() -> None:
-    """A test's docstring opens with a sentence: what holds when the test passes."""
+    """A test's docstring begins with a sentence: what holds if the test passes."""
     for place, node in nodes("tests"):
         if not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
             continue
@@ -154,7 +154,7 @@ def test_every_test_has_a_sentence() -> None:
 
 
 def test_only_the_command_line_prints() -> None:
-    """Below the command line, results are returned and events are logged."""
+    """Only the command line prints; everything else returns results and logs events."""
     for place, node in nodes(*PACKAGES):
         if place.startswith(("engine/command/", "engine/command.py")):
             continue
@@ -163,19 +163,19 @@ def test_only_the_command_line_prints() -> None:
 
 
 def test_the_core_reads_no_clock() -> None:
-    """`domains` and `projections` use the types of datetime and never the time of day."""
+    """`domains` and `projections` use the types of datetime, and never the current time."""
     for place, node in nodes(*CORE):
         reads = isinstance(node, ast.Attribute) and node.attr in CLOCKS
         assert not reads, f"{place} reads a clock"
 
 
 def test_packages_are_typed() -> None:
-    """The package says that it has types, for all of its parts."""
+    """The package has a `py.typed`, so that its types are used."""
     assert (ROOT / "pagefold" / "py.typed").is_file()
 
 
 def test_nothing_is_left_unfinished() -> None:
-    """What is still to be done is not kept in the code."""
+    """The tree has no notes of unfinished work."""
     files = text_files()
     assert Path(__file__).resolve() in files
     for path in files:
@@ -198,20 +198,20 @@ GIVEN_UP = (
     ),
     *("gone on with", "in a stroke", "swallowed", "nobody in", "went through the door", "at the door"),
 )
-"""Words of which the code once spoke, in place of the field's terms."""
+"""Words that the code once used in place of the field's terms."""
 
-HISTORY = "migrations"
-"""Files that are applied as they were written."""
+MIGRATIONS = "migrations"
+"""The folder of files that must not change once they are released."""
 
 
-def test_no_word_comes_back_that_was_given_up() -> None:
-    """Code and documentation use the glossary of docs/architecture.md, and no metaphors."""
+def test_no_given_up_word_comes_back() -> None:
+    """Code and documentation use the terms of docs/architecture.md, and no metaphors."""
     pattern = re.compile(rf"\b_?({'|'.join(GIVEN_UP)})\b")
     folders = (*PACKAGES, "pagefold", "docs")
     files = [path for path in text_files() if relative(path).split("/")[0] in folders or path.suffix == ".md"]
     assert len(files) > 200
     for path in files:
-        if HISTORY not in path.parts:
+        if MIGRATIONS not in path.parts:
             for number, line in enumerate(path.read_text("utf-8").splitlines(), start=1):
                 assert not pattern.search(line.replace("head office", "")), f"{relative(path)}:{number} {line.strip()}"
 
@@ -220,7 +220,7 @@ def test_no_word_comes_back_that_was_given_up() -> None:
 
 
 def is_sql(node: ast.AST) -> bool:
-    """Whether an expression is a string that starts like an SQL statement."""
+    """Whether an expression is a string that starts like a statement."""
     if isinstance(node, ast.JoinedStr) and node.values:
         return is_sql(node.values[0])
     if isinstance(node, ast.BinOp):
@@ -228,8 +228,8 @@ def is_sql(node: ast.AST) -> bool:
     return isinstance(node, ast.Constant) and isinstance(node.value, str) and SQL_START.match(node.value) is not None
 
 
-def puts_sql_together(node: ast.AST) -> bool:
-    """Whether an expression makes an SQL statement from parts when the program runs."""
+def builds_sql(node: ast.AST) -> bool:
+    """Whether an expression builds a statement from parts at run time."""
     if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
         return node.func.attr == "format" and is_sql(node.func.value)
     if isinstance(node, ast.JoinedStr):
@@ -248,21 +248,21 @@ def puts_sql_together(node: ast.AST) -> bool:
         ('"SELECT 1"', False),
     ],
 )
-def test_sql_in_pieces_is_recognised(expression: str, *, expected: bool) -> None:
-    """The rule about pieces of SQL sees each way to put strings together."""
+def test_built_sql_is_recognised(expression: str, *, expected: bool) -> None:
+    """The check of built SQL sees every way to join strings."""
     tree = ast.parse(expression, mode="eval")
-    assert any(puts_sql_together(node) for node in ast.walk(tree)) is expected
+    assert any(builds_sql(node) for node in ast.walk(tree)) is expected
 
 
-def test_no_sql_is_put_together() -> None:
-    """Statements come whole from their files; what varies is a parameter."""
+def test_no_sql_is_built() -> None:
+    """Statements come from .sql files; only parameters vary."""
     for place, node in nodes("engine"):
-        assert not puts_sql_together(node), f"{place} puts SQL together"
+        assert not builds_sql(node), f"{place} builds SQL; put it into a .sql file"
 
 
 @pytest.mark.parametrize("store", STORES)
 def test_every_statement_has_a_sentence(store: str) -> None:
-    """Under its name, a statement says in a sentence what it does; then it does something."""
+    """Below its name, a statement has a sentence that says what it does, and SQL."""
     for path in statement_files(store).values():
         by_name = statements(path)
         above = by_name.pop("")
@@ -277,7 +277,7 @@ def test_every_statement_has_a_sentence(store: str) -> None:
 
 
 def test_stores_have_the_same_statements() -> None:
-    """Both stores have the same files and, in each, the same statements in the same order."""
+    """Both stores have the same files, with the same statements in the same order."""
     sqlite, postgres = (
         {name: list(statements(path)) for name, path in statement_files(store).items()} for store in STORES
     )
@@ -286,7 +286,7 @@ def test_stores_have_the_same_statements() -> None:
 
 @pytest.mark.parametrize("store", STORES)
 def test_statement_names_are_unique(store: str) -> None:
-    """A name is one statement's in the whole store."""
+    """A statement's name is unique in its store."""
     files = statement_files(store).values()
     names = [name for path in files for name in statements(path) if name]
     assert sorted(names) == sorted(set(names))
@@ -295,8 +295,8 @@ def test_statement_names_are_unique(store: str) -> None:
 # --- the tools' settings --------------------------------------------------------------------------
 
 
-def test_every_lint_rule_left_out_has_its_reason() -> None:
-    """In pyproject.toml, each rule that is left out stands on a line of its own, with a reason."""
+def test_every_ignored_lint_rule_has_a_reason() -> None:
+    """In pyproject.toml, each ignored rule is on a line of its own, with a reason."""
     text = (ROOT / "pyproject.toml").read_text("utf-8")
     lint = tomllib.loads(text)["tool"]["ruff"]["lint"]
     ignored = [
@@ -314,8 +314,8 @@ def requirement_names(requirements: list[str]) -> set[str]:
     return {re.sub(r"[-_.]+", "-", name).lower() for name in names}
 
 
-def test_the_lock_has_hashes_and_everything_asked_for() -> None:
-    """Each package of the lock is pinned and hashed; none that pyproject.toml names is missing."""
+def test_the_lock_has_hashes_and_every_package() -> None:
+    """Each package of the lock is pinned and hashed; every package of pyproject.toml is there."""
     lock = (ROOT / "requirements.lock").read_text("utf-8")
     logical = re.sub(r"\\\n", " ", re.sub(r"^ *#.*\n|^\n", "", lock, flags=re.MULTILINE)).splitlines()
     pinned = {line.split("==")[0] for line in logical}
@@ -323,11 +323,11 @@ def test_the_lock_has_hashes_and_everything_asked_for() -> None:
         assert re.match(r"[a-z0-9-]+==\S+ .*--hash=sha256:[0-9a-f]{64}\b", line), line
     project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
     wanted = [*project["dependencies"], *chain.from_iterable(project["optional-dependencies"].values())]
-    assert requirement_names(wanted) - {"pagefold"} <= pinned  # its extras name one another
+    assert requirement_names(wanted) - {"pagefold"} <= pinned  # its extras include one another
 
 
 def test_the_lock_keeps_every_marker() -> None:
-    """What is wanted on some platforms alone is installed there alone: pip-compile drops markers of nested extras."""
+    """A package of some platforms has its marker in the lock: pip-compile drops markers of nested extras."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
     wanted = [*project["dependencies"], *chain.from_iterable(project["optional-dependencies"].values())]
     names = requirement_names([each for each in wanted if ";" in each])
@@ -337,8 +337,8 @@ def test_the_lock_keeps_every_marker() -> None:
             assert " ; " in line, f"{line} has no marker: copy it from pyproject.toml"
 
 
-def test_the_lock_names_no_place() -> None:
-    """The lock says what to install and never from where."""
+def test_the_lock_names_no_index() -> None:
+    """The lock says what to install, and not from where."""
     lock = (ROOT / "requirements.lock").read_text("utf-8")
     for trace in ("://", "--index", "--extra-index", "--find-links", "--trusted-host", "@ ", " /"):
         assert trace not in lock
