@@ -203,7 +203,7 @@ class Intruder:
 
 
 SPOIL: Mapping[str, Callable[[Section], Section]] = {
-    "other bytes": lambda section: section._replace(body=b'{"spoilt":true}'),
+    "other bytes": lambda section: section._replace(body=b'{"damaged":true}'),
     "readiness": lambda section: section._replace(ready=not section.ready),
     "state": lambda section: section._replace(enabled=not section.enabled),
     "versions": lambda section: section._replace(versions=b'{"pricing/erp":999}'),

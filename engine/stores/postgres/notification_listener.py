@@ -16,7 +16,7 @@ class NotificationListener:
 
     def __init__(self, connections: Connections, callback: Callable[[], None]) -> None:
         self._connections = connections
-        self._hear = callback
+        self._callback = callback
         self._session: Session | None = None
         self._connecting: asyncio.Task[None] | None = None
         self._not_before = 0.0
@@ -40,7 +40,7 @@ class NotificationListener:
     async def _connect(self) -> None:
         try:
             self._session = await self._connections.session()
-            await self._session.listen(self._connections.schema, self._hear)
+            await self._session.listen(self._connections.schema, self._callback)
         except StoreError:  # waiting tasks poll until the next try, and report the error
             return
-        self._hear()
+        self._callback()
