@@ -58,7 +58,7 @@ def batch(number: int) -> list[object]:
     return [envelope("c", None, {"item": sku, "price": price}) for sku, price in prices.items()]
 
 
-async def standing(config: Config) -> tuple[list[str], list[str]]:
+async def stored_skus(config: Config) -> tuple[list[str], list[str]]:
     """The SKUs in the log, and those in open dead letters."""
     async with pagefold.open(config) as shop:
         log = [each.originator_id.partition("/")[0] for each in await everything(shop.store)]
@@ -78,14 +78,14 @@ def test_a_killed_server_has_lost_nothing(tmp_path: Path, store_url: str, monkey
     for _ in range(KILLS):
         with serving("--workers", "1") as server:
             killed_while_it_takes(server, sender, luck.uniform(0.05, 0.4))
-        log, dead_letters = anyio.run(standing, config)
+        log, dead_letters = anyio.run(stored_skus, config)
         for number in sender.acknowledged:
             assert {f"G{number}", f"H{number}"} <= set(log)
             assert f"B{number}" in dead_letters
     with serving("--workers", "1") as server, httpx2.Client(base_url=server.url, timeout=10) as client:
         assert sender.send(client)
         assert server.ended() == 0
-    log, dead_letters = anyio.run(standing, config)
+    log, dead_letters = anyio.run(stored_skus, config)
     assert sorted(log) == sorted(f"{letter}{number}" for number in range(sender.next) for letter in "GH")
     assert sorted(dead_letters) == sorted(f"B{number}" for number in range(sender.next))
 

@@ -57,7 +57,7 @@ async def conflict(shop: Shop, sku: str = SKU) -> DeadLetter:
     return (await shop.dead_letters.newest(limit=1))[0]
 
 
-async def smuggled(shop: Shop, *skus: str, version: int = 2) -> list[DeadLetter]:
+async def unvalidated(shop: Shop, *skus: str, version: int = 2) -> list[DeadLetter]:
     """Dead letters of prices that no validator would accept."""
     moment = MOMENT.encode()
     state = b'{"id":"x","occurredAt":"%s","recordedAt":"%s","payload":7}' % (moment, moment)
@@ -237,7 +237,7 @@ async def test_a_correction_may_withdraw(shop: Shop, payload: Payload) -> None:
 async def test_a_correction_of_an_unfoldable_event(shop: Shop) -> None:
     """The next revision of the same version is folded, and every event is counted."""
     await append(shop, price("10.00"))
-    [dead_letter] = await smuggled(shop, SKU)
+    [dead_letter] = await unvalidated(shop, SKU)
     assert await amount(shop) == "10.00"
     result = await shop.dead_letters.correct(dead_letter, json.loads(GOOD), "ada")
     assert result.outcome == "appended"
@@ -252,7 +252,7 @@ async def test_a_correction_of_an_unfoldable_event(shop: Shop) -> None:
 
 async def test_a_fold_that_is_faster_leaves_the_decision(shop: Shop) -> None:
     """If a consumer folds the correction before the dead letter is resolved, it still names the operator."""
-    [dead_letter] = await smuggled(shop, SKU)
+    [dead_letter] = await unvalidated(shop, SKU)
     async with anyio.create_task_group() as group:
         group.start_soon(shop.work)
         for _ in range(5):
@@ -343,7 +343,7 @@ async def test_an_applications_event_is_not_corrected(shop: Shop) -> None:
 async def test_a_discarded_dead_letter_stays_discarded(shop: Shop) -> None:
     """Who, when and why are stored; it is not reopened by the same event, nor when its page is folded."""
     await append(shop, price("10.00"))
-    [dead_letter] = await smuggled(shop, SKU)
+    [dead_letter] = await unvalidated(shop, SKU)
     await shop.dead_letters.discard(dead_letter, "a known fault: ü 🎽", "ada")
     await say(shop, own("8.00"))
     await shop.replay()

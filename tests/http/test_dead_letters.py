@@ -31,7 +31,7 @@ async def conflicts(shop: Shop, *skus: str) -> None:
         await shop.append([price("12.00", sku=sku)])
 
 
-async def smuggled(shop: Shop) -> None:
+async def unvalidated(shop: Shop) -> None:
     """The dead letter of a price that no validator would accept: `projection-1`."""
     state = b'{"id":"x","occurredAt":"%s","recordedAt":"%s","payload":7}' % (MOMENT.encode(), MOMENT.encode())
     await shop.store.log.insert([Raw(stream_of(price("1.00")), 2, "pricing", state)])
@@ -242,7 +242,7 @@ async def test_a_correction_is_validated(
 
 async def test_an_unfoldable_event_does_not_correct_itself(shop: Shop, client: httpx2.AsyncClient) -> None:
     """The dead letter of an event that cannot be folded is resolved by other content."""
-    await smuggled(shop)
+    await unvalidated(shop)
     assert await listed(client) == ["projection-1"]
     answer = await client.post(f"{DEAD_LETTERS}/projection-1:correct", json={"payload": GOOD})
     assert answer.json()["outcome"] == "appended"

@@ -64,7 +64,7 @@ async def drip(line: Line, drops: Iterator[bytes]) -> None:
         await anyio.sleep(PAUSE)
 
 
-async def said_to(line: Line, drops: Iterator[bytes]) -> tuple[bytes, float]:
+async def answer_to(line: Line, drops: Iterator[bytes]) -> tuple[bytes, float]:
     """What the server sends until it closes the connection, while pieces are sent, and after how many seconds."""
     begun = time.monotonic()
     async with anyio.create_task_group() as group:
@@ -79,7 +79,7 @@ async def times_out(place: Place, drops: Drops, line: Line | None = None) -> byt
 
     The answer may be lost: a client that sends on a closed connection gets a reset instead.
     """
-    said, seconds = await said_to(line or await place.line(), drops())
+    said, seconds = await answer_to(line or await place.line(), drops())
     assert SECONDS / 2 < seconds < LATEST
     return said
 

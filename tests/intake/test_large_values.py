@@ -23,7 +23,7 @@ from pagefold.engine.stores.size_batches import batches, split_equal
 from pagefold.engine.stores.sqlite import pages as sqlite_pages
 from pagefold.engine.stores.store import Store, StoredEvent, TouchedStreams
 from pagefold.projections import Section, SharedSections
-from tests.stores.test_scans import walk, walk_entries
+from tests.stores.test_scans import scan_all, scan_entries
 from tests.support.http_clients import client_of, problem_in, service_of
 from tests.support.small_shop import Raw, a_section, event, folded, insert, say
 
@@ -123,7 +123,7 @@ async def test_small_heads_count_as_well(store: Store) -> None:
         assert {head.originator_id: head.state for head in heads} == {name: states[name] for name in wanted}
     scanned = await store.log.scan(["/x"], after="", below="", limit=1_000, max_bytes=60_000)
     assert 1 <= len(scanned.heads) <= 10
-    assert {head.originator_id: head.state for head in await walk(store, ["/x"], max_bytes=60_000)} == states
+    assert {head.originator_id: head.state for head in await scan_all(store, ["/x"], max_bytes=60_000)} == states
 
 
 async def test_small_sections_count_as_well(store: Store) -> None:
@@ -145,8 +145,8 @@ async def test_small_sections_count_as_well(store: Store) -> None:
 async def test_walks_take_shorter_steps(store: Store, max_bytes: int) -> None:
     """A scan returns all heads and entries completely, whatever the step size, which only a single item exceeds."""
     states = await large_streams(store)
-    assert {head.originator_id: head.state for head in await walk(store, ["/x"], max_bytes=max_bytes)} == states
-    entries = await walk_entries(store, ["/x"], 1_000, max_bytes=max_bytes)
+    assert {head.originator_id: head.state for head in await scan_all(store, ["/x"], max_bytes=max_bytes)} == states
+    entries = await scan_entries(store, ["/x"], 1_000, max_bytes=max_bytes)
     assert entries == [b"%b\x1f1\x1f%b" % (name.encode(), state[1:]) for name, state in states.items()]
     scanned = await store.log.scan(["/x"], after="", below="", limit=1_000, max_bytes=max_bytes)
     sizes = [len(head.state) for head in scanned.heads]

@@ -34,7 +34,7 @@ from tests.support.strategies import events, json_values, key_of, texts
 VALIDATOR = EventValidator(Config.parse(document()))
 
 
-def is_admitted(sku: str) -> bool:
+def is_valid(sku: str) -> bool:
     """Whether the validator accepts an SKU."""
     try:
         VALIDATOR.encode(event("catalog", {}, sku=sku), MOMENT, "made")
@@ -61,8 +61,8 @@ async def test_naughty_skus(shop: Shop, naughty: list[str]) -> None:
     """Each as an SKU is rejected with a reason, or has its own page and history, and comes back unchanged, in NFC."""
     events = [event("catalog", {"family": sku}, sku=sku) for sku in naughty]
     results = await read_and_append(shop, [as_line(each) for each in events])
-    assert [result.outcome == "rejected" for result in results] == [not is_admitted(sku) for sku in naughty]
-    admitted = {normalise_sku(sku): sku for sku in naughty if is_admitted(sku)}
+    assert [result.outcome == "rejected" for result in results] == [not is_valid(sku) for sku in naughty]
+    admitted = {normalise_sku(sku): sku for sku in naughty if is_valid(sku)}
     assert len(admitted) > 400
     await shop.catch_up()
     for sku, given_sku in admitted.items():
@@ -147,7 +147,7 @@ async def comes_back(config: Config, value: Any, code: str, drawn: Sequence[Doma
                 assert repr(served) == repr(json.loads(json.dumps(value, sort_keys=True)))
 
 
-skus = texts(20).filter(is_admitted)
+skus = texts(20).filter(is_valid)
 some_events = st.lists(skus.flatmap(lambda sku: events((sku,))), min_size=1, max_size=4, unique_by=key_of)
 normal_events = some_events.filter(lambda drawn: all(each.sku == normalise_sku(each.sku) for each in drawn))
 

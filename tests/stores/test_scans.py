@@ -53,7 +53,7 @@ def names(events: Collection[StoredEvent]) -> list[str]:
     return [event.originator_id for event in events]
 
 
-async def walk(
+async def scan_all(
     store: Store,
     tails: Collection[str],
     *,
@@ -74,7 +74,7 @@ async def walk(
     return found
 
 
-async def walk_skus(store: Store, limit: int) -> list[str]:
+async def scan_skus(store: Store, limit: int) -> list[str]:
     """All SKUs, that many per step."""
     found: list[str] = []
     while page := await store.log.skus(found[-1] if found else "", limit):
@@ -185,7 +185,7 @@ async def test_scan_goes_through_heads_by_name(store: Store) -> None:
     for version in (2, 3, 1):
         await insert(store, *STREAMS, version=version)
     for limit in (1, 4, len(STREAMS), 1_000):
-        found = await walk(store, SUFFIXES, limit=limit)
+        found = await scan_all(store, SUFFIXES, limit=limit)
         assert names(found) == in_order(STREAMS)
         assert {head.originator_version for head in found} == {3}
 
@@ -196,14 +196,14 @@ async def test_scan_gives_the_streams_that_end_in_a_tail(store: Store, tails: li
     await insert(store, *STREAMS, *APPLICATIONS)
     expected = in_order([stream for stream in STREAMS if stream.endswith(tuple(tails))])
     for limit in (1, 3, 1_000):
-        assert names(await walk(store, tails, limit=limit)) == expected
+        assert names(await scan_all(store, tails, limit=limit)) == expected
 
 
 async def test_scan_finds_names_that_are_not_ascii(store: Store) -> None:
     """A tail is compared by characters, whatever they are."""
     await insert(store, "A/ä/übermut", "A/a/übermut", "A/ä/ubermut", "übermut")
-    assert names(await walk(store, ["/ä/übermut"])) == ["A/ä/übermut"]
-    assert names(await walk(store, ["übermut"])) == ["A/a/übermut", "A/ä/übermut", "übermut"]
+    assert names(await scan_all(store, ["/ä/übermut"])) == ["A/ä/übermut"]
+    assert names(await scan_all(store, ["übermut"])) == ["A/a/übermut", "A/ä/übermut", "übermut"]
 
 
 async def test_scan_stays_between_two_names(store: Store) -> None:
@@ -214,12 +214,12 @@ async def test_scan_stays_between_two_names(store: Store) -> None:
     for _ in range(30):
         first, last = sorted(rng.sample(range(len(ordered)), 2))
         expected = [name for name in ordered[first + 1 : last] if name.endswith("/pricing/erp")]
-        found = await walk(
+        found = await scan_all(
             store, ["/pricing/erp"], after=ordered[first], below=ordered[last], limit=rng.choice([1, 3, 99])
         )
         assert names(found) == expected
     of_a = [name for name in ordered if name.startswith("A/")]
-    assert names(await walk(store, SUFFIXES, after="A/", below="A0")) == of_a
+    assert names(await scan_all(store, SUFFIXES, after="A/", below="A0")) == of_a
     assert await store.log.scan(SUFFIXES, after="A0", below="A/", limit=10, max_bytes=MANY) == ScannedHeads([], None)
 
 
@@ -245,7 +245,7 @@ async def test_scan_sees_corrections(store: Store) -> None:
     await store.log.correct(
         [correction("A/x", revision=2, state=b"2"), correction("A/x"), correction("B/x", revision=9)]
     )
-    found = await walk(store, ["/x"])
+    found = await scan_all(store, ["/x"])
     assert [(head.originator_version, head.revision, head.state) for head in found] == [(1, 2, b"2"), (2, 0, b"{}")]
 
 
@@ -257,7 +257,7 @@ async def test_scan_of_an_empty_log(store: Store) -> None:
 # --- entries --------------------------------------------------------------------------------------
 
 
-async def walk_entries(
+async def scan_entries(
     store: Store, tails: Sequence[str], limit: int, since: int = 2**53, max_bytes: int = MANY
 ) -> list[bytes]:
     """The contents of all streams that end in a suffix, that many streams per step."""
@@ -290,18 +290,18 @@ async def test_entries_equal_the_heads(store: Store, tails: list[str]) -> None:
     await store.log.insert(
         [Raw(stream, 2 + number % 3, state=states[number % 4]) for number, stream in enumerate(STREAMS)]
     )
-    expected = entries_of(await walk(store, tails))
+    expected = entries_of(await scan_all(store, tails))
     for limit in (1, 3, 1_000):
-        assert await walk_entries(store, tails, limit) == expected
+        assert await scan_entries(store, tails, limit) == expected
 
 
 async def test_entries_of_later_events_equal_none(store: Store) -> None:
     """Those after the given position are marked; the others are unchanged."""
     await insert(store, *STREAMS)
-    before = await walk_entries(store, SUFFIXES, 1_000)
+    before = await scan_entries(store, SUFFIXES, 1_000)
     since = await store.log.end()
     await insert(store, STREAMS[0], version=2)
-    [changed] = set(await walk_entries(store, SUFFIXES, 1_000, since)) - set(before)
+    [changed] = set(await scan_entries(store, SUFFIXES, 1_000, since)) - set(before)
     assert changed == f"{STREAMS[0]}\x1f2\x1f\x1f".encode()
 
 
@@ -310,9 +310,9 @@ async def test_entries_separate_the_states_of_applications(store: Store) -> None
     streams = ["A\x1e/*/pricing/erp", "B\x1f/*/pricing/erp", "C/*/pricing/erp"]
     forged = b'"payload":1\x1eX/*/pricing/erp\x1f1\x1f"payload":{}}'
     await store.log.insert([Raw(stream, state=forged) for stream in streams])
-    expected = entries_of(await walk(store, ["/pricing/erp"]))
+    expected = entries_of(await scan_all(store, ["/pricing/erp"]))
     for limit in (1, 2, 1_000):
-        assert await walk_entries(store, ["/pricing/erp"], limit) == expected
+        assert await scan_entries(store, ["/pricing/erp"], limit) == expected
 
 
 # --- SKUs, windows, untouched streams ---------------------------------------------------
@@ -323,7 +323,7 @@ async def test_skus_are_those_of_streams(store: Store) -> None:
     await insert(store, *STREAMS, *APPLICATIONS, "/no-sku/catalog/pim", "//")
     expected = [name.removesuffix("/") for name in in_order([f"{sku}/" for sku in SKUS])]
     for limit in (1, 3, len(SKUS), 1_000):
-        assert await walk_skus(store, limit) == expected
+        assert await scan_skus(store, limit) == expected
     assert await store.log.skus("A", 1) == [expected[expected.index("A") + 1]]
     assert await store.log.skus("A!", 1) == ["A%25"]  # one without streams, or without them any more
 

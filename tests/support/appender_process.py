@@ -22,7 +22,7 @@ import pagefold
 import pagefold.engine.intake.appender
 from pagefold import AppendResult, DomainEvent, Rejected, Shop, StoreUnavailable
 from tests.support.processes import die_with_parent, eventually
-from tests.support.worker_process import speak_json
+from tests.support.worker_process import log_json
 
 Numbered: TypeAlias = tuple[int, bytes]
 
@@ -110,7 +110,7 @@ def _sku(line: bytes) -> bytes:
 
 if __name__ == "__main__":
     die_with_parent()
-    speak_json()
+    log_json()
     parser = argparse.ArgumentParser(prog="tests.support.appender_process")
     parser.add_argument("config", type=Path)
     parser.add_argument("lines", type=Path)

@@ -24,7 +24,7 @@ import pagefold
 from pagefold import Config, Shop
 from pagefold.engine.stores.sqlite import connections
 from tests.support.processes import die_with_parent
-from tests.support.worker_process import speak_json
+from tests.support.worker_process import log_json
 
 Fate: TypeAlias = Literal["dropped", "some", "torn"]
 Write: TypeAlias = tuple[int, bytes]
@@ -218,7 +218,7 @@ def connect_otherwise(*, careless: bool) -> None:
 
 if __name__ == "__main__":
     die_with_parent()
-    speak_json()
+    log_json()
     parser = argparse.ArgumentParser(prog="tests.support.power_loss")
     for name in ("config", "lines", "results", "disk"):
         parser.add_argument(name, type=Path)

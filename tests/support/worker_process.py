@@ -24,7 +24,7 @@ from tests.support.processes import die_with_parent
 log = structlog.get_logger(__name__)
 
 
-def speak_json() -> None:
+def log_json() -> None:
     """Lets every log line go to standard output at once."""
     structlog.configure(
         processors=[
@@ -77,7 +77,7 @@ async def _end_on_request(scope: anyio.CancelScope) -> None:
 
 if __name__ == "__main__":
     die_with_parent()
-    speak_json()
+    log_json()
     parser = argparse.ArgumentParser(prog="tests.support.worker_process")
     parser.add_argument("config", type=Path)
     parser.add_argument("--keep", action="store_true")
