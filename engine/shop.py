@@ -84,7 +84,7 @@ class Shop:
 
         Concurrent callers share transactions. Sending the same events again is safe. Raises `StoreUnavailable`, after
         which any of them may or may not be in the log, `StoreReadOnly`, `LogReplaced`, and `WorkersStopped` after an
-        error has ended the workers that `pagefold.open` was asked for.
+        error has ended the workers that `pagefold.open` started.
         """
         self._workers.check()
         return await self._appender.append(events)

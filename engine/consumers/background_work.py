@@ -13,7 +13,7 @@ from pagefold.engine.runtime.logs import Logger
 from pagefold.engine.runtime.recent_faults import RecentFaults
 
 WorkersState: TypeAlias = Literal["off", "running", "stopped"]
-"""`off` where a program has not asked for workers; `stopped` after an error that is not retried."""
+"""`off` where a program has not requested workers; `stopped` after an error that is not retried."""
 
 FAULT = "fold all domains"
 
@@ -64,7 +64,7 @@ class BackgroundWork:
         try:
             with scope:
                 await self._work()
-        except Exception as error:  # noqa: BLE001  # whatever it is, the program learns of it
+        except Exception as error:  # noqa: BLE001  # every error is reported to the program
             self._error = error
             self.state = "stopped"
             self._faults.failed(FAULT, error, math.inf)

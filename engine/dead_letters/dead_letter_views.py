@@ -117,8 +117,8 @@ def _decoded(state: bytes) -> tuple[JSON, str | None]:
 
 async def _differences(dead_letter: DeadLetter, log: Log) -> list[FieldChange]:
     found = await log.events_at([(dead_letter.originator_id, dead_letter.originator_version)])
-    stands = max(found, key=lambda event: event.revision, default=None)
-    return changes_between(_fields(stands), _fields(dead_letter))
+    stored = max(found, key=lambda event: event.revision, default=None)
+    return changes_between(_fields(stored), _fields(dead_letter))
 
 
 def _fields(event: StoredEvent | DeadLetter | None) -> dict[str, JSON]:

@@ -12,7 +12,7 @@ from pagefold.engine.shop import Shop
 from pagefold.engine.stores.grants import SCOPES, Grant
 
 TRUSTED = Grant("host", frozenset(SCOPES), None)
-"""Everything, for callers that the host has checked; under whatever name they have called it."""
+"""Every scope, for callers that the host has checked."""
 
 
 @asynccontextmanager

@@ -56,9 +56,9 @@ def decoded(segment: bytes) -> str:
 class PageReads:
     """Answers page reads, and passes everything else to the application."""
 
-    def __init__(self, service: ServerContext, behind: Application) -> None:
+    def __init__(self, service: ServerContext, application: Application) -> None:
         self._service = service
-        self._behind = behind
+        self._application = application
         self._get_json = service.shop.pages.get_json
         self._cache_control = service.caching.header
         self._traffic = service.traffic
@@ -69,7 +69,7 @@ class PageReads:
             await self._refuse_host(scope, send)
             return
         if scope["type"] != "http" or (found := segments_of(scope["raw_path"])) is None:
-            await self._behind(scope, receive, send)
+            await self._application(scope, receive, send)
             return
         traffic = self._traffic
         started = time.perf_counter() if traffic.logs_next() else None

@@ -406,8 +406,8 @@ def _compare(new_event: EncodedEvent, stored: Sequence[StoredEvent], *, fresh: b
         if fresh and event.state == new_event.state:
             return AppendResult("appended", event.notification_id)
     for event in stored:
-        stands = content_of(event)
-        if stands is not None and is_same_content(new_event.topic, stands, new_event.content):
+        content = content_of(event)
+        if content is not None and is_same_content(new_event.topic, content, new_event.content):
             return AppendResult("duplicate", event.notification_id)
     version = describe_version(new_event.originator_version)
     reason = f"version {version} of {new_event.originator_id} is stored with other content"
@@ -427,13 +427,13 @@ def content_of(event: StoredEvent) -> bytes | None:
         return None
 
 
-def _conflict_dead_letter(new_event: EncodedEvent, stands: StoredEvent, reason: str) -> NewDeadLetter:
+def _conflict_dead_letter(new_event: EncodedEvent, head: StoredEvent, reason: str) -> NewDeadLetter:
     return NewDeadLetter(
         kind="ingest",
         domain=new_event.topic,
         originator_id=new_event.originator_id,
         originator_version=new_event.originator_version,
-        revision=stands.revision,
+        revision=head.revision,
         digest=blake2b(new_event.content, digest_size=16).digest(),
         error=reason,
         state=new_event.state,

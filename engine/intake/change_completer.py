@@ -102,5 +102,5 @@ class ChangeCompleter:
         head = self._heads.get(stream)
         if head is None or head.originator_version <= version:
             return head
-        behind = StoredEvent(0, stream, version + 1, 0, "", b"")
-        return next(iter(await self._store.log.older_events(behind, 1)), None)
+        beyond = StoredEvent(0, stream, version + 1, 0, "", b"")
+        return next(iter(await self._store.log.older_events(beyond, 1)), None)

@@ -11,7 +11,7 @@ from pagefold.engine.reading.check_results import INGEST, CheckResult
 class Health(msgspec.Struct, frozen=True):
     """The health of a shop: `ok` if every check is. The check `workers` is there where the program runs them.
 
-    `workers` is `off` where the program has not asked for them, `stopped` after an error that is not retried.
+    `workers` is `off` where the program has not requested them, `stopped` after an error that is not retried.
     """
 
     ok: bool

@@ -126,9 +126,9 @@ class PageReader:
     async def get_many_json(
         self, skus: Sequence[str], channel: str, *, disabled: bool = False, max_bytes: int | None = None
     ) -> dict[str, bytes]:
-        """The pages of several SKUs as they are served, by SKU as it was asked for. Without those that are not shown.
+        """The pages of several SKUs as they are served, by SKU as requested. Without those that are not shown.
 
-        Disabled pages are given only when asked for.
+        Disabled pages are returned only on request.
 
         One query, whatever their number. Raises `StoreUnavailable`, and `ReadTooLarge` where their sections have more
         than `max_bytes` together.

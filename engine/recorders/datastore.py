@@ -1,4 +1,4 @@
-"""A store for callers without an event loop: the loop runs in another thread, behind a blocking portal."""
+"""A store for callers without an event loop: the loop runs in another thread, with a blocking portal."""
 
 import weakref
 from collections.abc import Awaitable, Callable, Iterator

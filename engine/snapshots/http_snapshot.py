@@ -125,16 +125,16 @@ class PageReading(SnapshotPass):
     def _batch(self, page: RowsResponse, place: ResponseCursor, start: int) -> Batch:
         """A batch of a page's rows. A pass resumed after the last row reads the end marker again."""
         rows: list[Row] = []
-        behind = start
+        skip = start
         for number, raw in enumerate(page.rows[start : start + BATCH_ROWS], start + 1):
             if (row := self._counter.row(self._read(bytes(raw)))) is not None:
                 rows.append(row)
-                behind = number
+                skip = number
         self.taken_at = taken_at = self._counter.taken_at
-        if behind == len(page.rows) and page.next is not None:
+        if skip == len(page.rows) and page.next is not None:
             cursor = ResponseCursor(page.next, 0, self._counter.rows, taken_at, self._first_total)
         else:
-            cursor = ResponseCursor(place.page, behind, self._counter.rows, taken_at, self._first_total)
+            cursor = ResponseCursor(place.page, skip, self._counter.rows, taken_at, self._first_total)
         return Batch(rows, msgspec.to_builtins(cursor), self._counter.rows, self._total)
 
     def _end(self, page: RowsResponse) -> End | None:

@@ -184,10 +184,10 @@ class NDJSONReading(LineReading):
         return None
 
     def _one_by_one(self, lines: Sequence[bytes | OversizedLine]) -> Iterator[Found | list[Row] | None]:
-        read, rows_of, behind = self._rows.read, self._counter.rows_of, self.place.line
+        read, rows_of, skipped = self._rows.read, self._counter.rows_of, self.place.line
         for held in lines:
             self.line += 1
-            if self.line <= behind:
+            if self.line <= skipped:
                 if self.line % STEP_LINES == 0:
                     yield None
             elif isinstance(held, OversizedLine):

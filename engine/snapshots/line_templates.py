@@ -65,8 +65,8 @@ class _LineTemplate(NamedTuple):
         key = next((token for token in _token.finditer(line) if token[0] == b'"payload":'), None)
         if key is None or not line.startswith(payload, key.end()):
             return None
-        before, within, behind = line[: key.end()], _payload(payload), line[key.end() + len(payload) :]
-        parts = [_envelope(before, values), within and within[0], _envelope(behind, values)]
+        before, within, after = line[: key.end()], _payload(payload), line[key.end() + len(payload) :]
+        parts = [_envelope(before, values), within and within[0], _envelope(after, values)]
         if within is None or (found := [part for part in parts if part is not None]) != parts:
             return None
         groups = [group for part in found for group in part.groups]

@@ -62,7 +62,7 @@ class RequestParts:
 
     @classmethod
     def unreadable(cls, text: bytes, rejection: Rejected) -> "RequestParts":
-        """One of which nothing is understood."""
+        """One that cannot be parsed at all."""
         found: list[ParsedPart] = [RejectedPart(rejection.with_traceback(None))]
         return cls(text, 1, lambda _: found)
 

@@ -244,6 +244,6 @@ class BoundColumns:
                 continue
             into = payload
             for name in path[:-1]:
-                into = into.setdefault(name, {})  # type: ignore[assignment]  # no target stands inside another
+                into = into.setdefault(name, {})  # type: ignore[assignment]  # no target is inside another
             into[path[-1]] = None if value is None else to_json_value(target, value, expected)
         return _encoder.encode(payload)

@@ -12,7 +12,7 @@ INLINE_BYTES = 8 * 1024
 
 
 def inline_bytes(values: int, max_bytes: int) -> int:
-    """As `INLINE_BYTES`, for so many values that inline ones alone might exceed the limit several times."""
+    """As `INLINE_BYTES`, for a number of values whose inline ones alone might exceed the limit several times."""
     return min(INLINE_BYTES, 4 * max_bytes // values)
 
 

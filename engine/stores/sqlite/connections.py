@@ -65,7 +65,7 @@ BROWSER_CACHE_KIB = 16_384
 MIN_LENGTH_LIMIT = 16 * 1024
 
 WITNESS_CACHE_KIB = 1_024
-"""The cache for a file of which single rows are read, always the newest."""
+"""The cache for a file that is read by single rows, always the newest."""
 
 Arguments = ParamSpec("Arguments")
 Result = TypeVar("Result")
