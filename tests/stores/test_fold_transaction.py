@@ -422,7 +422,7 @@ async def take_away(store: Store) -> None:
     if isinstance(store, SQLiteStore):
         await store._connections.pages.run(lambda connection: connection.execute("UPDATE checkpoints SET holder = 'x'"))
         return
-    with psycopg.connect(store._connections._url) as connection:  # type: ignore[attr-defined]  # the other store
+    with psycopg.connect(store._connections._config.store.url) as connection:  # type: ignore[attr-defined]  # the other store
         connection.execute("UPDATE pagefold.checkpoints SET holder = 'x'")
 
 
