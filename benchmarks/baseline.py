@@ -2,8 +2,8 @@
 
 A baseline appends with the store's insert statement and ignores the result. It folds in a consumer's windows and
 transactions, with a consumer's statements, but it reads only the heads of touched streams, and writes their payloads
-undecoded, one row per channel. It has no leases, dead letters, contributions of other sources, or readiness: what
-remains is the cost of the database and its driver.
+undecoded, one row per SKU and domain. It has no leases, dead letters, contributions of other sources, or readiness:
+what remains is the cost of the database and its driver.
 
 It scans the log with the store's scan statement, and uses only the names and versions of the streams.
 """
@@ -14,6 +14,7 @@ from operator import itemgetter
 from typing import Any, Final, NamedTuple, Protocol, TypeAlias
 
 import msgspec
+import orjson
 
 from benchmarks.workload import CHANNELS, SOURCES
 from pagefold.engine.configuration.config import WorkConfig
@@ -34,8 +35,10 @@ STREAM_SUFFIXES: Final = {
 Head: TypeAlias = Any
 """A row of the log, in its driver's type."""
 
-Row: TypeAlias = tuple[str, str, str, bool, bool, bytes, bytes, str, str]
-"""A row of `sections`: sku, channel, domain, enabled, ready, versions, body, occurred_at, recorded_at."""
+Row: TypeAlias = tuple[str, str, str, str, str, bytes]
+"""A row of `sections`: see `pagefold.engine.stores.section_rows`."""
+
+ENABLED_AND_READY: Final = "3"
 
 
 class State(msgspec.Struct, gc=False, rename="camel"):
@@ -88,7 +91,7 @@ class Baseline(ABC):
 
     @abstractmethod
     async def reread(self) -> int:
-        """Reads every head and every section. Returns the number of sections."""
+        """Reads every head and every row of sections. Returns the number of rows."""
 
     @abstractmethod
     async def close(self) -> None:
@@ -113,15 +116,26 @@ CHANNELS_OF_SOURCE: Mapping[str, tuple[str, ...]] = {
 
 def rows_of(heads: Iterable[Head]) -> list[Row]:
     """As many section rows as a consumer writes for these heads, in key order, with payloads as bodies."""
-    rows: dict[tuple[str, str], Row] = {}
+    by_sku: dict[str, list[Head]] = {}
+    for head in heads:
+        by_sku.setdefault(head[1].partition("/")[0], []).append(head)
+    return sorted([_row(sku, own) for sku, own in by_sku.items()])
+
+
+def _row(sku: str, heads: Iterable[Head]) -> Row:
+    index_of: dict[str, int] = {}
+    layout: list[tuple[int, int, int, str, str]] = []
+    contents = b""
     for _, stream, version, _, _, state in heads:
-        sku, channel, domain, source = stream.split("/")
+        _, channel, domain, source = stream.split("/")
         event = _decode(state)
         versions = b'{"%b/%b":%d}' % (domain.encode(), source.encode(), version)
         body = bytes(event.payload)
-        for name in CHANNELS_OF_SOURCE[source] if channel == "*" else (channel,):
-            rows[sku, name] = (sku, name, domain, True, True, versions, body, event.occurred_at, event.recorded_at)
-    return sorted(rows.values())
+        index_of |= dict.fromkeys(CHANNELS_OF_SOURCE[source] if channel == "*" else (channel,), len(layout))
+        layout.append((len(contents), len(versions), len(body), event.occurred_at, event.recorded_at))
+        contents += versions + body
+    texts = orjson.dumps(index_of).decode(), ENABLED_AND_READY * len(layout), orjson.dumps(layout).decode()
+    return sku, domain, *texts, contents
 
 
 def next_window(window: int, scanned: int) -> int:
@@ -137,11 +151,11 @@ def chunk_of(rows: list[Head]) -> HeadChunk:
 
 
 async def reread(reader: HeadReader, domain: str) -> int:
-    """Reads a domain's heads and the sections of their SKUs. Sections of a SKU in two chunks are read twice."""
-    sections = 0
+    """Reads a domain's heads and the sections of their SKUs. A SKU in two chunks is read twice."""
+    rows = 0
     after: str | None = ""
     while after is not None:
         heads, after = await reader.scan(STREAM_SUFFIXES[domain], after)
         skus = dict.fromkeys(head[1].partition("/")[0] for head in heads)
-        sections += len(await reader.sections(domain, list(skus)))
-    return sections
+        rows += len(await reader.sections(domain, list(skus)))
+    return rows

@@ -33,7 +33,7 @@ STATEMENTS = (
     "checkpoint",
     "touched",
     "heads",
-    "write_section",
+    "write_sections",
     "advance",
     "scan",
     "domain_sections",
@@ -86,7 +86,7 @@ class Folder:
         await self._connection.execute("BEGIN")
         checkpoint = (await self._fetch("checkpoint", self._domain))[0]
         rows = rows_of(await self._fetch("heads", streams, INLINE_BYTES))
-        await self._fetch("write_section", *zip(*rows, strict=True))
+        await self._fetch("write_sections", *zip(*rows, strict=True))
         await self._fetch("advance", end, checkpoint[2] + events, 0, 0, "", self._domain)
         await self._connection.execute("COMMIT")
         return scanned, end
@@ -135,15 +135,14 @@ class PostgresBaseline(Baseline):
     async def read(self, keys: Iterable[tuple[str, str]]) -> None:
         """One page at a time."""
         statement = await self._prepared("page_sections")
-        for sku, channel in keys:
-            await statement.fetch(sku, channel)
+        for sku, _ in keys:
+            await statement.fetch(sku)
 
     async def read_together(self, keys: Sequence[tuple[str, str]], readers: int) -> None:
         """Reads as many pages per query as there are readers."""
         statement = await self._prepared("sections_of_pages")
         for start in range(0, len(keys), readers):
-            skus, channels = zip(*keys[start : start + readers], strict=True)
-            await statement.fetch(skus, channels, LARGE_BYTES)
+            await statement.fetch([sku for sku, _ in keys[start : start + readers]], LARGE_BYTES)
 
     async def scan(self, suffixes: Sequence[str], after: str) -> HeadChunk:
         """One query."""

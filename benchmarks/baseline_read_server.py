@@ -30,6 +30,7 @@ from pagefold.engine.runtime.event_loop import tune_gc
 from pagefold.engine.stores.postgres.connections import SQL as POSTGRES
 from pagefold.engine.stores.postgres.connections import Connections
 from pagefold.engine.stores.postgres.merged_reads import PageRows
+from pagefold.engine.stores.section_rows import page_sections
 from pagefold.engine.stores.sqlite.connections import PAGES, Row, connect
 from pagefold.engine.stores.sqlite.connections import SQL as SQLITE
 from pagefold.engine.stores.sqlite.reader_connections import connect_reader
@@ -122,7 +123,8 @@ class SQLiteFinishedPages(FinishedPages):
         execute, statement = self._connection(PAGES).cursor().execute, SQLITE["page_sections"]
 
         async def read(channel: str, sku: str) -> bytes:
-            page = self._splice(sku, channel, execute(statement, (sku, channel)).fetchall(), disabled=False)
+            rows = page_sections(execute(statement, (sku,)).fetchall(), channel, "the store")
+            page = self._splice(sku, channel, rows, disabled=False)
             assert page is not None
             return page
 
@@ -171,8 +173,8 @@ class PostgresFinishedPages(FinishedPages):
 
         async def read(channel: str, sku: str) -> bytes:
             statement = await statements.get()
-            rows: PageRows = await statement.fetch(sku, channel)
-            page = self._splice(sku, channel, rows, disabled=False)
+            rows: PageRows = await statement.fetch(sku)
+            page = self._splice(sku, channel, page_sections(rows, channel, "the store"), disabled=False)
             statements.put_nowait(statement)
             assert page is not None
             return page

@@ -58,8 +58,8 @@ class SQLiteBaseline(Baseline):
     async def read(self, keys: Iterable[tuple[str, str]]) -> None:
         """One page at a time."""
         execute, statement = self._pages_reader.cursor().execute, SQL["page_sections"]
-        for key in keys:
-            execute(statement, key).fetchall()
+        for sku, _ in keys:
+            execute(statement, (sku,)).fetchall()
 
     async def scan(self, suffixes: Sequence[str], after: str) -> HeadChunk:
         """One read."""
@@ -113,7 +113,7 @@ class SQLiteBaseline(Baseline):
         self._pages.execute("BEGIN IMMEDIATE")
         checkpoint = fetch(self._pages, "checkpoint", domain)[0]
         rows = rows_of(heads(self._events_reader, streams))
-        self._pages.executemany(SQL["write_section"], rows)
+        self._pages.executemany(SQL["write_sections"], rows)
         fetch(self._pages, "advance", end, checkpoint[2] + events, 0, 0, "", None, None, domain)
         self._pages.execute("COMMIT")
         return scanned, end

@@ -2,20 +2,22 @@
 
 from pagefold.projections.channels import Channel, fingerprint_parts
 from pagefold.projections.section_fold import (
-    ChannelFold,
+    ChannelMap,
     ChannelMismatch,
     DecodedEvent,
     DomainFold,
     Section,
     SharedSections,
     sections_of,
+    shared_sections,
+    skus_of,
 )
 from pagefold.projections.splicer import Splicer
 from pagefold.projections.streams import Stream, normalise_sku, parse_stream_id, stream_id
 
 __all__ = [
     "Channel",
-    "ChannelFold",
+    "ChannelMap",
     "ChannelMismatch",
     "DecodedEvent",
     "DomainFold",
@@ -27,5 +29,7 @@ __all__ = [
     "normalise_sku",
     "parse_stream_id",
     "sections_of",
+    "shared_sections",
+    "skus_of",
     "stream_id",
 ]

@@ -2,9 +2,11 @@
 
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from itertools import chain
+from operator import attrgetter
 from typing import Any, NamedTuple, TypeAlias
 
 import msgspec
+import orjson
 
 from pagefold.domains import AnyDomain, ChannelContext, Contribution
 from pagefold.projections.channels import Channel
@@ -49,42 +51,81 @@ class Section(NamedTuple):
 Content: TypeAlias = tuple[bool, bool, bytes, bytes | None, str, str]
 """A section without its key: `enabled` and the fields after it."""
 
-SectionRow: TypeAlias = tuple[str, str, str, bool, bool, bytes, bytes | None, str, str]
-"""The fields of a section, in their order."""
-
 _new = tuple.__new__  # takes a third of the time of the class itself
 
 
-class SharedSections(NamedTuple):
-    """One domain's sections for the pages of one SKU, where channels with equal sections share them.
+class ChannelMap:
+    """Which channel has which content: `index_of` maps its name to the index of its content. Immutable.
 
-    `channels` pairs the name of each channel that has a section, in order, with the index of its content.
+    Names are in order, and contents are numbered in the order of the first channel that has them. `text` is the map as
+    JSON.
+    """
+
+    __slots__ = ("_merged", "index_of", "text")
+
+    def __init__(self, index_of: Mapping[str, int]) -> None:
+        self.index_of = dict(sorted(index_of.items()))
+        self.text = orjson.dumps(self.index_of).decode()
+        self._merged: dict[tuple[int, ...], ChannelMap] = {}
+
+    def __eq__(self, other: object) -> bool:
+        """Whether both map the same channels to the same contents."""
+        return self is other or (isinstance(other, ChannelMap) and self.index_of == other.index_of)
+
+    def __hash__(self) -> int:
+        """The hash of the text."""
+        return hash(self.text)
+
+    def __len__(self) -> int:
+        """The number of channels."""
+        return len(self.index_of)
+
+    def __repr__(self) -> str:
+        """The map as it could be written."""
+        return f"ChannelMap({self.text})"
+
+    def merged(self, indexes: tuple[int, ...]) -> "ChannelMap":
+        """The map of the same channels after content `i` has become content `indexes[i]`."""
+        if (merged := self._merged.get(indexes)) is None:
+            merged = ChannelMap({channel: indexes[index] for channel, index in self.index_of.items()})
+            self._merged[indexes] = merged
+        return merged
+
+
+class SharedSections(NamedTuple):
+    """One domain's sections for all pages of one SKU. Channels with equal sections share them.
+
+    `contents` are distinct, and in the order that `ChannelMap` says; so equal sections are equal in this form too. Each
+    is the content of at least one channel.
     """
 
     sku: str
     domain: str
-    channels: Sequence[tuple[str, int]]
+    channels: ChannelMap
     contents: Sequence[Content]
 
-    @property
-    def size(self) -> int:
-        """Bytes of `versions` and bodies, counted for each channel."""
-        sizes = [len(content[2]) + len(content[3] or b"") for content in self.contents]
-        return sum([sizes[index] for _, index in self.channels])
-
-    def rows(self) -> list[SectionRow]:
-        """The section of each channel, as plain tuples: takes half the time of `sections`."""
-        sku, domain, channels, contents = self
-        return [(sku, channel, domain, *contents[index]) for channel, index in channels]
-
     def sections(self) -> list[Section]:
-        """The section of each channel."""
-        return [_new(Section, row) for row in self.rows()]
+        """The section of each channel, by name."""
+        sku, domain, channels, contents = self
+        return [_new(Section, (sku, channel, domain, *contents[i])) for channel, i in channels.index_of.items()]
 
 
 def sections_of(folded: Iterable[SharedSections]) -> list[Section]:
     """The sections of several SKUs."""
     return list(chain.from_iterable([each.sections() for each in folded]))
+
+
+def shared_sections(sections: Iterable[Section]) -> list[SharedSections]:
+    """The inverse of `sections_of`: all sections of one domain of several SKUs, by SKU."""
+    by_sku: dict[tuple[str, str], dict[str, Content]] = {}
+    for section in sections:
+        by_sku.setdefault((section.sku, section.domain), {})[section.channel] = section[3:]
+    shared: list[SharedSections] = []
+    for (sku, domain), content_of in sorted(by_sku.items()):
+        contents = list(dict.fromkeys(content for _, content in sorted(content_of.items())))
+        index_of = {channel: contents.index(content) for channel, content in content_of.items()}
+        shared.append(SharedSections(sku, domain, ChannelMap(index_of), contents))
+    return shared
 
 
 class ChannelMismatch(ValueError):
@@ -205,8 +246,7 @@ class _CompiledFold:
     """The fold of a SKU, compiled for a set of streams. Equal inputs are collected once, equal sections folded once.
 
     Many SKUs have events in the same streams, so that one compiled fold serves them all. `suffixes` are those of the
-    heads, in their order. Sections are in the order of the channels; a channel has none if no source that it listens to
-    has ever sent an event.
+    heads, in their order. A channel has no section if no source that it listens to has ever sent an event.
     """
 
     def __init__(self, domain: AnyDomain, suffixes: Sequence[str], channels: Sequence[ChannelFold]) -> None:
@@ -217,11 +257,14 @@ class _CompiledFold:
         for channel in channels:
             if sources := channel.inputs(indexes):
                 kinds.setdefault((sources, channel.input_key), {}).setdefault(channel.output_key, []).append(channel)
-        shown = [alike for kind in kinds.values() for alike in kind.values()]
-        content_of = {channel: content for content, alike in enumerate(shown) for channel in alike}
-        self._channels = [(channel.channel, content_of[channel]) for channel in channels if channel in content_of]
+        alike = [own for kind in kinds.values() for own in kind.values()]
+        self._order = sorted(range(len(alike)), key=lambda index: alike[index][0].channel)
+        self._is_in_order = self._order == list(range(len(alike)))
+        self._channels = ChannelMap(
+            {channel.channel: place for place, index in enumerate(self._order) for channel in alike[index]}
+        )
         self._inputs = [
-            _SharedInputs(domain, sources, suffixes, [alike[0].context for alike in kind.values()])
+            _SharedInputs(domain, sources, suffixes, [own[0].context for own in kind.values()])
             for (sources, _), kind in kinds.items()
         ]
 
@@ -237,7 +280,19 @@ class _CompiledFold:
                     contents.append((False, False, versions, None, occurred_at, recorded_at))
                 else:
                     contents.append((True, body.ready, versions, body.json, occurred_at, recorded_at))
+        if len(contents) > 1:
+            return self._merged(name, contents)
         return _new(SharedSections, (name, self._domain, self._channels, contents))
+
+    def _merged(self, name: str, contents: list[Content]) -> SharedSections:
+        """The sections with each distinct content once: different contexts often give equal bytes."""
+        if not self._is_in_order:
+            contents = [contents[index] for index in self._order]
+        places: dict[Content, int] = {}
+        indexes = [places.setdefault(content, len(places)) for content in contents]
+        if len(places) == len(contents):
+            return _new(SharedSections, (name, self._domain, self._channels, contents))
+        return _new(SharedSections, (name, self._domain, self._channels.merged(tuple(indexes)), list(places)))
 
 
 MAX_COMPILED_FOLDS = 1_000
@@ -247,64 +302,42 @@ MAX_COMPILED_FOLDS = 1_000
 class DomainFold:
     """Folds one domain for all channels: which streams it needs for a change, and the sections they give.
 
-    `all_channels` are in name order; `suffixes` are those of all streams that any channel listens to; `max_contents`
-    is how many different sections an event for `*` gives.
+    `suffixes` are those of all streams that any channel listens to; `max_contents` is how many different sections an
+    event for `*` gives.
     """
 
     def __init__(self, domain: AnyDomain, channels: Sequence[Channel]) -> None:
         self._domain = domain
-        self._channels = {channel.name: ChannelFold(domain, channel) for channel in channels}
-        self._compiled: dict[tuple[tuple[str, ...], tuple[ChannelFold, ...] | None], _CompiledFold] = {}
-        self.all_channels = [self._channels[name] for name in sorted(self._channels)]
-        self.suffixes = dict.fromkeys(chain.from_iterable(fold.suffixes for fold in self.all_channels))
-        self.max_contents = len({(fold.input_key, fold.output_key) for fold in self.all_channels})
+        self._channels = [ChannelFold(domain, channel) for channel in sorted(channels, key=attrgetter("name"))]
+        self._compiled: dict[tuple[str, ...], _CompiledFold] = {}
+        self.suffixes = dict.fromkeys(chain.from_iterable(fold.suffixes for fold in self._channels))
+        self.max_contents = len({(fold.input_key, fold.output_key) for fold in self._channels})
 
-    def affected(self, streams: Iterable[str]) -> dict[str, list[ChannelFold]]:
-        """The channels whose sections the streams can change, by SKU (encoded as in the log)."""
-        affected: dict[str, list[ChannelFold]] = {}
-        for stream in streams:
-            sku, _, rest = stream.partition("/")
-            channel, separator, _ = rest.partition("/")
-            if not separator:  # a foreign stream, whose topic is also the name of a domain
-                continue
-            if channel == EVERY_CHANNEL:
-                affected[sku] = self.all_channels
-                continue
-            known = affected.setdefault(sku, [])
-            fold = self._channels.get(decode_part(channel))
-            if fold is not None and fold not in known:
-                affected[sku] = [*known, fold]
-        return affected
-
-    def needed_streams(self, affected: Mapping[str, Sequence[ChannelFold]]) -> list[str]:
-        """The streams whose heads decide these sections."""
-        needed: list[str] = []
-        for sku, folds in affected.items():
-            if len(folds) == len(self.all_channels):
-                suffixes: Iterable[str] = self.suffixes
-            elif len(folds) == 1:
-                suffixes = folds[0].suffixes
-            else:
-                suffixes = dict.fromkeys(chain.from_iterable(fold.suffixes for fold in folds))
-            needed += [sku + suffix for suffix in suffixes]
-        return needed
+    def needed_streams(self, skus: Iterable[str]) -> list[str]:
+        """The streams whose heads decide the sections of SKUs (encoded as in the log)."""
+        suffixes = self.suffixes
+        return [sku + suffix for sku in skus for suffix in suffixes]
 
     def unused_streams(self, streams: Iterable[str]) -> list[str]:
         """Streams that no channel listens to. They give no section, but their heads are checked."""
         return [stream for stream in streams if stream[stream.find("/") :] not in self.suffixes]
 
-    def fold(self, sku: str, heads: DecodedEvents, channels: Sequence[ChannelFold]) -> SharedSections:
-        """The sections of one SKU (encoded as in the log) in some channels, in their order. Raises `ChannelMismatch`.
+    def fold(self, sku: str, heads: DecodedEvents) -> SharedSections:
+        """The sections of one SKU (encoded as in the log). Raises `ChannelMismatch`.
 
         A channel has none if no source that it listens to has ever sent an event.
         """
-        key = tuple(heads), None if channels is self.all_channels else tuple(channels)
+        key = tuple(heads)
         if (compiled := self._compiled.get(key)) is None:
             if len(self._compiled) >= MAX_COMPILED_FOLDS:
                 self._compiled.clear()
-            compiled = self._compiled[key] = _CompiledFold(self._domain, key[0], channels)
+            compiled = self._compiled[key] = _CompiledFold(self._domain, key, self._channels)
         return compiled.fold(decode_part(sku), list(heads.values()))
 
-    def covers(self, stream: str, channels: Sequence[ChannelFold]) -> bool:
-        """Whether a fold for these channels covers everything that the stream's head can change."""
-        return channels is self.all_channels or f"/{EVERY_CHANNEL}/" not in stream
+
+def skus_of(streams: Iterable[str]) -> list[str]:
+    """The distinct SKUs of streams, in order and encoded as in the log.
+
+    A stream without a slash is an application's, whose topic may be the name of a domain: it belongs to no SKU.
+    """
+    return sorted({stream[: stream.index("/")] for stream in streams if "/" in stream})

@@ -27,6 +27,7 @@ from benchmarks.throwaway_stores import SQLiteStores
 from benchmarks.workload import RECORDED_AT, SHARES, Workload, config, encode_events
 from pagefold.engine.intake.event_parser import parse_event
 from pagefold.engine.intake.event_validator import EventValidator
+from pagefold.engine.stores.section_rows import decode_sections, parse_channels
 
 ROOT = Path(__file__).resolve().parent.parent
 SMALL, LARGE = 300, 600
@@ -166,14 +167,16 @@ def test_the_workload_is_what_it_says() -> None:
 
 
 def test_a_baseline_writes_as_many_rows_as_a_consumer() -> None:
-    """One row for each channel that reads the source, in key order, each key once."""
+    """One row per SKU, in key order, which has the channels that read the source."""
     rows = encode_events(EventValidator(config("sqlite:///nowhere")), Workload().take(500))
     heads = {row.originator_id: (0, row.originator_id, row.originator_version, 0, row.topic, row.state) for row in rows}
     pricing = [head for head in heads.values() if head[4] == "pricing"]
     written = rows_of(pricing)
     keys = [row[:2] for row in written]
     assert keys == sorted(set(keys))
-    assert {row[1] for row in written} == set(CHANNELS_OF_SOURCE["erp"])
+    assert {row[1] for row in written} == {"pricing"}
+    assert {channel for row in written for channel in parse_channels(row[2]).index_of} == set(CHANNELS_OF_SOURCE["erp"])
+    assert [len(each.contents) for each in map(decode_sections, written)] == [len(row[3]) for row in written]
 
 
 def test_a_snapshot_has_the_contents_of_the_log(tmp_path: Path) -> None:

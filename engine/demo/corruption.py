@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from pagefold.domains import DOMAINS
 from pagefold.engine.shop import Shop
 from pagefold.engine.stores.store import FoldTransaction
+from pagefold.projections import sections_of, shared_sections
 
 MADE_UP_SKU = "NOT-IN-THE-LOG"
 """The SKU of an invented page."""
@@ -24,15 +25,14 @@ async def corrupt_sections(shop: Shop, skus: Sequence[str]) -> int:
 
 
 async def _corrupt(folding: FoldTransaction, skus: Sequence[str], *, ghost: bool) -> int:
-    one_each = {section.sku: section for section in await folding.sections(skus)}
-    wrong, others = list(one_each.values())[:1], list(one_each.values())[1:]
-    corrupted = [
-        section._replace(ready=not section.ready, enabled=True, body=b'{"corrupted":true}') for section in wrong
-    ]
+    sections = sections_of(await folding.sections(skus))
+    if not sections:
+        return 0
+    [wrong, *others] = {section.sku: section for section in sections}.values()
+    corrupted = [wrong._replace(ready=not wrong.ready, enabled=True, body=b'{"corrupted":true}')]
     if ghost:
-        corrupted += [section._replace(sku=MADE_UP_SKU) for section in corrupted]
-    if corrupted:
-        await folding.write(corrupted)
-    if others:
-        await folding.remove([(section.sku, section.channel) for section in others])
+        corrupted.append(corrupted[0]._replace(sku=MADE_UP_SKU))
+    left = corrupted + [section for section in sections if section not in (wrong, *others)]
+    await folding.write(shared_sections(left))
+    await folding.remove({section.sku for section in others}.difference(section.sku for section in left))
     return len(corrupted) + len(others)

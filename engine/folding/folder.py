@@ -14,16 +14,7 @@ from pagefold.engine.runtime.compute_thread import compute_in_thread
 from pagefold.engine.stores.dead_letter_records import NewDeadLetter, Resolution
 from pagefold.engine.stores.size_batches import split_equal
 from pagefold.engine.stores.store import FoldTransaction, Log, StoredEvent
-from pagefold.projections import (
-    Channel,
-    ChannelFold,
-    ChannelMismatch,
-    DecodedEvent,
-    DomainFold,
-    Section,
-    SharedSections,
-    sections_of,
-)
+from pagefold.projections import Channel, ChannelMismatch, DecodedEvent, DomainFold, SharedSections, skus_of
 from pagefold.projections.epochs import OWN_VERSION, version_of
 
 CHUNK_SKUS = 2_000
@@ -46,14 +37,13 @@ _UNDECODABLE = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
 _sku = itemgetter(0)
 
 Heads: TypeAlias = dict[str, StoredEvent]
-Affected: TypeAlias = Mapping[str, Sequence[ChannelFold]]
 
 
 class FoldResult(NamedTuple):
     """What one transaction folded.
 
     `heads` are all that it read, `bad` those that could not be folded, `settled` those that need no further fold;
-    `changed` is the number of changed sections. Large heads come without their payload.
+    `changed` is the number of SKUs whose sections changed. Large heads come without their payload.
     """
 
     heads: list[StoredEvent]
@@ -63,9 +53,9 @@ class FoldResult(NamedTuple):
 
 
 class FoldedSections(NamedTuple):
-    """The sections that heads give, the heads that could not be folded, and the dead letters that say why."""
+    """The sections that heads give, by SKU, the heads that could not be folded, and the dead letters that say why."""
 
-    sections: list[Section]
+    sections: list[SharedSections]
     bad: list[StoredEvent]
     dead_letters: list[NewDeadLetter]
 
@@ -80,7 +70,7 @@ class _FoldError(NamedTuple):
 class Folder:
     """Folds one domain under one configuration.
 
-    `suffixes` are those of all streams that can give a section; `all_channels` are in name order.
+    `suffixes` are those of all streams that can give a section.
     """
 
     def __init__(self, domain: AnyDomain, channels: Sequence[Channel], log: Log) -> None:
@@ -89,7 +79,6 @@ class Folder:
         self._log = log
         self._max_bytes = CHUNK_BYTES // (1 + self._fold.max_contents)
         self.suffixes = self._fold.suffixes
-        self.all_channels = self._fold.all_channels
         self._upcast = domain.upcast
         decoded_event = msgspec.defstruct(
             "DecodedEvent", [("payload", domain.payload | None)], bases=(DecodedEvent,), eq=False, gc=False
@@ -101,19 +90,18 @@ class Folder:
     async def fold(
         self, transaction: FoldTransaction, streams: Collection[str], *, by: str | None = None
     ) -> FoldResult:
-        """Writes every section that the streams can change.
+        """Writes all sections of the streams' SKUs.
 
         Events that cannot be folded become dead letters; nothing is raised.
 
         `by` is the operator who asked for it.
         """
-        affected = self._fold.affected(streams)
         heads: list[StoredEvent] = []
         bad: list[StoredEvent] = []
         settled: list[StoredEvent] = []
         changed = 0
-        async for chunk, found in self._chunks(affected, self._fold.unused_streams(streams)):
-            sections, bad_here, dead_letters = await self.sections(found, chunk)
+        async for found in self._chunks(skus_of(streams), self._fold.unused_streams(streams)):
+            sections, bad_here, dead_letters = await self.sections(found)
             if dead_letters:
                 await transaction.add_dead_letters(dead_letters)
             changed += await transaction.write(sections)
@@ -122,59 +110,56 @@ class Folder:
             heads += kept
             bad += map(without_payload, bad_here)
             if not bad_here:
-                covers = self._fold.covers
-                settled += [head for head in kept if covers(head[1], chunk[head[1].partition("/")[0]])]
+                settled += kept
         await self.resolve(transaction, heads, bad, by=by)
         return FoldResult(heads, bad, settled, changed)
 
-    async def _chunks(
-        self, affected: Affected, unused: Sequence[str]
-    ) -> AsyncGenerator[tuple[Affected, list[StoredEvent]], None]:
-        """The SKUs in order, in chunks, with the heads that decide their sections.
+    async def _chunks(self, skus: Sequence[str], unused: Sequence[str]) -> AsyncGenerator[list[StoredEvent], None]:
+        """The heads that decide the sections of these SKUs, in chunks of whole SKUs.
 
         A chunk whose heads are too large is divided, down to one SKU.
         """
-        skus = sorted(affected)
         chunks_left = split_equal(skus, -(-len(skus) // CHUNK_SKUS))[::-1] if skus else []
         while chunks_left:
             skus_here = chunks_left.pop()
-            chunk = {sku: affected[sku] for sku in skus_here}
-            also = [stream for stream in unused if stream.partition("/")[0] in chunk]
-            needed = self._fold.needed_streams(chunk) + also
+            needed = self._fold.needed_streams(skus_here)
+            if unused:
+                chunk = set(skus_here)
+                needed += [stream for stream in unused if stream.partition("/")[0] in chunk]
             try:
                 heads = await self._log.heads(needed, max_bytes=self._max_bytes if len(skus_here) > 1 else None)
             except ReadTooLarge as error:
                 chunks_left += split_equal(skus_here, error.parts)[::-1]
                 continue
-            yield chunk, heads
+            yield heads
             del heads  # free them before the next are read
 
-    async def sections(self, heads: list[StoredEvent], affected: Affected) -> FoldedSections:
-        """The sections of these SKUs in these channels, from all heads that decide them. Writes nothing."""
+    async def sections(self, heads: list[StoredEvent]) -> FoldedSections:
+        """The sections of the SKUs of these heads, which must be all that decide them. Writes nothing."""
 
-        def fold() -> tuple[list[Section], list[str]]:
-            shared, failed = self._fold_valid(heads, affected)
-            return sections_of(shared), failed
+        def fold() -> tuple[list[SharedSections], list[str]]:
+            return self._fold_valid(heads)
 
         sections, failed = fold() if len(heads) <= MAX_ON_LOOP else await compute_in_thread(fold)
         found = FoldedSections(sections, [], [])
         for sku in failed:
-            repaired = await self._fold_newest_valid(sku, heads, affected[sku])
+            repaired = await self._fold_newest_valid(sku, heads)
             found.sections.extend(repaired.sections)
             found.bad.extend(repaired.bad)
             found.dead_letters.extend(repaired.dead_letters)
+        found.sections.sort(key=_sku)
         return found
 
-    async def fold_all_channels(self, heads: list[StoredEvent], skus: Iterable[str]) -> list[SharedSections] | None:
-        """All sections of these SKUs, by SKU, from all of their heads. None if any of the heads cannot be folded."""
+    async def fold_valid(self, heads: list[StoredEvent]) -> list[SharedSections] | None:
+        """The sections of the SKUs of these heads, by SKU. None if any of the heads cannot be folded."""
 
         def fold() -> list[SharedSections] | None:
-            shared, failed = self._fold_valid(heads, dict.fromkeys(skus, self.all_channels))
+            shared, failed = self._fold_valid(heads)
             return None if failed else sorted(shared, key=_sku)
 
         return await compute_in_thread(fold)
 
-    def _fold_valid(self, heads: Sequence[StoredEvent], affected: Affected) -> tuple[list[SharedSections], list[str]]:
+    def _fold_valid(self, heads: Sequence[StoredEvent]) -> tuple[list[SharedSections], list[str]]:
         """The sections of the SKUs that fold without errors, and the other SKUs."""
         by_sku: dict[str, list[StoredEvent]] = {}
         for head in heads:
@@ -196,14 +181,12 @@ class Folder:
                     if upcast is not None and event.payload is not None:
                         event.payload = upcast(event.payload)
                     decoded[head[1][len(sku) :]] = event
-                shared.append(fold(sku, decoded, affected[sku]))
+                shared.append(fold(sku, decoded))
             except Exception:  # noqa: BLE001  # must not stop the others; `_fold_newest_valid` reports it
                 failed.append(sku)
         return shared, failed
 
-    async def _fold_newest_valid(
-        self, sku: str, heads: Iterable[StoredEvent], channels: Sequence[ChannelFold]
-    ) -> FoldedSections:
+    async def _fold_newest_valid(self, sku: str, heads: Iterable[StoredEvent]) -> FoldedSections:
         """Folds one SKU from the newest events that can be folded."""
         current = {head.originator_id: head for head in heads if head.originator_id.startswith(sku + "/")}
         first = dict(current)
@@ -219,9 +202,9 @@ class Folder:
                 dead_letters.append(_dead_letter(self._domain, first[stream], event))
                 decoded[stream] = await self._older(current, stream)
         while True:
-            outcome = self._try(sku, decoded, channels)
+            outcome = self._try(sku, decoded)
             if not isinstance(outcome, _FoldError):
-                return FoldedSections(outcome, list(failed.values()), dead_letters)
+                return FoldedSections([outcome], list(failed.values()), dead_letters)
             stream = outcome.stream
             if stream not in failed:
                 failed[stream] = first[stream]
@@ -249,20 +232,18 @@ class Folder:
                     return decoded
         return DecodedEvent(MIN_TIMESTAMP, MIN_TIMESTAMP, None, version_of(current[stream].originator_version))
 
-    def _try(
-        self, sku: str, decoded: Mapping[str, DecodedEvent], channels: Sequence[ChannelFold]
-    ) -> list[Section] | _FoldError:
+    def _try(self, sku: str, decoded: Mapping[str, DecodedEvent]) -> SharedSections | _FoldError:
         """The sections of a SKU, or one stream that prevents them."""
         by_suffix = {stream.removeprefix(sku): event for stream, event in decoded.items()}
         try:
-            return self._fold.fold(sku, by_suffix, channels).sections()
+            return self._fold.fold(sku, by_suffix)
         except ChannelMismatch as mismatch:
             return _FoldError(sku + mismatch.suffix, mismatch.reason)
         except Exception as error:  # noqa: BLE001  # an error in a domain must not stop the consumer
             reason = f"{type(error).__name__}: {error}"
         for suffix, event in by_suffix.items():
             try:
-                self._fold.fold(sku, {suffix: event}, channels)
+                self._fold.fold(sku, {suffix: event})
             except Exception as error:  # noqa: BLE001  # as above, for one contribution
                 return _FoldError(sku + suffix, f"{type(error).__name__}: {error}")
         live = [stream for stream, event in decoded.items() if event.payload is not None]

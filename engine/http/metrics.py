@@ -134,7 +134,10 @@ class ShopCollector(Collector):
             "domain",
         )
         yield self._by(
-            "pagefold_sections_changed", "Sections that consumers changed.", "domain", lambda each: each.counts.changed
+            "pagefold_sections_changed",
+            "SKUs whose sections consumers changed.",
+            "domain",
+            lambda each: each.counts.changed,
         )
         yield self._by(
             "pagefold_rebuild_drift",

@@ -6,11 +6,11 @@ distinguish drift from a consumer that was faster. Readers see complete sections
 """
 
 import time
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Sequence
 from contextlib import AbstractAsyncContextManager
 from functools import partial
 from random import SystemRandom
-from typing import Literal, TypeAlias
+from typing import Literal, NamedTuple, TypeAlias
 
 import anyio
 import msgspec
@@ -33,7 +33,7 @@ from pagefold.engine.replay.verifier_pool import VerifierPool
 from pagefold.engine.runtime.task_groups import run_together
 from pagefold.engine.stores.dead_letter_records import DeadLetterFilter
 from pagefold.engine.stores.store import FoldTransaction, Log, Store, StoredEvent
-from pagefold.projections import Section
+from pagefold.projections import Section, SharedSections, sections_of
 from pagefold.projections.field_changes import FieldChange, changes_between, flatten
 from pagefold.projections.streams import decode_part, encode_part
 
@@ -61,7 +61,6 @@ class SectionDrift(msgspec.Struct, frozen=True):
     changes: list[FieldChange]
 
 
-_SectionsByKey: TypeAlias = Mapping[tuple[str, str], Section]
 OnDrift: TypeAlias = Callable[[SectionDrift], None]
 OnProgress: TypeAlias = Callable[[int], None]
 Begin: TypeAlias = Callable[[], AbstractAsyncContextManager[FoldTransaction]]
@@ -86,6 +85,23 @@ class ReplayResult(msgspec.Struct, frozen=True):
     def drift(self) -> float:
         """The share of drifted sections, in percent."""
         return 100 * self.changed / self.sections if self.sections else 100.0 * bool(self.changed)
+
+
+class _Difference(NamedTuple):
+    """A section that differs: as it is stored, and as it must be. One of these is the `section` itself.
+
+    None where it is missing, or has no events.
+    """
+
+    section: Section
+    before: Section | None
+    after: Section | None
+
+    def report(self) -> SectionDrift:
+        """What differs, for people."""
+        kind: SectionDriftKind = "surplus" if self.after is None else "differs" if self.before else "lost"
+        changes = changes_between(_fields(self.before), _fields(self.after))
+        return SectionDrift(self.section.sku, self.section.channel, self.section.domain, kind, changes)
 
 
 class _Part:
@@ -135,12 +151,11 @@ class Replayer:
             verify = partial(pool.verify, self._domain, fallback=verify)
             ranges = pool.ranges
         parts = [_Part(rest) for rest in ranges]
-        since = await self._store.log.end()
         await run_together(*(partial(self._replay_range, part, verify, write=write) for part in parts))
         found = sum((part.found for part in parts), ReplayResult())
         if not prefix and sum(part.rows for part in parts) == await self._store.pages.count(self._domain):
             return found
-        return found + await self._surplus(prefix, since, write=write)
+        return found + await self._surplus(prefix, write=write)
 
     async def _replay_range(self, part: _Part, verify: Verify, *, write: bool) -> None:
         """Replays every section of a range: verifies, repairs what differs, and verifies on from there."""
@@ -214,26 +229,30 @@ class Replayer:
         except ReadTooLarge:
             first, second = [await self._repair_step(transaction, half, write=write) for half in _halves(step)]
             return first[0] + second[0], first[1] + second[1]
-        surplus: dict[tuple[str, str], Section] = {}
-        wrong: list[Section] = []
-        stored = surplus
-        if rows != folded.sections:  # both by SKU and channel
-            stored = {(row[0], row[1]): row for row in rows}
-            surplus = dict(stored)
-            wrong = [section for section in folded.sections if surplus.pop((section[0], section[1]), None) != section]
+        expected = [each for each in folded.sections if each.contents]
+        wrong: list[SharedSections] = []
+        surplus: dict[str, SharedSections] = {}
+        if rows != expected:  # both by SKU
+            surplus = {row.sku: row for row in rows}
+            before = dict(surplus)
+            wrong = [each for each in expected if surplus.pop(each.sku, None) != each]
+            stored = [before[each.sku] for each in wrong if each.sku in before]
+            drift = _differences([*stored, *surplus.values()], wrong)
+        else:
+            drift = []
         if write:
-            await self._write(transaction, step, folded, wrong, surplus)
-        behind = self._report(wrong, surplus, stored, _skus_ahead(transaction, step.heads) if wrong else ())
-        self._on_progress(len(folded.sections))
-        total = len(folded.sections) + len(surplus)
-        stored_rows = len(folded.sections) if write else len(rows)
-        return ReplayResult(total, len(wrong) + len(surplus) - behind, behind), stored_rows
+            await self._write(transaction, step, folded, wrong, list(surplus))
+        behind = self._report(drift, _skus_ahead(transaction, step.heads) if wrong else ())
+        sections = _count(expected)
+        self._on_progress(sections)
+        total = sections + sum([pair.after is None for pair in drift])
+        return ReplayResult(total, len(drift) - behind, behind), sections if write else _count(rows)
 
     async def _stored_and_folded(
         self, transaction: FoldTransaction, step: ScanStep
-    ) -> tuple[list[Section], FoldedSections]:
+    ) -> tuple[list[SharedSections], FoldedSections]:
         """The stored and the expected sections, read and folded concurrently."""
-        stored: list[Section] = []
+        stored: list[SharedSections] = []
         folded: list[FoldedSections] = []
 
         async def read() -> None:
@@ -251,39 +270,27 @@ class Replayer:
         transaction: FoldTransaction,
         step: ScanStep,
         folded: FoldedSections,
-        wrong: Sequence[Section],
-        surplus: _SectionsByKey,
+        wrong: Sequence[SharedSections],
+        surplus: Sequence[str],
     ) -> None:
         if wrong:
             await transaction.write(wrong)
         if surplus:
-            await transaction.remove(list(surplus))
+            await transaction.remove(surplus)
         if folded.dead_letters:
             await transaction.add_dead_letters(folded.dead_letters)
         await self._verifier.folder.resolve(transaction, step.heads, folded.bad)
 
-    def _report(
-        self,
-        wrong: Sequence[Section],
-        surplus: _SectionsByKey,
-        stored: _SectionsByKey,
-        ahead: Collection[str],
-    ) -> int:
+    def _report(self, drift: Sequence["_Difference"], ahead: Collection[str]) -> int:
         """Reports every section that has drifted. Returns how many others only wait for their consumer."""
-        drifted = [section for section in wrong if section.sku not in ahead]
+        drifted = [pair for pair in drift if pair.after is None or pair.section.sku not in ahead]
         if self._on_drift is not ignore:
-            for section in drifted:
-                before = stored.get((section.sku, section.channel))
-                self._on_drift(_drift(section, "differs" if before else "lost", before, section))
-            for section in surplus.values():
-                self._on_drift(_drift(section, "surplus", section, None))
-        return len(wrong) - len(drifted)
+            for pair in drifted:
+                self._on_drift(pair.report())
+        return len(drift) - len(drifted)
 
-    async def _surplus(self, prefix: str, since: int, *, write: bool) -> ReplayResult:
-        """Repairs the rows of SKUs without events in this domain, or without any up to the position `since`.
-
-        The latter were not in the scan, and their consumer folds only the channels of their events.
-        """
+    async def _surplus(self, prefix: str, *, write: bool) -> ReplayResult:
+        """Repairs the sections of SKUs without events in this domain."""
         found = ReplayResult()
         skus = [prefix]  # all SKUs with the prefix sort after it
         while own := [encode_part(sku) for sku in skus if sku.startswith(prefix)]:
@@ -291,8 +298,6 @@ class Replayer:
                 known: set[str] = set()
                 async for step in self._verifier.steps_of(own):
                     known.update(map(_sku_of, step.heads))
-                    if added := _added_since(step, since):
-                        found += (await self._repair_step(transaction, added, write=write))[0]
                 unknown = [sku for sku in own if sku not in known]
                 if unknown:
                     found += (await self._repair_step(transaction, ScanStep(unknown, [], EMPTY_RANGE), write=write))[0]
@@ -321,11 +326,17 @@ def _sku_of(head: StoredEvent) -> str:
     return head.originator_id.partition("/")[0]
 
 
-def _added_since(step: ScanStep, since: int) -> ScanStep | None:
-    """The SKUs of a step whose heads are all after a position; None if there are none."""
-    early = {_sku_of(head) for head in step.heads if head.notification_id <= since}
-    heads = [head for head in step.heads if _sku_of(head) not in early]
-    return ScanStep(sorted(set(map(_sku_of, heads))), heads, EMPTY_RANGE) if heads else None
+def _differences(stored: Sequence[SharedSections], expected: Sequence[SharedSections]) -> list[_Difference]:
+    """Every section that differs. There may be none although rows differ: equal sections can be shared by channels."""
+    before = {(section.sku, section.channel): section for section in sections_of(stored)}
+    pairs = [_Difference(each, before.pop((each.sku, each.channel), None), each) for each in sections_of(expected)]
+    surplus = [_Difference(each, each, None) for each in before.values()]
+    return [pair for pair in pairs if pair.before != pair.after] + surplus
+
+
+def _count(shared: Sequence[SharedSections]) -> int:
+    """The number of sections."""
+    return sum([len(each.channels) for each in shared])
 
 
 def _halves(step: ScanStep) -> tuple[ScanStep, ScanStep]:
@@ -341,11 +352,6 @@ def _skus_ahead(transaction: FoldTransaction, heads: Sequence[StoredEvent]) -> s
     """SKUs with events after the consumer's checkpoint."""
     position = transaction.checkpoint.position
     return {decode_part(head[1].partition("/")[0]) for head in heads if head[0] > position}
-
-
-def _drift(of: Section, kind: SectionDriftKind, before: Section | None, after: Section | None) -> SectionDrift:
-    changes = changes_between(_fields(before), _fields(after))
-    return SectionDrift(of.sku, of.channel, of.domain, kind, changes)
 
 
 def _fields(section: Section | None) -> dict[str, JSON]:

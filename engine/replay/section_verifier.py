@@ -7,7 +7,6 @@ be drift, or the consumer may be ahead or behind.
 import sys
 from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Sequence
 from itertools import chain
-from operator import itemgetter
 from typing import NamedTuple, TypeAlias
 
 import anyio
@@ -36,8 +35,6 @@ RANGE_SAMPLES = 100
 
 EVENTS_PER_SAMPLE = 20
 """Events read at each sampled position."""
-
-_key = itemgetter(0, 1)
 
 _SURROGATES = range(0xD800, 0xE000)
 
@@ -172,7 +169,7 @@ class SectionVerifier:
         async def fold() -> None:
             async with to_compare:
                 async for skus, heads, rest in scanned:
-                    sections = await self.folder.fold_all_channels(heads, skus)
+                    sections = await self.folder.fold_valid(heads)
                     await to_compare.send(FoldedStep(list(map(decode_part, skus)), sections, rest))
 
         async with scanned, folded, run_beside(fold), run_beside(scan):
@@ -213,10 +210,8 @@ class SectionVerifier:
             yield ScanStep(list(skus_here), heads, EMPTY_RANGE)
 
     async def fold(self, step: ScanStep) -> FoldedSections:
-        """The expected sections, by SKU and channel."""
-        sections = await self.folder.sections(step.heads, dict.fromkeys(step.skus, self.folder.all_channels))
-        sections.sections.sort(key=_key)
-        return sections
+        """The expected sections, by SKU."""
+        return await self.folder.sections(step.heads)
 
 
 async def split_ranges(store: Store, domains: Collection[AnyDomain], number: int) -> list[StreamRange]:

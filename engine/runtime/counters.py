@@ -42,9 +42,10 @@ class BatchStats(msgspec.Struct):
 
 
 class Counters(msgspec.Struct):
-    """The counters of one process: events by outcome, batches, sections changed and drifted by domain.
+    """The counters of one process: events by outcome, batches, and by domain what was changed and what had drifted.
 
-    `aside` counts, by source, input that is not an event: `kept`, or why it was skipped.
+    `changed` counts SKUs whose sections a fold changed, `drifted` sections that a replay found to differ. `aside`
+    counts, by source, input that is not an event: `kept`, or why it was skipped.
     """
 
     outcomes: dict[Outcome, int] = {}

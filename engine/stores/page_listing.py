@@ -1,7 +1,9 @@
 """Lists of pages, and the size of the steps in which stores read."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from typing import Any, NamedTuple
+
+from pagefold.engine.stores.section_rows import SectionFlags, readable_channels, section_flags
 
 INITIAL_STEP, MAX_STEP = 16, 1_000
 """Rows of the first step, whose size is unknown, and of the largest."""
@@ -15,15 +17,6 @@ def next_step(step: int, size: int) -> int:
     return max(step // 4, 1) if size > STEP_BYTES else min(step * 4, MAX_STEP)
 
 
-class SectionFlags(NamedTuple):
-    """The state of one section, without its content."""
-
-    domain: str
-    enabled: bool
-    ready: bool
-    occurred_at: str
-
-
 class ListedPage(NamedTuple):
     """The sections of one SKU in one channel; none if the SKU has pages in other channels only."""
 
@@ -31,12 +24,35 @@ class ListedPage(NamedTuple):
     sections: list[SectionFlags]
 
 
-def listed_pages(rows: Iterable[Sequence[Any]]) -> list[ListedPage]:
-    """Pages from rows of (sku, domain, enabled, ready, occurred_at), sorted. `Any`: each driver has its own rows."""
+def listed_pages(rows: Iterable[Any], channel: str) -> list[ListedPage]:
+    """Pages from rows of (sku, domain, channels, flags, layout), sorted. `Any`: each driver has its own rows."""
     pages: list[ListedPage] = []
-    for sku, domain, enabled, ready, occurred_at in rows:
+    for sku, *row in rows:
         if not pages or pages[-1].sku != sku:
             pages.append(ListedPage(sku, []))
-        if domain is not None:
-            pages[-1].sections.append(SectionFlags(domain, bool(enabled), bool(ready), occurred_at))
+        if (flags := section_flags(row, channel)) is not None:
+            pages[-1].sections.append(flags)
     return pages
+
+
+class PageKeys:
+    """Collects the pages of each SKU from rows of (sku, domain, channels), sorted, in steps."""
+
+    def __init__(self) -> None:
+        self.last = ("", "")
+        self._channels: set[str] = set()
+
+    def add(self, rows: Iterable[Any]) -> list[tuple[str, str]]:
+        """Adds rows. Returns (sku, channel) of the pages of the SKUs that have no more rows."""
+        keys: list[tuple[str, str]] = []
+        for sku, domain, channels in rows:
+            if sku != self.last[0]:
+                keys += self.rest()
+            self.last = (sku, domain)
+            self._channels.update(readable_channels(channels))
+        return keys
+
+    def rest(self) -> list[tuple[str, str]]:
+        """The pages of the last SKU."""
+        channels, self._channels = self._channels, set()
+        return [(self.last[0], channel) for channel in sorted(channels)]

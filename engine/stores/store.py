@@ -21,11 +21,11 @@ from pagefold.engine.stores.log_proof import Proof
 from pagefold.engine.stores.page_listing import ListedPage
 from pagefold.engine.stores.store_health import StoreHealth
 from pagefold.engine.stores.token_records import Tokens
-from pagefold.projections.section_fold import Section, SharedSections
+from pagefold.projections.section_fold import SharedSections
 from pagefold.projections.splicer import StoredSection
 
 Made = TypeVar("Made")
-"""What a reader makes of a page's rows."""
+"""What a reader makes of a page's sections."""
 
 
 class NewEvent(Protocol):
@@ -254,16 +254,13 @@ class Pages(ABC):
 
     @abstractmethod
     async def sections(self, sku: str, channel: str) -> Sequence[StoredSection]:
-        """The rows of one page, sorted by domain.
-
-        Domain, enabled, ready, versions, body, occurred_at. Empty if there is none.
-        """
+        """The sections of one page, sorted by domain. Empty if there is none."""
 
     @abstractmethod
     def sync_reader(
         self, make: Callable[[str, str, Sequence[StoredSection]], Made]
     ) -> Callable[[str, str], Made] | None:
-        """A synchronous reader: a function that returns what `make` makes of SKU, channel and the current rows.
+        """A synchronous reader: a function that returns what `make` makes of SKU, channel and the current sections.
 
         While no page has changed, an earlier result may be returned, so `make` must be deterministic. None if reads
         need to wait.
@@ -273,9 +270,9 @@ class Pages(ABC):
     async def sections_of(
         self, skus: Sequence[str], channel: str, *, max_bytes: int | None = None
     ) -> Mapping[str, Sequence[StoredSection]]:
-        """The rows of the pages of several SKUs in a channel, as `sections` returns them, without SKUs that have none.
+        """The sections of the pages of several SKUs in a channel, as `sections` returns them; none for SKUs without.
 
-        Raises `ReadTooLarge` if they have more than `max_bytes` together.
+        Raises `ReadTooLarge` if those of all channels have more than `max_bytes` together.
         """
 
     @abstractmethod
@@ -326,19 +323,22 @@ class FoldTransaction(ABC):
     """The checkpoint at the start of the transaction."""
 
     @abstractmethod
-    async def write(self, sections: Sequence[Section]) -> int:
-        """Stores the sections, and returns how many of them changed. Each key at most once."""
+    async def write(self, sections: Sequence[SharedSections]) -> int:
+        """Stores all sections of the domain of each SKU, and returns for how many SKUs they changed.
+
+        They replace those of the SKU. Each SKU at most once; one without sections is left as it is.
+        """
 
     @abstractmethod
-    async def sections(self, skus: Collection[str], *, max_bytes: int | None = None) -> list[Section]:
-        """The domain's stored sections of these SKUs, by (sku, channel).
+    async def sections(self, skus: Collection[str], *, max_bytes: int | None = None) -> list[SharedSections]:
+        """The domain's stored sections of these SKUs, by SKU.
 
         Raises `ReadTooLarge` if they have more than `max_bytes` together.
         """
 
     @abstractmethod
-    async def remove(self, keys: Collection[tuple[str, str]]) -> None:
-        """Removes the domain's sections of these (sku, channel), which nothing in the log accounts for."""
+    async def remove(self, skus: Collection[str]) -> None:
+        """Removes the domain's sections of these SKUs, which nothing in the log accounts for."""
 
     @abstractmethod
     async def streaks(self) -> dict[str, int]:

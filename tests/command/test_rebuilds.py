@@ -1,11 +1,9 @@
 """`pagefold rebuilds` and `verify`, runs that were interrupted, and pages that were damaged."""
 
-import contextlib
 import re
 from pathlib import Path
 
 import anyio
-import apsw
 import msgspec
 import orjson
 import pytest
@@ -14,6 +12,7 @@ import pagefold
 from pagefold.engine.command.console import JSONList, percent
 from pagefold.engine.rebuild.run_aggregate import RunSpec
 from tests.support.command_line import Ran, event, finished, lines_file, on_sqlite, product, run_pagefold, spawn
+from tests.support.rebuild_fixtures import Intruder
 from tests.support.snapshot_folder import SKUS, amount, counts_of, drift_of, export, prices, say, settle_with_snapshots
 
 
@@ -149,12 +148,12 @@ def test_a_sample_has_both_values(shop: Path) -> None:
 
 
 def damage(place: Path) -> None:
-    """Changes a stored section by hand, and deletes another."""
+    """Changes one section behind the log's back, and removes another."""
     [file] = place.parent.glob("**/pages.db")
-    with contextlib.closing(apsw.Connection(str(file))) as pages:
-        pages.execute("""UPDATE sections SET body = CAST('{"amount":"0.01","currency":"EUR"}' AS BLOB)
-                         WHERE sku = 'SKU-001' AND channel = 'web-de' AND domain = 'pricing'""")
-        pages.execute("DELETE FROM sections WHERE sku = 'SKU-002' AND channel = 'web-at' AND domain = 'pricing'")
+    intruder = Intruder(f"sqlite:///{file.parent}")
+    section = intruder.sections()["SKU-001", "web-de", "pricing"]
+    intruder.put([section._replace(body=b'{"amount":"0.01","currency":"EUR"}')])
+    intruder.remove([("SKU-002", "web-at", "pricing")])
 
 
 @on_sqlite

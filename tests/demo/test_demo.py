@@ -15,7 +15,6 @@ from collections.abc import Callable, Iterable
 from datetime import datetime
 from pathlib import Path
 
-import apsw
 import pytest
 
 import pagefold
@@ -37,12 +36,11 @@ from pagefold.engine.rebuild.run_observer import RunObserver
 from pagefold.engine.replay.replayer import ReplayResult
 from pagefold.engine.shop import Shop
 from pagefold.engine.stores.sqlite.connections import PAGES
+from tests.support.rebuild_fixtures import Intruder
 
 SKUS = 150
 CHANGES = 2_000
 WIDTH = 110
-
-MISSPELL = "UPDATE sections SET body = CAST(replace(CAST(body AS TEXT), 'attributes', 'attributed') AS BLOB)"
 
 
 def demo(*arguments: str, skus: int = SKUS, changes: int = CHANGES) -> int:
@@ -224,9 +222,7 @@ def test_corrupted_page(
     first, last = min(products), max(products)
 
     async def corrupt_and_compare(shop: Shop, model: Model, *arguments: object) -> Verdict:
-        corrupt(temporary_folder, MISSPELL, first)
-        corrupt(temporary_folder, "DELETE FROM sections", last)
-        corrupt(temporary_folder, "UPDATE sections SET sku = 'GHOST', channel = 'web-us'", last, channel="web-fr")
+        corrupt(intruder_of(temporary_folder), first, last)
         return await compare_pages(shop, model)
 
     monkeypatch.setattr(live_phase, "compare_pages", corrupt_and_compare)
@@ -241,12 +237,20 @@ def test_corrupted_page(
     assert "Losses and rebuild" not in out
 
 
-def corrupt(folder: Path, statement: str, sku: str, channel: str = "web-de") -> None:
-    """Changes sections without an event."""
+def intruder_of(folder: Path) -> Intruder:
+    """Direct access to the sections of the demo's store."""
     [file] = folder.glob(f"*/store/{PAGES}")
-    connection = apsw.Connection(str(file))
-    connection.execute(statement + " WHERE sku = ? AND channel = ?", (sku, channel))
-    connection.close()
+    return Intruder(f"sqlite:///{file.parent}")
+
+
+def corrupt(intruder: Intruder, changed: str, removed: str) -> None:
+    """Misspells a field of one SKU's page, removes the page of another, and moves one to an unknown SKU."""
+    sections = intruder.sections()
+    misspelt = [each for key, each in sections.items() if key[:2] == (changed, "web-de")]
+    intruder.put(each._replace(body=each.body and each.body.replace(b"attributes", b"attributed")) for each in misspelt)
+    moved = [each for key, each in sections.items() if key[:2] == (removed, "web-fr")]
+    intruder.remove([key for key in sections if key[0] == removed and key[1] in ("web-de", "web-fr")])
+    intruder.put(each._replace(sku="GHOST", channel="web-us") for each in moved)
 
 
 def test_usage(temporary_folder: Path, capsys: pytest.CaptureFixture[str]) -> None:

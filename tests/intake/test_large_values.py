@@ -22,7 +22,8 @@ from pagefold.engine.stores.epoch_fence import Fence
 from pagefold.engine.stores.size_batches import batches, split_equal
 from pagefold.engine.stores.sqlite import pages as sqlite_pages
 from pagefold.engine.stores.store import Store, StoredEvent, TouchedStreams
-from pagefold.projections import Section, SharedSections
+from pagefold.projections import Section
+from pagefold.projections.section_fold import sections_of, shared_sections
 from tests.stores.test_scans import scan_all, scan_entries
 from tests.support.http_clients import client_of, problem_in, service_of
 from tests.support.small_shop import Raw, a_section, event, folded, insert, say
@@ -134,7 +135,7 @@ async def test_small_sections_count_as_well(store: Store) -> None:
     async with store.coordination.fold_transaction("catalog") as folding_now:
         with pytest.raises(ReadTooLarge):
             await folding_now.sections(skus, max_bytes=100_000)
-        assert await folding_now.sections(skus, max_bytes=1_000_000) == sections
+        assert sections_of(await folding_now.sections(skus, max_bytes=1_000_000)) == sections
     channel = sections[0].channel
     with pytest.raises(ReadTooLarge):
         await store.pages.sections_of(skus, channel, max_bytes=100_000)
@@ -170,7 +171,7 @@ async def test_sections_are_compared_in_parts(store: Store, monkeypatch: pytest.
     sizes = zip("ABCDE", (10, 30_000, 90_000, 10, 20_000), strict=True)
     sections = [a_section(name, body=b'{"a":"%b"}' % name.encode().ljust(size, b"x")) for name, size in sizes]
     await folded(store, *sections)
-    shared = [SharedSections(each.sku, each.domain, [(each.channel, 0)], [each[3:]]) for each in sections]
+    shared = shared_sections(sections)
     holds = partial(store.pages.matches, "catalog")
     assert await holds(shared, "ABCDE")
     assert await holds(shared, "ABCDEF")
@@ -191,11 +192,11 @@ async def test_sections_are_all_or_none(store: Store) -> None:
     ]
     await folded(store, *sections)
     async with store.coordination.fold_transaction("catalog") as folding_now:
-        assert await folding_now.sections("ABCD") == sections
-        assert await folding_now.sections("ABCD", max_bytes=200_000) == sections
+        assert sections_of(await folding_now.sections("ABCD")) == sections
+        assert sections_of(await folding_now.sections("ABCD", max_bytes=200_000)) == sections
         with pytest.raises(ReadTooLarge):
             await folding_now.sections("ABCD", max_bytes=100_000)
-        assert await folding_now.sections("AD", max_bytes=1_000) == [sections[0], sections[3]]
+        assert sections_of(await folding_now.sections("AD", max_bytes=1_000)) == [sections[0], sections[3]]
     channel = sections[0].channel
     pages = await store.pages.sections_of("ABCD", channel, max_bytes=200_000)
     assert pages == await store.pages.sections_of("ABCD", channel)
@@ -212,7 +213,7 @@ async def everything_of(shop: Shop, skus: Sequence[str]) -> list[Section]:
     found: list[Section] = []
     for domain in ("catalog", "pricing", "inventory", "media"):
         async with shop.store.coordination.fold_transaction(domain) as reading:
-            found += await reading.sections(skus)
+            found += sections_of(await reading.sections(skus))
     return found
 
 
@@ -292,7 +293,8 @@ async def test_large_events_are_folded_in_parts(shop: Shop, monkeypatch: pytest.
 async def break_some(shop: Shop, sections: Sequence[Section]) -> None:
     """Replaces every second section by another of the same size."""
     async with shop.store.coordination.fold_transaction("catalog") as writing:
-        await writing.write([each._replace(body=b'{"broken":"%b"}' % (b"x" * 50_000)) for each in sections[::2]])
+        broken = [each._replace(body=b'{"broken":"%b"}' % (b"x" * 50_000)) for each in sections[::2]]
+        await writing.write(shared_sections([*broken, *sections[1::2]]))
 
 
 @pytest.mark.usefixtures("small")

@@ -16,7 +16,6 @@ from pagefold import Config, DomainEvent
 from pagefold.domains import DOMAINS
 from pagefold.engine.intake.event_validator import EventValidator
 from pagefold.projections import (
-    ChannelFold,
     ChannelMismatch,
     DecodedEvent,
     DomainFold,
@@ -28,7 +27,8 @@ from pagefold.projections import (
     stream_id,
 )
 from pagefold.projections.channels import locale_chain
-from pagefold.projections.streams import MAX_SKU_CHARACTERS, decode_part, encode_part, sku_error
+from pagefold.projections.section_fold import shared_sections
+from pagefold.projections.streams import MAX_SKU_CHARACTERS, encode_part, sku_error
 from tests.support.small_shop import (
     MOMENT,
     SKU,
@@ -43,7 +43,6 @@ from tests.support.small_shop import (
     pages_of,
     price,
     stock,
-    stream_of,
 )
 from tests.support.strategies import SKUS, Delivery, deliveries, histories, texts
 
@@ -76,9 +75,8 @@ def sections_of(history: Sequence[DomainEvent]) -> list[Section]:
     sections: list[Section] = []
     for domain in DOMAINS:
         fold = DomainFold(domain, CONFIG.resolved_channels)
-        all_channels = fold.affected(["X/*/whatever/whoever"])["X"]
         for sku, heads in heads_of(history, domain.name).items():
-            sections += fold.fold(sku, heads, all_channels).sections()
+            sections += fold.fold(sku, heads).sections()
     return sections
 
 
@@ -115,26 +113,18 @@ def test_the_fold_gives_the_pages_of_the_model(data: st.DataObject) -> None:
     assert spliced(sections_of(order)) == modelled(history)
 
 
-@given(histories(SKUS[:2], largest=12), st.data())
+@given(histories(SKUS[:2], largest=12))
 @settings(max_examples=60)
-def test_a_fold_of_some_channels_is_part_of_the_whole(history: list[DomainEvent], data: st.DataObject) -> None:
-    """The sections affected by a change are the same, folded from the needed heads or from all."""
-    whole = {section[:3]: section for section in sections_of(history)}
+def test_equal_sections_are_shared(history: list[DomainEvent]) -> None:
+    """The form in which channels share sections is the same, folded or made of the sections one by one."""
     for domain in DOMAINS:
         fold = DomainFold(domain, CONFIG.resolved_channels)
-        heads = heads_of(history, domain.name)
-        streams = sorted({stream_of(each) for each in history if each.type == domain.name})
-        touched = data.draw(st.lists(st.sampled_from(streams), unique=True)) if streams else []
-        affected = fold.affected(touched)
-        wanted = set(fold.needed_streams(affected))
-        for sku, channels in affected.items():
-            known = {suffix: head for suffix, head in heads[sku].items() if sku + suffix in wanted}
-            asked = {(decode_part(sku), channel.channel, domain.name) for channel in channels}
-            expected = {key: section for key, section in whole.items() if key in asked}
-            assert {section[:3]: section for section in fold.fold(sku, known, channels).sections()} == expected
-        reached = {(decode_part(sku), each.channel) for sku, channels in affected.items() for each in channels}
-        named = {(stream.sku, stream.channel) for stream in map(parse_stream_id, touched)}
-        assert {(sku, channel) for sku, channel in named if channel != "*"} <= reached
+        for sku, heads in heads_of(history, domain.name).items():
+            needed = set(fold.needed_streams([sku]))
+            shared = fold.fold(sku, {suffix: head for suffix, head in heads.items() if sku + suffix in needed})
+            assert shared.sections() == fold.fold(sku, heads).sections()
+            assert [shared][: len(shared.channels)] == shared_sections(shared.sections())
+            assert len(set(shared.contents)) == len(shared.contents)
 
 
 def test_an_event_that_does_not_fit_names_its_stream() -> None:
@@ -143,7 +133,7 @@ def test_an_event_that_does_not_fit_names_its_stream() -> None:
     heads = heads_of([price("1.00", currency="USD")], "pricing")["TSHIRT-M"]
     moved = {"/web-de/pricing/erp": heads["/*/pricing/erp"]}
     with pytest.raises(ChannelMismatch, match="the price is in USD, the channel's currency is EUR") as caught:
-        fold.fold("TSHIRT-M", moved, fold.affected(["TSHIRT-M/web-de/pricing/erp"])["TSHIRT-M"])
+        fold.fold("TSHIRT-M", moved)
     assert caught.value.suffix == "/web-de/pricing/erp"
 
 
@@ -153,17 +143,15 @@ def test_plans_serve_many_and_are_bounded(monkeypatch: pytest.MonkeyPatch) -> No
     fold = DomainFold(DOMAINS[1], CONFIG.resolved_channels)
     own = heads_of([price("1.00"), price("2.00", currency="USD", channel="web-us")], "pricing")["TSHIRT-M"]
     shared = {suffix: head for suffix, head in own.items() if suffix.startswith("/*/")}
-    some: list[Sequence[ChannelFold]] = [fold.all_channels, fold.all_channels[:1], []]
-    asked = [(heads, channels) for heads in (own, shared) for channels in some]
-    first = [fold.fold("A", heads, channels).sections() for heads, channels in asked]
-    assert [len(each) for each in first] == [4, 1, 0, 4, 1, 0]
+    asked = [own, shared, {}]
+    first = [fold.fold("A", heads).sections() for heads in asked]
+    assert [len(each) for each in first] == [4, 4, 0]
     for _ in range(2):
-        for (heads, channels), before in zip(asked, first, strict=True):
-            again = fold.fold("B", heads, channels).sections()
+        for heads, before in zip(asked, first, strict=True):
+            again = fold.fold("B", heads).sections()
             assert [section._replace(sku="A") for section in again] == before
             assert len(fold._compiled) <= 2
-            compiled = fold._compiled[tuple(heads), None if channels is fold.all_channels else tuple(channels)]
-            assert fold.fold("C", heads, channels).channels is compiled._channels
+            assert fold.fold("C", heads).channels is fold.fold("D", heads).channels
 
 
 # --- from events to pages --------------------------------------------------------------------------------------

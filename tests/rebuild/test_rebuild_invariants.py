@@ -144,12 +144,10 @@ def spoil(url: str, number: int, seed: int) -> Damage:
     return harm(before, intruder.sections())
 
 
-def left_to_find(config: Config, damage: Damage, drifted: Iterable[str]) -> Damage:
-    """The damage that remains once every repaired stream is folded."""
-    folded: set[SectionKey] = set()
-    for sku, where, domain, _ in map(parse_stream_id, drifted):
-        folded |= {(sku, channel, domain) for channel in config.channels if where in ("*", channel)}
-    return {key: kind for key, kind in damage.items() if key not in folded}
+def left_to_find(damage: Damage, drifted: Iterable[str]) -> Damage:
+    """The damage that remains once every repaired stream is folded: its SKU is then folded for all channels."""
+    folded = {(stream.sku, stream.domain) for stream in map(parse_stream_id, drifted)}
+    return {key: kind for key, kind in damage.items() if (key[0], key[2]) not in folded}
 
 
 # --- the rebuild ------------------------------------------------------------------------------------
@@ -236,7 +234,7 @@ async def prove(shop: Shop, past: Past, rows: Rows, *, spoilt: int, seed: int) -
         export_lines(config, source, map(orjson.dumps, lines), taken_at=in_microseconds(taken_at))
     found = await rebuild_everything(shop)
     judge_runs(found, rows, drift)
-    left = left_to_find(config, damage, drift)
+    left = left_to_find(damage, drift)
     assert found.sections == left
     assert (found.pages.changed, found.pages.behind) == (len(left), 0)
     await judge_pages(shop, model_after(config, past, rows, taken_at))

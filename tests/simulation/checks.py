@@ -2,12 +2,14 @@
 
 import json
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import apsw
 
+from pagefold.engine.stores.section_rows import decode_sections
+from pagefold.projections.section_fold import sections_of
 from tests.simulation.journal import Answer, Journal, content_of, place_of
 from tests.simulation.model import DOMAINS, EPOCHS, VERSION_BITS, Fold, Row, Shown, encoded, history_of, in_order
 from tests.support.power_loss import SYSTEM
@@ -56,7 +58,7 @@ class Files(NamedTuple):
                 events.execute(_END).get,
                 [Counted(*row) for row in pages.execute(_CHECKPOINTS)],
                 {kept_of(*row) for row in events.execute(_KEPT)},
-                [section_of(*row) for row in pages.execute(_SECTIONS)],
+                kept_sections(pages.execute(_SECTIONS)),
             )
         finally:
             events.close()
@@ -77,7 +79,7 @@ _LOG = (
 )
 _CHECKPOINTS = "SELECT domain, position, applied, stale, dead FROM checkpoints"
 _KEPT = "SELECT domain, state, originator_id, originator_version FROM dead_letters"
-_SECTIONS = "SELECT sku, channel, domain, versions, body FROM sections"
+_SECTIONS = "SELECT sku, domain, channels, flags, layout, contents FROM sections"
 _END = "SELECT coalesce(max(notification_id), 0) FROM stored_events"
 
 
@@ -87,9 +89,12 @@ def row_of(position: int, stream: str, version: int, revision: int, topic: str, 
     return Row(position, stream, version, revision, topic, json.loads(state) if known else {})
 
 
-def section_of(sku: str, channel: str, domain: str, versions: bytes, body: bytes | None) -> StoredSection:
-    """A section, as a reader sees it."""
-    return StoredSection(sku, channel, domain, (json.loads(versions), None if body is None else json.loads(body)))
+def kept_sections(rows: Iterable[Any]) -> list[StoredSection]:
+    """The sections in rows, as a reader sees them."""
+    return [
+        StoredSection(*each[:3], (json.loads(each.versions), None if each.body is None else json.loads(each.body)))
+        for each in sections_of(map(decode_sections, rows))
+    ]
 
 
 def kept_of(domain: str, state: bytes, stream: str, version: int) -> tuple[str, int, bytes]:

@@ -36,7 +36,7 @@ _LOG = (
 )
 _CHECKPOINTS = "SELECT domain, position, applied, stale, dead FROM pagefold.checkpoints"
 _KEPT = "SELECT domain, state, originator_id, originator_version FROM pagefold.dead_letters WHERE kind = 'ingest'"
-_SECTIONS = "SELECT sku, channel, domain, versions, body FROM pagefold.sections"
+_SECTIONS = "SELECT sku, domain, channels, flags, layout, contents FROM pagefold.sections"
 _END = "SELECT coalesce(max(notification_id), 0) FROM pagefold.stored_events"
 _CUT = (
     "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
@@ -195,7 +195,7 @@ class Servers:
                 max((row.position for row in log), default=0),
                 [Counted(*row) for row in connection.execute(_CHECKPOINTS).fetchall()],
                 {checks.kept_of(*row) for row in kept},
-                [checks.section_of(*row) for row in connection.execute(_SECTIONS).fetchall()],
+                checks.kept_sections(connection.execute(_SECTIONS).fetchall()),
             )
 
     def _end_of_log(self) -> int:

@@ -78,8 +78,8 @@ def lose_index_entries(url: str, table: str, files: Path | None) -> None:
 
 
 COPY = {
-    "sections": "INSERT INTO {0}sections SELECT 'LOST', channel, domain, enabled, ready, versions, body, occurred_at, "
-    "recorded_at FROM {0}sections WHERE sku = 'S07'",
+    "sections": "INSERT INTO {0}sections SELECT 'LOST', domain, channels, flags, layout, contents "
+    "FROM {0}sections WHERE sku = 'S07'",
     "stored_events": "INSERT INTO {0}stored_events (originator_id, originator_version, revision, topic, state) "
     "SELECT 'LOST/*/catalog/pim', 1, 0, topic, state FROM {0}stored_events WHERE originator_id = 'S07/*/catalog/pim'",
 }

@@ -13,6 +13,7 @@ from pagefold import Config
 from pagefold.domains import DOMAINS
 from pagefold.engine.errors import StoreUnavailable
 from pagefold.engine.stores.postgres import PostgresStore, merged_reads
+from pagefold.engine.stores.postgres.connections import SQL
 from pagefold.projections import Section, Splicer
 from tests.conftest import assert_nothing_is_open
 from tests.support.databases import end_sessions, opened, query
@@ -130,12 +131,10 @@ class Counted:
             store.pages._queries[name] = self._counted(ask)
 
     def _counted(self, ask: merged_reads.Query) -> merged_reads.Query:
-        async def counted(
-            skus: str | Sequence[str], channels: str | Sequence[str], *limit: int
-        ) -> merged_reads.PageRows:
+        async def counted(skus: str | Sequence[str], *limit: int) -> merged_reads.PageRows:
             self.asked.append(1 if isinstance(skus, str) else len(skus))
             await self.gate.wait()
-            return await ask(skus, channels, *limit)
+            return await ask(skus, *limit)
 
         return counted
 
@@ -262,7 +261,7 @@ async def test_a_read_that_hangs_times_out(store: PostgresStore) -> None:
     """Readers of a query that hangs get an error in time, and the next page is read over a new connection."""
     await counted(store, "A")
     assert store.pages._session is not None
-    hanging = await store.pages._session.connection.prepare("SELECT pg_sleep(4), $1::text, $2::text")
+    hanging = await store.pages._session.connection.prepare("SELECT pg_sleep(4), $1::text")
     store.pages._queries["page_sections"] = hanging.fetch
     with anyio.fail_after(SECONDS_TO_ANSWER):
         results = await asyncio.gather(*[bodies(store, "A") for _ in range(5)], return_exceptions=True)
@@ -274,7 +273,7 @@ async def test_a_slow_read_does_not_time_out(store: PostgresStore, monkeypatch: 
     """Many slow reads in a row succeed, and so does one that waits while this process is blocked."""
     await counted(store, "A")
     assert store.pages._session is not None
-    slow = "SELECT pg_sleep(0.3)::text, '', '', '', '\"A\"'::bytea, $1::text, $2::text"
+    slow = SQL["page_sections"].replace("SELECT ", "SELECT pg_sleep(0.3)::text || ", 1)
     store.pages._queries["page_sections"] = (await store.pages._session.connection.prepare(slow)).fetch
     for _ in range(6):
         assert await bodies(store, "A") == [b'"A"']

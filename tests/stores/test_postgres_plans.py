@@ -23,7 +23,7 @@ SELECT 'S' || lpad((i * 7919 % {STREAMS})::text, 5, '0') || '/*/inventory/wms', 
        (ARRAY['catalog', 'pricing', 'inventory', 'media'])[i % 4 + 1], convert_to(repeat('x', 300), 'UTF8')
 FROM generate_series(1, {EVENTS}) AS i;
 INSERT INTO sections
-SELECT 'S' || i, 'web-de', domain, true, true, '{{"x/y":1}}', '{{}}', '', ''
+SELECT 'S' || i, domain, '{{"web-de":0}}', '3', '[[0,9,2,"",""]]', '{{"x/y":1}}{{}}'
 FROM generate_series(1, {PAGES}) AS i, unnest(ARRAY['catalog', 'pricing', 'inventory', 'media']) AS domain;
 INSERT INTO dead_letters
     (kind, domain, originator_id, originator_version, revision, digest, error, state, recorded_at, resolution)
@@ -85,15 +85,15 @@ HOT = [
     Hot("select_events_newest_first", f"'{NAMES[50]}', 0, 1000000, 1", {BY_STREAM}, 10),
     Hot("notifications", "40000, 50000, 100", {BY_POSITION}, 50),
     Hot("notifications_of_topics", "40000, 50000, ARRAY['inventory'], 100", {BY_POSITION}, 100),
-    Hot("page_sections", "'S7', 'web-de'", {BY_PAGE}, 12),
-    Hot("sections_of_pages", "ARRAY['S7', 'S8'], ARRAY['web-de', 'web-de'], 8192", {BY_PAGE}, 24),
-    Hot("page_sizes", "ARRAY['S7', 'S8'], 'web-de'", {BY_PAGE}, 24),
-    Hot("listed_pages", "'web-de', 'S7', 100", {BY_PAGE}, 1_500),
-    Hot("page_keys", "'S7', 'web-de', 100", {BY_PAGE}, 500),
+    Hot("page_sections", "'S7'", {BY_PAGE}, 12),
+    Hot("sections_of_pages", "ARRAY['S7', 'S8'], 8192", {BY_PAGE}, 24),
+    Hot("page_sizes", "ARRAY['S7', 'S8']", {BY_PAGE}, 24),
+    Hot("listed_pages", "'S7', 100", {BY_PAGE}, 1_500),
+    Hot("page_keys", "'S7', 'media', 100", {BY_PAGE}, 500),
     Hot("section_skus", "'media', 'S7', 100", {BY_PAGE}, 500),
     Hot("domain_sections", "'media', ARRAY['S7', 'S8', 'S9'], 8192", {BY_PAGE}, 36),
     Hot("section_sizes", "'media', ARRAY['S7', 'S8', 'S9']", {BY_PAGE}, 36),
-    Hot("remove_section", "'media', 'web-de', ARRAY['S7', 'S8', 'S9']", {BY_PAGE}, 36),
+    Hot("remove_sections", "'media', ARRAY['S7', 'S8', 'S9']", {BY_PAGE}, 36),
     Hot("has_dead_letters", "'catalog'", {"dead_letters_open"}, 10),
     Hot("resolve_dead_letters", f"{RESOLUTION}, 'catalog', {array(NAMES)}", {"dead_letters_open"}, 4 * len(NAMES)),
     Hot("resolve_dead_letter", f"{RESOLUTION}, 'ingest', 500", {"dead_letters_pkey"}, 50),

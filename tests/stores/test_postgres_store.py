@@ -17,6 +17,7 @@ from pagefold.engine.stores.postgres import PostgresStore
 from pagefold.engine.stores.postgres.connections import PACKAGE, SQL, needs_reconnect, translate_errors
 from pagefold.engine.stores.sql_files import statements
 from pagefold.engine.stores.store import CorrectionEvent
+from pagefold.projections.section_fold import shared_sections
 from tests.support.databases import database, end_sessions, opened, query
 from tests.support.postgres import PostgresServer
 from tests.support.small_shop import SKU, Raw, a_section, configured, folded, insert
@@ -68,7 +69,7 @@ async def test_a_lease_without_its_session_is_invalid(store: PostgresStore, conf
         for _ in range(2):
             with pytest.raises(StoreUnavailable):
                 async with lease.fold_transaction() as folding:
-                    await folding.write([a_section(SKU)])
+                    await folding.write(shared_sections([a_section(SKU)]))
     assert await holds(store, "catalog", wait=False)
     assert await store.pages.sections(SKU, "web-de") == []
 
@@ -100,7 +101,7 @@ async def test_a_session_lost_in_a_transaction_leaves_nothing(store: PostgresSto
 
     async def interrupted() -> None:
         async with store.coordination.fold_transaction("catalog") as folding:
-            await folding.write([a_section(SKU)])
+            await folding.write(shared_sections([a_section(SKU)]))
             end_sessions(config.store.url)
 
     with pytest.raises(StoreUnavailable):

@@ -21,7 +21,7 @@ from pagefold.engine.stores.store import CorrectionEvent, Store
 from tests.support.small_shop import MOMENT, Raw, a_dead_letter, configured, insert
 
 STORED_EVENTS = ["notification_id", "originator_id", "originator_version", "revision", "topic", "state"]
-SECTIONS = ["sku", "channel", "domain", "enabled", "ready", "versions", "body", "occurred_at", "recorded_at"]
+SECTIONS = ["sku", "domain", "channels", "flags", "layout", "contents"]
 OLDEST_SQLITE = (3, 51, 3)
 DURABLE = 2
 """The value of `PRAGMA synchronous` for FULL."""

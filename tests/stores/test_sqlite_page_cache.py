@@ -18,7 +18,8 @@ from pagefold.projections.splicer import StoredSection
 
 Recent: TypeAlias = RecentReads[Sequence[StoredSection]]
 
-WRITE = "INSERT OR REPLACE INTO sections VALUES (?, 'web', 'catalog', 1, 1, x'7b7d', ?, '', '')"
+WRITE = """INSERT OR REPLACE INTO sections
+VALUES (?, 'catalog', '{"web":0}', '3', json_array(json_array(0, 0, octet_length(?2), '', '')), ?2)"""
 
 
 @pytest.fixture
@@ -37,7 +38,7 @@ def recent(tmp_path: Path, writer: apsw.Connection) -> Iterator[Recent]:
     connect = partial(connect_reader, busy_milliseconds=1_000)
     opened = OpenedFile(tmp_path / PAGES, connect, lost=lambda: None, verify=lambda _: None)
     connection = LoopConnections(opened)
-    yield RecentReads(connection, lambda _sku, _channel, rows: rows)
+    yield RecentReads(connection, lambda _sku, _channel, rows: rows, "sqlite")
     connection.close()
 
 

@@ -6,6 +6,7 @@ import pytest
 
 from pagefold.engine.configuration.config import Config
 from pagefold.engine.stores.sqlite import SQLiteStore, connections, log
+from pagefold.projections.section_fold import sections_of
 from tests.support.small_shop import Raw, a_section, configured, folded
 
 STATE = b'{"payload":"' + b"x" * 1_000 + b'"}'
@@ -39,6 +40,6 @@ async def test_large_results_are_read_in_several_values(config: Config, monkeypa
         sections = [a_section(sku, body=STATE) for sku in skus]
         await folded(store, *sections)
         async with store.coordination.fold_transaction("catalog") as folding:
-            assert await folding.sections(skus) == sections
+            assert sections_of(await folding.sections(skus)) == sections
     finally:
         await store.close()

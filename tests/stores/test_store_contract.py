@@ -2,7 +2,6 @@
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from itertools import groupby
 
 import anyio
 import pytest
@@ -12,7 +11,8 @@ from pagefold.engine.errors import AlreadyRecorded
 from pagefold.engine.stores import open_store, page_listing
 from pagefold.engine.stores.page_listing import INITIAL_STEP, MAX_STEP, STEP_BYTES, next_step
 from pagefold.engine.stores.store import Lag, RecordTable, Store, StoredEvent, TouchedStreams
-from pagefold.projections import Section, SharedSections
+from pagefold.projections import Section
+from pagefold.projections.section_fold import shared_sections
 from tests.support.small_shop import MOMENT, SKU, Raw, a_section, everything, folded, insert, keys_of
 
 ODD_SKUS = [
@@ -297,8 +297,7 @@ async def test_moment_is_the_newest(store: Store) -> None:
 async def test_keys_are_every_page_once(store: Store) -> None:
     """(SKU, channel) of every page, disabled ones too, in the order of their UTF-8 bytes, however many there are."""
     skus = ODD_SKUS + [f"S{number:04}" for number in range(1_100)]
-    for channel in ("web-us", "web-de"):
-        await folded(store, *[a_section(sku, channel, body=None) for sku in skus])
+    await folded(store, *[a_section(sku, channel, body=None) for sku in skus for channel in ("web-us", "web-de")])
     await folded(store, a_section("A", "web-de", "media"), domain="media")
     expected = [(sku, channel) for sku in sorted(skus, key=str.encode) for channel in ("web-de", "web-us")]
     assert await keys_of(store) == expected
@@ -396,13 +395,8 @@ CHANGED: Mapping[str, Callable[[Section], Section]] = {
 
 
 async def holds(store: Store, domain: str, sections: Sequence[Section], skus: Sequence[str]) -> bool:
-    """Whether it has them, given as the fold gives them: by SKU, equal ones once."""
-    shared: list[SharedSections] = []
-    for sku, each in groupby(sections, key=lambda section: section.sku):
-        rows = list(each)
-        contents = list(dict.fromkeys(row[3:] for row in rows))
-        shared.append(SharedSections(sku, domain, [(row.channel, contents.index(row[3:])) for row in rows], contents))
-    return await store.pages.matches(domain, shared, skus)
+    """Whether it has them, given as the fold gives them: by SKU, what is the same only once."""
+    return await store.pages.matches(domain, shared_sections(sections), skus)
 
 
 async def test_stored_sections_match(store: Store) -> None:

@@ -4,8 +4,8 @@ import gzip
 import json
 import os
 import time
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from contextlib import closing
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -18,9 +18,11 @@ from pagefold.engine.rebuild.rebuild_service import RebuildRequest, RunReport
 from pagefold.engine.rebuild.run_observer import Finding, RunObserver
 from pagefold.engine.replay.replayer import SectionDriftKind
 from pagefold.engine.snapshots.snapshot import Batch
+from pagefold.engine.stores.section_rows import decode_sections, encode_sections
 from pagefold.engine.stores.sqlite import folder_of
 from pagefold.engine.stores.sqlite.connections import PAGES
 from pagefold.projections import Section
+from pagefold.projections.section_fold import sections_of, shared_sections
 from tests.support.small_shop import Document, as_line, document, with_channel
 
 SectionKey: TypeAlias = tuple[str, str, str]
@@ -158,48 +160,70 @@ def counts_of(report: RunReport) -> dict[str, int]:
 
 # --- direct access to sections -------------------------------------------------------------------------
 
-_READ = "SELECT sku, channel, domain, enabled, ready, versions, body, occurred_at, recorded_at FROM sections"
-_REMOVE = "DELETE FROM sections WHERE sku = ? AND channel = ? AND domain = ?"
+_READ = "SELECT sku, domain, channels, flags, layout, contents FROM sections"
+_REMOVE = "DELETE FROM sections WHERE sku = ? AND domain = ?"
 _USURP = "UPDATE checkpoints SET holder = 'somebody else'"
-_PUT = "INSERT INTO sections VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"
+_PUT = "INSERT INTO sections VALUES (?, ?, ?, ?, ?, ?)"
+
+Run: TypeAlias = Callable[[str, Iterable[Sequence[Any]] | None], list[tuple[Any, ...]]]
+"""Runs a statement for all bindings, or a query without any."""
 
 
 class Intruder:
-    """Another program with access to the table of sections."""
+    """A program with the key to a store, which reads and writes the table of sections as any program can."""
 
     def __init__(self, url: str) -> None:
         self._url = url
 
     def sections(self) -> dict[SectionKey, Section]:
-        """Every row."""
-        rows = self._run(_READ, None)
-        sections = (Section(*row)._replace(enabled=bool(row[3]), ready=bool(row[4])) for row in rows)
-        return {section[:3]: section for section in sections}
+        """Every section."""
+        with self._transaction() as run:
+            return _sections(run)
 
     def remove(self, keys: Iterable[SectionKey]) -> None:
-        """Removes rows."""
-        self._run(_REMOVE, list(keys))
+        """Removes sections."""
+        self._replace(dict.fromkeys(keys))
 
-    def put(self, sections: Collection[Section]) -> None:
-        """Writes rows, replacing existing ones."""
-        self.remove(section[:3] for section in sections)
-        self._run(_PUT, list(sections))
+    def put(self, sections: Iterable[Section]) -> None:
+        """Writes sections, in place of those with the same keys."""
+        self._replace({section[:3]: section for section in sections})
 
     def take_leases_away(self) -> None:
-        """Names another holder of every domain, as a standby does when it takes over."""
-        self._run(_USURP, [()])
+        """Names another holder of every domain, as a standby does that takes over."""
+        with self._transaction() as run:
+            run(_USURP, [()])
 
-    def _run(self, statement: str, bindings: Iterable[Sequence[Any]] | None) -> list[tuple[Any, ...]]:
-        """One transaction, or the rows of a query without bindings."""
+    def _replace(self, changes: Mapping[SectionKey, Section | None]) -> None:
+        with self._transaction() as run:
+            rows = {(sku, domain) for sku, _, domain in changes}
+            sections: dict[SectionKey, Section | None] = {**_sections(run), **changes}
+            own = [each for each in sections.values() if each is not None and (each.sku, each.domain) in rows]
+            run(_REMOVE, rows)
+            run(_PUT, encode_sections(shared_sections(own)))
+
+    @contextmanager
+    def _transaction(self) -> Iterator[Run]:
         if self._url.startswith("sqlite:"):
-            with closing(apsw.Connection(str(folder_of(self._url) / PAGES))) as file, file:
+            with closing(apsw.Connection(str(folder_of(self._url) / PAGES))) as file:
                 file.set_busy_timeout(10_000)
-                return list(file.execute(statement) if bindings is None else file.executemany(statement, bindings))
+                file.execute("BEGIN IMMEDIATE")
+                yield lambda sql, all_: list(file.execute(sql) if all_ is None else file.executemany(sql, all_))
+                file.execute("COMMIT")
+            return
         with psycopg.connect(self._url, options="-c search_path=pagefold") as connection, connection.cursor() as cursor:
-            if bindings is None:
-                return cursor.execute(statement.encode()).fetchall()
-            cursor.executemany(statement.replace("?", "%s").encode(), list(bindings))
-            return []
+            cursor.execute("LOCK TABLE sections IN SHARE ROW EXCLUSIVE MODE")
+
+            def run(sql: str, all_: Iterable[Sequence[Any]] | None) -> list[tuple[Any, ...]]:
+                if all_ is None:
+                    return cursor.execute(sql.encode()).fetchall()
+                cursor.executemany(sql.replace("?", "%s").encode(), list(all_))
+                return []
+
+            yield run
+
+
+def _sections(run: Run) -> dict[SectionKey, Section]:
+    return {section[:3]: section for section in sections_of(map(decode_sections, run(_READ, None)))}
 
 
 SPOIL: Mapping[str, Callable[[Section], Section]] = {

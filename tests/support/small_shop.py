@@ -12,6 +12,7 @@ from pagefold.engine.demo.reference_model import Model
 from pagefold.engine.stores.dead_letter_records import DeadLetterHeader, NewDeadLetter, Resolution
 from pagefold.engine.stores.store import Store, StoredEvent
 from pagefold.projections import Section, Stream, stream_id
+from pagefold.projections.section_fold import shared_sections
 
 Document: TypeAlias = dict[str, Any]
 AnyDeadLetter = TypeVar("AnyDeadLetter", bound=DeadLetterHeader)
@@ -260,6 +261,6 @@ async def insert(store: Store, *streams: str, version: int = 1, topic: str = "in
 
 
 async def folded(store: Store, *sections: Section, domain: str = "catalog") -> int:
-    """The number of these sections that differ from the stored ones, after writing them."""
+    """Stores all sections of some SKUs. Returns for how many SKUs they changed."""
     async with store.coordination.fold_transaction(domain) as folding:
-        return await folding.write(sections)
+        return await folding.write(shared_sections(sections))

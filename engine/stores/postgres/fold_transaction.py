@@ -10,16 +10,14 @@ from pagefold.engine.stores.postgres.connections import Record, Session
 from pagefold.engine.stores.postgres.dead_letters import dead_letter_columns
 from pagefold.engine.stores.postgres.log_proof import UNPROVED, problem
 from pagefold.engine.stores.postgres.sized_reads import sections_within
+from pagefold.engine.stores.section_rows import decode_sections, encode_sections
 from pagefold.engine.stores.size_batches import batches
 from pagefold.engine.stores.store import Checkpoint, FoldTransaction
-from pagefold.projections.section_fold import Section
+from pagefold.projections.section_fold import SharedSections
 
-SLICE_SECTIONS = 500
+SLICE_ROWS = 500
 SLICE_BYTES = 4 * 1024 * 1024
 """Rows, and bytes, sent to the server at a time: encoding them blocks the event loop."""
-
-VERSIONS = 5
-"""The index of `versions` in a row of `domain_sections`."""
 
 
 class PostgresFoldTransaction(FoldTransaction):
@@ -29,25 +27,22 @@ class PostgresFoldTransaction(FoldTransaction):
         self._session = session
         self.checkpoint = checkpoint
 
-    async def write(self, sections: Sequence[Section]) -> int:
-        rows, changed = sorted(sections), 0
-        sizes = [len(row[6] or b"") for row in rows]
-        for start, stop in batches(sizes, max_bytes=SLICE_BYTES, max_items=SLICE_SECTIONS):
-            changed += await self._session.execute("write_section", *zip(*rows[start:stop], strict=True))
+    async def write(self, sections: Sequence[SharedSections]) -> int:
+        rows, changed = sorted(encode_sections(sections)), 0
+        sizes = [len(row.contents) for row in rows]
+        for start, stop in batches(sizes, max_bytes=SLICE_BYTES, max_items=SLICE_ROWS):
+            changed += await self._session.execute("write_sections", *zip(*rows[start:stop], strict=True))
         return changed
 
-    async def sections(self, skus: Collection[str], *, max_bytes: int | None = None) -> list[Section]:
+    async def sections(self, skus: Collection[str], *, max_bytes: int | None = None) -> list[SharedSections]:
         needed = (self.checkpoint.domain, list(skus))
         read, measure = (partial(self._session.fetch, name, *needed) for name in ("domain_sections", "section_sizes"))
-        rows = await sections_within(max_bytes, read, measure, VERSIONS)
-        return list(map(Section._make, rows))
+        rows = await sections_within(max_bytes, read, measure)
+        return list(map(decode_sections, rows))
 
-    async def remove(self, keys: Collection[tuple[str, str]]) -> None:
-        by_channel: dict[str, list[str]] = {}
-        for sku, channel in keys:
-            by_channel.setdefault(channel, []).append(sku)
-        for channel, skus in by_channel.items():
-            await self._session.execute("remove_section", self.checkpoint.domain, channel, skus)
+    async def remove(self, skus: Collection[str]) -> None:
+        if skus:
+            await self._session.execute("remove_sections", self.checkpoint.domain, list(skus))
 
     async def streaks(self) -> dict[str, int]:
         rows = await self._session.fetch("domain_streaks", self.checkpoint.domain)

@@ -10,12 +10,13 @@ import asyncpg
 from pagefold.engine.errors import StoreError, StoreUnavailable
 from pagefold.engine.runtime.store_timeout import timeout_error, wait_with_timeout
 from pagefold.engine.stores.postgres.connections import SQL, Connections, Session, needs_reconnect, translate_errors
+from pagefold.engine.stores.section_rows import page_sections
 
 MAX_KEYS = 200
 """Pages that one query reads."""
 
 LARGE_BYTES = 64 * 1024
-"""Bytes of a section. Pages with a larger one are read one by one."""
+"""Bytes of a SKU's sections in a domain. Pages with more are read one by one."""
 
 TICK_SECONDS = 0.5
 SILENT_TICKS = 2
@@ -53,7 +54,7 @@ class MergedReads:
         self._watch: asyncio.TimerHandle | None = None
 
     async def sections(self, sku: str, channel: str) -> PageRows:
-        """The rows of one page, sorted by domain.
+        """The sections of one page, sorted by domain.
 
         Raises `StoreUnavailable` if a new connection does not help, and if the server does not respond in time.
         """
@@ -63,14 +64,15 @@ class MergedReads:
             return await waiter
         self._begin()
         try:
-            return await self._queries["page_sections"](sku, channel)
+            rows = await self._queries["page_sections"](sku)
         except Exception as error:  # noqa: BLE001  # raised again, unless a new connection helps
-            return await self._retry(error, "page_sections", sku, channel)
+            rows = await self._retry(error, "page_sections", sku)
         finally:
             if self._waiting:
                 self._merging = asyncio.create_task(self._merge())
             else:
                 self._busy = False
+        return page_sections(rows, channel, self._connections.name)
 
     async def close(self) -> None:
         """Closes the connection for good. Readers that still wait are cancelled: they should have ended."""
@@ -138,28 +140,36 @@ class MergedReads:
                 raise
         else:
             for key, waiters in batch.items():
-                rows = pages.get(key, [])
-                if any(row[3] is None for row in rows):
+                rows = pages.get(key[0], [])
+                if any(row[-1] is None for row in rows):
                     await self._answer_large(key, waiters)
                 else:
-                    _answer(waiters, rows)
+                    self._answer_rows(waiters, rows, key[1])
 
     async def _answer_large(self, key: Key, waiters: Waiters) -> None:
         """Reads a page alone that is too large for a batch."""
         try:
-            rows = await self._ask("page_sections", *key)
+            rows = await self._ask("page_sections", key[0])
         except BaseException as error:
             _fail(waiters, error)
             if not isinstance(error, Exception):
                 raise
         else:
-            _answer(waiters, rows)
+            self._answer_rows(waiters, rows, key[1])
 
-    async def _pages(self, keys: Iterable[Key]) -> dict[Key, PageRows]:
-        skus, channels = zip(*keys, strict=True)
-        pages: dict[Key, PageRows] = {}
-        for row in await self._ask("sections_of_pages", skus, channels, LARGE_BYTES):
-            pages.setdefault((row[6], row[7]), []).append(row[:6])
+    def _answer_rows(self, waiters: Waiters, rows: PageRows, channel: str) -> None:
+        try:
+            sections = page_sections(rows, channel, self._connections.name)
+        except StoreError as error:
+            _fail(waiters, error)
+        else:
+            _answer(waiters, sections)
+
+    async def _pages(self, keys: Iterable[Key]) -> dict[str, PageRows]:
+        """The rows of each SKU."""
+        pages: dict[str, PageRows] = {}
+        for sku, *row in await self._ask("sections_of_pages", list(dict.fromkeys(sku for sku, _ in keys)), LARGE_BYTES):
+            pages.setdefault(sku, []).append(row)
         return pages
 
     async def _ask(self, statement: str, *bindings: object) -> PageRows:

@@ -4,18 +4,16 @@ from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequen
 from functools import partial
 
 from pagefold.engine.runtime.compute_thread import compute_in_thread
-from pagefold.engine.stores.page_listing import ListedPage, listed_pages
+from pagefold.engine.stores.page_listing import ListedPage, PageKeys, listed_pages
 from pagefold.engine.stores.postgres.merged_reads import MergedReads
 from pagefold.engine.stores.postgres.sized_reads import INLINE_BYTES, sections_within
+from pagefold.engine.stores.section_rows import count_all, count_sections, encode_sections, sections_by_sku
 from pagefold.engine.stores.step_sizes import UNBOUNDED
 from pagefold.engine.stores.store import Made, Pages
 from pagefold.projections.section_fold import SharedSections
 from pagefold.projections.splicer import StoredSection
 
-CHUNK_KEYS = 1_000
-
-VERSIONS = 3
-"""The index of `versions` in a row of `sections_of_pages`."""
+CHUNK_ROWS = 1_000
 
 
 class PostgresPages(MergedReads, Pages):
@@ -30,26 +28,20 @@ class PostgresPages(MergedReads, Pages):
         if not skus:
             return {}
         fetch, wanted = self._connections.readers.fetch, list(skus)
-        read = partial(fetch, "sections_of_pages", wanted, [channel] * len(wanted))
-        rows = await sections_within(max_bytes, read, partial(fetch, "page_sizes", wanted, channel), VERSIONS)
-        pages: dict[str, list[StoredSection]] = {}
-        for row in rows:
-            pages.setdefault(row["sku"], []).append(row[:6])
-        return pages
+        read, measure = partial(fetch, "sections_of_pages", wanted), partial(fetch, "page_sizes", wanted)
+        return sections_by_sku(await sections_within(max_bytes, read, measure), channel, self._connections.name)
 
     async def list_pages(self, channel: str, after: str, limit: int) -> list[ListedPage]:
-        rows = await self._connections.readers.fetch("listed_pages", channel, after, limit)
-        return listed_pages(map(tuple, rows))
+        rows = await self._connections.readers.fetch("listed_pages", after, limit)
+        return listed_pages(rows, channel)
 
     async def keys(self) -> AsyncIterator[tuple[str, str]]:
-        last = ("", "")
-        while True:
-            page = await self._connections.readers.fetch("page_keys", *last, CHUNK_KEYS)
-            for sku, channel in page:
-                yield sku, channel
-            if len(page) < CHUNK_KEYS:
-                return
-            last = (page[-1][0], page[-1][1])
+        keys = PageKeys()
+        while rows := await self._connections.readers.fetch("page_keys", *keys.last, CHUNK_ROWS):
+            for key in keys.add(rows):
+                yield key
+        for key in keys.rest():
+            yield key
 
     async def skus(self, domain: str, after: str, limit: int) -> list[str]:
         rows = await self._connections.readers.fetch("section_skus", domain, after, limit)
@@ -57,25 +49,19 @@ class PostgresPages(MergedReads, Pages):
 
     async def matches(self, domain: str, sections: Sequence[SharedSections], skus: Collection[str]) -> bool:
         stored = await self._connections.readers.fetch("domain_sections", domain, list(skus), INLINE_BYTES)
-        if None in [row[5] for row in stored]:
+        rows = await compute_in_thread(lambda: encode_sections(sections))
+        if None in [row[-1] for row in stored]:
             [(size,)] = await self._connections.readers.fetch("section_sizes", domain, list(skus))
-            if size != sum([each.size for each in sections]):
+            if size != sum([len(row.contents) for row in rows]):
                 return False
             stored = await self._connections.readers.fetch("domain_sections", domain, list(skus), UNBOUNDED)
-
-        def are_same() -> bool:
-            rows: list[object] = [row for each in sections for row in each.rows()]
-            return stored == rows
-
-        return await compute_in_thread(are_same)
+        return await compute_in_thread(lambda: list(map(tuple, stored)) == rows)
 
     async def count(self, domain: str) -> int:
-        [(sections,)] = await self._connections.readers.fetch("count_sections", domain)
-        return int(sections)
+        return count_all(await self._connections.readers.fetch("count_sections", domain))
 
     async def counts(self) -> Mapping[tuple[str, str], tuple[int, int]]:
-        rows = await self._connections.readers.fetch("section_counts")
-        return {(channel, domain): (sections, ready) for channel, domain, sections, ready in rows}
+        return count_sections(await self._connections.readers.fetch("section_counts"))
 
     async def publish_layout(
         self, domains: Sequence[str], identity: str, requires: Mapping[str, Collection[str]]

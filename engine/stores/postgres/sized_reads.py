@@ -1,7 +1,6 @@
 """Reads with a limit of bytes: large values are left out until the total size is known."""
 
 from collections.abc import Awaitable, Callable, Sequence
-from operator import itemgetter
 
 from pagefold.engine.errors import ReadTooLarge
 from pagefold.engine.stores.postgres.connections import Record
@@ -20,19 +19,19 @@ async def sections_within(
     max_bytes: int | None,
     read: Callable[[int], Awaitable[Sequence[Record]]],
     measure: Callable[[], Awaitable[Sequence[Record]]],
-    column: int,
 ) -> Sequence[Record]:
-    """The rows of sections that `read` returns, without values above the given size, if all are within the limit.
+    """The rows of sections, if their contents, the last column, are within the limit.
 
-    `column` is the index of `versions`, followed by the body; `measure` returns the bytes of all. Raises `ReadTooLarge`
-    if they have more than `max_bytes` together.
+    `read` leaves contents above the given size out; `measure` returns the bytes of all. Raises `ReadTooLarge` if they
+    have more than `max_bytes` together.
     """
     if max_bytes is None:
         return await read(UNBOUNDED)
     rows = await read(INLINE_BYTES)
-    is_whole = None not in map(itemgetter(column), rows)
+    contents = [row[-1] for row in rows]
+    is_whole = None not in contents
     if is_whole:
-        size = sum([len(row[column]) + len(row[column + 1] or b"") for row in rows])
+        size = sum(map(len, contents))
     else:
         [(size,)] = await measure()
     check_size(size, max_bytes)

@@ -9,7 +9,8 @@ opening and reading a store writes nothing.
 import errno
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
-from itertools import accumulate, chain, pairwise
+from itertools import accumulate, pairwise
+from operator import itemgetter
 from pathlib import Path
 from typing import Any, Generic, ParamSpec, TypeAlias, TypeVar
 
@@ -366,13 +367,9 @@ def cut(blobs: bytes, sizes: Iterable[int]) -> Iterator[bytes]:
     return (blobs[begin:end] for begin, end in pairwise(accumulate(sizes, initial=0)))
 
 
-def cut_sections(
-    blobs: bytes, sizes: Iterable[int], lengths: Sequence[int | None]
-) -> tuple[Sequence[bytes], Iterator[bytes | None]]:
-    """The content of sections: `versions`, by their sizes, each followed by its body, by its length."""
-    pieces = list(cut(blobs, chain.from_iterable(zip(sizes, [length or 0 for length in lengths], strict=True))))
-    bodies = (None if length is None else body for length, body in zip(lengths, pieces[1::2], strict=True))
-    return pieces[::2], bodies
+def unpacked_sections(rows: Sequence[Row], blobs: bytes) -> Iterator[Row]:
+    """Rows of sections, from packed ones, whose last column is the length of the contents."""
+    return ((*row[:-1], contents) for row, contents in zip(rows, cut(blobs, map(itemgetter(-1), rows)), strict=True))
 
 
 def one(rows: Iterable[Row]) -> Row:

@@ -1,6 +1,6 @@
 """The sections in `pages.db`, as readers see them."""
 
-from collections.abc import AsyncIterator, Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from itertools import chain
 from time import monotonic
 from typing import Generic, TypeAlias
@@ -10,7 +10,14 @@ import orjson
 
 from pagefold.domains import DOMAINS
 from pagefold.engine.errors import PagesUnfolded
-from pagefold.engine.stores.page_listing import ListedPage, listed_pages
+from pagefold.engine.stores.page_listing import ListedPage, PageKeys, listed_pages
+from pagefold.engine.stores.section_rows import (
+    count_all,
+    count_sections,
+    encode_sections,
+    page_sections,
+    sections_by_sku,
+)
 from pagefold.engine.stores.size_batches import split_equal
 from pagefold.engine.stores.sqlite.connections import (
     DRIVER_ERRORS,
@@ -19,18 +26,18 @@ from pagefold.engine.stores.sqlite.connections import (
     Connections,
     Row,
     bounded,
-    cut_sections,
     one,
     packed_of,
     packed_within,
     store_error,
+    unpacked_sections,
 )
 from pagefold.engine.stores.sqlite.loop_connections import Execute, LoopConnections
 from pagefold.engine.stores.store import Made, Pages
 from pagefold.projections.section_fold import SharedSections
 from pagefold.projections.splicer import StoredSection
 
-CHUNK_KEYS = 1_000
+CHUNK_ROWS = 1_000
 
 COMPARED_BYTES = 8 * 1024 * 1024
 """Bytes of sections that are compared at a time, unless a single SKU has more."""
@@ -68,8 +75,9 @@ class RecentReads(Generic[Made]):
     LOOK_SECONDS = 0.1
     """How long a file is read on that may have been replaced."""
 
-    def __init__(self, reader: LoopConnections, make: Callable[[str, str, Rows], Made]) -> None:
+    def __init__(self, reader: LoopConnections, make: Callable[[str, str, Rows], Made], store: str) -> None:
         self._reader = reader
+        self._store = store
         self._look_at = 0.0
         self._statement = SQL["page_sections"]
         self._make = make
@@ -90,7 +98,7 @@ class RecentReads(Generic[Made]):
             self._check_file()
         if self._resting:
             self._resting -= 1
-            return self._make(*key, self._execute(self._statement, key).fetchall())
+            return self._make(*key, self._sections(*key))
         version = self._execute(CHANGES).fetchall()
         if version != self._version:  # taken before the read, which is then as new, or newer
             self._version = version
@@ -101,10 +109,13 @@ class RecentReads(Generic[Made]):
         if (found := self._made.get(key)) is not None:
             self._hits += 1
             return found[1]
-        rows: Rows = self._execute(self._statement, key).fetchall()
+        rows = self._sections(*key)
         made = self._make(*key, rows)
         self._keep(key, self.OVERHEAD + sum([len(row[4] or b"") for row in rows]), made)
         return made
+
+    def _sections(self, sku: str, channel: str) -> Rows:
+        return page_sections(self._execute(self._statement, (sku,)).fetchall(), channel, self._store)
 
     def _check_file(self) -> None:
         """Checks that the file is the one at its path, and that it has all pages."""
@@ -136,7 +147,7 @@ class SQLitePages(Pages):
 
     def __init__(self, connections: Connections) -> None:
         self._connections = connections
-        self._read = RecentReads(connections.pages_on_loop, _as_they_are).read
+        self._read = RecentReads(connections.pages_on_loop, _as_they_are, connections.name).read
 
     async def sections(self, sku: str, channel: str) -> Rows:
         try:
@@ -145,7 +156,7 @@ class SQLitePages(Pages):
             return self._connections.retry_read(error, PAGES, lambda: self._read((sku, channel)))
 
     def sync_reader(self, make: Callable[[str, str, Rows], Made]) -> Callable[[str, str], Made]:
-        recent = RecentReads(self._connections.pages_on_loop, make)
+        recent = RecentReads(self._connections.pages_on_loop, make, self._connections.name)
 
         def read(sku: str, channel: str) -> Made:
             try:
@@ -158,38 +169,32 @@ class SQLitePages(Pages):
     async def sections_of(
         self, skus: Sequence[str], channel: str, *, max_bytes: int | None = None
     ) -> Mapping[str, Sequence[StoredSection]]:
-        def read(connection: apsw.Connection) -> dict[str, list[StoredSection]]:
+        def read(connection: apsw.Connection) -> dict[str, Rows]:
             check_folded(connection)
-            pages: dict[str, list[StoredSection]] = {}
             if max_bytes is None:
-                goes = packed_of(connection, "sections_of_pages", skus, channel)
+                reads = packed_of(connection, "sections_of_pages", skus)
             else:
-                bindings = (channel, apsw.carray(tuple(skus)))
-                goes = iter([packed_within(connection, "sections_of_pages", "page_sizes", bindings, max_bytes)])
-            for sku, section in sorted(chain.from_iterable(_unpacked(*rows) for rows in goes), key=_domain):
-                pages.setdefault(sku, []).append(section)
-            return pages
+                bindings = (apsw.carray(tuple(skus)),)
+                reads = iter([packed_within(connection, "sections_of_pages", "page_sizes", bindings, max_bytes)])
+            rows = chain.from_iterable(unpacked_sections(*packed) for packed in reads)
+            return sections_by_sku(rows, channel, self._connections.name)
 
         return await self._connections.pages_reader.run(read) if skus else {}
 
     async def list_pages(self, channel: str, after: str, limit: int) -> list[ListedPage]:
-        bindings = {"channel": channel, "after": after, "limit": limit}
-
         def read(connection: apsw.Connection) -> list[ListedPage]:
             check_folded(connection)
-            return listed_pages(connection.execute(SQL["listed_pages"], bindings))
+            return listed_pages(connection.execute(SQL["listed_pages"], (after, limit)), channel)
 
         return await self._connections.pages_reader.run(read)
 
     async def keys(self) -> AsyncIterator[tuple[str, str]]:
-        last = ("", "")
-        while True:
-            page = await self._connections.pages_reader.fetch("page_keys", *last, CHUNK_KEYS)
-            for sku, channel in page:
-                yield sku, channel
-            if len(page) < CHUNK_KEYS:
-                return
-            last = (page[-1][0], page[-1][1])
+        keys = PageKeys()
+        while rows := await self._connections.pages_reader.fetch("page_keys", *keys.last, CHUNK_ROWS):
+            for key in keys.add(rows):
+                yield key
+        for key in keys.rest():
+            yield key
 
     async def skus(self, domain: str, after: str, limit: int) -> list[str]:
         rows = await self._connections.pages_reader.fetch("section_skus", domain, after, limit)
@@ -201,12 +206,10 @@ class SQLitePages(Pages):
         return await self._connections.pages_reader.run(lambda reader: _holds(reader, domain, sections, list(skus)))
 
     async def count(self, domain: str) -> int:
-        [(sections,)] = await self._connections.pages_reader.fetch("count_sections", domain)
-        return int(sections)
+        return count_all(await self._connections.pages_reader.fetch("count_sections", domain))
 
     async def counts(self) -> Mapping[tuple[str, str], tuple[int, int]]:
-        rows = await self._connections.pages_reader.fetch("section_counts")
-        return {(channel, domain): (sections, ready) for channel, domain, sections, ready in rows}
+        return count_sections(await self._connections.pages_reader.fetch("section_counts"))
 
     async def publish_layout(
         self, domains: Sequence[str], identity: str, requires: Mapping[str, Collection[str]]
@@ -222,7 +225,8 @@ def check_folded(connection: apsw.Connection) -> None:
 
 def _holds(connection: apsw.Connection, domain: str, sections: Sequence[SharedSections], skus: Sequence[str]) -> bool:
     """Compares large content in parts: it is in memory several times."""
-    rows, blobs = _rows_and_blobs(sections)
+    rows = encode_sections(sections)
+    blobs = [row.contents for row in rows]
     size = sum(map(len, blobs))
     if size > COMPARED_BYTES and len(skus) > 1:
         del rows, blobs
@@ -231,39 +235,11 @@ def _holds(connection: apsw.Connection, domain: str, sections: Sequence[SharedSe
         return sum(map(len, shares)) == len(sections) and all(
             _holds(connection, domain, share, list(part)) for share, part in zip(shares, parts, strict=True)
         )
-    expected: Row = orjson.dumps(rows).decode(), b"".join(blobs) if rows else None
+    sized = [(*row[:-1], len(row.contents)) for row in rows]
+    expected: Row = orjson.dumps(sized).decode(), b"".join(blobs) if rows else None
     try:
         with bounded(connection, max(len(expected[0]), size) + ROW_OVERHEAD_BYTES):
             found = one(connection.execute(SQL["domain_sections"], (domain, apsw.carray(tuple(skus)))))
     except apsw.TooBigError:
         return False
     return bool(found == expected)
-
-
-def _rows_and_blobs(shared: Iterable[SharedSections]) -> tuple[list[Row], list[bytes]]:
-    """What `domain_sections` returns for these sections, before packing."""
-    rows: list[Row] = []
-    blobs: list[bytes] = []
-    for sku, domain, channels, contents in shared:
-        for channel, index in channels:
-            enabled, ready, versions, body, occurred_at, recorded_at = contents[index]
-            size = None if body is None else len(body)
-            rows.append((sku, channel, domain, +enabled, +ready, len(versions), size, occurred_at, recorded_at))
-            blobs.append(versions)
-            if body:
-                blobs.append(body)
-    return rows, blobs
-
-
-def _unpacked(rows: Sequence[Row], blobs: bytes) -> Iterable[tuple[str, StoredSection]]:
-    """SKUs with their sections, from packed rows."""
-    if not rows:
-        return ()
-    domains, enabled, ready, sizes, lengths, moments, skus = zip(*rows, strict=True)
-    versions, bodies = cut_sections(blobs, sizes, lengths)
-    return zip(skus, zip(domains, enabled, ready, versions, bodies, moments, strict=True), strict=True)
-
-
-def _domain(pair: tuple[str, StoredSection]) -> str:
-    domain: str = pair[1][0]
-    return domain

@@ -34,35 +34,28 @@ WHERE domain = $6
 RETURNING mark;
 
 -- domain_sections --
--- A domain's sections of some SKUs. A body above the limit is left out, with its versions.
-SELECT sku, channel, domain, enabled, ready, CASE WHEN octet_length(body) > $3 THEN NULL ELSE versions END,
-       CASE WHEN octet_length(body) <= $3 THEN body END, occurred_at, recorded_at
+-- A domain's sections of some SKUs. Contents above the limit are left out.
+SELECT sku, domain, channels, flags, layout, CASE WHEN octet_length(contents) <= $3 THEN contents END
 FROM sections
 WHERE sku = ANY ($2::text[]) AND domain = $1
-ORDER BY sku, channel;
+ORDER BY sku;
 
 -- section_sizes --
 -- The bytes of a domain's sections of some SKUs.
-SELECT coalesce(sum(octet_length(versions) + coalesce(octet_length(body), 0)), 0) FROM sections
-WHERE sku = ANY ($2::text[]) AND domain = $1;
+SELECT coalesce(sum(octet_length(contents)), 0) FROM sections WHERE sku = ANY ($2::text[]) AND domain = $1;
 
--- write_section --
--- Stores sections, in the order given, unless they are unchanged.
-INSERT INTO sections (sku, channel, domain, enabled, ready, versions, body, occurred_at, recorded_at)
-SELECT * FROM unnest(
-    $1::text[], $2::text[], $3::text[], $4::boolean[], $5::boolean[], $6::bytea[], $7::bytea[], $8::text[], $9::text[]
-)
-ON CONFLICT (sku, channel, domain) DO UPDATE SET
-    enabled = excluded.enabled, ready = excluded.ready, versions = excluded.versions, body = excluded.body,
-    occurred_at = excluded.occurred_at, recorded_at = excluded.recorded_at
-WHERE sections.versions IS DISTINCT FROM excluded.versions OR sections.body IS DISTINCT FROM excluded.body
-    OR sections.occurred_at IS DISTINCT FROM excluded.occurred_at
-    OR sections.recorded_at IS DISTINCT FROM excluded.recorded_at
-    OR sections.enabled IS DISTINCT FROM excluded.enabled OR sections.ready IS DISTINCT FROM excluded.ready;
+-- write_sections --
+-- Stores a domain's sections of SKUs, in the order given, unless they are unchanged.
+INSERT INTO sections (sku, domain, channels, flags, layout, contents)
+SELECT * FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::text[], $6::bytea[])
+ON CONFLICT (sku, domain) DO UPDATE SET
+    channels = excluded.channels, flags = excluded.flags, layout = excluded.layout, contents = excluded.contents
+WHERE sections.contents <> excluded.contents OR sections.layout <> excluded.layout
+    OR sections.flags <> excluded.flags OR sections.channels <> excluded.channels;
 
--- remove_section --
--- Removes a domain's sections of some SKUs in one channel. Pairs in two arrays might be joined in a slow order.
-DELETE FROM sections WHERE sku = ANY ($3::text[]) AND channel = $2 AND domain = $1;
+-- remove_sections --
+-- Removes a domain's sections of some SKUs.
+DELETE FROM sections WHERE domain = $1 AND sku = ANY ($2::text[]);
 
 -- domain_streaks --
 -- The streaks of a domain, by source.

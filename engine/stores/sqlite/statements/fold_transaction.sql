@@ -20,30 +20,26 @@ UPDATE checkpoints SET position = ?, applied = ?, stale = ?, dead = ?, fingerpri
 WHERE domain = ?;
 
 -- domain_sections --
--- A domain's sections of some SKUs, all in two values: see `packed`. Each body follows its versions.
-SELECT json_group_array(json_array(
-    sku, channel, domain, enabled, ready, octet_length(versions), octet_length(body), occurred_at, recorded_at
-)), CAST(group_concat(versions || coalesce(body, ''), '') AS BLOB)
+-- A domain's sections of some SKUs, all in two values: see `packed`.
+SELECT json_group_array(json_array(sku, domain, channels, flags, layout, octet_length(contents))),
+    CAST(group_concat(contents, '') AS BLOB)
 FROM sections WHERE domain = ? AND sku IN carray(?);
 
 -- section_sizes --
 -- The bytes of a domain's sections of some SKUs.
-SELECT sum(octet_length(versions) + coalesce(octet_length(body), 0)) FROM sections WHERE domain = ? AND sku IN carray(?);
+SELECT sum(octet_length(contents)) FROM sections WHERE domain = ? AND sku IN carray(?);
 
--- write_section --
--- Stores a section, unless it is unchanged.
-INSERT INTO sections (sku, channel, domain, enabled, ready, versions, body, occurred_at, recorded_at)
-VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)
-ON CONFLICT (sku, channel, domain) DO UPDATE SET
-    enabled = excluded.enabled, ready = excluded.ready, versions = excluded.versions, body = excluded.body,
-    occurred_at = excluded.occurred_at, recorded_at = excluded.recorded_at
-WHERE sections.versions IS NOT excluded.versions OR sections.body IS NOT excluded.body
-    OR sections.occurred_at IS NOT excluded.occurred_at OR sections.recorded_at IS NOT excluded.recorded_at
-    OR sections.enabled IS NOT excluded.enabled OR sections.ready IS NOT excluded.ready;
+-- write_sections --
+-- Stores a domain's sections of a SKU, unless they are unchanged.
+INSERT INTO sections (sku, domain, channels, flags, layout, contents) VALUES (?, ?, ?, ?, ?, ?)
+ON CONFLICT (sku, domain) DO UPDATE SET
+    channels = excluded.channels, flags = excluded.flags, layout = excluded.layout, contents = excluded.contents
+WHERE sections.contents <> excluded.contents OR sections.layout <> excluded.layout
+    OR sections.flags <> excluded.flags OR sections.channels <> excluded.channels;
 
--- remove_section --
--- Removes a domain's section.
-DELETE FROM sections WHERE sku = ? AND channel = ? AND domain = ?;
+-- remove_sections --
+-- Removes a domain's sections of some SKUs.
+DELETE FROM sections WHERE domain = ? AND sku IN carray(?);
 
 -- domain_streaks --
 -- The streaks of a domain, by source.
