@@ -80,6 +80,7 @@ class PageReader:
         splicer = Splicer(DOMAINS, config.resolved_channels)
         self._splice = splicer.splice
         self._requires = splicer.requires
+        self._read_live = pages.batch_reader(self._live)
 
     async def get_json(self, sku: str, channel: str, *, disabled: bool = False) -> bytes | None:
         """The page as it is served; None when there is none, or it is disabled and `disabled` is false.
@@ -105,7 +106,7 @@ class PageReader:
         """
 
         def of_rows(sku: str, channel: str, rows: Sequence[StoredSection]) -> Made | None:
-            page = self._splice(sku, channel, rows, disabled=False) if rows else None
+            page = self._live(sku, channel, rows)
             return None if page is None else make(sku, channel, page)
 
         read = self._pages.sync_reader(of_rows)
@@ -117,6 +118,10 @@ class PageReader:
             return read(sku, channel) if channel in channels and sku.isascii() and sku.isprintable() else None
 
         return found
+
+    def _live(self, sku: str, channel: str, rows: Sequence[StoredSection]) -> bytes | None:
+        """The page, None if there is none or it is disabled."""
+        return self._splice(sku, channel, rows, disabled=False) if rows else None
 
     async def get(self, sku: str, channel: str, *, disabled: bool = False) -> ProductPage | None:
         """The page, decoded; None where `get_json` returns None."""
@@ -130,15 +135,19 @@ class PageReader:
 
         Disabled pages are returned only on request.
 
-        One query, whatever their number. Raises `StoreUnavailable`, and `ReadTooLarge` where their sections have more
-        than `max_bytes` together.
+        One query, whatever their number, or none for those that were read before and have not changed since. Raises
+        `StoreUnavailable`, and `ReadTooLarge` where the sections that it reads have more than `max_bytes` together.
         """
         if channel not in self._channels:
             return {}
         wanted = {sku: normalise_sku(sku) for sku in skus}
         names = sorted({name for name in wanted.values() if is_storable_sku(name)})
-        rows = await self._pages.sections_of(names, channel, max_bytes=max_bytes) if names else {}
-        pages = {name: self._splice(name, channel, rows[name], disabled=disabled) for name in rows}
+        pages: Mapping[str, bytes | None]
+        if disabled:
+            rows = await self._pages.sections_of(names, channel, max_bytes=max_bytes)
+            pages = {name: self._splice(name, channel, rows[name], disabled=True) for name in rows}
+        else:
+            pages = await self._read_live(names, channel, max_bytes)
         found = {sku: pages.get(name) for sku, name in wanted.items()}
         return {sku: page for sku, page in found.items() if page is not None}
 

@@ -7,7 +7,7 @@ method returns an empty result for a failure.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import AsyncIterator, Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from functools import partial
 from typing import Any, Literal, NamedTuple, Protocol, Self, TypeAlias, TypeVar
@@ -26,6 +26,9 @@ from pagefold.projections.splicer import StoredSection
 
 Made = TypeVar("Made")
 """What a reader makes of a page's sections."""
+
+BatchReader: TypeAlias = Callable[[Sequence[str], str, int | None], Awaitable[dict[str, Made]]]
+"""A function of some SKUs, a channel and `max_bytes` as in `Pages.sections_of`: what is made of each page, by SKU."""
 
 
 class NewEvent(Protocol):
@@ -264,6 +267,13 @@ class Pages(ABC):
 
         While no page has changed, an earlier result may be returned, so `make` must be deterministic. None if reads
         need to wait.
+        """
+
+    @abstractmethod
+    def batch_reader(self, make: Callable[[str, str, Sequence[StoredSection]], Made]) -> BatchReader[Made]:
+        """A reader of many pages: a function that returns what `make` makes of each SKU, channel and its sections.
+
+        As with `sync_reader`, earlier results may be returned while no page has changed.
         """
 
     @abstractmethod

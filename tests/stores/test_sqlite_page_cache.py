@@ -18,6 +18,8 @@ from pagefold.projections.splicer import StoredSection
 
 Recent: TypeAlias = RecentReads[Sequence[StoredSection]]
 
+KEY = ("A", "web")
+
 WRITE = """INSERT OR REPLACE INTO sections
 VALUES (?, 'catalog', '{"web":0}', '3', json_array(json_array(0, 0, octet_length(?2), '', '')), ?2)"""
 
@@ -131,3 +133,26 @@ def test_the_cache_is_bounded(recent: Recent, writer: apsw.Connection, monkeypat
         recent.read((f"S{number // 2}", "web"))
         assert recent._bytes == sum(size for size, _ in recent._made.values()) <= RecentReads.MAX_BYTES
     assert list(recent._made) == [(f"S{number}", "web") for number in range(950, 1_000)]
+
+
+def test_a_batch_is_remembered(recent: Recent, writer: apsw.Connection) -> None:
+    """What was read in a batch is returned until something changes, and counts as a hit."""
+    writer.execute(WRITE, ("A", b"1"))
+    found, version = recent.recent([KEY])
+    assert found == {}
+    rows = recent.add(version, KEY, [("catalog", True, True, b"", b"1", "")])
+    assert recent.recent([KEY, ("B", "web")])[0] == {KEY: rows}
+    assert recent.read(KEY) is rows
+    writer.execute(WRITE, ("A", b"2"))
+    assert recent.recent([KEY])[0] == {}
+    assert body(recent, "A") == b"2"
+
+
+def test_a_change_during_a_batch_is_seen(recent: Recent, writer: apsw.Connection) -> None:
+    """What a batch read before a commit, but delivers after another read has seen it, is not remembered."""
+    writer.execute(WRITE, ("A", b"1"))
+    _, version = recent.recent([KEY])
+    writer.execute(WRITE, ("A", b"2"))
+    assert body(recent, "B") is None
+    recent.add(version, KEY, [("catalog", True, True, b"", b"1", "")])
+    assert body(recent, "A") == b"2"

@@ -9,7 +9,7 @@ from pagefold.engine.stores.postgres.merged_reads import MergedReads
 from pagefold.engine.stores.postgres.sized_reads import INLINE_BYTES, sections_within
 from pagefold.engine.stores.section_rows import count_all, count_sections, encode_sections, sections_by_sku
 from pagefold.engine.stores.step_sizes import UNBOUNDED
-from pagefold.engine.stores.store import Made, Pages
+from pagefold.engine.stores.store import BatchReader, Made, Pages
 from pagefold.projections.section_fold import SharedSections
 from pagefold.projections.splicer import StoredSection
 
@@ -21,6 +21,13 @@ class PostgresPages(MergedReads, Pages):
 
     def sync_reader(self, make: Callable[[str, str, Sequence[StoredSection]], Made]) -> None:
         """None: every read is a query, and waits for the server."""
+
+    def batch_reader(self, make: Callable[[str, str, Sequence[StoredSection]], Made]) -> BatchReader[Made]:
+        async def read(skus: Sequence[str], channel: str, max_bytes: int | None) -> dict[str, Made]:
+            rows = await self.sections_of(skus, channel, max_bytes=max_bytes)
+            return {sku: make(sku, channel, rows.get(sku, [])) for sku in skus}
+
+        return read
 
     async def sections_of(
         self, skus: Sequence[str], channel: str, *, max_bytes: int | None = None

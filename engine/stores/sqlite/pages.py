@@ -33,7 +33,7 @@ from pagefold.engine.stores.sqlite.connections import (
     unpacked_sections,
 )
 from pagefold.engine.stores.sqlite.loop_connections import Execute, LoopConnections
-from pagefold.engine.stores.store import Made, Pages
+from pagefold.engine.stores.store import BatchReader, Made, Pages
 from pagefold.projections.section_fold import SharedSections
 from pagefold.projections.splicer import StoredSection
 
@@ -99,20 +99,45 @@ class RecentReads(Generic[Made]):
         if self._resting:
             self._resting -= 1
             return self._make(*key, self._sections(*key))
-        version = self._execute(CHANGES).fetchall()
-        if version != self._version:  # taken before the read, which is then as new, or newer
-            self._version = version
-            self._forget()
+        self._check_version()  # before the read, which is then as new, or newer
         self._reads += 1
-        if self._reads == self.TRIAL:
+        if self._reads >= self.TRIAL:
             self._review()
         if (found := self._made.get(key)) is not None:
             self._hits += 1
             return found[1]
         rows = self._sections(*key)
         made = self._make(*key, rows)
-        self._keep(key, self.OVERHEAD + sum([len(row[4] or b"") for row in rows]), made)
+        self._keep(key, rows, made)
         return made
+
+    def recent(self, keys: Sequence[tuple[str, str]]) -> tuple[dict[tuple[str, str], Made], object]:
+        """What is cached for some pages, as they are now, and the version of the file for `add`."""
+        if monotonic() >= self._look_at:
+            self._check_file()
+        if self._resting:
+            self._resting = max(self._resting - len(keys), 0)
+            return {}, None
+        self._check_version()
+        found = {key: self._made[key][1] for key in keys if key in self._made}
+        self._reads += len(keys)
+        self._hits += len(found)
+        if self._reads >= self.TRIAL:
+            self._review()
+        return found, self._version
+
+    def add(self, version: object, key: tuple[str, str], rows: Rows) -> Made:
+        """Makes the result of a page that was read after `recent`, and caches it unless the file has changed since."""
+        made = self._make(*key, rows)
+        if version is self._version and not self._resting:
+            self._keep(key, rows, made)
+        return made
+
+    def _check_version(self) -> None:
+        version = self._execute(CHANGES).fetchall()
+        if version != self._version:
+            self._version = version
+            self._forget()
 
     def _sections(self, sku: str, channel: str) -> Rows:
         return page_sections(self._execute(self._statement, (sku,)).fetchall(), channel, self._store)
@@ -123,11 +148,12 @@ class RecentReads(Generic[Made]):
         check_folded(self._reader.connection)
         self._look_at = monotonic() + self.LOOK_SECONDS
 
-    def _keep(self, key: tuple[str, str], size: int, made: Made) -> None:
+    def _keep(self, key: tuple[str, str], rows: Rows, made: Made) -> None:
+        size = self.OVERHEAD + sum([len(row[4] or b"") for row in rows])
         if size > self.MAX_ENTRY_BYTES:
             return
+        self._bytes += size - self._made.pop(key, (0, None))[0]
         self._made[key] = (size, made)
-        self._bytes += size
         while self._bytes > self.MAX_BYTES:
             self._bytes -= self._made.pop(next(iter(self._made)))[0]
 
@@ -163,6 +189,23 @@ class SQLitePages(Pages):
                 return recent.read((sku, channel))
             except DRIVER_ERRORS as error:
                 raise store_error(self._connections.name, error, PAGES) from error
+
+        return read
+
+    def batch_reader(self, make: Callable[[str, str, Rows], Made]) -> BatchReader[Made]:
+        recent = RecentReads(self._connections.pages_on_loop, make, self._connections.name)
+
+        async def read(skus: Sequence[str], channel: str, max_bytes: int | None) -> dict[str, Made]:
+            keys = [(sku, channel) for sku in skus]
+            try:
+                found, version = recent.recent(keys)
+            except DRIVER_ERRORS:
+                found, version = {}, None
+            missing = [sku for sku, _ in keys if (sku, channel) not in found]
+            rows = await self.sections_of(missing, channel, max_bytes=max_bytes)
+            for sku in missing:
+                found[sku, channel] = recent.add(version, (sku, channel), rows.get(sku, []))
+            return {sku: found[sku, channel] for sku in skus}
 
         return read
 
