@@ -29,6 +29,9 @@ LARGE_HEAD_BYTES = 4 * 1024
 MAX_ON_LOOP = 64
 """Heads that are folded on the event loop. More would block it."""
 
+MAX_NAMED_STREAMS = 16
+"""Streams that a SKU may have in a domain for its heads to be read by name. If it may have more, most do not exist."""
+
 OLDER_EVENTS = 50
 MIN_TIMESTAMP = "0001-01-01T00:00:00.000000Z"
 
@@ -122,17 +125,30 @@ class Folder:
         chunks_left = split_equal(skus, -(-len(skus) // CHUNK_SKUS))[::-1] if skus else []
         while chunks_left:
             skus_here = chunks_left.pop()
-            needed = self._fold.needed_streams(skus_here)
+            also: Sequence[str] = ()
             if unused:
                 chunk = set(skus_here)
-                needed += [stream for stream in unused if stream.partition("/")[0] in chunk]
+                also = [stream for stream in unused if stream.partition("/")[0] in chunk]
             try:
-                heads = await self._log.heads(needed, max_bytes=self._max_bytes if len(skus_here) > 1 else None)
+                heads = await self.heads(skus_here, self._max_bytes if len(skus_here) > 1 else None, also)
             except ReadTooLarge as error:
                 chunks_left += split_equal(skus_here, error.parts)[::-1]
                 continue
             yield heads
             del heads  # free them before the next are read
+
+    async def heads(
+        self, skus: Sequence[str], max_bytes: int | None = None, also: Sequence[str] = ()
+    ) -> list[StoredEvent]:
+        """The heads that decide the sections of these SKUs, and those of some other streams.
+
+        Raises `ReadTooLarge` if they have more than `max_bytes` together.
+        """
+        if len(self.suffixes) <= MAX_NAMED_STREAMS:
+            needed = self._fold.needed_streams(skus)
+        else:
+            needed = [name for name in await self._log.streams_of(skus) if name[name.find("/") :] in self.suffixes]
+        return await self._log.heads([*needed, *also], max_bytes=max_bytes)
 
     async def sections(self, heads: list[StoredEvent]) -> FoldedSections:
         """The sections of the SKUs of these heads, which must be all that decide them. Writes nothing."""

@@ -201,9 +201,8 @@ class SectionVerifier:
         chunks_left: list[Sequence[str]] = [skus]
         while chunks_left:
             skus_here = chunks_left.pop()
-            needed = [sku + suffix for sku in skus_here for suffix in self.folder.suffixes]
             try:
-                heads = await self._store.log.heads(needed, max_bytes=self.max_bytes if len(skus_here) > 1 else None)
+                heads = await self.folder.heads(skus_here, self.max_bytes if len(skus_here) > 1 else None)
             except ReadTooLarge as error:
                 chunks_left += split_equal(skus_here, error.parts)[::-1]
                 continue

@@ -197,6 +197,10 @@ class Log(ABC):
         """
 
     @abstractmethod
+    async def streams_of(self, skus: Sequence[str]) -> list[str]:
+        """The names of all streams of some SKUs (encoded as in the log), in no order."""
+
+    @abstractmethod
     async def older_events(self, event: StoredEvent, limit: int) -> list[StoredEvent]:
         """The newest events of the same stream that are older by (version, revision), newest first."""
 

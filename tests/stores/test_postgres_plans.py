@@ -68,6 +68,7 @@ HOT = [
     Hot("touched", "'inventory', 40000, 500", {BY_POSITION}, 100),
     Hot("touched", f"'inventory', {EVENTS}, 500", {BY_POSITION}, 10),
     Hot("heads", f"{array(NAMES)}, 8192", {BY_STREAM}, 5 * len(NAMES)),
+    Hot("streams_of_skus", "ARRAY['S05000', 'S05001', 'S05002']", {BY_STREAM}, 40),
     Hot("events_at", f"{array(NAMES)}, array_fill(1::bigint, ARRAY[{len(NAMES)}])", {BY_STREAM}, 5 * len(NAMES)),
     Hot("head_sizes", array(NAMES), {BY_STREAM}, 5 * len(NAMES)),
     Hot("older_events", f"'{NAMES[50]}', 40000, 0, 50", {BY_STREAM}, 20),

@@ -108,6 +108,9 @@ class PostgresLog(Log):
             return heads
         return [head for head in heads if _state(head) is not None] + await self.heads(large)
 
+    async def streams_of(self, skus: Sequence[str]) -> list[str]:
+        return [name for (name,) in await self._connections.readers.fetch("streams_of_skus", skus)] if skus else []
+
     async def older_events(self, event: StoredEvent, limit: int) -> list[StoredEvent]:
         return await self._read("older_events", event.originator_id, event.originator_version, event.revision, limit)
 

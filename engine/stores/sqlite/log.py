@@ -218,6 +218,16 @@ class SQLiteLog(Log):
 
         return await self._connections.events_reader.run(read)
 
+    async def streams_of(self, skus: Sequence[str]) -> list[str]:
+        if not skus:
+            return []
+
+        def read(connection: apsw.Connection) -> list[str]:
+            names: list[str] = orjson.loads(connection.execute(SQL["streams_of_skus"], (apsw.carray(tuple(skus)),)).get)
+            return names
+
+        return await self._connections.events_reader.run(read)
+
     async def older_events(self, event: StoredEvent, limit: int) -> list[StoredEvent]:
         key = (event.originator_id, event.originator_version, event.revision)
         return await self._read(self._connections.events_reader, "older_events", *key, limit)

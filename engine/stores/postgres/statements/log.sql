@@ -62,6 +62,27 @@ CROSS JOIN LATERAL (
     LIMIT 1
 ) AS head;
 
+-- streams_of_skus --
+-- The names of the streams of some SKUs, encoded as there. Each takes a step in the index, however many events it has.
+WITH RECURSIVE stream (sku, name) AS (
+    SELECT wanted.sku, first.originator_id
+    FROM unnest($1::text[]) AS wanted (sku)
+    CROSS JOIN LATERAL (
+        SELECT originator_id FROM stored_events
+        WHERE originator_id > wanted.sku || '/' AND originator_id < wanted.sku || '0'
+        ORDER BY originator_id LIMIT 1
+    ) AS first
+    UNION ALL
+    SELECT stream.sku, following.originator_id
+    FROM stream
+    CROSS JOIN LATERAL (
+        SELECT originator_id FROM stored_events
+        WHERE originator_id > stream.name AND originator_id < stream.sku || '0'
+        ORDER BY originator_id LIMIT 1
+    ) AS following
+)
+SELECT name FROM stream;
+
 -- head_sizes --
 -- The bytes of the newest event of each stream in an array.
 SELECT wanted.originator_id, (

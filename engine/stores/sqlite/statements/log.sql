@@ -71,6 +71,23 @@ CROSS JOIN stored_events ON stored_events.notification_id = (
     LIMIT 1
 );
 
+-- streams_of_skus --
+-- The names of the streams of some SKUs, encoded as there. Each takes a step in the index, however many events it has.
+WITH RECURSIVE stream (sku, name) AS (
+    SELECT wanted.value, (
+        SELECT min(originator_id) FROM stored_events
+        WHERE originator_id > wanted.value || '/' AND originator_id < wanted.value || '0'
+    )
+    FROM carray(?) AS wanted
+    UNION ALL
+    SELECT stream.sku, (
+        SELECT min(originator_id) FROM stored_events
+        WHERE originator_id > stream.name AND originator_id < stream.sku || '0'
+    )
+    FROM stream WHERE stream.name IS NOT NULL
+)
+SELECT json_group_array(name) FROM stream WHERE name IS NOT NULL;
+
 -- head_sizes --
 -- The bytes of the newest event of each stream in an array.
 SELECT wanted.value, (
