@@ -49,16 +49,32 @@ _WORDS = (
 )  # fmt: skip
 
 
-def config(store: str, prices: Path | None = None) -> Config:
-    """The shop's configuration, with its store at a URL, and a file for the ERP's snapshot."""
-    channels = {
-        name: {"fallbacks": ["en"], "requires": ["catalog", "pricing", "inventory"], **channel}
-        for name, channel in CHANNELS.items()
+def config(
+    store: str, prices: Path | None = None, *, channels: int = len(CHANNELS), sources: int = len(SOURCES)
+) -> Config:
+    """The shop's configuration, with its store at a URL, and a file for the ERP's snapshot.
+
+    More channels are like the first ones, under other names. More sources are of the same domains, and send nothing.
+    """
+    return Config.parse(_document(store, prices, channels, sources), store=store)
+
+
+def _document(store: str, prices: Path | None, channels: int, sources: int) -> dict[str, object]:
+    named = {
+        f"{name}-{number // len(CHANNELS)}" if number >= len(CHANNELS) else name: {
+            "fallbacks": ["en"],
+            "requires": ["catalog", "pricing", "inventory"],
+            **channel,
+        }
+        for number, (name, channel) in zip(range(channels), itertools.cycle(CHANNELS.items()), strict=False)
     }
-    sources: dict[str, dict[str, object]] = {name: {"domains": [domain]} for name, domain in SOURCES.items()}
+    known: dict[str, dict[str, object]] = {
+        f"{name}-{number // len(SOURCES)}" if number >= len(SOURCES) else name: {"domains": [domain]}
+        for number, (name, domain) in zip(range(sources), itertools.cycle(SOURCES.items()), strict=False)
+    }
     if prices is not None:
-        sources["erp"]["snapshot"] = {"file": str(prices)}
-    return Config.parse({"store": {"url": store}, "sources": sources, "channels": channels}, store=store)
+        known["erp"]["snapshot"] = {"file": str(prices)}
+    return {"store": {"url": store}, "sources": known, "channels": named}
 
 
 def sku_of(number: int) -> str:
