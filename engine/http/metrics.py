@@ -16,6 +16,7 @@ from pagefold.engine.events import OUTCOMES
 from pagefold.engine.http.process_counters import ProcessCounters
 from pagefold.engine.http.server_context import ServerContext
 from pagefold.engine.reading.check_results import PURPOSES, CheckResult
+from pagefold.engine.reading.lag_cache import MAX_COUNTED_EVENTS
 from pagefold.engine.reading.status import FoldProgress
 from pagefold.engine.runtime.counters import Histogram
 
@@ -148,8 +149,11 @@ class ShopCollector(Collector):
 
     def _standing(self) -> Iterator[Metric]:
         """The state of the store, the same in every process."""
-        lag_events = GaugeMetricFamily("pagefold_lag_events", "Events that are not folded yet.", labels=["domain"])
-        lag_seconds = GaugeMetricFamily("pagefold_lag_seconds", "Age of the oldest of them.", labels=["domain"])
+        text = f"Events that are not folded yet, among the next {MAX_COUNTED_EVENTS:,} of the log."
+        lag_events = GaugeMetricFamily("pagefold_lag_events", text, labels=["domain"])
+        lag_seconds = GaugeMetricFamily(
+            "pagefold_lag_seconds", "Age of the oldest event that is not folded yet.", labels=["domain"]
+        )
         checkpoint = GaugeMetricFamily("pagefold_checkpoint", "Position that is folded.", labels=["domain"])
         log_end = GaugeMetricFamily("pagefold_log_end", "Position of the newest event.")
         folded = CounterMetricFamily(

@@ -10,9 +10,12 @@ from pagefold.engine.stores.store import Store
 
 FRESH_SECONDS = 1.0
 
+MAX_COUNTED_EVENTS = 100_000
+"""Events of the log, after a checkpoint, in which lag is counted. Counting a million takes a third of a second."""
+
 
 class LagCache:
-    """The fold progress of a store, up to a second old."""
+    """The fold progress of a store, up to a second old. What is very far behind is further behind than it says."""
 
     def __init__(self, store: Store, config: Config) -> None:
         self._store = store
@@ -43,7 +46,7 @@ class LagCache:
 
     async def _read(self) -> FoldProgress:
         try:
-            self._known = await fold_progress(self._store, self._config)
+            self._known = await fold_progress(self._store, self._config, max_counted=MAX_COUNTED_EVENTS)
             self._until = time.monotonic() + FRESH_SECONDS
         finally:
             self._query = None

@@ -96,15 +96,15 @@ async def status_of(store: Store, config: Config, retention: Retention, checks: 
     return Status(store.name, domains, channels, reset, deliveries, *outlook, checks, recovering)
 
 
-async def fold_progress(store: Store, config: Config) -> FoldProgress:
-    """The part of the status that does not read pages."""
+async def fold_progress(store: Store, config: Config, *, max_counted: int | None = None) -> FoldProgress:
+    """The part of the status that does not read pages. Lag is counted in the next `max_counted` events of the log."""
     checkpoints = {each.domain: each for each in await store.coordination.checkpoints()}
     dead_letters = await store.dead_letters.counts()
     end = await store.log.end()
     domains: list[DomainStatus] = []
     for domain in DOMAINS:
         checkpoint = checkpoints.get(domain.name, Checkpoint(domain.name))
-        lag = await store.log.lag(domain.name, checkpoint.position)
+        lag = await store.log.lag(domain.name, checkpoint.position, limit=max_counted)
         domains.append(
             DomainStatus(
                 domain=domain.name,

@@ -248,8 +248,8 @@ class Log(ABC):
         """The streams that have no event after a position."""
 
     @abstractmethod
-    async def lag(self, domain: str, after: int) -> Lag:
-        """The events of a domain after a position."""
+    async def lag(self, domain: str, after: int, *, limit: int | None = None) -> Lag:
+        """The events of a domain after a position, counted among the next `limit` events of the log."""
 
     @abstractmethod
     async def wait(self, after: int, seconds: float) -> None:

@@ -233,6 +233,8 @@ async def test_lag_counts_a_domain(store: Store) -> None:
     first, second, third = [event.notification_id for event in await everything(store)]
     assert await store.log.lag("inventory", 0) == await store.log.lag("inventory", first) == Lag(2, b"a")
     assert await store.log.lag("inventory", second) == Lag(1, b"b")
+    for limit, counted in ((0, 0), (1, 0), (2, 1), (3, 2), (4, 2)):
+        assert await store.log.lag("inventory", first - 1, limit=limit) == Lag(counted, b"a")
     assert await store.log.lag("inventory", third) == Lag(0, None)
 
 

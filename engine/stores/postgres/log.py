@@ -196,8 +196,8 @@ class PostgresLog(Log):
         rows = await self._connections.readers.fetch("untouched", list(streams), since)
         return {stream for (stream,) in rows}
 
-    async def lag(self, domain: str, after: int) -> Lag:
-        return Lag._make((await self._connections.readers.fetch("lag", domain, after))[0])
+    async def lag(self, domain: str, after: int, *, limit: int | None = None) -> Lag:
+        return Lag._make((await self._connections.readers.fetch("lag", domain, after, limit))[0])
 
     async def wait(self, after: int, seconds: float) -> None:
         deadline = time.monotonic() + seconds

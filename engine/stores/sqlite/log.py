@@ -301,9 +301,11 @@ class SQLiteLog(Log):
         rows = await self._connections.events_browser.fetch("untouched", apsw.carray(tuple(streams)), since)
         return {stream for (stream,) in rows}
 
-    async def lag(self, domain: str, after: int) -> Lag:
+    async def lag(self, domain: str, after: int, *, limit: int | None = None) -> Lag:
+        window = {"domain": domain, "after": after, "limit": -1 if limit is None else limit}
+
         def read(connection: apsw.Connection) -> Lag:
-            return Lag._make(one(connection.execute(SQL["lag"], {"domain": domain, "after": after})))
+            return Lag._make(one(connection.execute(SQL["lag"], window)))
 
         return await self._connections.events_browser.run(read)
 

@@ -220,10 +220,13 @@ WHERE NOT EXISTS (
 );
 
 -- lag --
--- The number of events of a domain after a position, and the oldest of them.
+-- The number of events of a domain among the next events after a position, and the oldest of all after it.
 SELECT count(*), (
     SELECT oldest.state FROM stored_events AS oldest
     WHERE oldest.notification_id > $2 AND oldest.topic = $1
     ORDER BY oldest.notification_id LIMIT 1
 )
-FROM stored_events WHERE notification_id > $2 AND topic = $1;
+FROM (
+    SELECT topic FROM stored_events WHERE notification_id > $2 ORDER BY notification_id LIMIT $3
+) AS following
+WHERE topic = $1;

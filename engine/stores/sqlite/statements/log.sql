@@ -235,10 +235,13 @@ WHERE NOT EXISTS (
 );
 
 -- lag --
--- The number of events of a domain after a position, and the oldest of them.
+-- The number of events of a domain among the next events after a position, and the oldest of all after it.
 SELECT count(*), (
     SELECT oldest.state FROM stored_events AS oldest
     WHERE oldest.notification_id > :after AND oldest.topic = :domain
     ORDER BY oldest.notification_id LIMIT 1
 )
-FROM stored_events WHERE notification_id > :after AND topic = :domain;
+FROM (
+    SELECT topic FROM stored_events WHERE notification_id > :after ORDER BY notification_id LIMIT :limit
+) AS following
+WHERE topic = :domain;
