@@ -151,11 +151,12 @@ class Replayer:
             verify = partial(pool.verify, self._domain, fallback=verify)
             ranges = pool.ranges
         parts = [_Part(rest) for rest in ranges]
+        since = await self._store.log.end()
         await run_together(*(partial(self._replay_range, part, verify, write=write) for part in parts))
         found = sum((part.found for part in parts), ReplayResult())
         if not prefix and sum(part.rows for part in parts) == await self._store.pages.count(self._domain):
             return found
-        return found + await self._surplus(prefix, write=write)
+        return found + await self._surplus(prefix, since, write=write)
 
     async def _replay_range(self, part: _Part, verify: Verify, *, write: bool) -> None:
         """Replays every section of a range: verifies, repairs what differs, and verifies on from there."""
@@ -289,8 +290,11 @@ class Replayer:
                 self._on_drift(pair.report())
         return len(drift) - len(drifted)
 
-    async def _surplus(self, prefix: str, *, write: bool) -> ReplayResult:
-        """Repairs the sections of SKUs without events in this domain."""
+    async def _surplus(self, prefix: str, since: int, *, write: bool) -> ReplayResult:
+        """Repairs the sections of SKUs without events in this domain, or without any up to the position `since`.
+
+        The latter were not in the scan: until their consumer folds them, their sections would stay as they were.
+        """
         found = ReplayResult()
         skus = [prefix]  # all SKUs with the prefix sort after it
         while own := [encode_part(sku) for sku in skus if sku.startswith(prefix)]:
@@ -298,6 +302,8 @@ class Replayer:
                 known: set[str] = set()
                 async for step in self._verifier.steps_of(own):
                     known.update(map(_sku_of, step.heads))
+                    if added := _added_since(step, since):
+                        found += (await self._repair_step(transaction, added, write=write))[0]
                 unknown = [sku for sku in own if sku not in known]
                 if unknown:
                     found += (await self._repair_step(transaction, ScanStep(unknown, [], EMPTY_RANGE), write=write))[0]
@@ -324,6 +330,13 @@ async def sample_skus(log: Log, number: int) -> list[str]:
 def _sku_of(head: StoredEvent) -> str:
     """The SKU, encoded as in the log."""
     return head.originator_id.partition("/")[0]
+
+
+def _added_since(step: ScanStep, since: int) -> ScanStep | None:
+    """The SKUs of a step whose heads are all after a position; None if there are none."""
+    early = {_sku_of(head) for head in step.heads if head.notification_id <= since}
+    heads = [head for head in step.heads if _sku_of(head) not in early]
+    return ScanStep(sorted(set(map(_sku_of, heads))), heads, EMPTY_RANGE) if heads else None
 
 
 def _differences(stored: Sequence[SharedSections], expected: Sequence[SharedSections]) -> list[_Difference]:
