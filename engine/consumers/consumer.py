@@ -35,6 +35,12 @@ SETTLE_SECONDS = 0.5
 CONFIRM_SECONDS = 0.5
 """How often an idle consumer checks that the log is still the one that it has folded."""
 
+PAUSE_PER_FOLD, MAX_PAUSE_SECONDS = 2.0, 0.004
+"""How long a consumer that is up to date rests after a fold, for each second of the fold, and at most.
+
+Under single events that come fast, a transaction then has several of them. One after a pause is folded at once.
+"""
+
 MAX_FOLDED_AHEAD = 50_000
 """How many streams folded ahead a consumer remembers: some megabytes."""
 
@@ -133,10 +139,8 @@ class Consumer:
                 while True:
                     if await tail.step():
                         progress()
-                    else:
-                        await tail.check_log()
-                        await self._store.log.wait(tail.position, self._work.poll_seconds)
-                        await tail.save_position()
+                    if tail.is_up_to_date:
+                        await tail.wait(self._work.poll_seconds)
                         self._faults.succeeded(self._work_name)
 
     @asynccontextmanager
@@ -226,15 +230,18 @@ class _LogTail:
         self._window = min(MIN_WINDOW, max_window)
         self._ahead = _FoldedAhead()
         self._moved_at = self._confirmed_at = time.monotonic()
+        self._folded_at = self._fold_seconds = 0.0
         self.position = checkpoint.position
+        self.is_up_to_date = False
 
     async def step(self) -> bool:
-        """Folds the next window, in one transaction that is never cancelled. False at the end of the log."""
+        """Folds the next window, in one transaction that is never cancelled. False if there was none."""
         with anyio.CancelScope(shield=True):
             touched = await self._next_window()
+            full = touched.scanned >= self._window
+            self.is_up_to_date = not full
             if touched.scanned == 0:
                 return False
-            full = touched.scanned >= self._window
             self._window = min(self._window * 2, self._max_window) if full else min(MIN_WINDOW, self._max_window)
             if touched.streams:
                 if touched.end > self._ahead.horizon:
@@ -244,6 +251,21 @@ class _LogTail:
             if time.monotonic() - self._moved_at > SETTLE_SECONDS:
                 await self.save_position()
         return True
+
+    async def wait(self, seconds: float) -> None:
+        """Waits until the log grows, and then until several events can be folded together, if they come fast.
+
+        If the log does not grow in that time, the checkpoint is moved to the position read.
+        """
+        await self.check_log()
+        began = time.monotonic()
+        await self._store.log.wait(self.position, seconds)
+        now = time.monotonic()
+        if now - began >= seconds:
+            await self.save_position()
+        pause = self._folded_at + min(PAUSE_PER_FOLD * self._fold_seconds, MAX_PAUSE_SECONDS) - now
+        if pause > 0:
+            await anyio.sleep(pause)
 
     async def _next_window(self) -> TouchedStreams:
         """The next window, as large as allowed."""
@@ -300,7 +322,8 @@ class _LogTail:
         self._committed(moved)
         self._streaks.commit(streaks)
         self._ahead.remember(folded.settled, touched.end)
-        seconds = time.perf_counter() - started
+        seconds = self._fold_seconds = time.perf_counter() - started
+        self._folded_at = time.monotonic()
         self.counters.add_fold(moved.domain, touched.events, folded.changed, seconds)
         log.info(
             "folded",

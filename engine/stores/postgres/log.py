@@ -1,12 +1,10 @@
 """The log in the table `stored_events`."""
 
-import asyncio
 import time
 from collections.abc import AsyncIterator, Collection, Sequence
 from operator import itemgetter
 
-import anyio
-
+from pagefold.engine.runtime.wake_signal import WakeSignal
 from pagefold.engine.stores.epoch_fence import EpochsMoved, Fence
 from pagefold.engine.stores.page_listing import INITIAL_STEP, next_step
 from pagefold.engine.stores.postgres.connections import Connections, Record
@@ -47,7 +45,7 @@ class PostgresLog(Log):
 
     def __init__(self, connections: Connections) -> None:
         self._connections = connections
-        self._grown = asyncio.Event()
+        self._grown = WakeSignal()
         self._heads_stride, self._entries_stride = StepSize(), StepSize()
         self._listener = NotificationListener(connections, self.notify)
 
@@ -82,8 +80,7 @@ class PostgresLog(Log):
 
     def notify(self) -> None:
         """Wakes those who wait for the log to grow."""
-        grown, self._grown = self._grown, asyncio.Event()
-        grown.set()
+        self._grown.set()
 
     async def events_at(self, versions: Collection[tuple[str, int]]) -> list[StoredEvent]:
         return await self._read("events_at", [each[0] for each in versions], [each[1] for each in versions])
@@ -203,11 +200,10 @@ class PostgresLog(Log):
         deadline = time.monotonic() + seconds
         self._listener.listen()
         while True:
-            grown = self._grown
+            seen = self._grown.count
             if await self.end() > after or (seconds_left := deadline - time.monotonic()) <= 0:
                 return
-            with anyio.move_on_after(min(seconds_left, POLL_SECONDS)):
-                await grown.wait()
+            await self._grown.wait(min(seconds_left, POLL_SECONDS), seen)
 
     async def close(self) -> None:
         """Stops listening."""

@@ -8,10 +8,10 @@ from itertools import accumulate
 from operator import add, itemgetter
 from typing import TypeAlias, TypeVar
 
-import anyio
 import apsw
 import orjson
 
+from pagefold.engine.runtime.wake_signal import WakeSignal
 from pagefold.engine.stores.epoch_fence import EpochsMoved, Fence
 from pagefold.engine.stores.page_listing import INITIAL_STEP, next_step
 from pagefold.engine.stores.size_batches import batches
@@ -131,7 +131,8 @@ class SQLiteLog(Log):
     def __init__(self, connections: Connections, proof: SQLiteProof) -> None:
         self._connections = connections
         self._proof = proof
-        self._grown = anyio.Event()
+        self._grown = WakeSignal()
+        self._is_polled = False
         self._heads_stride, self._entries_stride = StepSize(), StepSize()
         connections.events_on_loop.subscribe(self._read_with)
 
@@ -182,8 +183,7 @@ class SQLiteLog(Log):
 
     def notify(self) -> None:
         """Wakes those who wait for the log to grow."""
-        grown, self._grown = self._grown, anyio.Event()
-        grown.set()
+        self._grown.set()
 
     async def events_at(self, versions: Collection[tuple[str, int]]) -> list[StoredEvent]:
         return await self._read(self._connections.events_browser, "events_at", orjson.dumps(list(versions)).decode())
@@ -311,9 +311,27 @@ class SQLiteLog(Log):
 
     async def wait(self, after: int, seconds: float) -> None:
         deadline = time.monotonic() + seconds
-        while await self.end() <= after and (seconds_left := deadline - time.monotonic()) > 0:
-            with anyio.move_on_after(min(seconds_left, POLL_SECONDS)):
-                await self._grown.wait()
+        while True:
+            seen = self._grown.count
+            if await self.end() > after or (seconds_left := deadline - time.monotonic()) <= 0:
+                return
+            if self._is_polled:
+                await self._grown.wait(seconds_left, seen)
+            else:
+                await self._poll(seconds_left, seen)
+
+    async def _poll(self, seconds: float, seen: int) -> None:
+        """Polls the log for all that wait, until it grows, or for that time. Then another one of them polls."""
+        deadline, end = time.monotonic() + seconds, await self.end()
+        self._is_polled = True
+        try:
+            while self._grown.count == seen and await self.end() == end:
+                if (seconds_left := deadline - time.monotonic()) <= 0:
+                    return
+                await self._grown.wait(min(seconds_left, POLL_SECONDS), seen)
+        finally:
+            self._is_polled = False
+            self._grown.set()
 
     async def _read(
         self, connection: ThreadedConnection[Reader], statement: str, *bindings: object
