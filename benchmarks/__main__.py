@@ -45,6 +45,10 @@ async def _singles(bench: Bench, stores: Stores) -> list[Line]:
     return [await bench_append.singles(bench, stores)]
 
 
+async def _one_at_a_time(bench: Bench, stores: Stores) -> list[Line]:
+    return [await bench_append.one_at_a_time(bench, stores)]
+
+
 async def _together(bench: Bench, stores: Stores) -> list[Line]:
     return [await bench_append.together(bench, stores, events) for events in bench.sizes]
 
@@ -60,6 +64,7 @@ async def _reads(bench: Bench, stores: Stores) -> list[Line]:
 LINES: Mapping[str, Callable[[Bench, Stores], Awaitable[list[Line]]]] = {
     "append": _append,
     "singles": _singles,
+    "one-at-a-time": _one_at_a_time,
     "apply": bench_apply.lines,
     "memory": bench_apply.memory,
     "together": _together,

@@ -1,22 +1,41 @@
 """Appending: in batches, as single events by one and by 64 callers, and while consumers fold."""
 
 import asyncio
-from collections.abc import Sequence
+import time
+from collections.abc import Mapping, Sequence
 
 import pagefold
 from benchmarks.baseline import Baseline
-from benchmarks.measurement import BASELINE, LIBRARY, PAGEFOLD, Line, Side, Stopwatch, Timed, interleave, ratio, spreads
+from benchmarks.measurement import (
+    BASELINE,
+    LIBRARY,
+    PAGEFOLD,
+    Claim,
+    Line,
+    Side,
+    Spread,
+    Stopwatch,
+    Timed,
+    interleave,
+    ratio,
+    spreads,
+)
+from benchmarks.naive_loop import Document, versions_in
 from benchmarks.run_settings import Bench, library_sides, new_stores, wait_until_folded
 from benchmarks.throwaway_stores import Stores
 from benchmarks.workload import BATCH, Workload, config, encode_events
 from pagefold import DomainEvent
 from pagefold.engine.intake.event_validator import EventValidator
 
+ONE_AT_A_TIME = 1_000
+"""Events per round."""
+
 CALLERS = 64
 CALLS = 20
 """Single appends per caller and round."""
 
 ONE_CALLER, MANY_CALLERS = "one caller", f"{CALLERS} callers"
+NAIVE = "naive loop"
 BASELINE_ONE, BASELINE_MANY = "baseline, 1 row", f"baseline, {CALLERS} rows"
 
 
@@ -99,6 +118,51 @@ async def singles(bench: Bench, stores: Stores) -> Line:
 async def _one_by_one(shop: pagefold.Shop, events: Sequence[DomainEvent]) -> None:
     for event in events:
         await _append(shop, [event])
+
+
+async def one_at_a_time(bench: Bench, stores: Stores) -> Line:
+    """Single appends, one after the other, while consumers fold, against the naive loop; until everything is folded.
+
+    Both get the same events, and their documents must agree.
+    """
+    size = 50 if bench.quick else ONE_AT_A_TIME
+    workload, same = Workload(), Workload()
+    cpu: list[float] = []
+    async with new_stores(stores, 2) as (url, naive_url), pagefold.open(config(url)) as shop:
+        naive = await stores.naive_loop(naive_url)
+
+        async def run_pagefold() -> Timed:
+            before = time.process_time()
+            timed = await _work(shop, [[event] for event in workload.take(size)])
+            cpu.append((time.process_time() - before) * 1_000 / size)
+            return timed
+
+        async def run_naive() -> Timed:
+            events, watch = same.take(size), Stopwatch()
+            with watch:
+                for event in events:
+                    await naive.put(event)
+            return Timed(watch.seconds, size)
+
+        rates = await interleave([Side(PAGEFOLD, run_pagefold), Side(NAIVE, run_naive)], bench.rounds)
+        await _compare(shop, await naive.documents())
+        await naive.close()
+    claims = [ratio(rates, PAGEFOLD, NAIVE, at_least=1.5), Claim("ms of CPU an event", Spread.of(cpu), at_most=1.2)]
+    note = f"{size:,} events a round, from the first append until all are folded"
+    return Line("append and apply, one event at a time", stores.name, 0, "events/s", spreads(rates), claims, note)
+
+
+async def _compare(shop: pagefold.Shop, documents: Mapping[str, Document]) -> None:
+    """Every page shows the versions that the naive loop has."""
+    compared = 0
+    for sku, document in documents.items():
+        for channel in shop.config.channels:
+            page = await shop.pages.get(sku, channel, disabled=True)
+            if page is not None:
+                versions = versions_in(document, channel)
+                assert page.source_versions.items() <= versions.items(), (sku, channel)
+                compared += 1
+    assert compared >= len(documents)
 
 
 async def together(bench: Bench, stores: Stores, events: int) -> Line:

@@ -15,6 +15,7 @@ from benchmarks import price_workload
 from benchmarks.baseline import Baseline
 from benchmarks.baseline_postgres import PostgresBaseline
 from benchmarks.baseline_sqlite import SQLiteBaseline
+from benchmarks.naive_loop import NaiveLoop, PostgresLoop, SQLiteLoop
 from benchmarks.workload import BATCH, Workload, config, encode_events
 from pagefold import DomainEvent
 from pagefold.engine.intake.event_validator import EventValidator
@@ -40,6 +41,10 @@ class Stores(ABC):
     @abstractmethod
     async def baseline(self, url: str) -> Baseline:
         """The baseline on a store."""
+
+    @abstractmethod
+    async def naive_loop(self, url: str) -> NaiveLoop:
+        """The naive loop, beside a store."""
 
     @abstractmethod
     async def reset_pages(self, url: str) -> None:
@@ -96,6 +101,10 @@ class SQLiteStores(Stores):
         """The baseline on its files."""
         return SQLiteBaseline(_folder(url))
 
+    async def naive_loop(self, url: str) -> NaiveLoop:
+        """A file in the same folder."""
+        return SQLiteLoop(_folder(url))
+
     async def reset_pages(self, url: str) -> None:
         """A new `pages.db`."""
         for file in _folder(url).glob("pages.db*"):
@@ -134,6 +143,10 @@ class PostgresStores(Stores):
     async def baseline(self, url: str) -> Baseline:
         """The baseline on its tables."""
         return await PostgresBaseline.open(url)
+
+    async def naive_loop(self, url: str) -> NaiveLoop:
+        """A table in the same database."""
+        return await PostgresLoop.open(url)
 
     async def reset_pages(self, url: str) -> None:
         """Empties the tables, and makes a checkpoint so that no earlier writes are pending."""

@@ -32,6 +32,9 @@ STANDBY_SECONDS = 0.1
 SETTLE_SECONDS = 0.5
 """How far the checkpoint may lag behind the position read, in a busy log without events of this domain."""
 
+QUIET_SECONDS = 0.05
+"""How long the log must be quiet for the checkpoint to follow the position read."""
+
 CONFIRM_SECONDS = 0.5
 """How often an idle consumer checks that the log is still the one that it has folded."""
 
@@ -255,13 +258,13 @@ class _LogTail:
     async def wait(self, seconds: float) -> None:
         """Waits until the log grows, and then until several events can be folded together, if they come fast.
 
-        If the log does not grow in that time, the checkpoint is moved to the position read.
+        If the log does not grow for a moment, the checkpoint is moved to the position read.
         """
         await self.check_log()
         began = time.monotonic()
-        await self._store.log.wait(self.position, seconds)
+        await self._store.log.wait(self.position, seconds if self._is_saved else QUIET_SECONDS)
         now = time.monotonic()
-        if now - began >= seconds:
+        if now - began >= QUIET_SECONDS:
             await self.save_position()
         pause = self._folded_at + min(PAUSE_PER_FOLD * self._fold_seconds, MAX_PAUSE_SECONDS) - now
         if pause > 0:
@@ -279,9 +282,13 @@ class _LogTail:
         """A transaction under the lease."""
         return self._lease.fold_transaction()
 
+    @property
+    def _is_saved(self) -> bool:
+        return self.checkpoint.position >= self.position and self.checkpoint.fingerprint == self.fingerprint
+
     async def save_position(self) -> None:
         """Moves the checkpoint to the position read."""
-        if self.checkpoint.position < self.position or self.checkpoint.fingerprint != self.fingerprint:
+        if not self._is_saved:
             with anyio.CancelScope(shield=True):
                 moved = self._moved(self.position, self.checkpoint)
                 async with self._lease.fold_transaction() as transaction:
