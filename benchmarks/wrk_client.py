@@ -24,9 +24,11 @@ MISSING_MESSAGE = (
 
 SCRIPT = """
 local requests = {}
-for path in io.lines(os.getenv("PATHS")) do requests[#requests + 1] = wrk.format("GET", path) end
 local pause = tonumber(os.getenv("PAUSE"))
-init = function() math.randomseed(os.time()) end
+init = function()
+  math.randomseed(os.time())
+  for path in io.lines(os.getenv("PATHS")) do requests[#requests + 1] = wrk.format("GET", path) end
+end
 request = function() return requests[math.random(#requests)] end
 if pause > 0 then delay = function() return math.random(pause / 2, 1.5 * pause) end end
 done = function(summary, latency)
@@ -37,7 +39,7 @@ done = function(summary, latency)
     errors.connect + errors.read + errors.write + errors.status + errors.timeout))
 end
 """
-"""The script of `wrk`, which prepares the requests before the clock starts."""
+"""The script of `wrk`. It prepares the requests before the clock starts, in `init`: before that, they have no Host."""
 
 
 class Load(NamedTuple):
