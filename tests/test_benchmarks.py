@@ -62,6 +62,7 @@ def test_every_line_is_there_on_both_stores(run: tuple[str, dict[str, Any], Path
             assert beside | {"pagefold"} == set(by_name[name]["sides"])
             assert {line["events"] for line in lines if line["name"] == name} == {SMALL, LARGE}
         assert {"append, single events", "append to readable", "read a page", "apply, memory"} <= set(by_name)
+        assert {"append and apply, one event at a time", "apply, more channels", "apply, more sources"} <= set(by_name)
     assert any(line["name"] == "read pages, 64 at a time" for line in report["lines"])
 
 
@@ -133,7 +134,8 @@ def test_numbers_are_sane(run: tuple[str, dict[str, Any], Path]) -> None:
             assert claim["met"] in ((True, False) if limited else (None,))
             targets += limited
     over_http = 2 * 2 if shutil.which("wrk") else 0
-    assert targets == 2 * (1 + 2 + 1 + 1 + 1 + 2) + 2 + 2 * (2 + 1 + 2 + 2) + over_http
+    growth, one_at_a_time = 2 * (1 + 1 + 1 + 3 + 1), 2 * 2
+    assert targets == 2 * (1 + 2 + 1 + 1 + 1 + 2) + 2 + 2 * (2 + 1 + 2 + 2) + growth + one_at_a_time + over_http
 
 
 def test_the_table_names_the_machine(run: tuple[str, dict[str, Any], Path]) -> None:
