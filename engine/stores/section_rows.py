@@ -32,6 +32,7 @@ _FLAGS = {str(value): (bool(value & _ENABLED), bool(value & _READY)) for value i
 """`enabled` and `ready` of each digit."""
 
 _DIGITS = {flags: digit for digit, flags in _FLAGS.items()}
+_READY_DIGITS = frozenset(digit for digit, (_, ready) in _FLAGS.items() if ready)
 
 _UNREADABLE = (ValueError, KeyError, IndexError, TypeError)
 """What reading a row raises that no release has written."""
@@ -107,6 +108,8 @@ def decode_sections(row: Iterable[Any]) -> SharedSections:
             for flag, (start, size, length, occurred, recorded) in zip(flags, orjson.loads(layout), strict=True)
         ]
         index_of = parse_channels(channels)
+        if not set(index_of.index_of.values()) <= set(range(len(found))):
+            raise IndexError  # it is like the other errors here
     except _UNREADABLE:
         return SharedSections(sku, domain, ChannelMap({}), [])
     return SharedSections(sku, domain, index_of, found)
@@ -147,8 +150,11 @@ def sections_by_sku(rows: Iterable[Any], channel: str, store: str) -> dict[str, 
 def section_flags(row: Sequence[str], channel: str) -> SectionFlags | None:
     """The state of one channel's section in a row of (domain, channels, flags, layout); None if it has none."""
     domain, channels, flags, layout = row
-    index = parse_channels(channels).index_of.get(channel)
-    return None if index is None else SectionFlags(domain, *_FLAGS[flags[index]], orjson.loads(layout)[index][3])
+    try:
+        index = parse_channels(channels).index_of.get(channel)
+        return None if index is None else SectionFlags(domain, *_FLAGS[flags[index]], orjson.loads(layout)[index][3])
+    except _UNREADABLE:
+        return None
 
 
 def count_sections(groups: Iterable[Any]) -> Mapping[tuple[str, str], tuple[int, int]]:
@@ -160,7 +166,7 @@ def count_sections(groups: Iterable[Any]) -> Mapping[tuple[str, str], tuple[int,
     for domain, channels, flags, rows in groups:
         for channel, index in readable_channels(channels).items():
             sections, ready = counts.get((channel, domain), (0, 0))
-            counts[channel, domain] = sections + rows, ready + rows * _FLAGS[flags[index]][1]
+            counts[channel, domain] = sections + rows, ready + rows * (flags[index : index + 1] in _READY_DIGITS)
     return counts
 
 

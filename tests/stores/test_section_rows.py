@@ -95,10 +95,13 @@ ROW = SectionRow("A", "catalog", '{"web-de":0}', "3", '[[0,2,2,"",""]]', b"{}[]"
     ],
 )
 def test_an_unreadable_row_is_an_error(change: Mapping[str, str]) -> None:
-    """A row that another program wrote is never read as an empty page; for repairs, it has no section."""
+    """A row that another program wrote is never read as an empty page; for repairs, it has no section; lists go on."""
     row = ROW._replace(**change)  # type: ignore[arg-type]  # only texts are changed
     with pytest.raises(StoreDamaged, match="a row of sections is damaged"):
         page_sections([row[1:]], "web-de", "a store")
+    assert decode_sections(row).sections() == []
+    assert section_flags(row[1:5], "web-de") in {None, ("catalog", True, True, "")}
+    assert set(count_sections([(*row[1:4], 5)])) <= {("web-de", "catalog")}
     assert page_sections([ROW[1:]], "web-de", "a store") == [("catalog", True, True, b"{}", b"[]", "")]
 
 
