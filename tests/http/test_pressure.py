@@ -22,8 +22,8 @@ CROWD = 2_000
 FILES_OF_OTHERS = 500
 """Open files of this process, at most, that are not these connections."""
 
-OTHERS = 5
-"""Open files of the server, more or fewer, that are not these either: of an answer that was just sent."""
+OTHERS = 40
+"""Open files of the server, more or fewer, that are not these either: of answers that were just sent, and databases."""
 
 FROM_AN_ADDRESS = 500
 KILOBYTE, MEGABYTE = 1024, 1024 * 1024
