@@ -314,7 +314,7 @@ class _LogTail:
             raise LeaseLost(checkpoint.domain)
 
     async def _fold(self, touched: TouchedStreams) -> None:
-        started = time.perf_counter()
+        started, began = time.perf_counter(), time.monotonic()
         async with self._lease.fold_transaction() as transaction:
             self._check_checkpoint(transaction.checkpoint)
             to_fold = self._ahead.unfolded(touched.streams)
@@ -329,8 +329,9 @@ class _LogTail:
         self._committed(moved)
         self._streaks.commit(streaks)
         self._ahead.remember(folded.settled, touched.end)
-        seconds = self._fold_seconds = time.perf_counter() - started
+        seconds = time.perf_counter() - started
         self._folded_at = time.monotonic()
+        self._fold_seconds = self._folded_at - began
         self.counters.add_fold(moved.domain, touched.events, folded.changed, seconds)
         log.info(
             "folded",

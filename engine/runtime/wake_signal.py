@@ -11,7 +11,7 @@ class WakeSignal:
 
     def __init__(self) -> None:
         self.count = 0
-        self._waiting: set[asyncio.Future[None]] = set()
+        self._waiting: dict[asyncio.Future[None], None] = {}  # in order: a set would wake them in any
 
     def set(self) -> None:
         """Wakes every task that waits now."""
@@ -26,12 +26,12 @@ class WakeSignal:
         loop = asyncio.get_running_loop()
         future: asyncio.Future[None] = loop.create_future()
         timer = loop.call_later(seconds, _wake, future)
-        self._waiting.add(future)
+        self._waiting[future] = None
         try:
             await future
         finally:
             timer.cancel()
-            self._waiting.discard(future)
+            del self._waiting[future]
 
 
 def _wake(future: "asyncio.Future[None]") -> None:

@@ -6,7 +6,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Literal
 
@@ -33,11 +33,11 @@ def gone(server: PostgresServer, how: How) -> Iterator[None]:
     processes = [first, *map(int, children)]
     try:
         for process in processes:
-            os.kill(process, signal.SIGSTOP)
+            _signal(process, signal.SIGSTOP)
         yield
     finally:
         for process in processes:
-            os.kill(process, signal.SIGCONT)
+            _signal(process, signal.SIGCONT)
 
 
 @contextmanager
@@ -80,3 +80,9 @@ def _wait_until_it_answers(url: str) -> None:
             time.sleep(0.05)
         else:
             return
+
+
+def _signal(process: int, number: signal.Signals) -> None:
+    """Signals a process of the server. One that worked in the background may have ended by itself."""
+    with suppress(ProcessLookupError):
+        os.kill(process, number)
