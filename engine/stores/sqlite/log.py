@@ -313,16 +313,17 @@ class SQLiteLog(Log):
         deadline = time.monotonic() + seconds
         while True:
             seen = self._grown.count
-            if await self.end() > after or (seconds_left := deadline - time.monotonic()) <= 0:
+            end = await self.end()
+            if end > after or (seconds_left := deadline - time.monotonic()) <= 0:
                 return
             if self._is_polled:
                 await self._grown.wait(seconds_left, seen)
             else:
-                await self._poll(seconds_left, seen)
+                await self._poll(end, seconds_left, seen)
 
-    async def _poll(self, seconds: float, seen: int) -> None:
-        """Polls the log for all that wait, until it grows, or for that time. Then another one of them polls."""
-        deadline, end = time.monotonic() + seconds, await self.end()
+    async def _poll(self, end: int, seconds: float, seen: int) -> None:
+        """Polls the log for all that wait, until it is longer, or for that time. Then another one of them polls."""
+        deadline = time.monotonic() + seconds
         self._is_polled = True
         try:
             while self._grown.count == seen and await self.end() == end:
