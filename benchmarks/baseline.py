@@ -1,9 +1,10 @@
-"""The baseline: a store's own statements, run in a bare loop on the driver, without any checks.
+"""The baseline: what the database and its driver cost, in a bare loop without any checks.
 
-A baseline appends with the store's insert statement and ignores the result. It folds in a consumer's windows and
-transactions, with a consumer's statements, but it reads only the heads of touched streams, and writes their payloads
-undecoded, one row per SKU and domain. It has no leases, dead letters, contributions of other sources, or readiness:
-what remains is the cost of the database and its driver.
+A baseline appends in the fastest way that the driver has: a binary COPY on PostgreSQL, `executemany` on SQLite. It
+takes no lock, returns nothing, and a version that exists already fails the whole batch. It folds in a consumer's
+windows and transactions, with a consumer's statements, but it reads only the heads of touched streams, and writes their
+payloads undecoded, one row per SKU and domain. It has no leases, dead letters, contributions of other sources, or
+readiness.
 
 It scans the log with the store's scan statement, and uses only the names and versions of the streams.
 """

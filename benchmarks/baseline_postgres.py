@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from asyncpg import Record
     from asyncpg.prepared_stmt import PreparedStatement
 
+EVENT_COLUMNS = ("originator_id", "originator_version", "topic", "state")
+
 STATEMENTS = (
     "create_checkpoint",
     "checkpoint",
@@ -116,9 +118,9 @@ class PostgresBaseline(Baseline):
         return cls(found[0], found[1], [await Folder.open(*pair) for pair in zip(DOMAINS, found[2:], strict=True)])
 
     async def append(self, events: Sequence[EncodedEvent]) -> None:
-        """One durable transaction."""
-        streams, versions, topics, states, *_ = zip(*events, strict=True)
-        await self._writer.fetch(SQL["insert_event"], streams, versions, topics, states, None, [], [])
+        """One durable transaction: a binary COPY."""
+        records = [(event.originator_id, event.originator_version, event.topic, event.state) for event in events]
+        await self._writer.copy_records_to_table("stored_events", columns=EVENT_COLUMNS, records=records)
 
     async def apply(self) -> None:
         """All domains concurrently."""

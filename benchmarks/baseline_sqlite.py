@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import Iterable, Sequence
-from itertools import accumulate
 from pathlib import Path
 
 import apsw
@@ -26,6 +25,8 @@ from pagefold.engine.stores.sqlite.reader_connections import connect_reader
 from pagefold.engine.stores.sqlite.schema import prepare
 
 BUSY_MILLISECONDS = 10_000
+
+INSERT_EVENT = "INSERT INTO stored_events (originator_id, originator_version, topic, state) VALUES (?, ?, ?, ?)"
 
 
 class SQLiteBaseline(Baseline):
@@ -87,11 +88,9 @@ class SQLiteBaseline(Baseline):
             self._append(batch)
 
     def _append(self, events: Sequence[EncodedEvent]) -> None:
+        rows = [(event.originator_id, event.originator_version, event.topic, event.state) for event in events]
         self._events.execute("BEGIN IMMEDIATE")
-        begins = accumulate((len(event[3]) for event in events), initial=1)
-        rows = [(*event[:2], 0, event[2], begin, len(event[3])) for event, begin in zip(events, begins, strict=False)]
-        states = b"".join([event[3] for event in events])
-        self._events.execute(SQL["insert_event"], {"events": orjson.dumps(rows).decode(), "states": states})
+        self._events.executemany(INSERT_EVENT, rows)
         self._events.execute("COMMIT")
 
     def _apply(self) -> None:

@@ -1,7 +1,6 @@
-"""Growth: what more channels, more sources, larger payloads and longer streams cost. Nothing may be superlinear.
+"""Growth: what more channels and sources, a longer log, larger payloads and longer streams cost.
 
-Each line compares Pagefold with itself, with one thing grown and everything else the same. How it grows with the log
-is a line of the apply benchmark.
+Each line compares Pagefold with itself, with one thing grown and everything else the same. Nothing may be superlinear.
 """
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -23,6 +22,8 @@ PIECES = 5
 CHANNELS = (4, 40)
 SOURCES = (5, 50)
 
+LOGS = (100_000, 1_000_000, 3_000_000)
+
 PAYLOAD_BYTES = (100, 1_000, 10_000, 100_000)
 PAYLOAD_TOTAL = 20_000_000
 """Bytes of all payloads of one size."""
@@ -38,6 +39,7 @@ async def lines(bench: Bench, stores: Stores) -> list[Line]:
         await _more(bench, stores, "channels", {n: _with_channels(n) for n in CHANNELS}, at_least=0.5),
         await _reads(bench, stores),
         await _more(bench, stores, "sources", {n: _with_sources(n) for n in SOURCES}, at_least=1 / 1.5),
+        await _log(bench, stores),
         await _payloads(bench, stores),
         await _versions(bench, stores),
     ]
@@ -56,22 +58,40 @@ async def _more(
 ) -> Line:
     """One log, folded from nothing under configurations with few and with many of something."""
     url = await stores.log(_events(bench))
-
-    def side(number: int) -> Side:
-        async def run() -> Timed:
-            await stores.reset_pages(url)
-            async with pagefold.open(configurations[number](url)) as shop:
-                watch = Stopwatch()
-                with watch:
-                    await shop.catch_up()
-            return Timed(watch.seconds, _events(bench))
-
-        return Side(f"{number} {what}", run)
-
-    sides = [side(number) for number in configurations]
+    sides = [
+        Side(f"{number} {what}", _applying(stores, url, _events(bench), configuration))
+        for number, configuration in configurations.items()
+    ]
     rates = await interleave(sides, bench.rounds)
     claim = ratio(rates, sides[-1].name, sides[0].name, at_least=at_least)
     return Line(f"apply, more {what}", stores.name, _events(bench), "events/s", spreads(rates), [claim])
+
+
+def _applying(
+    stores: Stores, url: str, events: int, configuration: Callable[[str], Config]
+) -> Callable[[], Awaitable[Timed]]:
+    """Folds a whole log from nothing."""
+
+    async def run() -> Timed:
+        await stores.reset_pages(url)
+        async with pagefold.open(configuration(url)) as shop:
+            watch = Stopwatch()
+            with watch:
+                await shop.catch_up()
+        return Timed(watch.seconds, events)
+
+    return run
+
+
+async def _log(bench: Bench, stores: Stores) -> Line:
+    """Logs of several lengths, each folded from nothing."""
+    sizes = [events // (200 if bench.quick else 1) for events in LOGS]
+    sides = [
+        Side(f"{events:,} events", _applying(stores, await stores.log(events), events, config)) for events in sizes
+    ]
+    rates = await interleave(sides, min(bench.rounds, 3))
+    claims = [ratio(rates, long.name, short.name, at_least=0.8) for short, long in pairwise(sides)]
+    return Line("apply, a longer log", stores.name, sizes[-1], "events/s", spreads(rates), claims)
 
 
 async def _reads(bench: Bench, stores: Stores) -> Line:

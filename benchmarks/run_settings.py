@@ -3,13 +3,14 @@
 import sys
 from asyncio.subprocess import PIPE, create_subprocess_exec
 from collections.abc import AsyncIterator, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, nullcontext
 from functools import partial
 from typing import NamedTuple
 
 import anyio.to_thread
 
 import pagefold
+from benchmarks.cpu_time import CpuCosts
 from benchmarks.library_runner import Library
 from benchmarks.measurement import LIBRARY, Side, Timed
 from benchmarks.throwaway_stores import PostgresStores, Stores
@@ -41,8 +42,10 @@ class Bench(NamedTuple):
 
 
 @asynccontextmanager
-async def library_sides(bench: Bench, stores: Stores, work: str) -> AsyncIterator[list[Side]]:
-    """The library's side, on PostgreSQL only. `work`: append, apply or together."""
+async def library_sides(
+    bench: Bench, stores: Stores, work: str, costs: CpuCosts | None = None
+) -> AsyncIterator[list[Side]]:
+    """The library's side, on PostgreSQL only. `work`: append, apply or together. Its CPU time is added to `costs`."""
     if not isinstance(stores, PostgresStores):
         yield []
         return
@@ -52,7 +55,8 @@ async def library_sides(bench: Bench, stores: Stores, work: str) -> AsyncIterato
 
     async def run() -> Timed:
         events = library.stored(encode_events(validator, workload.take(bench.library_events)))
-        return await anyio.to_thread.run_sync(partial(timed, events))
+        with costs.measuring(LIBRARY, len(events)) if costs else nullcontext():
+            return await anyio.to_thread.run_sync(partial(timed, events))
 
     try:
         yield [Side(LIBRARY, run)]

@@ -5,13 +5,17 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree as ET
 
+import apsw
+import asyncpg
 import pytest
 
+import pagefold
 from benchmarks import price_workload
 from benchmarks.__main__ import LINES, sizes
 from benchmarks.baseline import CHANNELS_OF_SOURCE, STREAMS_PER_READ, HeadChunk, chunk_of, rows_of
@@ -19,11 +23,12 @@ from benchmarks.bench_http_ingest import BARE as BARE_INGEST
 from benchmarks.bench_http_ingest import EVENTS
 from benchmarks.bench_http_reads import BARE
 from benchmarks.bench_rebuild import RowMerge
+from benchmarks.cpu_time import CpuCosts
 from benchmarks.measurement import Claim, Spread, Timed, interleave, percentile, ratio
 from benchmarks.measurement import Side as Subject
 from benchmarks.report import bound, number, verdict
 from benchmarks.run_settings import Bench
-from benchmarks.throwaway_stores import SQLiteStores
+from benchmarks.throwaway_stores import PostgresStores, SQLiteStores, Stores
 from benchmarks.workload import RECORDED_AT, SHARES, Workload, config, encode_events
 from pagefold.engine.intake.event_parser import parse_event
 from pagefold.engine.intake.event_validator import EventValidator
@@ -134,7 +139,7 @@ def test_numbers_are_sane(run: tuple[str, dict[str, Any], Path]) -> None:
             assert claim["met"] in ((True, False) if limited else (None,))
             targets += limited
     over_http = 2 * 2 if shutil.which("wrk") else 0
-    growth, one_at_a_time = 2 * (1 + 1 + 1 + 3 + 1), 2 * 2
+    growth, one_at_a_time = 2 * (1 + 1 + 1 + 2 + 3 + 1), 2 * 2
     assert targets == 2 * (1 + 2 + 1 + 1 + 1 + 2) + 2 + 2 * (2 + 1 + 2 + 2) + growth + one_at_a_time + over_http
 
 
@@ -179,6 +184,41 @@ def test_a_baseline_writes_as_many_rows_as_a_consumer() -> None:
     assert {row[1] for row in written} == {"pricing"}
     assert {channel for row in written for channel in parse_channels(row[2]).index_of} == set(CHANNELS_OF_SOURCE["erp"])
     assert [len(each.contents) for each in map(decode_sections, written)] == [len(row[3]) for row in written]
+
+
+@pytest.mark.parametrize("kind", [SQLiteStores, PostgresStores])
+async def test_a_baseline_appends_what_the_store_reads(kind: Callable[[ExitStack], Stores]) -> None:
+    """In order and unchanged; a version that exists already fails the whole batch."""
+    with ExitStack() as stack:
+        stores = kind(stack)
+        url = await stores.new()
+        rows = encode_events(EventValidator(config(url)), Workload().take(40))
+        baseline = await stores.baseline(url)
+        await baseline.append(rows[:30])
+        with pytest.raises((apsw.ConstraintError, asyncpg.UniqueViolationError)):
+            await baseline.append(rows[29:])
+        await baseline.close()
+        async with pagefold.open(config(url)) as shop:
+            stored = await shop.store.log.events_at([row.key for row in rows])
+    stored.sort(key=lambda each: each.notification_id)
+    assert [(each.originator_id, each.originator_version, each.state) for each in stored] == [
+        (row.originator_id, row.originator_version, row.state) for row in rows[:30]
+    ]
+
+
+def test_the_cpu_time_of_ended_and_running_children_counts() -> None:
+    """What a child process uses is part of the cost, in microseconds per event."""
+    costs = CpuCosts()
+    burn = "import time\nwhile time.process_time() < 0.3: pass\nprint(flush=True)\ninput()"
+    with costs.measuring("ended", 1_000):
+        subprocess.run([sys.executable, "-c", burn], input=b"\n", check=True, capture_output=True)
+    with subprocess.Popen([sys.executable, "-c", burn], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as child:
+        assert child.stdout is not None
+        with costs.measuring("running", 1_000):
+            child.stdout.readline()
+        child.communicate(b"\n")
+    for claim in costs.claims():
+        assert 250 < claim.spread.median < 2_000, claim
 
 
 def test_a_snapshot_has_the_contents_of_the_log(tmp_path: Path) -> None:

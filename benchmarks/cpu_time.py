@@ -1,0 +1,64 @@
+"""The CPU time of this process and everything that it has started: the client, its threads, and the database server."""
+
+import os
+import time
+from collections import defaultdict
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import NamedTuple
+
+from benchmarks.measurement import Claim, Spread
+
+PROC = Path("/proc")
+
+
+class ProcessTimes(NamedTuple):
+    """A process's parent, and the seconds of CPU of itself and of its ended children."""
+
+    parent: int
+    seconds: float
+
+
+class CpuCosts:
+    """Measures the CPU time of each side, in µs per event. Sides must not run at the same time."""
+
+    def __init__(self) -> None:
+        self._costs: defaultdict[str, list[float]] = defaultdict(list)
+
+    @contextmanager
+    def measuring(self, side: str, events: int) -> Iterator[None]:
+        """Measures one round of a side."""
+        before = cpu_seconds()
+        yield
+        self._costs[side].append((cpu_seconds() - before) * 1e6 / events)
+
+    def claims(self) -> list[Claim]:
+        """One for each side."""
+        return [Claim(f"µs of CPU an event, {side}", Spread.of(costs)) for side, costs in self._costs.items()]
+
+
+def cpu_seconds() -> float:
+    """The seconds of CPU that this process and its descendants have used. Without `/proc`, only its own."""
+    found = os.times()
+    seconds = time.process_time() + found.children_user + found.children_system
+    processes = _processes()
+    family = {os.getpid()}
+    while children := {pid for pid, times in processes.items() if times.parent in family} - family:
+        family |= children
+        seconds += sum(processes[pid].seconds for pid in children)
+    return seconds
+
+
+def _processes() -> dict[int, ProcessTimes]:
+    found = {int(file.parent.name): _parse(file) for file in PROC.glob("[0-9]*/stat")}
+    return {pid: times for pid, times in found.items() if times is not None}
+
+
+def _parse(file: Path) -> ProcessTimes | None:
+    """The times in a `stat` file, whose second field is a name in parentheses; None if the process has ended."""
+    try:
+        fields = file.read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()
+    except OSError:
+        return None
+    return ProcessTimes(int(fields[1]), sum(map(int, fields[11:15])) / os.sysconf("SC_CLK_TCK"))
