@@ -135,8 +135,9 @@ class PageReader:
 
         Disabled pages are returned only on request.
 
-        One query, whatever their number, or none for those that were read before and have not changed since. Raises
-        `StoreUnavailable`, and `ReadTooLarge` where the sections that it reads have more than `max_bytes` together.
+        One query, whatever their number, or none for those that were read before, as long as nothing has changed since.
+        Raises `StoreUnavailable`, and `ReadTooLarge` where the sections that it reads have more than `max_bytes`
+        together.
         """
         if channel not in self._channels:
             return {}

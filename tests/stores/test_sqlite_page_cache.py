@@ -156,3 +156,11 @@ def test_a_change_during_a_batch_is_seen(recent: Recent, writer: apsw.Connection
     assert body(recent, "B") is None
     recent.add(version, KEY, [("catalog", True, True, b"", b"1", "")])
     assert body(recent, "A") == b"2"
+
+
+def test_without_a_version_nothing_is_remembered(recent: Recent, writer: apsw.Connection) -> None:
+    """A batch whose check failed is not cached."""
+    writer.execute(WRITE, ("A", b"1"))
+    recent.add(None, KEY, [("catalog", True, True, b"", b"0", "")])
+    assert not recent._made
+    assert body(recent, "A") == b"1"

@@ -4,6 +4,7 @@ from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequen
 from functools import partial
 
 from pagefold.engine.runtime.compute_thread import compute_in_thread
+from pagefold.engine.stores.page_cache import PageCache
 from pagefold.engine.stores.page_listing import ListedPage, PageKeys, listed_pages
 from pagefold.engine.stores.postgres.merged_reads import MergedReads
 from pagefold.engine.stores.postgres.sized_reads import INLINE_BYTES, sections_within
@@ -23,11 +24,30 @@ class PostgresPages(MergedReads, Pages):
         """None: every read is a query, and waits for the server."""
 
     def batch_reader(self, make: Callable[[str, str, Sequence[StoredSection]], Made]) -> BatchReader[Made]:
+        cache = PageCache(make)
+
         async def read(skus: Sequence[str], channel: str, max_bytes: int | None) -> dict[str, Made]:
-            rows = await self.sections_of(skus, channel, max_bytes=max_bytes)
-            return {sku: make(sku, channel, rows.get(sku, [])) for sku in skus}
+            keys = [(sku, channel) for sku in skus]
+            found, version = await self._cached(cache, keys)
+            missing = [sku for sku in skus if (sku, channel) not in found]
+            rows = await self.sections_of(missing, channel, max_bytes=max_bytes)
+            for sku in missing:
+                found[sku, channel] = cache.add(version, (sku, channel), rows.get(sku, []))
+            return {sku: found[sku, channel] for sku in skus}
 
         return read
+
+    async def _cached(
+        self, cache: PageCache[Made], keys: Sequence[tuple[str, str]]
+    ) -> tuple[dict[tuple[str, str], Made], object]:
+        """What is cached for some pages, as they are now, and the version of the store for `add`."""
+        if not keys or cache.rests(len(keys)):
+            return {}, None
+        [(version,)] = await self._connections.readers.fetch("pages_version")
+        if version is None:
+            return {}, None
+        cache.refresh(version)
+        return cache.cached(keys)
 
     async def sections_of(
         self, skus: Sequence[str], channel: str, *, max_bytes: int | None = None

@@ -3,13 +3,13 @@
 from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from itertools import chain
 from time import monotonic
-from typing import Generic, TypeAlias
 
 import apsw
 import orjson
 
 from pagefold.domains import DOMAINS
 from pagefold.engine.errors import PagesUnfolded
+from pagefold.engine.stores.page_cache import PageCache, Rows
 from pagefold.engine.stores.page_listing import ListedPage, PageKeys, listed_pages
 from pagefold.engine.stores.section_rows import (
     count_all,
@@ -48,48 +48,32 @@ ROW_OVERHEAD_BYTES = 4_096
 CHANGES = "PRAGMA data_version"
 """A number that differs after another connection, of any process, has changed something."""
 
-Rows: TypeAlias = Sequence[StoredSection]
-
 
 def _as_they_are(_sku: str, _channel: str, rows: Rows) -> Rows:
     return rows
 
 
-class RecentReads(Generic[Made]):
+class RecentReads(PageCache[Made]):
     """Reads pages, builds results from their rows, and caches them until the file changes.
 
-    Checking for a change takes a quarter of the time of a read. If that does not pay, because pages change all the time
-    or reads rarely repeat, nothing is cached for a while. The cache is bounded: the rows behind it have `MAX_BYTES`,
-    and no entry more than `MAX_ENTRY_BYTES`. The oldest entry goes first.
+    Checking for a change takes a quarter of the time of a read.
     """
-
-    TRIAL = 10_000
-    """Reads after which it is seen whether it pays: when one in four was remembered."""
-    REST = 100_000
-    """Reads without a memory, when it does not."""
-    MAX_BYTES = 16 * 1024 * 1024
-    MAX_ENTRY_BYTES = 16_384
-    OVERHEAD = 1_000
-    """Bytes of a page beside those that its sections show."""
 
     LOOK_SECONDS = 0.1
     """How long a file is read on that may have been replaced."""
 
     def __init__(self, reader: LoopConnections, make: Callable[[str, str, Rows], Made], store: str) -> None:
+        super().__init__(make)
         self._reader = reader
         self._store = store
         self._look_at = 0.0
         self._statement = SQL["page_sections"]
-        self._make = make
-        self._version: list[Row] = []
-        self._made: dict[tuple[str, str], tuple[int, Made]] = {}
-        self._bytes = self._hits = self._reads = self._resting = 0
         reader.subscribe(self._read_with)
 
     def _read_with(self, execute: Execute) -> None:
         """Switches to another connection, which counts changes in its own way."""
         self._execute = execute
-        self._version = []
+        self._version = None
         self._forget()
 
     def read(self, key: tuple[str, str]) -> Made:
@@ -99,7 +83,7 @@ class RecentReads(Generic[Made]):
         if self._resting:
             self._resting -= 1
             return self._make(*key, self._sections(*key))
-        self._check_version()  # before the read, which is then as new, or newer
+        self.refresh(self._execute(CHANGES).fetchall())  # before the read, which is then as new, or newer
         self._reads += 1
         if self._reads >= self.TRIAL:
             self._review()
@@ -115,29 +99,10 @@ class RecentReads(Generic[Made]):
         """What is cached for some pages, as they are now, and the version of the file for `add`."""
         if monotonic() >= self._look_at:
             self._check_file()
-        if self._resting:
-            self._resting = max(self._resting - len(keys), 0)
+        if self.rests(len(keys)):
             return {}, None
-        self._check_version()
-        found = {key: self._made[key][1] for key in keys if key in self._made}
-        self._reads += len(keys)
-        self._hits += len(found)
-        if self._reads >= self.TRIAL:
-            self._review()
-        return found, self._version
-
-    def add(self, version: object, key: tuple[str, str], rows: Rows) -> Made:
-        """Makes the result of a page that was read after `recent`, and caches it unless the file has changed since."""
-        made = self._make(*key, rows)
-        if version is self._version and not self._resting:
-            self._keep(key, rows, made)
-        return made
-
-    def _check_version(self) -> None:
-        version = self._execute(CHANGES).fetchall()
-        if version != self._version:
-            self._version = version
-            self._forget()
+        self.refresh(self._execute(CHANGES).fetchall())
+        return self.cached(keys)
 
     def _sections(self, sku: str, channel: str) -> Rows:
         return page_sections(self._execute(self._statement, (sku,)).fetchall(), channel, self._store)
@@ -147,25 +112,6 @@ class RecentReads(Generic[Made]):
         self._reader.check_file()
         check_folded(self._reader.connection)
         self._look_at = monotonic() + self.LOOK_SECONDS
-
-    def _keep(self, key: tuple[str, str], rows: Rows, made: Made) -> None:
-        size = self.OVERHEAD + sum([len(row[4] or b"") for row in rows])
-        if size > self.MAX_ENTRY_BYTES:
-            return
-        self._bytes += size - self._made.pop(key, (0, None))[0]
-        self._made[key] = (size, made)
-        while self._bytes > self.MAX_BYTES:
-            self._bytes -= self._made.pop(next(iter(self._made)))[0]
-
-    def _forget(self) -> None:
-        self._made.clear()
-        self._bytes = 0
-
-    def _review(self) -> None:
-        if self._hits < self.TRIAL / 4:
-            self._resting = self.REST
-            self._forget()
-        self._hits = self._reads = 0
 
 
 class SQLitePages(Pages):

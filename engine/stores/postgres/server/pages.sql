@@ -1,3 +1,8 @@
+-- pages_version --
+-- What a statement sees at present: while this is the same, nothing was committed. A snapshot names the transactions that
+-- have ended; those of a standby do not, and have no version.
+SELECT CASE WHEN NOT pg_is_in_recovery() THEN pg_postmaster_start_time()::text || ' ' || pg_current_snapshot()::text END;
+
 -- layouts --
 -- What `page` knows of the configuration.
 SELECT channel, domains, identity, requires FROM layouts;
