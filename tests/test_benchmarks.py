@@ -22,10 +22,12 @@ from benchmarks.baseline import CHANNELS_OF_SOURCE, STREAMS_PER_READ, HeadChunk,
 from benchmarks.bench_http_ingest import BARE as BARE_INGEST
 from benchmarks.bench_http_ingest import EVENTS
 from benchmarks.bench_http_reads import BARE
+from benchmarks.bench_many_reads import CHANGED, REDIS
 from benchmarks.bench_rebuild import RowMerge
 from benchmarks.cpu_time import CpuCosts
 from benchmarks.measurement import Claim, Spread, Timed, interleave, percentile, ratio
 from benchmarks.measurement import Side as Subject
+from benchmarks.redis_server import is_redis_missing
 from benchmarks.report import bound, number, verdict
 from benchmarks.run_settings import Bench
 from benchmarks.throwaway_stores import PostgresStores, SQLiteStores, Stores
@@ -124,6 +126,25 @@ async def test_without_wrk_a_message_says_how_to_install_it(
     with ExitStack() as stack:
         assert await LINES[name](Bench([1], 1, quick=True, stores=[]), SQLiteStores(stack)) == []
     assert "apt-get install wrk" in capsys.readouterr().err
+
+
+@pytest.mark.skipif(is_redis_missing(), reason="Redis or its client is not installed")
+def test_reads_of_many_pages_are_there_on_both_stores(run: tuple[str, dict[str, Any], Path]) -> None:
+    """They are compared with Redis, while nothing changes and after a change."""
+    _, report, _ = run
+    found = [line for line in report["lines"] if line["name"] == "read 64 pages at once"]
+    assert [line["store"] for line in found] == ["sqlite", "postgres"]
+    assert all(set(line["sides"]) == {"pagefold", REDIS, CHANGED} for line in found)
+
+
+async def test_without_redis_a_message_says_how_to_install_it(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The line is left out."""
+    monkeypatch.setattr(shutil, "which", lambda _: None)
+    with ExitStack() as stack:
+        assert await LINES["many-reads"](Bench([1], 1, quick=True, stores=[]), SQLiteStores(stack)) == []
+    assert "apt-get install redis-server" in capsys.readouterr().err
 
 
 def test_numbers_are_sane(run: tuple[str, dict[str, Any], Path]) -> None:
@@ -303,4 +324,4 @@ def test_the_command_line_reads_sizes() -> None:
     """`k` and `M` are understood, and sizes are sorted."""
     assert sizes("1M,100k") == [100_000, 1_000_000]
     assert sizes("500") == [500]
-    assert len(LINES) == 16
+    assert len(LINES) == 17
