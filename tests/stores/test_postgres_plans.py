@@ -70,6 +70,13 @@ HOT = [
     Hot("heads", f"{array(NAMES)}, 8192", {BY_STREAM}, 5 * len(NAMES)),
     Hot("streams_of_skus", "ARRAY['S05000', 'S05001', 'S05002']", {BY_STREAM}, 40),
     Hot("events_at", f"{array(NAMES)}, array_fill(1::bigint, ARRAY[{len(NAMES)}])", {BY_STREAM}, 5 * len(NAMES)),
+    Hot(
+        "taken_versions",
+        f"{array(NAMES)}, array_fill(1::bigint, ARRAY[{len(NAMES)}]), array_fill(0, ARRAY[{len(NAMES)}])",
+        {BY_STREAM},
+        5 * len(NAMES),
+    ),
+    Hot("announce_copied", f"{EVENTS - 500}", {BY_POSITION}, 20),
     Hot("head_sizes", array(NAMES), {BY_STREAM}, 5 * len(NAMES)),
     Hot("older_events", f"'{NAMES[50]}', 40000, 0, 50", {BY_STREAM}, 20),
     Hot("history", "'S05000/', -1, -1, 'S050000', 1000", {BY_STREAM}, 20),

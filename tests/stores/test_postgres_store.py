@@ -14,6 +14,7 @@ from pagefold import Config, ConfigurationError
 from pagefold.engine.errors import StoreError, StoreReadOnly, StoreUnavailable, StoreUnusable
 from pagefold.engine.stores import open_store
 from pagefold.engine.stores.postgres import PostgresStore
+from pagefold.engine.stores.postgres.bulk_append import MIN_COPIED_EVENTS
 from pagefold.engine.stores.postgres.connections import PACKAGE, SQL, needs_reconnect, translate_errors
 from pagefold.engine.stores.sql_files import statements
 from pagefold.engine.stores.store import CorrectionEvent
@@ -217,6 +218,7 @@ async def test_a_role_with_few_rights_can_use_a_store(store: PostgresStore, conf
     try:
         limited = await PostgresStore.open(configured(url))
         assert await insert(limited, "A") == [1]
+        assert len(await insert(limited, *[f"S{number}" for number in range(MIN_COPIED_EVENTS)])) == MIN_COPIED_EVENTS
         await folded(limited, a_section(SKU))
         assert await holds(limited, "catalog", wait=False)
         await limited.close()

@@ -73,17 +73,6 @@ async def test_insert_is_one_transaction(store: Store) -> None:
     assert len(await insert(store, "A")) == 1
 
 
-async def test_a_large_insert_keeps_its_order(store: Store) -> None:
-    """Thousands of events in one call, a third of them twice, get their own positions."""
-    streams = [f"S{number:05}" for number in range(6_000)]
-    batch = [Raw(stream) for stream in streams] + [Raw(stream, state=b"2") for stream in streams[::3]]
-    positions = await store.log.insert(batch)
-    assert positions[6_000:] == [None] * 2_000
-    taken = [position for position in positions[:6_000] if position is not None]
-    assert len(taken) == 6_000
-    assert taken == sorted(taken)
-
-
 async def test_concurrent_inserts_append_each_version_once(store: Store) -> None:
     """Of many callers with the same versions, exactly one gets each position."""
     results: list[list[int | None]] = []

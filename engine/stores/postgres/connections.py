@@ -6,7 +6,7 @@ and claim has one.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from typing import TypeAlias
 
@@ -139,6 +139,11 @@ class Session:
         """Runs SQL, several statements if there are no bindings, and returns the server's status of the last."""
         with translate_errors(self.name):
             return await self.connection.execute(sql, *bindings)
+
+    async def copy(self, table: str, columns: Sequence[str], rows: Sequence[tuple[object, ...]]) -> None:
+        """Copies rows into a table, in binary form."""
+        with translate_errors(self.name):
+            await self.connection.copy_records_to_table(table, columns=columns, records=rows)
 
     async def listen(self, channel: str, callback: Callable[[], None]) -> None:
         """Calls `callback` with every notification on the channel, while the connection lives."""

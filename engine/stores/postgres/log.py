@@ -7,6 +7,7 @@ from operator import itemgetter
 from pagefold.engine.runtime.wake_signal import WakeSignal
 from pagefold.engine.stores.epoch_fence import EpochsMoved, Fence
 from pagefold.engine.stores.page_listing import INITIAL_STEP, next_step
+from pagefold.engine.stores.postgres.bulk_append import MIN_COPIED_EVENTS, BulkAppend, NewRow
 from pagefold.engine.stores.postgres.connections import Connections, Record
 from pagefold.engine.stores.postgres.log_proof import proving
 from pagefold.engine.stores.postgres.notification_listener import NotificationListener
@@ -40,36 +41,58 @@ def event_columns(events: Sequence[NewEvent]) -> tuple[list[str], list[int], lis
     )
 
 
+def _arguments(fence: Fence | None) -> tuple[int | None, list[str], list[int]]:
+    """A fence as arguments of `append_events` and `lock_log`."""
+    return (None, [], []) if fence is None else (fence.generation, [*fence.ceilings], [*fence.ceilings.values()])
+
+
 class PostgresLog(Log):
-    """The function `append_events` ensures that positions appear in order, for every caller."""
+    """The function `append_events`, or `lock_log` for many events, ensures that positions appear in order."""
 
     def __init__(self, connections: Connections) -> None:
         self._connections = connections
+        self._bulk = BulkAppend()
         self._grown = WakeSignal()
         self._heads_stride, self._entries_stride = StepSize(), StepSize()
         self._listener = NotificationListener(connections, self.notify)
 
     async def insert(self, events: Sequence[NewEvent], fence: Fence | None = None) -> list[int | None]:
+        if len(events) >= MIN_COPIED_EVENTS:
+            rows = [(each.originator_id, each.originator_version, 0, each.topic, each.state) for each in events]
+            if (copied := await self._copy(rows, fence)) is not None:
+                return copied
         columns = event_columns(events)
-        rows = await self._append("insert_event", columns, fence)
-        positions = {(stream, version): position for position, stream, version in rows}
+        appended = await self._append("insert_event", columns, fence)
+        positions = {(stream, version): position for position, stream, version in appended}
         return [positions.pop(key, None) for key in zip(*columns[:2], strict=True)]
 
     async def correct(self, corrections: Sequence[CorrectionEvent], fence: Fence | None = None) -> list[int | None]:
+        if len(corrections) >= MIN_COPIED_EVENTS:
+            rows = [
+                (each.originator_id, each.originator_version, each.revision, each.topic, each.state)
+                for each in corrections
+            ]
+            if (copied := await self._copy(rows, fence)) is not None:
+                return copied
         columns = event_columns(corrections)
         revisions = [each.revision for each in corrections]
-        rows = await self._append("correct_event", (*columns, revisions), fence)
-        positions = {(stream, version, revision): position for position, stream, version, revision in rows}
+        appended = await self._append("correct_event", (*columns, revisions), fence)
+        positions = {(stream, version, revision): position for position, stream, version, revision in appended}
         return [positions.pop(key, None) for key in zip(*columns[:2], revisions, strict=True)]
 
     async def _append(self, statement: str, columns: Sequence[object], fence: Fence | None) -> list[Record]:
-        known = (None, [], []) if fence is None else (fence.generation, [*fence.ceilings], [*fence.ceilings.values()])
         async with self._connections.writer.session() as session, proving(session):
-            rows = await session.fetch(statement, *columns, *known)
+            rows = await session.fetch(statement, *columns, *_arguments(fence))
         if rows and rows[0][0] is None:  # raised by `append_events` if the fence does not hold
             raise EpochsMoved
         self.notify()
         return rows
+
+    async def _copy(self, rows: Sequence[NewRow], fence: Fence | None) -> list[int | None] | None:
+        async with self._connections.writer.session() as session, proving(session):
+            positions = await self._bulk.append(session, rows, _arguments(fence))
+        self.notify()
+        return positions
 
     async def generation(self) -> int:
         return int((await self._connections.readers.fetch("generation"))[0][0])
