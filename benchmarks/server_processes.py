@@ -56,10 +56,14 @@ async def started(
     *command: str, core: int, stdout: int = DEVNULL, stderr: int = DEVNULL, environment: Mapping[str, str] | None = None
 ) -> Process:
     """Starts a process, pinned to one core if there are several and `taskset` is installed."""
-    cores = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
-    pinned = ("taskset", "-c", str(cores[core])) if len(cores) > 1 and shutil.which("taskset") else ()
     everything = {**os.environ, **(environment or {})}
-    return await create_subprocess_exec(*pinned, *command, stdout=stdout, stderr=stderr, env=everything)
+    return await create_subprocess_exec(*pinned(core), *command, stdout=stdout, stderr=stderr, env=everything)
+
+
+def pinned(core: int) -> tuple[str, ...]:
+    """The beginning of a command that runs on one core; empty if there is only one, or `taskset` is not installed."""
+    cores = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
+    return ("taskset", "-c", str(cores[core])) if len(cores) > 1 and shutil.which("taskset") else ()
 
 
 def _toml(url: str, http: Mapping[str, float]) -> str:

@@ -16,9 +16,10 @@ import asyncpg
 import pytest
 
 import pagefold
-from benchmarks import price_workload
+from benchmarks import bench_http_cache, price_workload
 from benchmarks.__main__ import LINES, sizes
 from benchmarks.baseline import CHANNELS_OF_SOURCE, STREAMS_PER_READ, HeadChunk, chunk_of, rows_of
+from benchmarks.bench_http_cache import CACHES
 from benchmarks.bench_http_ingest import BARE as BARE_INGEST
 from benchmarks.bench_http_ingest import EVENTS
 from benchmarks.bench_http_reads import BARE
@@ -35,6 +36,7 @@ from benchmarks.workload import RECORDED_AT, SHARES, Workload, config, encode_ev
 from pagefold.engine.intake.event_parser import parse_event
 from pagefold.engine.intake.event_validator import EventValidator
 from pagefold.engine.stores.section_rows import decode_sections, parse_channels
+from tests.support.nginx import nginx_program
 
 ROOT = Path(__file__).resolve().parent.parent
 SMALL, LARGE = 300, 600
@@ -97,6 +99,15 @@ def test_reads_over_http_are_there_on_both_stores(run: tuple[str, dict[str, Any]
     assert all(set(line["sides"]) == {"pagefold", *BARE} for line in found)
 
 
+@pytest.mark.skipif(shutil.which("wrk") is None or nginx_program() is None, reason="wrk or nginx is not installed")
+def test_reads_through_a_cache_are_there_on_both_stores(run: tuple[str, dict[str, Any], Path]) -> None:
+    """They are compared with Pagefold alone, for two times that pages are fresh."""
+    _, report, _ = run
+    found = [line for line in report["lines"] if line["name"] == "read a page through nginx's cache"]
+    assert [line["store"] for line in found] == ["sqlite", "postgres"]
+    assert all(set(line["sides"]) == {"pagefold", *CACHES} for line in found)
+
+
 def test_ingest_over_http_is_there_on_both_stores(run: tuple[str, dict[str, Any], Path]) -> None:
     """Each size of requests is compared with bare servers that decode and append, or only decode."""
     _, report, _ = run
@@ -117,7 +128,7 @@ def test_reads_of_a_busy_server_are_there_on_both_stores(run: tuple[str, dict[st
             assert set(line["sides"]) == {"quiet p50", "quiet p99", f"{work} p50", f"{work} p99"}
 
 
-@pytest.mark.parametrize("name", ["http", "http-busy"])
+@pytest.mark.parametrize("name", ["http", "http-busy", "http-cache"])
 async def test_without_wrk_a_message_says_how_to_install_it(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], name: str
 ) -> None:
@@ -135,6 +146,17 @@ def test_reads_of_many_pages_are_there_on_both_stores(run: tuple[str, dict[str, 
     found = [line for line in report["lines"] if line["name"] == "read 64 pages at once"]
     assert [line["store"] for line in found] == ["sqlite", "postgres"]
     assert all(set(line["sides"]) == {"pagefold", REDIS, CHANGED} for line in found)
+
+
+@pytest.mark.skipif(shutil.which("wrk") is None, reason="wrk is not installed")
+async def test_without_nginx_a_message_says_how_to_install_it(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The line is left out."""
+    monkeypatch.setattr(bench_http_cache, "nginx_program", lambda: None)
+    with ExitStack() as stack:
+        assert await LINES["http-cache"](Bench([1], 1, quick=True, stores=[]), SQLiteStores(stack)) == []
+    assert "apt-get install nginx" in capsys.readouterr().err
 
 
 async def test_without_redis_a_message_says_how_to_install_it(
@@ -324,4 +346,4 @@ def test_the_command_line_reads_sizes() -> None:
     """`k` and `M` are understood, and sizes are sorted."""
     assert sizes("1M,100k") == [100_000, 1_000_000]
     assert sizes("500") == [500]
-    assert len(LINES) == 17
+    assert len(LINES) == 18

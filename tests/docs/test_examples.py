@@ -20,7 +20,7 @@ from pagefold.engine.intake.event_validator import EventValidator
 from tests.support.documents import PAGES, README, blocks
 
 EVERY_PAGE = [README, *PAGES]
-RUN = {"console", "sh", "shell", "python"}
+RUN = {"console", "sh", "shell", "python", "nginx"}
 """The languages of blocks that other tests run."""
 READ = {"toml", "json", "crontab", "yaml"}
 """The languages of blocks that the tests below read."""
