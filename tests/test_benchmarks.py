@@ -2,11 +2,14 @@
 
 import json
 import os
+import random
 import shutil
 import subprocess
 import sys
+from collections import defaultdict
 from collections.abc import Callable
 from contextlib import ExitStack
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree as ET
@@ -16,7 +19,7 @@ import asyncpg
 import pytest
 
 import pagefold
-from benchmarks import bench_http_cache, price_workload
+from benchmarks import bench_http_cache, bench_peers, price_workload
 from benchmarks.__main__ import LINES, sizes
 from benchmarks.baseline import CHANNELS_OF_SOURCE, STREAMS_PER_READ, HeadChunk, chunk_of, rows_of
 from benchmarks.bench_http_cache import CACHES
@@ -24,10 +27,12 @@ from benchmarks.bench_http_ingest import BARE as BARE_INGEST
 from benchmarks.bench_http_ingest import EVENTS
 from benchmarks.bench_http_reads import BARE
 from benchmarks.bench_many_reads import CHANGED, REDIS
+from benchmarks.bench_peers import PEERS
 from benchmarks.bench_rebuild import RowMerge
 from benchmarks.cpu_time import CpuCosts
 from benchmarks.measurement import Claim, Spread, Timed, interleave, percentile, ratio
 from benchmarks.measurement import Side as Subject
+from benchmarks.peer_pages import Document, keep_newest, page_table, pages_of
 from benchmarks.redis_server import is_redis_missing
 from benchmarks.report import bound, number, verdict
 from benchmarks.run_settings import Bench
@@ -167,6 +172,51 @@ async def test_without_redis_a_message_says_how_to_install_it(
     with ExitStack() as stack:
         assert await LINES["many-reads"](Bench([1], 1, quick=True, stores=[]), SQLiteStores(stack)) == []
     assert "apt-get install redis-server" in capsys.readouterr().err
+
+
+@pytest.mark.skipif(not all(map(find_spec, PEERS.values())), reason="Bytewax or Pathway is not installed")
+def test_peers_are_there_on_both_stores(run: tuple[str, dict[str, Any], Path]) -> None:
+    """Those that are installed run on the same file of events."""
+    _, report, _ = run
+    found = [line for line in report["lines"] if line["name"] == "a file of events, until pages are readable"]
+    assert [line["store"] for line in found] == ["sqlite", "postgres"]
+    assert all(set(line["sides"]) == {"pagefold", *PEERS} for line in found)
+
+
+async def test_without_peers_a_message_says_how_to_install_them(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The line is left out."""
+    monkeypatch.setattr(bench_peers, "find_spec", lambda _: None)
+    with ExitStack() as stack:
+        assert await LINES["peers"](Bench([1], 1, quick=True, stores=[]), SQLiteStores(stack)) == []
+    said = capsys.readouterr().err
+    assert all(f"{name} is not installed, and left out" in said for name in PEERS)
+
+
+@pytest.mark.parametrize("kind", [SQLiteStores, PostgresStores])
+async def test_the_pages_of_peers_are_those_of_pagefold(kind: Callable[[ExitStack], Stores]) -> None:
+    """Whatever the order of the events, and whatever was in the table."""
+    events = Workload(skus=40).take(1_500)
+    with ExitStack() as stack:
+        stores = kind(stack)
+        url = await stores.new()
+        async with pagefold.open(config(url)) as shop:
+            await shop.append(events)
+            await shop.catch_up()
+        documents: defaultdict[str, Document] = defaultdict(dict)
+        for event in random.Random(3).sample(events, len(events)):
+            keep_newest(documents[event.sku], json.loads(bench_peers.event_line(event)))
+        table = page_table(url)
+        pages = [page for sku, document in documents.items() for page in pages_of(sku, document)]
+        table.write([(sku, channel, b"older") for sku, channel, _ in pages] + pages)
+        table.close()
+        await bench_peers.compare(url, url)
+        table = page_table(url)
+        table.write([(*pages[0][:2], b"{}")])
+        table.close()
+        with pytest.raises(KeyError):
+            await bench_peers.compare(url, url)
 
 
 def test_numbers_are_sane(run: tuple[str, dict[str, Any], Path]) -> None:
@@ -346,4 +396,4 @@ def test_the_command_line_reads_sizes() -> None:
     """`k` and `M` are understood, and sizes are sorted."""
     assert sizes("1M,100k") == [100_000, 1_000_000]
     assert sizes("500") == [500]
-    assert len(LINES) == 18
+    assert len(LINES) == 19
