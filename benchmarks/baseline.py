@@ -19,7 +19,7 @@ import orjson
 
 from benchmarks.workload import CHANNELS, SOURCES
 from pagefold.engine.configuration.config import WorkConfig
-from pagefold.engine.consumers.consumer import MIN_WINDOW
+from pagefold.engine.consumers.log_tail import MIN_WINDOW
 from pagefold.engine.stores.event_state import EncodedEvent
 
 DOMAINS: Final = ("catalog", "pricing", "inventory", "media")

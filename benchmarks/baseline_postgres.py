@@ -18,7 +18,7 @@ from benchmarks.baseline import (
     rows_of,
 )
 from benchmarks.workload import config
-from pagefold.engine.consumers.consumer import MIN_WINDOW
+from pagefold.engine.consumers.log_tail import MIN_WINDOW
 from pagefold.engine.stores.event_state import EncodedEvent
 from pagefold.engine.stores.postgres.connections import SQL, Connection, Connections
 from pagefold.engine.stores.postgres.merged_reads import LARGE_BYTES

@@ -18,7 +18,7 @@ from benchmarks.baseline import (
     reread,
     rows_of,
 )
-from pagefold.engine.consumers.consumer import MIN_WINDOW
+from pagefold.engine.consumers.log_tail import MIN_WINDOW
 from pagefold.engine.stores.event_state import EncodedEvent
 from pagefold.engine.stores.sqlite.connections import BROWSER_CACHE_KIB, EVENTS, PAGES, SQL, Row, connect
 from pagefold.engine.stores.sqlite.reader_connections import connect_reader

@@ -13,6 +13,7 @@ from pagefold.engine.access.token_service import TokenService
 from pagefold.engine.configuration.config import Config
 from pagefold.engine.consumers.background_work import BackgroundWork
 from pagefold.engine.consumers.consumer import Consumer
+from pagefold.engine.consumers.shared_reads import SharedReads
 from pagefold.engine.dead_letters.dead_letter_service import DeadLetterService
 from pagefold.engine.dead_letters.retention import Retention
 from pagefold.engine.dead_letters.webhook_retrier import WebhookRetrier
@@ -259,7 +260,11 @@ class Shop:
             yield pool
 
     def _consumers(self, names: Collection[str] | None) -> list[Consumer]:
-        return [Consumer(self.store, domain, self.config, self.counters, self.faults) for domain in self._chosen(names)]
+        reads = SharedReads(self.store)
+        return [
+            Consumer(self.store, domain, self.config, self.counters, self.faults, reads)
+            for domain in self._chosen(names)
+        ]
 
     def _chosen(self, names: Collection[str] | None) -> list[AnyDomain]:
         known = {domain.name for domain in DOMAINS}

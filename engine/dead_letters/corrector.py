@@ -19,7 +19,8 @@ from pagefold.engine.runtime.clock import now
 from pagefold.engine.stores.dead_letter_records import DeadLetter
 from pagefold.engine.stores.epoch_fence import EpochsMoved
 from pagefold.engine.stores.event_state import EncodedEvent, EventState, state_of_correction
-from pagefold.engine.stores.store import CorrectionEvent, Log, StoredEvent
+from pagefold.engine.stores.log_records import CorrectionEvent, StoredEvent
+from pagefold.engine.stores.store import Log
 from pagefold.projections.epochs import describe_version, epoch_of, version_of
 from pagefold.projections.streams import NotAStreamError, parse_stream_id
 

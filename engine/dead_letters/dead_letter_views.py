@@ -8,7 +8,8 @@ import msgspec
 from pagefold.domains.domain import DECODE_ERRORS, JSON
 from pagefold.engine.stores.dead_letter_records import DeadLetter, DeadLetterHeader, Kind, ResolutionKind
 from pagefold.engine.stores.event_state import EventState
-from pagefold.engine.stores.store import Log, StoredEvent
+from pagefold.engine.stores.log_records import StoredEvent
+from pagefold.engine.stores.store import Log
 from pagefold.projections.epochs import epoch_of, version_of
 from pagefold.projections.field_changes import AnyJSON, FieldChange, changes_between, flatten
 from pagefold.projections.streams import NotAStreamError, Stream, parse_stream_id

@@ -8,7 +8,8 @@ import msgspec
 
 from pagefold.engine.intake.epoch_registry import EpochRegistry, KnownEpochs, read_note
 from pagefold.engine.stores.event_state import EventState
-from pagefold.engine.stores.store import Log, StoredEvent
+from pagefold.engine.stores.log_records import StoredEvent
+from pagefold.engine.stores.store import Log
 from pagefold.projections.epochs import epoch_of
 
 CHUNK_EVENTS = 50

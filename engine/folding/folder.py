@@ -12,8 +12,9 @@ from pagefold.engine.folding.source_resets import without_payload
 from pagefold.engine.runtime.clock import now
 from pagefold.engine.runtime.compute_thread import compute_in_thread
 from pagefold.engine.stores.dead_letter_records import NewDeadLetter, Resolution
+from pagefold.engine.stores.log_records import StoredEvent
 from pagefold.engine.stores.size_batches import split_equal
-from pagefold.engine.stores.store import FoldTransaction, Log, StoredEvent
+from pagefold.engine.stores.store import FoldTransaction, Log
 from pagefold.projections import Channel, ChannelMismatch, DecodedEvent, DomainFold, SharedSections, skus_of
 from pagefold.projections.epochs import OWN_VERSION, version_of
 
@@ -144,11 +145,17 @@ class Folder:
 
         Raises `ReadTooLarge` if they have more than `max_bytes` together.
         """
+        return await self._log.heads([*await self._needed(skus), *also], max_bytes=max_bytes)
+
+    async def needed_streams(self, streams: Collection[str]) -> list[str]:
+        """The streams whose heads a fold of these streams needs."""
+        return [*await self._needed(skus_of(streams)), *self._fold.unused_streams(streams)]
+
+    async def _needed(self, skus: Sequence[str]) -> Sequence[str]:
+        """The streams whose heads decide the sections of these SKUs."""
         if len(self.suffixes) <= MAX_NAMED_STREAMS:
-            needed = self._fold.needed_streams(skus)
-        else:
-            needed = [name for name in await self._log.streams_of(skus) if name[name.find("/") :] in self.suffixes]
-        return await self._log.heads([*needed, *also], max_bytes=max_bytes)
+            return self._fold.needed_streams(skus)
+        return [name for name in await self._log.streams_of(skus) if name[name.find("/") :] in self.suffixes]
 
     async def sections(self, heads: list[StoredEvent]) -> FoldedSections:
         """The sections of the SKUs of these heads, which must be all that decide them. Writes nothing."""
@@ -167,13 +174,13 @@ class Folder:
         return found
 
     async def fold_valid(self, heads: list[StoredEvent]) -> list[SharedSections] | None:
+        """As `fold_few`, in the compute thread."""
+        return await compute_in_thread(lambda: self.fold_few(heads))
+
+    def fold_few(self, heads: Sequence[StoredEvent]) -> list[SharedSections] | None:
         """The sections of the SKUs of these heads, by SKU. None if any of the heads cannot be folded."""
-
-        def fold() -> list[SharedSections] | None:
-            shared, failed = self._fold_valid(heads)
-            return None if failed else sorted(shared, key=_sku)
-
-        return await compute_in_thread(fold)
+        shared, failed = self._fold_valid(heads)
+        return None if failed else sorted(shared, key=_sku)
 
     def _fold_valid(self, heads: Sequence[StoredEvent]) -> tuple[list[SharedSections], list[str]]:
         """The sections of the SKUs that fold without errors, and the other SKUs."""

@@ -9,7 +9,8 @@ from collections.abc import Collection, Mapping, Sequence
 
 import msgspec
 
-from pagefold.engine.stores.store import FoldTransaction, Log, StoredEvent, TouchedStreams
+from pagefold.engine.stores.log_records import StoredEvent, TouchedStreams
+from pagefold.engine.stores.store import FoldTransaction, Log
 
 RESET_THRESHOLD = 3
 """Stale events of a source in a row, without a new one between them, after which its counter looks reset."""
@@ -46,6 +47,22 @@ class StaleStreaks:
         `heads` are those of its streams as folded, and `ahead` those of its streams that needed no fold, because a
         newer event of theirs, later in the log, was folded before.
         """
+        over, stale = self._found(window, after, heads, ahead)
+        counted = await self._counted(stale, after, window.end) if stale else {}
+        if not over and not counted:
+            return {}
+        known = await folding.streaks()
+        changed = {source: 0 for source in over if known.get(source, 0) < RESET_THRESHOLD}
+        return changed | {source: known.get(source, 0) + number for source, number in counted.items()}
+
+    def stay(self, window: TouchedStreams, after: int, heads: Sequence[StoredEvent]) -> bool:
+        """Whether a window certainly changes none of them: without a read, and at once."""
+        return not any(self._found(window, after, heads, ()))
+
+    def _found(
+        self, window: TouchedStreams, after: int, heads: Sequence[StoredEvent], ahead: Collection[str]
+    ) -> tuple[list[str], dict[str, StoredEvent]]:
+        """The sources whose streak is over, and the heads of streams whose events in the window may be stale."""
         fresh = {stream.rpartition("/")[2] for stream in ahead}
         older: list[StoredEvent] = []
         for head in heads:
@@ -54,13 +71,7 @@ class StaleStreaks:
             else:
                 older.append(head)
         over = [source for source in fresh if 0 < self._known.get(source, 0) < RESET_THRESHOLD]
-        stale = self._stale(window, older, fresh) if older else {}
-        counted = await self._counted(stale, after, window.end) if stale else {}
-        if not over and not counted:
-            return {}
-        known = await folding.streaks()
-        changed = {source: 0 for source in over if known.get(source, 0) < RESET_THRESHOLD}
-        return changed | {source: known.get(source, 0) + number for source, number in counted.items()}
+        return over, self._stale(window, older, fresh) if older else {}
 
     def commit(self, changed: Mapping[str, int]) -> None:
         """Records that the window's transaction was committed."""

@@ -28,7 +28,8 @@ from pagefold.engine.runtime.recent_faults import RecentFaults
 from pagefold.engine.stores.dead_letter_records import NewDeadLetter
 from pagefold.engine.stores.epoch_fence import EpochsMoved, Fence
 from pagefold.engine.stores.event_state import EncodedEvent, EventState
-from pagefold.engine.stores.store import Store, StoredEvent
+from pagefold.engine.stores.log_records import StoredEvent
+from pagefold.engine.stores.store import Store
 from pagefold.projections.epochs import describe_version
 
 RETRY_SECONDS = 20.0

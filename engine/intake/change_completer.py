@@ -11,7 +11,8 @@ from pagefold.engine.intake.epoch_registry import KnownEpochs
 from pagefold.engine.intake.event_validator import EventValidator
 from pagefold.engine.intake.formats.partial_event import PartialEvent, fill_unchanged
 from pagefold.engine.intake.formats.request_parts import IgnoredMessage, ParsedPart, RejectedPart
-from pagefold.engine.stores.store import Store, StoredEvent
+from pagefold.engine.stores.log_records import StoredEvent
+from pagefold.engine.stores.store import Store
 from pagefold.projections.epochs import epoch_of, version_of, versioned
 
 Completed: TypeAlias = DomainEvent | IgnoredMessage | RejectedPart

@@ -25,7 +25,8 @@ import msgspec
 from pagefold.engine.runtime.clock import now
 from pagefold.engine.stores.epoch_fence import EPOCHS, EpochsMoved, Fence
 from pagefold.engine.stores.event_state import EncodedEvent
-from pagefold.engine.stores.store import Log, StoredEvent
+from pagefold.engine.stores.log_records import StoredEvent
+from pagefold.engine.stores.store import Log
 from pagefold.projections.epochs import MAX_EPOCH, epoch_of, versioned
 
 TOPIC = "engine.epochs:Noted"

@@ -13,7 +13,8 @@ from pagefold.engine.intake.epoch_registry import EpochRegistry, KnownEpochs, No
 from pagefold.engine.intake.event_validator import EventValidator
 from pagefold.engine.intake.operators import check_operator, check_reason
 from pagefold.engine.runtime.clock import now
-from pagefold.engine.stores.store import SEPARATOR, Store
+from pagefold.engine.stores.log_records import SEPARATOR
+from pagefold.engine.stores.store import Store
 from pagefold.projections.epochs import MAX_EPOCH, epoch_of
 from pagefold.projections.streams import NotAStreamError, encode_part, parse_stream_id
 

@@ -18,7 +18,7 @@ import msgspec
 from pagefold.engine.events import NULL
 from pagefold.engine.intake.canonical_payloads import is_same_content
 from pagefold.engine.stores.event_state import EncodedEvent, EventState
-from pagefold.engine.stores.store import CorrectionEvent, StoredEvent
+from pagefold.engine.stores.log_records import CorrectionEvent, StoredEvent
 
 _state = msgspec.json.Decoder(EventState)
 

@@ -22,7 +22,8 @@ from pagefold.engine.intake.event_validator import EventValidator
 from pagefold.engine.intake.formats.partial_event import PartialEvent
 from pagefold.engine.intake.formats.request_parts import ParsedPart
 from pagefold.engine.stores.event_state import EventState
-from pagefold.engine.stores.store import Log, StoredEvent
+from pagefold.engine.stores.log_records import StoredEvent
+from pagefold.engine.stores.store import Log
 from pagefold.projections.epochs import MAX_EPOCH, epoch_of, versioned
 
 _state = msgspec.json.Decoder(EventState)

@@ -8,7 +8,8 @@ import msgspec
 from pagefold.domains import DOMAINS
 from pagefold.domains.domain import JSON
 from pagefold.engine.stores.event_state import DriftKind, EventState
-from pagefold.engine.stores.store import Store, StoredEvent
+from pagefold.engine.stores.log_records import StoredEvent
+from pagefold.engine.stores.store import Store
 from pagefold.projections.epochs import epoch_of, version_of
 from pagefold.projections.field_changes import FieldChange, changes_between, flatten
 from pagefold.projections.streams import Stream, encode_part, normalise_sku, parse_stream_id

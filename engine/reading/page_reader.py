@@ -18,8 +18,9 @@ from pagefold.domains.sections import (
 )
 from pagefold.engine.configuration.config import Config
 from pagefold.engine.stores.event_state import EventState
+from pagefold.engine.stores.log_records import StoredEvent
 from pagefold.engine.stores.page_listing import ListedPage
-from pagefold.engine.stores.store import Made, Pages, Store, StoredEvent
+from pagefold.engine.stores.store import Made, Pages, Store
 from pagefold.projections import Splicer, Stream, normalise_sku, stream_id
 from pagefold.projections.splicer import StoredSection
 from pagefold.projections.streams import EVERY_CHANNEL, is_storable_sku

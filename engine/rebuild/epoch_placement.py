@@ -8,7 +8,7 @@ import msgspec
 from pagefold.engine.events import ValidatedEvent
 from pagefold.engine.intake.epoch_registry import KnownEpochs, source_of
 from pagefold.engine.stores.epoch_fence import Fence
-from pagefold.engine.stores.store import SEPARATOR
+from pagefold.engine.stores.log_records import SEPARATOR
 from pagefold.projections.epochs import MAX_EPOCH, epoch_of, version_of, versioned
 from pagefold.projections.streams import encode_part
 

@@ -6,7 +6,8 @@ from collections.abc import AsyncIterator, Collection
 from contextlib import asynccontextmanager, suppress
 from typing import NamedTuple, Self
 
-from pagefold.engine.stores.store import SEPARATOR, HeadContents, Log
+from pagefold.engine.stores.log_records import SEPARATOR, HeadContents
+from pagefold.engine.stores.store import Log
 
 STREAMS_PER_READ = 10_000
 """Maximum streams of one read."""

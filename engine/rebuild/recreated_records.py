@@ -25,7 +25,8 @@ from pagefold.engine.rebuild.run_repository import RunRepository
 from pagefold.engine.runtime.clock import now
 from pagefold.engine.stores.epoch_fence import EpochsMoved, Fence
 from pagefold.engine.stores.event_state import RepairEncoder
-from pagefold.engine.stores.store import CorrectionEvent, Store, StoredEvent
+from pagefold.engine.stores.log_records import CorrectionEvent, StoredEvent
+from pagefold.engine.stores.store import Store
 from pagefold.projections.epochs import MAX_EPOCH, epoch_of, versioned
 from pagefold.projections.streams import encode_part, parse_stream_id
 

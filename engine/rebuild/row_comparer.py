@@ -22,7 +22,7 @@ from pagefold.engine.rebuild.row_order import Refusal, StreamRow, decode_event
 from pagefold.engine.rebuild.run_aggregate import Drifted, RunCounts
 from pagefold.engine.snapshots.coverage import Coverage
 from pagefold.engine.stores.event_state import CONTENT_START, DriftKind, EventState, RepairEncoder, state_ending
-from pagefold.engine.stores.store import SEPARATOR, CorrectionEvent, StoredEvent
+from pagefold.engine.stores.log_records import SEPARATOR, CorrectionEvent, StoredEvent
 from pagefold.projections.epochs import version_of
 from pagefold.projections.field_changes import FieldChange, changes_between, flatten
 

@@ -27,7 +27,7 @@ from pagefold.engine.intake.event_parser import (
 from pagefold.engine.intake.event_validator import EventValidator
 from pagefold.engine.snapshots.snapshot import Batch, Row, Snapshot
 from pagefold.engine.stores.event_state import head_content
-from pagefold.engine.stores.store import SEPARATOR
+from pagefold.engine.stores.log_records import SEPARATOR
 from pagefold.projections.epochs import versioned
 from pagefold.projections.streams import EVERY_CHANNEL, encode_part, normalise_sku
 

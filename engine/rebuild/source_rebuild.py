@@ -63,7 +63,8 @@ from pagefold.engine.runtime.logs import Logger
 from pagefold.engine.runtime.task_groups import prefetch
 from pagefold.engine.snapshots.coverage import NOTHING
 from pagefold.engine.snapshots.snapshot import Snapshot
-from pagefold.engine.stores.store import Store, StoredEvent
+from pagefold.engine.stores.log_records import StoredEvent
+from pagefold.engine.stores.store import Store
 from pagefold.projections.streams import encode_part, normalise_sku
 
 RETRY_SECONDS = 60.0

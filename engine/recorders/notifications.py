@@ -7,7 +7,7 @@ from uuid import UUID
 from eventsourcing.persistence import ApplicationRecorder, Notification
 
 from pagefold.engine.recorders.datastore import Datastore
-from pagefold.engine.stores import store
+from pagefold.engine.stores.log_records import StoredEvent
 
 _hex = re.compile("[0-9a-f]{32}")
 
@@ -17,7 +17,7 @@ class NotifyingRecorder(ApplicationRecorder):
 
     datastore: Datastore
 
-    def notifications(self, events: Sequence[store.StoredEvent]) -> list[Notification]:
+    def notifications(self, events: Sequence[StoredEvent]) -> list[Notification]:
         """Events of the log in the library's form."""
         uuids = self.datastore.uuids
         return [

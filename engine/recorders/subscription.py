@@ -11,7 +11,7 @@ from eventsourcing.persistence import InterfaceError, Notification, Subscription
 from pagefold.engine.errors import RETRYABLE, LogReplaced
 from pagefold.engine.recorders.datastore import translate_errors
 from pagefold.engine.recorders.notifications import NotifyingRecorder
-from pagefold.engine.stores.store import StoredEvent
+from pagefold.engine.stores.log_records import StoredEvent
 
 BATCH_EVENTS = 500
 """Events that are read at a time."""

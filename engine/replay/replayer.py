@@ -32,7 +32,8 @@ from pagefold.engine.replay.section_verifier import (
 from pagefold.engine.replay.verifier_pool import VerifierPool
 from pagefold.engine.runtime.task_groups import run_together
 from pagefold.engine.stores.dead_letter_records import DeadLetterFilter
-from pagefold.engine.stores.store import FoldTransaction, Log, Store, StoredEvent
+from pagefold.engine.stores.log_records import StoredEvent
+from pagefold.engine.stores.store import FoldTransaction, Log, Store
 from pagefold.projections import Section, SharedSections, sections_of
 from pagefold.projections.field_changes import FieldChange, changes_between, flatten
 from pagefold.projections.streams import decode_part, encode_part

@@ -16,8 +16,9 @@ from pagefold.engine.configuration.config import Config
 from pagefold.engine.errors import ReadTooLarge
 from pagefold.engine.folding.folder import FoldedSections, Folder
 from pagefold.engine.runtime.task_groups import run_beside
+from pagefold.engine.stores.log_records import ScannedHeads, StoredEvent
 from pagefold.engine.stores.size_batches import split_equal
-from pagefold.engine.stores.store import Log, ScannedHeads, Store, StoredEvent
+from pagefold.engine.stores.store import Log, Store
 from pagefold.projections import SharedSections
 from pagefold.projections.streams import decode_part, encode_part
 

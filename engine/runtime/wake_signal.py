@@ -13,6 +13,11 @@ class WakeSignal:
         self.count = 0
         self._waiting: dict[asyncio.Future[None], None] = {}  # in order: a set would wake them in any
 
+    @property
+    def is_awaited(self) -> bool:
+        """Whether a task waits."""
+        return bool(self._waiting)
+
     def set(self) -> None:
         """Wakes every task that waits now."""
         self.count += 1

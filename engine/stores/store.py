@@ -6,18 +6,26 @@ Every method may raise `StoreUnavailable`. The outcome of a write is then unknow
 method returns an empty result for a failure.
 """
 
+import time
 from abc import ABC, abstractmethod
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
-from functools import partial
-from typing import Any, Literal, NamedTuple, Protocol, Self, TypeAlias, TypeVar
-
-import msgspec
+from typing import Literal, NamedTuple, Self, TypeAlias, TypeVar
 
 from pagefold.engine.configuration.config import Config
 from pagefold.engine.stores.dead_letter_records import DeadLetters, NewDeadLetter, Resolution
 from pagefold.engine.stores.epoch_fence import Fence
 from pagefold.engine.stores.log_proof import Proof
+from pagefold.engine.stores.log_records import (
+    CorrectionEvent,
+    HeadContents,
+    Lag,
+    LoggedEvent,
+    NewEvent,
+    ScannedHeads,
+    StoredEvent,
+    TouchedStreams,
+)
 from pagefold.engine.stores.page_listing import ListedPage
 from pagefold.engine.stores.store_health import StoreHealth
 from pagefold.engine.stores.token_records import Tokens
@@ -29,88 +37,6 @@ Made = TypeVar("Made")
 
 BatchReader: TypeAlias = Callable[[Sequence[str], str, int | None], Awaitable[dict[str, Made]]]
 """A function of some SKUs, a channel and `max_bytes` as in `Pages.sections_of`: what is made of each page, by SKU."""
-
-
-class NewEvent(Protocol):
-    """The fields of an event that `Log.insert` needs."""
-
-    @property
-    def originator_id(self) -> str:
-        """Its stream."""
-
-    @property
-    def originator_version(self) -> int:
-        """Its version in the stream."""
-
-    @property
-    def topic(self) -> str:
-        """Its domain, or the topic that an application gave it."""
-
-    @property
-    def state(self) -> bytes:
-        """Its content."""
-
-
-class CorrectionEvent(msgspec.Struct, frozen=True, gc=False):
-    """An event for a version that exists already: it becomes the head of that version, as `revision`."""
-
-    originator_id: str
-    originator_version: int
-    revision: int
-    topic: str
-    state: bytes
-
-
-class StoredEvent(NamedTuple):
-    """A row of the log. (originator_id, originator_version, revision) is unique, and so is notification_id."""
-
-    notification_id: int
-    originator_id: str
-    originator_version: int
-    revision: int
-    topic: str
-    state: bytes
-
-
-event_of: Callable[[Iterable[Any]], StoredEvent] = partial(tuple.__new__, StoredEvent)
-"""The event in a row. Takes a third of the time of `_make`."""
-
-
-class TouchedStreams(NamedTuple):
-    """A window of the log, as one domain sees it.
-
-    `streams` are the domain's distinct streams in it, sorted; `events` is the number of its events; `scanned` the
-    number of events of any topic; `end` the position where the window ends, which is the start if it is empty; `bytes`
-    the total size of the states of the domain's events.
-    """
-
-    streams: list[str]
-    events: int
-    scanned: int
-    end: int
-    bytes: int
-
-
-class ScannedHeads(NamedTuple):
-    """A step of a scan of the streams of the log.
-
-    `heads` are those of the selected streams, by name; `end` is the name of the last stream scanned, None if there are
-    no more.
-    """
-
-    heads: list[StoredEvent]
-    end: str | None
-
-
-class HeadContents(NamedTuple):
-    """A step of a scan of the streams of the log: their contents, in order, and `end` as in `ScannedHeads`."""
-
-    contents: list[bytes]
-    end: str | None
-
-
-SEPARATOR = b"\x1f"
-"""Separates the parts of a head content."""
 
 
 class Streak(NamedTuple):
@@ -142,13 +68,6 @@ class Checkpoint(NamedTuple):
     fingerprint: str | None = None
     holder: str | None = None
     mark: bytes | None = None
-
-
-class Lag(NamedTuple):
-    """What a domain has not folded yet: the number of events, and the `state` of the oldest, or None."""
-
-    events: int
-    oldest: bytes | None
 
 
 class Log(ABC):
@@ -252,8 +171,29 @@ class Log(ABC):
         """The events of a domain after a position, counted among the next `limit` events of the log."""
 
     @abstractmethod
+    async def next_events(self, after: int, limit: int) -> list[LoggedEvent]:
+        """The next events of any topic after a position, in order. For a small `limit`: it may block the event loop."""
+
+    @property
+    @abstractmethod
+    def hints(self) -> int:
+        """How often there was a hint that the log has grown."""
+
+    @abstractmethod
+    async def wait_for_hint(self, seen: int, seconds: float) -> None:
+        """Returns when there were more hints than `seen`, or when it is time to look, after at most `seconds`.
+
+        Hints may be missing, or wrong.
+        """
+
     async def wait(self, after: int, seconds: float) -> None:
-        """Returns when the log has grown past `after`, or may have, or after `seconds`."""
+        """Returns when the log has grown past `after`, or after `seconds`."""
+        deadline = time.monotonic() + seconds
+        while True:
+            seen = self.hints
+            if await self.end() > after or (seconds_left := deadline - time.monotonic()) <= 0:
+                return
+            await self.wait_for_hint(seen, seconds_left)
 
 
 class Pages(ABC):
@@ -382,10 +322,41 @@ class FoldTransaction(ABC):
         """
 
 
+class FewSections(NamedTuple):
+    """What a fold of a few SKUs stores: their sections, and the checkpoint after it."""
+
+    sections: Sequence[SharedSections]
+    checkpoint: Checkpoint
+
+
+class FewStored(NamedTuple):
+    """The checkpoint as stored, and for how many SKUs the sections changed."""
+
+    checkpoint: Checkpoint
+    changed: int
+
+
+FoldFew: TypeAlias = Callable[[Checkpoint, list[StoredEvent]], FewSections | None]
+"""A pure function of the stored checkpoint and the heads of some streams. None if a fold transaction is needed."""
+
+MAX_FEW_BYTES = 1024 * 1024
+"""Bytes of the heads that are folded without a fold transaction."""
+
+
 class Lease(ABC):
     """The right to fold a domain. At most one holder can change anything."""
 
     holder: str
+
+    @abstractmethod
+    async def fold_few(self, streams: Sequence[str], end: int, fold: FoldFew) -> FewStored | None:
+        """Reads the heads of a few streams, and stores what `fold` makes of them, with the checkpoint at `end`.
+
+        The same as a fold transaction that does nothing else, with fewer steps. None if that is needed: `fold` has
+        returned None, a stream has open dead letters, the heads may have more than `MAX_FEW_BYTES` together, or
+        something has changed meanwhile. Nothing was stored then. `fold` may be called in another thread. Raises
+        `LeaseLost`, `LogReplaced`, and what `fold` raises.
+        """
 
     @abstractmethod
     def fold_transaction(self) -> AbstractAsyncContextManager[FoldTransaction]:

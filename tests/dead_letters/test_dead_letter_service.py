@@ -6,7 +6,7 @@ import pytest
 import pagefold
 from pagefold import Config, DomainEvent, Shop
 from pagefold.engine.errors import UnknownDeadLetter
-from pagefold.engine.stores.store import CorrectionEvent
+from pagefold.engine.stores.log_records import CorrectionEvent
 from tests.support.small_shop import (
     SKU,
     Raw,

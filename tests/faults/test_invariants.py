@@ -19,8 +19,9 @@ from pagefold.domains import DOMAINS
 from pagefold.engine.folding.folder import Folder
 from pagefold.engine.intake import appender
 from pagefold.engine.stores.epoch_fence import Fence
+from pagefold.engine.stores.log_records import NewEvent
 from pagefold.engine.stores.sqlite import SQLiteStore
-from pagefold.engine.stores.store import NewEvent, Store
+from pagefold.engine.stores.store import Store
 from tests.support.small_shop import (
     SKU,
     a_model,

@@ -1,7 +1,8 @@
 """If the newest revision of a version cannot be folded, an earlier one is; on both stores."""
 
 from pagefold import Shop
-from pagefold.engine.stores.store import CorrectionEvent, Store, StoredEvent
+from pagefold.engine.stores.log_records import CorrectionEvent, StoredEvent
+from pagefold.engine.stores.store import Store
 from pagefold.projections.epochs import versioned
 from tests.support.small_shop import MOMENT, SKU, Raw, say, section, stock, stream_of
 

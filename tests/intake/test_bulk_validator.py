@@ -14,7 +14,7 @@ from pagefold.engine.intake.bulk_validator import CHUNK_LINES, BulkValidator
 from pagefold.engine.intake.event_parser import parse_envelope, parse_event
 from pagefold.engine.intake.event_validator import EventValidator
 from pagefold.engine.snapshots.line_templates import LineTemplates
-from pagefold.engine.stores.store import SEPARATOR
+from pagefold.engine.stores.log_records import SEPARATOR
 from tests.support.snapshot_fixtures import configured
 
 CONFIG = configured(("pricing", "inventory", "catalog", "media"), file="all.ndjson")

@@ -12,7 +12,8 @@ from pagefold import Config, DomainEvent, Rejected, Shop, StoreUnavailable
 from pagefold.engine.errors import InvalidEpochRequest
 from pagefold.engine.intake.epoch_registry import EpochRegistry, KnownEpochs
 from pagefold.engine.stores.epoch_fence import EPOCHS, EpochsMoved, Fence
-from pagefold.engine.stores.store import CorrectionEvent, Store
+from pagefold.engine.stores.log_records import CorrectionEvent
+from pagefold.engine.stores.store import Store
 from pagefold.projections.epochs import MAX_EPOCH, MAX_NAMED_EPOCH, describe_version, epoch_of, version_of, versioned
 from tests.support.small_shop import (
     SKU,

@@ -13,7 +13,7 @@ import pagefold
 from pagefold import Config, DomainEvent, Shop, StoreUnavailable
 from pagefold.domains.values import format_timestamp
 from pagefold.engine.stores.epoch_fence import Fence
-from pagefold.engine.stores.store import CorrectionEvent
+from pagefold.engine.stores.log_records import CorrectionEvent
 from tests.support.rebuild_fixtures import export, rebuild, with_snapshots
 from tests.support.small_shop import SKU, append, everything, price, say, section, stock, withdrawn
 

@@ -19,9 +19,10 @@ from pagefold.engine.http.routes import pages as http_pages
 from pagefold.engine.intake import appender
 from pagefold.engine.replay import replayer, section_verifier
 from pagefold.engine.stores.epoch_fence import Fence
+from pagefold.engine.stores.log_records import StoredEvent, TouchedStreams
 from pagefold.engine.stores.size_batches import batches, split_equal
 from pagefold.engine.stores.sqlite import pages as sqlite_pages
-from pagefold.engine.stores.store import Store, StoredEvent, TouchedStreams
+from pagefold.engine.stores.store import Store
 from pagefold.projections import Section
 from pagefold.projections.section_fold import sections_of, shared_sections
 from tests.stores.test_scans import scan_all, scan_entries

@@ -25,7 +25,7 @@ from pagefold.engine.rebuild.rebuild_service import RebuildRequest
 from pagefold.engine.rebuild.run_aggregate import RebuildRun, RunSpec
 from pagefold.engine.rebuild.run_observer import Finding
 from pagefold.engine.stores.epoch_fence import Fence
-from pagefold.engine.stores.store import CorrectionEvent
+from pagefold.engine.stores.log_records import CorrectionEvent
 from pagefold.projections.epochs import MAX_EPOCH, epoch_of, version_of, versioned
 from tests.support.rebuild_fixtures import Witness, counts_of, export, export_lines, rebuild, resume, with_snapshots
 from tests.support.small_shop import (

@@ -19,7 +19,7 @@ from pagefold.engine.rebuild.row_comparer import (
 from pagefold.engine.rebuild.run_aggregate import RunCounts
 from pagefold.engine.snapshots.snapshot import Row
 from pagefold.engine.stores.event_state import DriftKind, RepairEncoder, head_content
-from pagefold.engine.stores.store import StoredEvent
+from pagefold.engine.stores.log_records import StoredEvent
 from tests.support.snapshot_fixtures import configured
 
 COMPARER = RowComparer(configured(file="prices.ndjson"))

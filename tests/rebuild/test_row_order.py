@@ -12,7 +12,7 @@ from pagefold.engine.intake.event_validator import EventValidator
 from pagefold.engine.rebuild import row_order
 from pagefold.engine.rebuild.row_order import stream_of
 from pagefold.engine.snapshots.snapshot import Row
-from pagefold.engine.stores.store import SEPARATOR
+from pagefold.engine.stores.log_records import SEPARATOR
 from tests.support.rebuild_fixtures import export, rebuild, resume, with_snapshots
 from tests.support.small_shop import configured, stock
 

@@ -15,7 +15,7 @@ from pagefold.engine.errors import RebuildInProgress, RunNotResumable, SourceFai
 from pagefold.engine.rebuild.rebuild_service import RebuildRequest
 from pagefold.engine.rebuild.run_aggregate import RunSpec
 from pagefold.engine.stores.epoch_fence import Fence
-from pagefold.engine.stores.store import CorrectionEvent
+from pagefold.engine.stores.log_records import CorrectionEvent
 from tests.support.rebuild_fixtures import (
     Witness,
     counts_of,

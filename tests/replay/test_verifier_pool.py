@@ -28,7 +28,8 @@ from pagefold.engine.replay.section_verifier import (
     split_ranges,
 )
 from pagefold.engine.replay.verifier_pool import VerifierPool, VerifyRequest
-from pagefold.engine.stores.store import Log, ScannedHeads
+from pagefold.engine.stores.log_records import ScannedHeads
+from pagefold.engine.stores.store import Log
 from tests.support.processes import eventually
 from tests.support.rebuild_fixtures import SPOIL, Intruder, with_snapshots
 from tests.support.small_shop import catalog, configured, pages_of, price, say, stock, with_channel

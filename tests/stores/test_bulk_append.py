@@ -11,10 +11,11 @@ import pytest
 from pagefold import Config
 from pagefold.engine.errors import LogReplaced
 from pagefold.engine.stores.epoch_fence import EPOCHS, EpochsMoved, Fence
+from pagefold.engine.stores.log_records import CorrectionEvent
 from pagefold.engine.stores.postgres import PostgresStore
 from pagefold.engine.stores.postgres.bulk_append import MIN_COPIED_EVENTS
 from pagefold.engine.stores.postgres.connections import Session
-from pagefold.engine.stores.store import Checkpoint, CorrectionEvent
+from pagefold.engine.stores.store import Checkpoint
 from tests.support.databases import query
 from tests.support.small_shop import Raw, everything, insert
 

@@ -1,6 +1,7 @@
 """Thousands of events in one append: the contract of `Log.insert` and `Log.correct`, on both stores."""
 
-from pagefold.engine.stores.store import CorrectionEvent, Store
+from pagefold.engine.stores.log_records import CorrectionEvent
+from pagefold.engine.stores.store import Store
 from tests.support.small_shop import Raw, everything
 
 

@@ -15,9 +15,10 @@ from pagefold import Config, DomainEvent, LogReplaced, PagesUnfolded, Shop
 from pagefold.engine.errors import StoreUnusable
 from pagefold.engine.stores import open_store
 from pagefold.engine.stores.log_proof import MAX_MARKED_BYTES, mark_of
+from pagefold.engine.stores.log_records import CorrectionEvent
 from pagefold.engine.stores.sqlite import SQLiteStore, folder_of
 from pagefold.engine.stores.sqlite.schema import discard_journals
-from pagefold.engine.stores.store import CorrectionEvent, Store
+from pagefold.engine.stores.store import Store
 from tests.support.postgres import PostgresServer
 from tests.support.small_shop import (
     Raw,

@@ -13,11 +13,11 @@ from structlog.testing import capture_logs
 from pagefold import Config, ConfigurationError
 from pagefold.engine.errors import StoreError, StoreReadOnly, StoreUnavailable, StoreUnusable
 from pagefold.engine.stores import open_store
+from pagefold.engine.stores.log_records import CorrectionEvent
 from pagefold.engine.stores.postgres import PostgresStore
 from pagefold.engine.stores.postgres.bulk_append import MIN_COPIED_EVENTS
 from pagefold.engine.stores.postgres.connections import PACKAGE, SQL, needs_reconnect, translate_errors
 from pagefold.engine.stores.sql_files import statements
-from pagefold.engine.stores.store import CorrectionEvent
 from pagefold.projections.section_fold import shared_sections
 from tests.support.databases import database, end_sessions, opened, query
 from tests.support.postgres import PostgresServer

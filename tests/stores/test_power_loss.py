@@ -10,7 +10,7 @@ import pagefold
 from pagefold import Shop
 from pagefold.engine.demo.faults import Arrival, Faults
 from pagefold.engine.stores.dead_letter_records import DeadLetterFilter
-from pagefold.engine.stores.store import StoredEvent
+from pagefold.engine.stores.log_records import StoredEvent
 from tests.support.fault_scenario import (
     READ_AT_ONCE,
     SOAK_ROUNDS,

@@ -13,7 +13,8 @@ import pytest
 
 from pagefold import Config
 from pagefold.engine.stores import open_store
-from pagefold.engine.stores.store import CorrectionEvent, ScannedHeads, Store, StoredEvent
+from pagefold.engine.stores.log_records import CorrectionEvent, ScannedHeads, StoredEvent
+from pagefold.engine.stores.store import Store
 from tests.support.processes import ROOT, eventually
 from tests.support.small_shop import Raw, everything, insert
 

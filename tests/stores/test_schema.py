@@ -15,9 +15,10 @@ import pagefold
 from pagefold import Config, StoreError, StoreNotFound, StoreTooNew
 from pagefold.engine.stores import open_store
 from pagefold.engine.stores.dead_letter_records import Resolution
+from pagefold.engine.stores.log_records import CorrectionEvent
 from pagefold.engine.stores.sql_files import Migration, migrations
 from pagefold.engine.stores.sqlite import SQLiteStore, folder_of
-from pagefold.engine.stores.store import CorrectionEvent, Store
+from pagefold.engine.stores.store import Store
 from tests.support.small_shop import MOMENT, Raw, a_dead_letter, configured, insert
 
 STORED_EVENTS = ["notification_id", "originator_id", "originator_version", "revision", "topic", "state"]

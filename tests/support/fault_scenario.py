@@ -17,7 +17,7 @@ from pagefold.engine.demo import sample_shop
 from pagefold.engine.demo.faults import Arrival, Faults, inject_faults
 from pagefold.engine.demo.reference_model import DOMAINS, Document, Model, canonical, encoded, normal
 from pagefold.engine.stores.dead_letter_records import DeadLetterFilter
-from pagefold.engine.stores.store import StoredEvent
+from pagefold.engine.stores.log_records import StoredEvent
 from pagefold.projections.streams import Stream, stream_id
 from tests.support.postgres import PostgresServer
 from tests.support.processes import Acknowledgement, eventually

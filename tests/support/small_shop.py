@@ -10,7 +10,8 @@ import msgspec
 from pagefold import AppendResult, Config, DomainEvent, Shop
 from pagefold.engine.demo.reference_model import Model
 from pagefold.engine.stores.dead_letter_records import DeadLetterHeader, NewDeadLetter, Resolution
-from pagefold.engine.stores.store import Store, StoredEvent
+from pagefold.engine.stores.log_records import StoredEvent
+from pagefold.engine.stores.store import Store
 from pagefold.projections import Section, Stream, stream_id
 from pagefold.projections.section_fold import shared_sections
 

@@ -6,14 +6,17 @@ from functools import partial
 
 from pagefold.engine.errors import LeaseLost, LogReplaced
 from pagefold.engine.stores.dead_letter_records import NewDeadLetter, Resolution
+from pagefold.engine.stores.log_records import event_of
 from pagefold.engine.stores.postgres.connections import Record, Session
 from pagefold.engine.stores.postgres.dead_letters import dead_letter_columns
 from pagefold.engine.stores.postgres.log_proof import UNPROVED, problem
 from pagefold.engine.stores.postgres.sized_reads import sections_within
-from pagefold.engine.stores.section_rows import decode_sections, encode_sections
+from pagefold.engine.stores.section_rows import SectionRow, decode_sections, encode_sections
 from pagefold.engine.stores.size_batches import batches
-from pagefold.engine.stores.store import Checkpoint, FoldTransaction
+from pagefold.engine.stores.store import MAX_FEW_BYTES, Checkpoint, FewStored, FoldFew, FoldTransaction
 from pagefold.projections.section_fold import SharedSections
+
+NO_ROWS: Sequence[Sequence[object]] = [()] * len(SectionRow._fields)
 
 SLICE_ROWS = 500
 SLICE_BYTES = 4 * 1024 * 1024
@@ -81,7 +84,39 @@ async def open_fold_transaction(session: Session, domain: str, holder: str | Non
         # After waiting for the row, the snapshot of the log is older than that: check it again.
         if not proved and (found := await problem(session)) is not None:
             raise LogReplaced(found)
+        if holder is None:  # the holder may be between the two steps of `fold_few`
+            await session.execute("change_row_version", domain)
         yield PostgresFoldTransaction(session, checkpoint)
+
+
+async def fold_few(
+    session: Session, domain: str, holder: str, streams: Sequence[str], end: int, fold: FoldFew
+) -> FewStored | None:
+    """Two statements without a lock between them: see `Lease.fold_few`.
+
+    Every fold transaction of another connection, every new holder and every recovery changes the version of the
+    checkpoint's row, and this connection takes its turns. So if the version is still the one that was read together
+    with the heads, no section of the domain was written after them, and what is stored is never older than before.
+    """
+    async with session.turn:
+        rows = await session.fetch("fold_input", domain, streams, end, MAX_FEW_BYTES // len(streams))
+        if not rows:
+            return None
+        *row, version, proved, needs_person, mark = rows[0][:12]
+        checkpoint = Checkpoint._make(row)
+        if checkpoint.holder != holder:
+            raise LeaseLost(domain)
+        heads = [event_of(row[12:]) for row in rows if row[12] is not None]
+        if not proved or needs_person or mark is None or any(head.state is None for head in heads):
+            return None
+        if (folded := fold(checkpoint, heads)) is None:
+            return None
+        rows_of_sections = sorted(encode_sections(folded.sections))
+        columns = zip(*rows_of_sections, strict=True) if rows_of_sections else NO_ROWS
+        [(stored, changed)] = await session.fetch(
+            "fold_output", *folded.checkpoint[1:6], domain, mark, version, *columns
+        )
+    return FewStored(folded.checkpoint._replace(mark=mark, holder=holder), changed) if stored else None
 
 
 async def _checkpoint(session: Session, domain: str) -> Record:

@@ -11,7 +11,7 @@ import asyncio
 import os
 import secrets
 import socket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 
 import anyio
@@ -19,8 +19,8 @@ import anyio
 from pagefold.engine.errors import StoreUnavailable
 from pagefold.engine.runtime.logs import Logger
 from pagefold.engine.stores.postgres.connections import Connections, Session
-from pagefold.engine.stores.postgres.fold_transaction import open_fold_transaction
-from pagefold.engine.stores.store import Checkpoint, Coordination, FoldTransaction, Lease, Streak
+from pagefold.engine.stores.postgres.fold_transaction import fold_few, open_fold_transaction
+from pagefold.engine.stores.store import Checkpoint, Coordination, FewStored, FoldFew, FoldTransaction, Lease, Streak
 
 RETRY_SECONDS = 0.25
 HEARTBEATS_PER_LEASE = 8
@@ -38,6 +38,9 @@ class PostgresLease(Lease):
 
     def fold_transaction(self) -> AbstractAsyncContextManager[FoldTransaction]:
         return open_fold_transaction(self._session, self._domain, self.holder)
+
+    async def fold_few(self, streams: Sequence[str], end: int, fold: FoldFew) -> FewStored | None:
+        return await fold_few(self._session, self._domain, self.holder, streams, end, fold)
 
 
 class PostgresCoordination(Coordination):

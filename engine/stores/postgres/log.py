@@ -1,11 +1,21 @@
 """The log in the table `stored_events`."""
 
-import time
 from collections.abc import AsyncIterator, Collection, Sequence
 from operator import itemgetter
 
 from pagefold.engine.runtime.wake_signal import WakeSignal
 from pagefold.engine.stores.epoch_fence import EpochsMoved, Fence
+from pagefold.engine.stores.log_records import (
+    CorrectionEvent,
+    HeadContents,
+    Lag,
+    LoggedEvent,
+    NewEvent,
+    ScannedHeads,
+    StoredEvent,
+    TouchedStreams,
+    event_of,
+)
 from pagefold.engine.stores.page_listing import INITIAL_STEP, next_step
 from pagefold.engine.stores.postgres.bulk_append import MIN_COPIED_EVENTS, BulkAppend, NewRow
 from pagefold.engine.stores.postgres.connections import Connections, Record
@@ -13,17 +23,7 @@ from pagefold.engine.stores.postgres.log_proof import proving
 from pagefold.engine.stores.postgres.notification_listener import NotificationListener
 from pagefold.engine.stores.postgres.sized_reads import INLINE_BYTES, check_size, inline_bytes
 from pagefold.engine.stores.step_sizes import UNBOUNDED, StepReader, StepSize, StepTooLarge
-from pagefold.engine.stores.store import (
-    CorrectionEvent,
-    HeadContents,
-    Lag,
-    Log,
-    NewEvent,
-    ScannedHeads,
-    StoredEvent,
-    TouchedStreams,
-    event_of,
-)
+from pagefold.engine.stores.store import Log
 
 POLL_SECONDS = 0.25
 """How often the log is polled, for events without a notification."""
@@ -219,14 +219,16 @@ class PostgresLog(Log):
     async def lag(self, domain: str, after: int, *, limit: int | None = None) -> Lag:
         return Lag._make((await self._connections.readers.fetch("lag", domain, after, limit))[0])
 
-    async def wait(self, after: int, seconds: float) -> None:
-        deadline = time.monotonic() + seconds
+    async def next_events(self, after: int, limit: int) -> list[LoggedEvent]:
+        return list(map(LoggedEvent._make, await self._connections.readers.fetch("next_events", after, limit)))
+
+    @property
+    def hints(self) -> int:
+        return self._grown.count
+
+    async def wait_for_hint(self, seen: int, seconds: float) -> None:
         self._listener.listen()
-        while True:
-            seen = self._grown.count
-            if await self.end() > after or (seconds_left := deadline - time.monotonic()) <= 0:
-                return
-            await self._grown.wait(min(seconds_left, POLL_SECONDS), seen)
+        await self._grown.wait(min(seconds, POLL_SECONDS), seen)
 
     async def close(self) -> None:
         """Stops listening."""

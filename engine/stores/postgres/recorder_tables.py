@@ -6,10 +6,11 @@ import asyncpg
 
 from pagefold.engine.errors import AlreadyRecorded
 from pagefold.engine.stores.log_proof import proved_position
+from pagefold.engine.stores.log_records import NewEvent, StoredEvent
 from pagefold.engine.stores.postgres.connections import Connections, Session
 from pagefold.engine.stores.postgres.log import PostgresLog, event_columns
 from pagefold.engine.stores.postgres.log_proof import PostgresProof, proving
-from pagefold.engine.stores.store import NewEvent, Records, RecordTable, StoredEvent
+from pagefold.engine.stores.store import Records, RecordTable
 
 _SELECT = {
     ("stored_events", False): "select_events",

@@ -2,11 +2,12 @@
 
 from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
+from functools import partial
 
 import apsw
 
 from pagefold.domains import DOMAINS
-from pagefold.engine.errors import LeaseLost
+from pagefold.engine.errors import LeaseLost, ReadTooLarge
 from pagefold.engine.stores.dead_letter_records import NewDeadLetter, Resolution
 from pagefold.engine.stores.section_rows import decode_sections, encode_sections
 from pagefold.engine.stores.sqlite.connections import (
@@ -14,13 +15,15 @@ from pagefold.engine.stores.sqlite.connections import (
     Connections,
     ThreadedConnection,
     fetch,
+    in_transaction,
     packed_of,
     packed_within,
     unpacked_sections,
 )
 from pagefold.engine.stores.sqlite.dead_letters import dead_letter_row
+from pagefold.engine.stores.sqlite.log import unpacked
 from pagefold.engine.stores.sqlite.log_proof import SQLiteProof
-from pagefold.engine.stores.store import Checkpoint, FoldTransaction
+from pagefold.engine.stores.store import MAX_FEW_BYTES, Checkpoint, FewStored, FoldFew, FoldTransaction
 from pagefold.projections.section_fold import SharedSections
 
 
@@ -33,12 +36,7 @@ class SQLiteFoldTransaction(FoldTransaction):
         self.checkpoint = checkpoint
 
     async def write(self, sections: Sequence[SharedSections]) -> int:
-        def write(connection: apsw.Connection) -> int:
-            before = connection.total_changes()
-            connection.executemany(SQL["write_sections"], sorted(encode_sections(sections)))
-            return connection.total_changes() - before
-
-        return await self._pages.run_reserved(write)
+        return await self._pages.run_reserved(partial(_write, sections=sections))
 
     async def sections(self, skus: Collection[str], *, max_bytes: int | None = None) -> list[SharedSections]:
         if not skus:
@@ -79,14 +77,8 @@ class SQLiteFoldTransaction(FoldTransaction):
             await self._pages.fetch_reserved("resolve_dead_letters", *resolution, apsw.carray(tuple(streams)))
 
     async def advance(self, checkpoint: Checkpoint) -> Checkpoint:
-        def advance(connection: apsw.Connection) -> bytes | None:
-            mark, log_id = self._proof.marked(checkpoint.domain, checkpoint.position)
-            fetch(connection, "advance", *checkpoint[1:6], mark, log_id, checkpoint.domain)
-            fetch(connection, "all_is_folded", len(DOMAINS))
-            return mark
-
-        mark = await self._pages.run_reserved(advance)
-        return checkpoint._replace(mark=mark, holder=self.checkpoint.holder)
+        moved = await self._pages.run_reserved(partial(_advance, proof=self._proof, checkpoint=checkpoint))
+        return moved._replace(holder=self.checkpoint.holder)
 
 
 @asynccontextmanager
@@ -95,14 +87,52 @@ async def open_fold_transaction(
 ) -> AsyncIterator[FoldTransaction]:
     """A transaction of the holder, or of a repair if that is None. Raises `LeaseLost`, `LogReplaced`."""
     async with connections.pages.transaction():
-
-        def read(connection: apsw.Connection) -> Checkpoint:
-            fetch(connection, "create_checkpoint", domain)
-            *row, log_id = fetch(connection, "checkpoint", domain)[0]
-            checkpoint = Checkpoint._make(row)
-            if holder is not None and checkpoint.holder != holder:
-                raise LeaseLost(domain)
-            proof.check_checkpoint(domain, checkpoint.position, checkpoint.mark, log_id)
-            return checkpoint
-
+        read = partial(_checkpoint, proof=proof, domain=domain, holder=holder)
         yield SQLiteFoldTransaction(connections.pages, proof, await connections.pages.run_reserved(read))
+
+
+async def fold_few(
+    connections: Connections, proof: SQLiteProof, domain: str, holder: str, streams: Sequence[str], fold: FoldFew
+) -> FewStored | None:
+    """One transaction in one step of the thread: see `Lease.fold_few`. Heads are read under the write lock."""
+    wanted = apsw.carray(tuple(streams))
+
+    def run(pages: apsw.Connection) -> FewStored | None:
+        checkpoint = _checkpoint(pages, proof, domain, holder)
+        if fetch(pages, "have_dead_letters", domain, wanted)[0][0]:
+            return None
+        try:
+            events = connections.events_witness.current()
+            heads = unpacked(*packed_within(events, "heads", "head_sizes", (wanted,), MAX_FEW_BYTES))
+        except ReadTooLarge:
+            return None
+        if (folded := fold(checkpoint, heads)) is None:
+            return None
+        changed = _write(pages, folded.sections)
+        return FewStored(_advance(pages, proof, folded.checkpoint)._replace(holder=holder), changed)
+
+    return await connections.pages.run(in_transaction(run))
+
+
+def _checkpoint(connection: apsw.Connection, proof: SQLiteProof, domain: str, holder: str | None) -> Checkpoint:
+    """The checkpoint, inside a transaction. Raises `LeaseLost`, `LogReplaced`."""
+    fetch(connection, "create_checkpoint", domain)
+    *row, log_id = fetch(connection, "checkpoint", domain)[0]
+    checkpoint = Checkpoint._make(row)
+    if holder is not None and checkpoint.holder != holder:
+        raise LeaseLost(domain)
+    proof.check_checkpoint(domain, checkpoint.position, checkpoint.mark, log_id)
+    return checkpoint
+
+
+def _write(connection: apsw.Connection, sections: Sequence[SharedSections]) -> int:
+    before = connection.total_changes()
+    connection.executemany(SQL["write_sections"], sorted(encode_sections(sections)))
+    return connection.total_changes() - before
+
+
+def _advance(connection: apsw.Connection, proof: SQLiteProof, checkpoint: Checkpoint) -> Checkpoint:
+    mark, log_id = proof.marked(checkpoint.domain, checkpoint.position)
+    fetch(connection, "advance", *checkpoint[1:6], mark, log_id, checkpoint.domain)
+    fetch(connection, "all_is_folded", len(DOMAINS))
+    return checkpoint._replace(mark=mark)

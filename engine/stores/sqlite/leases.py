@@ -14,7 +14,7 @@ import os
 import secrets
 import signal
 import socket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from functools import partial
 from pathlib import Path
@@ -33,9 +33,9 @@ from pagefold.engine.stores.sqlite.connections import (
     in_transaction,
     translate_errors,
 )
-from pagefold.engine.stores.sqlite.fold_transaction import open_fold_transaction
+from pagefold.engine.stores.sqlite.fold_transaction import fold_few, open_fold_transaction
 from pagefold.engine.stores.sqlite.log_proof import SQLiteProof
-from pagefold.engine.stores.store import Checkpoint, Coordination, FoldTransaction, Lease, Streak
+from pagefold.engine.stores.store import Checkpoint, Coordination, FewStored, FoldFew, FoldTransaction, Lease, Streak
 
 RETRY_SECONDS = 0.25
 HEARTBEATS_PER_LEASE = 8
@@ -57,6 +57,14 @@ class SQLiteLease(Lease):
 
     def fold_transaction(self) -> AbstractAsyncContextManager[FoldTransaction]:
         return open_fold_transaction(self._connections, self._proof, self._domain, self.holder)
+
+    async def fold_few(  # the mark at the end is read when it is stored
+        self,
+        streams: Sequence[str],
+        end: int,  # noqa: ARG002  # only needed where the mark is read before the fold
+        fold: FoldFew,
+    ) -> FewStored | None:
+        return await fold_few(self._connections, self._proof, self._domain, self.holder, streams, fold)
 
 
 class SQLiteCoordination(Coordination):

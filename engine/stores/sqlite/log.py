@@ -1,6 +1,5 @@
 """The log in `events.db`."""
 
-import time
 from collections.abc import AsyncIterator, Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
@@ -13,6 +12,17 @@ import orjson
 
 from pagefold.engine.runtime.wake_signal import WakeSignal
 from pagefold.engine.stores.epoch_fence import EpochsMoved, Fence
+from pagefold.engine.stores.log_records import (
+    CorrectionEvent,
+    HeadContents,
+    Lag,
+    LoggedEvent,
+    NewEvent,
+    ScannedHeads,
+    StoredEvent,
+    TouchedStreams,
+    event_of,
+)
 from pagefold.engine.stores.page_listing import INITIAL_STEP, next_step
 from pagefold.engine.stores.size_batches import batches
 from pagefold.engine.stores.sqlite.connections import (
@@ -34,20 +44,13 @@ from pagefold.engine.stores.sqlite.log_proof import SQLiteProof
 from pagefold.engine.stores.sqlite.loop_connections import Execute
 from pagefold.engine.stores.sqlite.reader_connections import Reader
 from pagefold.engine.stores.step_sizes import StepReader, StepSize, StepTooLarge
-from pagefold.engine.stores.store import (
-    CorrectionEvent,
-    HeadContents,
-    Lag,
-    Log,
-    NewEvent,
-    ScannedHeads,
-    StoredEvent,
-    TouchedStreams,
-    event_of,
-)
+from pagefold.engine.stores.store import Log
 
-POLL_SECONDS = 0.02
-"""How often the log is polled for events of other processes, which cannot notify this one."""
+POLL_SECONDS, MAX_POLL_SECONDS = 0.02, 0.1
+"""How often the log is polled for events of other processes, which cannot notify this one: less often while it is idle.
+
+An idle process should cost next to nothing, and each poll wakes it.
+"""
 
 MAX_STATES_BYTES = 16 * 1024 * 1024
 """Bytes of states that are appended in one step, unless a single one is larger."""
@@ -132,7 +135,7 @@ class SQLiteLog(Log):
         self._connections = connections
         self._proof = proof
         self._grown = WakeSignal()
-        self._is_polled = False
+        self._pause, self._seen_end = POLL_SECONDS, 0
         self._heads_stride, self._entries_stride = StepSize(), StepSize()
         connections.events_on_loop.subscribe(self._read_with)
 
@@ -189,14 +192,12 @@ class SQLiteLog(Log):
         return await self._read(self._connections.events_browser, "events_at", orjson.dumps(list(versions)).decode())
 
     async def end(self) -> int:
-        def read() -> int:
-            self._connections.events_on_loop.check_file()
-            return int(self._execute(SQL["log_end"]).get)
+        return self._seen(self._on_loop(lambda: int(self._execute(SQL["log_end"]).get)))
 
-        try:
-            return read()
-        except DRIVER_ERRORS as error:
-            return self._connections.retry_read(error, EVENTS, read)
+    def _seen(self, end: int) -> int:
+        if end != self._seen_end:
+            self._seen_end, self._pause = end, POLL_SECONDS
+        return end
 
     async def touched(self, domain: str, after: int, limit: int) -> TouchedStreams:
         def read(connection: apsw.Connection) -> TouchedStreams:
@@ -309,30 +310,31 @@ class SQLiteLog(Log):
 
         return await self._connections.events_browser.run(read)
 
-    async def wait(self, after: int, seconds: float) -> None:
-        deadline = time.monotonic() + seconds
-        while True:
-            seen = self._grown.count
-            end = await self.end()
-            if end > after or (seconds_left := deadline - time.monotonic()) <= 0:
-                return
-            if self._is_polled:
-                await self._grown.wait(seconds_left, seen)
-            else:
-                await self._poll(end, seconds_left, seen)
+    async def next_events(self, after: int, limit: int) -> list[LoggedEvent]:
+        found = self._on_loop(lambda: list(map(LoggedEvent._make, self._execute(SQL["next_events"], (after, limit)))))
+        if found:
+            self._seen(found[-1].position)
+        return found
 
-    async def _poll(self, end: int, seconds: float, seen: int) -> None:
-        """Polls the log for all that wait, until it is longer, or for that time. Then another one of them polls."""
-        deadline = time.monotonic() + seconds
-        self._is_polled = True
+    @property
+    def hints(self) -> int:
+        return self._grown.count
+
+    async def wait_for_hint(self, seen: int, seconds: float) -> None:
+        pause, self._pause = self._pause, min(2 * self._pause, MAX_POLL_SECONDS)
+        await self._grown.wait(min(seconds, pause), seen)
+
+    def _on_loop(self, read: Callable[[], Item]) -> Item:
+        """Reads on the event loop."""
+
+        def read_current() -> Item:
+            self._connections.events_on_loop.check_file()
+            return read()
+
         try:
-            while self._grown.count == seen and await self.end() == end:
-                if (seconds_left := deadline - time.monotonic()) <= 0:
-                    return
-                await self._grown.wait(min(seconds_left, POLL_SECONDS), seen)
-        finally:
-            self._is_polled = False
-            self._grown.set()
+            return read_current()
+        except DRIVER_ERRORS as error:
+            return self._connections.retry_read(error, EVENTS, read_current)
 
     async def _read(
         self, connection: ThreadedConnection[Reader], statement: str, *bindings: object

@@ -50,6 +50,13 @@ SELECT coalesce(array_agg(DISTINCT originator_id) FILTER (WHERE bytes IS NOT NUL
        count(bytes), count(*), coalesce(max(notification_id), $2), coalesce(sum(bytes), 0)
 FROM next_events;
 
+-- next_events --
+-- The next events after a position, without their states.
+SELECT notification_id, originator_id, topic, octet_length(state) FROM stored_events
+WHERE notification_id > $1
+ORDER BY notification_id
+LIMIT $2;
+
 -- heads --
 -- The newest event of each stream in an array. A state above the limit is left out.
 SELECT head.notification_id, head.originator_id, head.originator_version, head.revision, head.topic,

@@ -57,6 +57,13 @@ SELECT coalesce(max(notification_id), :after), count(*), count(bytes),
        coalesce(sum(bytes), 0)
 FROM next_events;
 
+-- next_events --
+-- The next events after a position, without their states.
+SELECT notification_id, originator_id, topic, octet_length(state) FROM stored_events
+WHERE notification_id > ?
+ORDER BY notification_id
+LIMIT ?;
+
 -- heads --
 -- The newest event of each stream in an array, all in two values: see `packed`.
 SELECT json_group_array(json_array(
