@@ -12,6 +12,9 @@ from pagefold.engine.runtime.extras import EXTRA_OF
 from tests.docs.sizes import EXTRAS, brought, table
 from tests.support.documents import ROOT
 
+IMPORTED_AS = {"google_re2": "re2"}
+"""Packages with another name than their module."""
+
 BLOCKED = """
 import sys
 from importlib.abc import MetaPathFinder
@@ -101,7 +104,7 @@ def test_every_package_of_an_extra_is_known() -> None:
     """A missing package is traced to its extra in pyproject.toml."""
     extras = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]["optional-dependencies"]
     named = {
-        re.split(r"[><=;\[. ]", each)[0].replace("-", "_"): extra
+        IMPORTED_AS.get(name := re.split(r"[><=;\[. ]", each)[0].replace("-", "_"), name): extra
         for extra in set(EXTRA_OF.values())
         for each in extras[extra]
         if not each.startswith("pagefold")

@@ -1,4 +1,4 @@
-"""What is not installed with `pagefold` alone: the command line, the server, rebuilds and recorders are extras."""
+"""What is not installed with `pagefold` alone: the command line, the server, rebuilds, recorders and contracts."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -6,7 +6,7 @@ from typing import Literal, TypeAlias
 
 from pagefold.engine.errors import ExtraMissing
 
-Extra: TypeAlias = Literal["cli", "eventsourcing", "rebuild", "server"]
+Extra: TypeAlias = Literal["cli", "contracts", "eventsourcing", "rebuild", "server"]
 
 EXTRA_OF: dict[str, Extra] = {
     "aiolimiter": "rebuild",
@@ -15,7 +15,10 @@ EXTRA_OF: dict[str, Extra] = {
     "eventsourcing": "eventsourcing",
     "httptools": "server",
     "httpx2": "rebuild",
+    "iso4217": "contracts",
+    "minijinja": "contracts",
     "prometheus_client": "server",
+    "re2": "contracts",
     "rich": "cli",
     "starlette": "server",
     "uvicorn": "server",

@@ -1,0 +1,336 @@
+"""Compiles what a contract says of a value, once, into a function that is applied to every record."""
+
+from collections.abc import Mapping as MappingOf
+from collections.abc import Sequence
+from typing import NamedTuple, TypeVar, cast
+
+from msgspec import UNSET
+
+from pagefold.projections.transforms.errors import InvalidMapping
+from pagefold.projections.transforms.mapping import BLANK_POLICIES, BlankPolicy, Mapping, finished
+from pagefold.projections.transforms.paths import ItemScope, Reader, Scope
+from pagefold.projections.transforms.pipeline import StepFunction, chained, direct, named_reader, single, step
+from pagefold.projections.transforms.registry import RESERVED, Registry
+from pagefold.projections.transforms.rules import compile_rules
+from pagefold.projections.transforms.tables import LookupTable, RateTable
+from pagefold.projections.transforms.transform import (
+    AnyTransform,
+    Built,
+    Expression,
+    Signal,
+    check_parameters,
+)
+from pagefold.projections.transforms.value_types import ValueType, accepts, has_type, is_blank
+
+_Table = TypeVar("_Table")
+
+MAX_NESTING = 12
+"""How deep expressions may be in one another."""
+
+MAX_STEPS = 32
+MAX_EXPRESSIONS = 100_000
+"""How many expressions a contract may have once every definition is put in the places that use it."""
+
+CONVERSIONS = {
+    ValueType.TEXT: "text",
+    ValueType.INTEGER: "integer",
+    ValueType.NUMBER: "number",
+    ValueType.DECIMAL: "decimal",
+    ValueType.BOOLEAN: "boolean",
+    ValueType.TIMESTAMP: "date",
+    ValueType.LIST: "list",
+    ValueType.OBJECT: "object",
+    ValueType.LOCALIZED: "localized",
+}
+"""The transform that a target of a type brings with it, if the mapping's own last one has another type."""
+
+
+def no_signal(_kind: str, _key: str, _value: str) -> None:
+    """Drops what is not mapped."""
+
+
+class _Part(NamedTuple):
+    """A compiled expression."""
+
+    read: Reader
+    output: ValueType
+    path: str = ""
+
+
+class Compiler:
+    """Compiles the mappings of one contract.
+
+    `tables` and `rates` are shared by all of them. `definitions` are expressions that others `use` by name. `signal`
+    receives what is not mapped (`lookup`, `locale`) while records are read.
+    """
+
+    def __init__(
+        self,
+        registry: Registry,
+        scope: Scope,
+        *,
+        tables: MappingOf[str, LookupTable] | None = None,
+        rates: MappingOf[str, RateTable] | None = None,
+        definitions: MappingOf[str, Expression] | None = None,
+        signal: Signal = no_signal,
+    ) -> None:
+        self.registry = registry
+        self.scope = scope
+        self.signal = signal
+        self.tables = tables or {}
+        self.rates = rates or {}
+        self.definitions = definitions or {}
+        self.paths: set[str] = set()
+        self.open_definitions: list[str] = []
+        self._expressions = 0
+
+    def mapping(self, spec: object, key: str, expects: ValueType = ValueType.ANYTHING) -> Mapping:
+        """Compiles a mapping: a path, or a table with a transform. Raises `InvalidMapping` with the place.
+
+        A value that has not the expected type is converted to it, exactly, or refused.
+        """
+        self.paths = set()
+        table = _as_table(spec, key)
+        policy, default = _policy(table, key)
+        if default is not UNSET and not has_type(default, expects):
+            raise InvalidMapping(f"{key}.default", f"is not of the type that the target has: {expects}")
+        site = _Site(self, self.scope, key, depth=0)
+        part = _converted(site, _expression(site, table), expects)
+        rules = table.get("check")
+        check = None if rules is None else compile_rules(rules, f"{key}.check")
+        read = finished(part.read, key, part.path, policy=policy, default=default, check=check)
+        return Mapping(key, read, part.output, frozenset(self.paths))
+
+    def count_expression(self, key: str) -> None:
+        """Counts an expression. Raises `InvalidMapping` beyond the limit."""
+        self._expressions += 1
+        if self._expressions > MAX_EXPRESSIONS:
+            raise InvalidMapping(key, f"the contract has more than {MAX_EXPRESSIONS:,} expressions")
+
+
+class _Site:
+    """The place at which an expression or a transform is compiled: see `transform.Site`."""
+
+    def __init__(self, compiler: Compiler, scope: Scope, key: str, *, depth: int) -> None:
+        self.key = key
+        self.scope = scope
+        self.signal = compiler.signal
+        self._compiler = compiler
+        self._depth = depth
+        if depth > MAX_NESTING:
+            raise InvalidMapping(key, f"is nested deeper than {MAX_NESTING} levels")
+
+    @property
+    def registry(self) -> Registry:
+        """The transforms that there are."""
+        return self._compiler.registry
+
+    def at(self, name: str, scope: Scope | None = None) -> "_Site":
+        """A place within this one."""
+        return _Site(self._compiler, scope or self.scope, f"{self.key}.{name}", depth=self._depth + 1)
+
+    def read_path(self, path: str) -> Reader:
+        """The reader of a path, which is remembered."""
+        self._compiler.paths.add(path)
+        return self.scope.reader(path, self.key)
+
+    def count(self) -> None:
+        """Counts an expression at this place."""
+        self._compiler.count_expression(self.key)
+
+    def expression(self, spec: Expression, parameter: str) -> Reader:
+        """See `transform.Site`."""
+        return self._inner(spec, self.at(parameter))
+
+    def within_items(self, spec: Expression, parameter: str) -> Reader:
+        """See `transform.Site`."""
+        return self._inner(spec, self.at(parameter, ItemScope(self.scope)))
+
+    def _inner(self, spec: object, site: "_Site") -> Reader:
+        table = _as_table(spec, site.key)
+        for name in ("blank", "required", "check"):
+            if name in table:
+                raise InvalidMapping(f"{site.key}.{name}", "belongs to a whole mapping, not to a part of one")
+        part = _expression(site, table)
+        return _with_default(part.read, table["default"]) if "default" in table else part.read
+
+    def given(self, value: object, parameter: str) -> Reader | None:
+        """See `transform.Site`."""
+        return self._inner(value, self.at(parameter)) if isinstance(value, dict) else None
+
+    def definition(self, name: str, parameter: str) -> Reader:
+        """See `transform.Site`."""
+        definitions, opened = self._compiler.definitions, self._compiler.open_definitions
+        if name not in definitions:
+            raise self.invalid(f"there is no definition {name!r:.40}; there are {_listed(definitions)}", parameter)
+        if name in opened:
+            cycle = " -> ".join([*opened[opened.index(name) :], name])
+            raise self.invalid(f"the definition uses itself: {cycle}", parameter)
+        opened.append(name)
+        try:
+            return self._inner(definitions[name], self.at(name))
+        finally:
+            opened.pop()
+
+    def table(self, name: str, parameter: str) -> LookupTable:
+        """See `transform.Site`."""
+        return self._named(self._compiler.tables, name, "table", parameter)
+
+    def rates(self, name: str, parameter: str) -> RateTable:
+        """See `transform.Site`."""
+        return self._named(self._compiler.rates, name, "table of rates", parameter)
+
+    def _named(self, tables: MappingOf[str, _Table], name: str, kind: str, parameter: str) -> _Table:
+        if name not in tables:
+            raise self.invalid(f"there is no {kind} {name!r:.40}; there are {_listed(tables)}", parameter)
+        return tables[name]
+
+    def invalid(self, problem: str, parameter: str = "") -> InvalidMapping:
+        """See `transform.Site`."""
+        return InvalidMapping(f"{self.key}.{parameter}" if parameter else self.key, problem)
+
+
+def _listed(names: MappingOf[str, object]) -> str:
+    return ", ".join(sorted(names)) or "none"
+
+
+def _as_table(spec: object, key: str) -> dict[str, object]:
+    """A mapping as a table: a path alone is `from`."""
+    if isinstance(spec, str):
+        return {"from": spec}
+    if isinstance(spec, dict):
+        return spec
+    raise InvalidMapping(key, f"expected a path or a table, got {spec!r:.60}")
+
+
+def _policy(table: dict[str, object], key: str) -> tuple[BlankPolicy, object]:
+    """What becomes of a blank value: the policy, and the default that comes before it."""
+    default, required, policy = table.get("default", UNSET), table.get("required", False), table.get("blank")
+    if is_blank(default) and default is not UNSET:
+        raise InvalidMapping(
+            f"{key}.default", 'is blank; `blank = "null"` or `"skip"` says what becomes of a blank value'
+        )
+    if not isinstance(required, bool):
+        raise InvalidMapping(f"{key}.required", f"expected true or false, got {required!r:.40}")
+    if policy is None:
+        return "refuse" if required else "skip", default
+    if policy not in BLANK_POLICIES:
+        raise InvalidMapping(f"{key}.blank", f"expected one of {', '.join(BLANK_POLICIES)}, got {policy!r:.40}")
+    if required and policy != "refuse":
+        raise InvalidMapping(f"{key}.blank", f'{policy!r} contradicts `required`, which is `blank = "refuse"`')
+    if default is not UNSET:
+        raise InvalidMapping(f"{key}.blank", "has no effect beside `default`")
+    return policy, default
+
+
+def _expression(site: _Site, table: dict[str, object]) -> _Part:
+    """Compiles an expression: what it reads, and its transforms in their order."""
+    site.count()
+    written = [(name, value) for name, value in table.items() if name not in RESERVED]
+    if len(written) > 1:
+        names = " and ".join(f"`{name}`" for name, _ in written)
+        raise site.invalid(f"has {names}; write several transforms in their order: steps = [{{ … }}, {{ … }}]")
+    steps = [*written, *_steps(site, table.get("steps", []))]
+    transforms = [(site.registry.find(name, site.key), value) for name, value in steps]
+    path = table.get("from")
+    if path is not None and not isinstance(path, str):
+        raise site.invalid(f"expected a path, got {path!r:.60}", "from")
+    if path is not None:
+        return _from_path(site, path, transforms)
+    if not transforms or not transforms[0][0].reads_record:
+        why = f": `{transforms[0][0].name}` needs a value" if transforms else ""
+        raise site.invalid(f"says nowhere what it reads; give `from`{why}")
+    transform, value = transforms[0]
+    own = site.at(transform.name)
+    read = transform.build(check_parameters(transform, value, own), own)
+    first = _Part(named_reader(cast("Reader", read), transform.name), transform.output)
+    return _with_steps(site, first, transforms[1:])
+
+
+def _steps(site: _Site, steps: object) -> list[tuple[str, object]]:
+    """The steps of a mapping: names, or tables of one transform."""
+    if not isinstance(steps, list) or len(steps) > MAX_STEPS:
+        raise site.invalid(f"expected a list of at most {MAX_STEPS} transforms", "steps")
+    found: list[tuple[str, object]] = []
+    for index, each in enumerate(steps):
+        if isinstance(each, str):
+            found.append((each, True))
+        elif isinstance(each, dict) and len(each) == 1:
+            found += each.items()
+        else:
+            raise site.invalid(
+                f"expected a transform's name, or a table of one transform, got {each!r:.60}", f"steps[{index}]"
+            )
+    return found
+
+
+_Written = Sequence[tuple[AnyTransform, object]]
+
+
+def _from_path(site: _Site, path: str, transforms: _Written) -> _Part:
+    read = site.read_path(path)
+    if not transforms:
+        return _Part(direct(read), ValueType.ANYTHING, path)
+    if len(transforms) == 1:
+        transform, built = _built(site, transforms[0], ValueType.ANYTHING)
+        run = single(read, built, transform.name, per_item=transform.per_item)
+        return _Part(run, ValueType.ANYTHING if transform.per_item else transform.output, path)
+    return _with_steps(site, _Part(read, ValueType.ANYTHING, path), transforms)
+
+
+def _with_steps(site: _Site, first: _Part, transforms: _Written) -> _Part:
+    if not transforms:
+        return first
+    output = first.output
+    functions: list[StepFunction] = []
+    for each in transforms:
+        transform, built = _built(site, each, output)
+        localized = transform.per_item and output is ValueType.LOCALIZED
+        functions.append(step(built, transform.name, per_item=transform.per_item, localized=localized))
+        output = _output_after(transform, output)
+    return _Part(chained(first.read, functions), output, first.path)
+
+
+def _output_after(transform: AnyTransform, before: ValueType) -> ValueType:
+    """The type after a step. Items of a list, and texts by locale, stay what they are in."""
+    if not transform.per_item or before not in {ValueType.LIST, ValueType.LOCALIZED, ValueType.ANYTHING}:
+        return transform.output
+    return before
+
+
+def _built(site: _Site, written: tuple[AnyTransform, object], before: ValueType) -> tuple[AnyTransform, Built]:
+    transform, value = written
+    own = site.at(transform.name)
+    inside = {ValueType.LIST, ValueType.LOCALIZED} if transform.per_item else set()
+    if not transform.inputs:
+        raise own.invalid("reads the record itself, and takes no value: remove `from`, or let it be the first step")
+    if before not in inside and not accepts(transform.inputs, before):
+        wanted = " or ".join(transform.inputs)
+        raise own.invalid(f"takes {wanted}; what comes before it gives {before}")
+    built = transform.build(check_parameters(transform, value, own), own)
+    return transform, built
+
+
+def _converted(site: _Site, part: _Part, expects: ValueType) -> _Part:
+    """The expression, with a conversion if its type is not the expected one. Raises `InvalidMapping` if none is."""
+    if expects is ValueType.ANYTHING or part.output is expects:
+        return part
+    if accepts([expects], part.output) and part.output is not ValueType.ANYTHING:
+        return part
+    if expects not in CONVERSIONS:
+        raise site.invalid(f"gives {part.output}; the target is {expects}")
+    transform = site.registry.find(CONVERSIONS[expects], site.key)
+    if not accepts(transform.inputs, part.output):
+        raise site.invalid(f"gives {part.output}; the target is {expects}")
+    own = site.at(transform.name)
+    built = transform.build(check_parameters(transform, {}, own), own)
+    function = step(built, transform.name, per_item=False, localized=False)
+    return _Part(chained(part.read, [function]), expects, part.path)
+
+
+def _with_default(read: Reader, default: object) -> Reader:
+    def run(record: object) -> object:
+        value = read(record)
+        return default if is_blank(value) else value
+
+    return run
