@@ -9,7 +9,7 @@ from msgspec import UNSET
 from pagefold.projections.transforms.errors import InvalidMapping
 from pagefold.projections.transforms.mapping import BLANK_POLICIES, BlankPolicy, Mapping, finished
 from pagefold.projections.transforms.paths import ItemScope, Reader, Scope
-from pagefold.projections.transforms.pipeline import StepFunction, chained, direct, named_reader, single, step
+from pagefold.projections.transforms.pipeline import StepFunction, chained, named_reader, single, step
 from pagefold.projections.transforms.registry import RESERVED, Registry
 from pagefold.projections.transforms.rules import compile_rules
 from pagefold.projections.transforms.tables import LookupTable, RateTable
@@ -20,11 +20,11 @@ from pagefold.projections.transforms.transform import (
     Signal,
     check_parameters,
 )
-from pagefold.projections.transforms.value_types import ValueType, accepts, has_type, is_blank
+from pagefold.projections.transforms.value_types import ValueType, accepts, has_type, is_blank, to_json
 
 _Table = TypeVar("_Table")
 
-MAX_NESTING = 12
+MAX_NESTING = 48
 """How deep expressions may be in one another."""
 
 MAX_STEPS = 32
@@ -98,7 +98,10 @@ class Compiler:
         part = _converted(site, _expression(site, table), expects)
         rules = table.get("check")
         check = None if rules is None else compile_rules(rules, f"{key}.check")
-        read = finished(part.read, key, part.path, policy=policy, default=default, check=check)
+        loose = part.output in {ValueType.ANYTHING, ValueType.LIST, ValueType.OBJECT}
+        read = finished(
+            part.read, key, part.path, policy=policy, default=default, check=check, convert=to_json if loose else None
+        )
         return Mapping(key, read, part.output, frozenset(self.paths))
 
     def count_expression(self, key: str) -> None:
@@ -270,7 +273,7 @@ _Written = Sequence[tuple[AnyTransform, object]]
 def _from_path(site: _Site, path: str, transforms: _Written) -> _Part:
     read = site.read_path(path)
     if not transforms:
-        return _Part(direct(read), ValueType.ANYTHING, path)
+        return _Part(read, ValueType.ANYTHING, path)
     if len(transforms) == 1:
         transform, built = _built(site, transforms[0], ValueType.ANYTHING)
         run = single(read, built, transform.name, per_item=transform.per_item)

@@ -55,10 +55,17 @@ def _refuse() -> object:
     raise InvalidValue("blank", None, "is blank, and a value is required")
 
 
-def finished(
-    run: Reader, key: str, path: str, *, policy: BlankPolicy, default: object, check: Callable[[object], None] | None
+def finished(  # noqa: PLR0913  # what a mapping says besides its steps
+    run: Reader,
+    key: str,
+    path: str,
+    *,
+    policy: BlankPolicy,
+    default: object,
+    check: Callable[[object], None] | None,
+    convert: Callable[[object], object] | None,
 ) -> Reader:
-    """The reader of a mapping: its steps, then the policy for blanks, then the rules, with the place of an error."""
+    """The reader of a mapping: its steps, the policy for blanks, the form in JSON, the rules; with an error's place."""
     on_blank = _on_blank(policy, default)
 
     def read(record: object) -> object:
@@ -66,6 +73,8 @@ def finished(
             value = run(record)
             if value is None or value is UNSET or value == "" or (type(value) is str and value.isspace()):
                 return on_blank()
+            if convert is not None and type(value) is not str:
+                value = convert(value)
             if check is not None:
                 check(value)
         except InvalidValue as error:

@@ -7,20 +7,10 @@ from msgspec import UNSET
 from pagefold.projections.transforms.errors import InvalidValue
 from pagefold.projections.transforms.paths import Reader
 from pagefold.projections.transforms.transform import Built, WithRecord
-from pagefold.projections.transforms.value_types import is_blank, to_json
+from pagefold.projections.transforms.value_types import is_blank
 
 StepFunction = Callable[[object, object], object]
 """Makes a value of a value and the record."""
-
-
-def direct(read: Reader) -> Reader:
-    """The value as it is, as JSON."""
-
-    def run(record: object) -> object:
-        value = read(record)
-        return value if type(value) is str or value is UNSET else to_json(value)
-
-    return run
 
 
 def single(read: Reader, built: Built, name: str, *, per_item: bool) -> Reader:

@@ -13,26 +13,18 @@ from pagefold.projections.transforms.paths import Reader
 from pagefold.projections.transforms.transform import Example, Expression, NoParameters, Site, Transform
 from pagefold.projections.transforms.value_types import ValueType, is_blank, to_json
 
-JSON_REFUSALS = {
-    "not_json": "the value has no form in JSON",
-    "inexact": "the number is not exact as a double",
-    "no_offset": "the moment of a database has no offset",
-    "out_of_range": "the moment is outside the years 1 to 9999",
-}
-
 DIRECT = Transform(
     name="direct",
     summary="The value as it is. A path without a transform does the same.",
     inputs=(ValueType.ANYTHING,),
     output=ValueType.ANYTHING,
     parameters=NoParameters,
-    build=lambda _parameters, _site: to_json,
-    refusals=JSON_REFUSALS,
+    build=lambda _parameters, _site: lambda value: value,
+    refusals={},
     examples=(
         Example({}, "Tee", "Tee"),
         Example({}, Decimal("12.0"), 12),
         Example({}, {"a": [Decimal("19.90")]}, {"a": [19.9]}),
-        Example({}, Decimal("0.10000000000000000001"), refused="inexact"),
     ),
 )
 
@@ -85,7 +77,7 @@ def _first_of(parameters: FirstOf, site: Site) -> Reader:
         for reader in readers:
             value = reader(record)
             if not is_blank(value):
-                return to_json(value)
+                return value
         return UNSET
 
     return read
@@ -99,7 +91,7 @@ FIRST_OF = Transform(
     parameters=FirstOf,
     main="values",
     build=_first_of,
-    refusals=JSON_REFUSALS,
+    refusals={},
     examples=(
         Example(["title", "name"], record={"title": " ", "name": "Tee"}, result="Tee"),
         Example(["a", {"from": "b", "default": 0}], record={}, result=0),
@@ -170,8 +162,8 @@ def _when(parameters: When, site: Site) -> Reader:
     def result(record: object) -> object:
         value = read(record)
         if all(condition(value, record) for condition in conditions):
-            return to_json(then(record))
-        return UNSET if otherwise is None else to_json(otherwise(record))
+            return then(record)
+        return UNSET if otherwise is None else otherwise(record)
 
     return result
 
@@ -184,9 +176,8 @@ WHEN = Transform(
     parameters=When,
     build=_when,
     refusals={
-        **JSON_REFUSALS,
         "not_a_number": "a value that is compared as a number is not one",
-        "out_of_range": "a number has more than 40 digits before or after its point, or a moment is out of range",
+        "out_of_range": "a number has more than 40 digits before or after its point",
     },
     examples=(
         Example(

@@ -23,7 +23,6 @@ from pagefold.projections.transforms.value_types import ValueType, is_blank, to_
 
 MAX_ITEMS = 10_000
 REFUSALS = {"wrong_type": WRONG_TYPE, "too_many": "the list has more than 10,000 items"}
-JSON_REFUSALS = {"not_json": "an item has no form in JSON", "inexact": "a number is not exact as a double"}
 
 
 def items_of(value: object) -> list[object]:
@@ -42,11 +41,9 @@ LIST = Transform(
     output=ValueType.LIST,
     parameters=NoParameters,
     build=lambda _parameters, _site: (
-        lambda value: [
-            to_json(each) for each in items_of(value if type(value) is list else [value]) if not is_blank(each)
-        ]
+        lambda value: [each for each in items_of(value if type(value) is list else [value]) if not is_blank(each)]
     ),
-    refusals={"too_many": REFUSALS["too_many"], **JSON_REFUSALS},
+    refusals={"too_many": REFUSALS["too_many"]},
     examples=(
         Example({}, ["a", "", None], ["a"]),
         Example({}, "a", ["a"]),
@@ -60,7 +57,7 @@ OBJECT = Transform(
     output=ValueType.OBJECT,
     parameters=NoParameters,
     build=lambda _parameters, _site: _as_object,
-    refusals={"wrong_type": WRONG_TYPE, **JSON_REFUSALS},
+    refusals={"wrong_type": WRONG_TYPE},
     examples=(
         Example({}, {"a": 1}, {"a": 1}),
         Example({}, [1], refused="wrong_type"),
@@ -71,7 +68,7 @@ OBJECT = Transform(
 def _as_object(value: object) -> object:
     if type(value) is not dict:
         raise wrong_type(value, "an object")
-    return to_json(value)
+    return value
 
 
 class Split(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -136,9 +133,7 @@ JOIN = Transform(
     build=_join,
     refusals={
         **REFUSALS,
-        "not_json": JSON_REFUSALS["not_json"],
-        "no_offset": "a moment of a database has no offset",
-        "out_of_range": "a number has more than 400 digits, or a moment is outside the years 1 to 9999",
+        "out_of_range": "a number has more than 400 digits",
     },
     examples=(
         Example({}, ["Cotton", "", "wool"], "Cotton, wool"),
@@ -198,9 +193,9 @@ def _unique(parameters: Unique, _site: Site) -> ValueFunction:
     def unique(value: object) -> object:
         seen: set[bytes] = set()
         kept: list[object] = []
-        for item in map(to_json, items_of(value)):
+        for item in items_of(value):
             key = item.get(parameters.by) if parameters.by and type(item) is dict else item
-            encoded = msgspec.json.encode(key, order="deterministic")
+            encoded = msgspec.json.encode(to_json(key), order="deterministic")
             if encoded not in seen:
                 seen.add(encoded)
                 kept.append(item)
@@ -217,7 +212,7 @@ UNIQUE = Transform(
     parameters=Unique,
     main="by",
     build=_unique,
-    refusals={**REFUSALS, **JSON_REFUSALS},
+    refusals=REFUSALS,
     examples=(
         Example({}, ["a", "b", "a", 1, True, 1], ["a", "b", 1, True]),
         Example(
@@ -242,8 +237,8 @@ LIMIT = Transform(
     output=ValueType.LIST,
     parameters=Limit,
     main="items",
-    build=lambda parameters, _site: lambda value: [to_json(each) for each in items_of(value)[: parameters.items]],
-    refusals={**REFUSALS, **JSON_REFUSALS},
+    build=lambda parameters, _site: lambda value: items_of(value)[: parameters.items],
+    refusals=REFUSALS,
     examples=(Example(2, ["a", "b", "c"], ["a", "b"]),),
 )
 
@@ -261,14 +256,10 @@ def _enumerate(parameters: Enumerate, _site: Site) -> ValueFunction:
         for number, item in enumerate(items_of(value), parameters.first):
             if type(item) is not dict:
                 raise wrong_type(item, "an object, as the items must be")
-            made.append({**_copied(item), parameters.member: number})
+            made.append({**item, parameters.member: number})
         return made
 
     return numbered
-
-
-def _copied(item: dict[str, object]) -> dict[str, object]:
-    return {name: to_json(each) for name, each in item.items()}
 
 
 ENUMERATE = Transform(
@@ -279,7 +270,7 @@ ENUMERATE = Transform(
     parameters=Enumerate,
     main="member",
     build=_enumerate,
-    refusals={**REFUSALS, **JSON_REFUSALS},
+    refusals=REFUSALS,
     examples=(
         Example({}, [{"url": "a"}, {"url": "b"}], [{"url": "a", "position": 0}, {"url": "b", "position": 1}]),
         Example({}, ["a"], refused="wrong_type"),
@@ -329,7 +320,7 @@ def _pick(parameters: Pick, site: Site) -> ValueFunction:
     def pick(value: object) -> object:
         found = [item for item in items_of(value) if fits(item)]
         place = parameters.index if parameters.index >= 0 else len(found) + parameters.index
-        return to_json(read(found[place])) if 0 <= place < len(found) else UNSET
+        return read(found[place]) if 0 <= place < len(found) else UNSET
 
     return pick
 
@@ -346,7 +337,7 @@ PICK = Transform(
     parameters=Pick,
     main="index",
     build=_pick,
-    refusals={**REFUSALS, **JSON_REFUSALS},
+    refusals=REFUSALS,
     examples=(
         Example(0, ["a", "b"], "a"),
         Example(-1, ["a", "b"], "b"),
@@ -378,7 +369,7 @@ def _concat(parameters: Concat, site: Site) -> Reader:
         for read in readers:
             value = read(record)
             made += [value] if type(value) is not list else value
-        return [to_json(item) for item in items_of(made) if not is_blank(item)]
+        return [item for item in items_of(made) if not is_blank(item)]
 
     return concatenated
 
@@ -391,7 +382,7 @@ CONCAT = Transform(
     parameters=Concat,
     main="values",
     build=_concat,
-    refusals={"too_many": REFUSALS["too_many"], **JSON_REFUSALS},
+    refusals={"too_many": REFUSALS["too_many"]},
     examples=(Example(["main", "more"], record={"main": "a.jpg", "more": ["b.jpg", ""]}, result=["a.jpg", "b.jpg"]),),
 )
 

@@ -23,7 +23,7 @@ from pagefold.projections.transforms.transform import (
     ValueFunction,
     wrong_type,
 )
-from pagefold.projections.transforms.value_types import ValueType, is_blank, to_json
+from pagefold.projections.transforms.value_types import ValueType, is_blank
 
 PLACEHOLDER = "{locale}"
 REFUSALS = {
@@ -31,9 +31,7 @@ REFUSALS = {
     "two_texts": "one locale is written in two ways, with two texts",
     "unmapped": "a name is not a locale, or not one of `locales`, and `unmapped` is `fail`",
     "too_many": "the list has more than 10,000 items",
-    "not_json": "a value has no form in JSON",
-    "no_offset": "a moment of a database has no offset",
-    "out_of_range": "a number has more than 400 digits, or a moment is outside the years 1 to 9999",
+    "out_of_range": "a number has more than 400 digits",
 }
 
 _simple_tag = re.compile(r"[a-z]{2,3}(?:-[A-Z][a-z]{3})?(?:-(?:[A-Z]{2}|[0-9]{3}))?", re.ASCII).fullmatch
@@ -273,7 +271,7 @@ IN_LOCALE = Transform(
     parameters=InLocale,
     main="locale",
     build=_in_locale,
-    refusals={name: REFUSALS[name] for name in ("wrong_type", "not_json", "no_offset", "out_of_range")},
+    refusals={name: REFUSALS[name] for name in ("wrong_type", "out_of_range")},
     examples=(
         Example("de-AT", {"de": "Hemd", "en": "Shirt"}, "Hemd"),
         Example({"locale": "fr", "fallbacks": ["en"]}, {"fr": " ", "en": "Mints"}, "Mints"),
@@ -300,17 +298,16 @@ def _scoped(parameters: Scoped, site: Site) -> ValueFunction:
 
     def choose(value: object) -> object:
         if type(value) is dict:
-            found = value.get(parameters.scope, UNSET)
-            return found if found is UNSET else to_json(found)
+            return value.get(parameters.scope, UNSET)
         general: object = UNSET
         for item in items_of(value):
             if type(item) is not dict:
                 raise wrong_type(item, "an object that has a scope")
             scope, own = item.get(parameters.scope_member), read(item)
             if scope == parameters.scope and not is_blank(own):
-                return to_json(own)
+                return own
             if scope is None and parameters.general and general is UNSET and not is_blank(own):
-                general = to_json(own)
+                general = own
         return general
 
     return choose
@@ -327,8 +324,6 @@ SCOPED = Transform(
     refusals={
         "wrong_type": WRONG_TYPE,
         "too_many": "the list has more than 10,000 items",
-        "not_json": "the value has no form in JSON",
-        "inexact": "a number is not exact as a double",
     },
     examples=(
         Example("web", [{"scope": None, "data": 1}, {"scope": "web", "data": 2}], 2),

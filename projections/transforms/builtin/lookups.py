@@ -11,7 +11,7 @@ from pagefold.projections.transforms.builtin.lists import items_of
 from pagefold.projections.transforms.errors import InvalidMapping, InvalidValue, excerpt
 from pagefold.projections.transforms.tables import LookupTable, key_text, text_table
 from pagefold.projections.transforms.transform import WRONG_TYPE, Example, Site, Transform, ValueFunction, wrong_type
-from pagefold.projections.transforms.value_types import ValueType, is_blank, to_json
+from pagefold.projections.transforms.value_types import ValueType, is_blank
 
 MAX_ANCESTORS = 64
 
@@ -93,8 +93,8 @@ def _lookup(parameters: Lookup, site: Site) -> ValueFunction:
             found = next((found[place] for place in places if not is_blank(found[place])), UNSET)
         if found is UNSET or found is None:
             report(value)
-            return to_json(value) if keep else UNSET
-        return found if type(found) is str else to_json(found)
+            return value if keep else UNSET
+        return found
 
     return lookup
 
@@ -110,7 +110,6 @@ LOOKUP = Transform(
     build=_lookup,
     refusals={
         "unmapped": "the value is not in the table, and `unmapped` is `fail`",
-        "not_json": "the value has no form in JSON",
     },
     examples=(
         Example({"values": {"m": "men", "w": "women"}}, " m ", "men"),

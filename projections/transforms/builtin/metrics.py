@@ -41,8 +41,8 @@ class Metric(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     unit: Annotated[
         Given | None,
         msgspec.Meta(
-            description="the unit; as a table, what reads it; without it, the value is an object of `amount` and `unit`, "
-            "or a text such as `1.25 kg`"
+            description="the unit; as a table, what reads it; without it, the value is an object of `amount` and "
+            "`unit`, or a text such as `1.25 kg`"
         ),
     ] = None
     to: Annotated[str | None, msgspec.Meta(description="the unit to convert to")] = None

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import UNSET
 
-from pagefold.projections.transforms.builtin.lists import JSON_REFUSALS, MAX_ITEMS, REFUSALS, items_of
+from pagefold.projections.transforms.builtin.lists import MAX_ITEMS, REFUSALS, items_of
 from pagefold.projections.transforms.errors import InvalidValue
 from pagefold.projections.transforms.paths import Reader
 from pagefold.projections.transforms.tables import key_text
@@ -19,7 +19,7 @@ from pagefold.projections.transforms.transform import (
     WithRecord,
     wrong_type,
 )
-from pagefold.projections.transforms.value_types import ValueType, is_blank, to_json
+from pagefold.projections.transforms.value_types import ValueType, is_blank
 
 
 def _members(readers: dict[str, Reader], record: object) -> dict[str, object]:
@@ -27,7 +27,7 @@ def _members(readers: dict[str, Reader], record: object) -> dict[str, object]:
     for name, read in readers.items():
         value = read(record)
         if not is_blank(value):
-            made[name] = to_json(value)
+            made[name] = value
     return made
 
 
@@ -49,7 +49,7 @@ BUILD = Transform(
     output=ValueType.OBJECT,
     parameters=Build,
     build=_build,
-    refusals=JSON_REFUSALS,
+    refusals={},
     examples=(
         Example({"members": {"width": "w", "height": "h"}}, record={"w": 3, "h": ""}, result={"width": 3}),
         Example({"members": {"width": "w"}}, record={}, result=UNSET),
@@ -80,7 +80,7 @@ def _each(parameters: Each, site: Site) -> WithRecord:
 
 def _made_of_items(read: Reader, value: object, record: object) -> list[object]:
     made = [read((item, record)) for item in items_of(value if type(value) is list else [value])]
-    return [to_json(each) for each in made if not is_blank(each)]
+    return [each for each in made if not is_blank(each)]
 
 
 EACH = Transform(
@@ -94,7 +94,7 @@ EACH = Transform(
     parameters=Each,
     main="members",
     build=_each,
-    refusals={"too_many": REFUSALS["too_many"], **JSON_REFUSALS},
+    refusals={"too_many": REFUSALS["too_many"]},
     examples=(
         Example(
             {
@@ -150,8 +150,7 @@ def _key_value(parameters: KeyValue, site: Site) -> Reader:
     def read(record: object) -> object:
         made: dict[str, object] = {}
         for name, value in pairs:
-            found = value(record)
-            _put(made, name(record), UNSET if is_blank(found) else to_json(found), parameters.key_case)
+            _put(made, name(record), value(record), parameters.key_case)
         return made or UNSET
 
     return read
@@ -170,7 +169,7 @@ KEY_VALUE = Transform(
     parameters=KeyValue,
     main="pairs",
     build=_key_value,
-    refusals={**PAIR_REFUSALS, **JSON_REFUSALS},
+    refusals=PAIR_REFUSALS,
     examples=(
         Example(
             {"pairs": [["option1_name", "option1_value"], ["option2_name", "option2_value"]], "key_case": "lower"},
@@ -216,8 +215,7 @@ def _pairs_of_list(items: list[object], parameters: ParsePairs) -> list[tuple[ob
     for item in items:
         if type(item) is not dict:
             raise wrong_type(item, "an object of a name and a value")
-        value = item.get(parameters.value)
-        pairs.append((item.get(parameters.name), None if is_blank(value) else to_json(value)))
+        pairs.append((item.get(parameters.name), item.get(parameters.value)))
     return pairs
 
 
@@ -245,7 +243,7 @@ PARSE_PAIRS = Transform(
     output=ValueType.OBJECT,
     parameters=ParsePairs,
     build=_parse_pairs,
-    refusals={**REFUSALS, **PAIR_REFUSALS, **JSON_REFUSALS, "no_name": "the text begins without a name"},
+    refusals={**REFUSALS, **PAIR_REFUSALS, "no_name": "the text begins without a name"},
     examples=(
         Example({}, "color=Black,care=Wash at 30, line dry", {"color": "Black", "care": "Wash at 30, line dry"}),
         Example(
