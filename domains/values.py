@@ -2,7 +2,7 @@
 
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Annotated, TypeAlias
 
@@ -90,6 +90,12 @@ def format_timestamp(timestamp: datetime) -> str:
         timestamp = timestamp.astimezone(UTC)
     text = _encode(timestamp).decode()[1:-2]  # takes a sixth of the time of `isoformat`
     return f"{text}Z" if len(text) == _WITH_FRACTION else f"{text}.000000Z"
+
+
+def format_timestamps(timestamps: Sequence[datetime]) -> list[bytes]:
+    """Formats timestamps in UTC, each as `format_timestamp` does."""
+    texts = _encode(timestamps)[2:-2].split(b'","') if timestamps else []
+    return [text if len(text) > _WITH_FRACTION else b"%b.000000Z" % text[:-1] for text in texts]
 
 
 def seconds_before(timestamp: str, seconds: float) -> str:

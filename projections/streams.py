@@ -84,6 +84,22 @@ def sku_error(sku: str) -> str | None:
     return _characters_error(sku)
 
 
+_DIGITS_AND_SPACE = DIGITS | {" "}
+
+
+def is_plain_sku(sku: str) -> bool:
+    """Whether a SKU is valid for every source, and in the name of a stream as it is. Most are."""
+    return (
+        0 < len(sku) <= MAX_SKU_CHARACTERS
+        and sku.isascii()
+        and sku.isprintable()
+        and sku[-1] != " "
+        and "%" not in sku
+        and "/" not in sku
+        and (sku[0] not in _DIGITS_AND_SPACE or sku.isalnum())  # a spreadsheet's number has a sign
+    )
+
+
 def _characters_error(sku: str) -> str | None:
     if (unseen := _invisible_in(sku)) is not None:
         return f"must not contain the invisible character {_named(unseen)}"

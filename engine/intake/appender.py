@@ -19,6 +19,7 @@ from pagefold.engine.errors import RETRYABLE, Overloaded, Rejected, StoreUnavail
 from pagefold.engine.events import AppendResult, DomainEvent
 from pagefold.engine.intake.canonical_payloads import is_same_content
 from pagefold.engine.intake.epoch_registry import EpochRegistry
+from pagefold.engine.intake.event_encoder import EventEncoder
 from pagefold.engine.intake.event_validator import EventValidator
 from pagefold.engine.intake.healing import healing_corrections
 from pagefold.engine.runtime.clock import now
@@ -114,7 +115,7 @@ class Appender:
         self._counts = counts or Counters()
         self._faults = RecentFaults() if faults is None else faults
         self._store = store
-        self._validator = validator
+        self._encoder = EventEncoder(validator)
         self._config = config
         self._queue: deque[_Request] = deque()
         self._taken: list[_Request] = []
@@ -180,20 +181,8 @@ class Appender:
         self, events: Sequence[DomainEvent], max_bytes: int | None
     ) -> tuple[list[EncodedEvent | AppendResult], int]:
         """Validates and encodes events, and returns them with their bytes; stops once these reach `max_bytes`."""
-        outcomes: list[EncodedEvent | AppendResult] = []
-        size = 0
-        recorded_at, call = now(), f"{self._name}-{next(self._calls)}"
-        for index, event in enumerate(events):
-            try:
-                new_event = self._validator.encode(event, recorded_at, f"{call}-{index}")
-            except Rejected as rejection:
-                outcomes.append(rejected(rejection))
-                continue
-            outcomes.append(new_event)
-            size += len(new_event[3])
-            if max_bytes is not None and size >= max_bytes:
-                break
-        return outcomes, size
+        outcomes, size = self._encoder.encode(events, now(), f"{self._name}-{next(self._calls)}", max_bytes)
+        return [rejected(each) if isinstance(each, Rejected) else each for each in outcomes], size
 
     async def _commit(self, encoded: list[EncodedEvent], size: int) -> list[AppendResult]:
         while not self._has_room(len(encoded), size):

@@ -56,9 +56,10 @@ def rules_of(config: Config) -> dict[str, Rules]:
 
 
 class EventValidator:
-    """Validates events under one configuration. `channels` are the names that an event may use."""
+    """Validates events under one configuration, `config`. `channels` are the names that an event may use."""
 
     def __init__(self, config: Config) -> None:
+        self.config = config
         self._by_domain = {
             domain.name: _DomainRules(
                 domain,
@@ -99,8 +100,7 @@ class EventValidator:
         stream, domain_rules = self._place(event)
         _check_version(event.source_version)
         version = event.source_version if event.epoch is None else version_in_epoch(event, event.epoch)
-        _check_identifier("id", event.id)
-        _check_identifier("correlationId", event.correlation_id)
+        check_identifiers(event)
         content = NULL if event.payload is None else self._content(event, event.payload, domain_rules)
         return ValidatedEvent(
             stream,
@@ -212,9 +212,11 @@ def _check_version(version: int) -> None:
         raise Rejected("sourceVersion", "is not between 0 and 2^53-1")
 
 
-def _check_identifier(path: str, identifier: str | None) -> None:
-    if identifier is not None:
-        check_text(path, identifier, MAX_IDENTIFIER_LENGTH)
+def check_identifiers(event: DomainEvent) -> None:
+    """Raises `Rejected` for an id or a correlation id that cannot be stored."""
+    for path, identifier in (("id", event.id), ("correlationId", event.correlation_id)):
+        if identifier is not None:
+            check_text(path, identifier, MAX_IDENTIFIER_LENGTH)
 
 
 def _formatted_timestamp(path: str, moment: datetime) -> str:

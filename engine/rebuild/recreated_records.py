@@ -24,7 +24,7 @@ from pagefold.engine.rebuild.run_aggregate import RebuildRun
 from pagefold.engine.rebuild.run_repository import RunRepository
 from pagefold.engine.runtime.clock import now
 from pagefold.engine.stores.epoch_fence import EpochsMoved, Fence
-from pagefold.engine.stores.event_state import RepairEncoder
+from pagefold.engine.stores.event_state import repair_encoder
 from pagefold.engine.stores.log_records import CorrectionEvent, StoredEvent
 from pagefold.engine.stores.store import Store
 from pagefold.projections.epochs import MAX_EPOCH, epoch_of, versioned
@@ -112,7 +112,7 @@ class OlderRowHandler:
                 return [row.stream for row in rows if self._was_appended_by_run(heads[row.stream])]
             known = await self._epochs.refresh()
             ceilings = {row.stream: heads[row.stream].originator_version + 1 for row in left}
-            states = RepairEncoder(self._run.id, now(), "recreated", was_withdrawn=True)
+            states = repair_encoder(self._run.id, now(), "recreated", was_withdrawn=True)
             corrections: list[CorrectionEvent] = []
             for row in left:
                 epoch = max(known.floor(row.stream), epoch_of(heads[row.stream].originator_version) + 1)

@@ -21,7 +21,7 @@ from pagefold.engine.rebuild.epoch_placement import PLAIN, Placement
 from pagefold.engine.rebuild.row_order import Refusal, StreamRow, decode_event
 from pagefold.engine.rebuild.run_aggregate import Drifted, RunCounts
 from pagefold.engine.snapshots.coverage import Coverage
-from pagefold.engine.stores.event_state import CONTENT_START, DriftKind, EventState, RepairEncoder, state_ending
+from pagefold.engine.stores.event_state import CONTENT_START, DriftKind, EventState, repair_encoder, state_ending
 from pagefold.engine.stores.log_records import SEPARATOR, CorrectionEvent, StoredEvent
 from pagefold.projections.epochs import version_of
 from pagefold.projections.field_changes import FieldChange, changes_between, flatten
@@ -171,8 +171,8 @@ class _RepairBuilder:
 
     def __init__(self, context: RepairContext, drift: DriftKind) -> None:
         self._drift: DriftKind = drift
-        self._state = RepairEncoder(context.run_id, context.recorded_at, drift).state
-        self._state_if_withdrawn = RepairEncoder(context.run_id, context.recorded_at, drift, was_withdrawn=True).state
+        self._state = repair_encoder(context.run_id, context.recorded_at, drift).state
+        self._state_if_withdrawn = repair_encoder(context.run_id, context.recorded_at, drift, was_withdrawn=True).state
 
     def build(self, number: int, event: ValidatedEvent, before: bytes = b"", revision: int = 0) -> PendingRepair:
         """The repair by the row of this number. `revision` is 0 if the log does not have the version."""
@@ -316,7 +316,7 @@ def withdrawal_of(head: StoredEvent, occurred_at: str, context: RepairContext) -
     """The event that withdraws a stream's head: the next revision of its version. Newer versions take precedence."""
     stream, version, revision = head.originator_id, head.originator_version, head.revision + 1
     event = ValidatedEvent(stream, version, head.topic, NULL, occurred_at, None, None)
-    state = RepairEncoder(context.run_id, context.recorded_at, "orphan").state(event, head.notification_id)
+    state = repair_encoder(context.run_id, context.recorded_at, "orphan").state(event, head.notification_id)
     return CorrectionEvent(stream, version, revision, head.topic, state)
 
 

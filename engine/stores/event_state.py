@@ -74,30 +74,39 @@ class EncodedEvent(NamedTuple):
         return self.originator_id, self.originator_version
 
 
-class RepairEncoder:
-    """Encodes the `state` of the events of a rebuild: those of one run, at one time, for one reason.
+class StateEncoder:
+    """Encodes the `state` of events that are recorded together: at one time, for one reason.
 
+    An event without an id gets one: `made_id` and its number, which must be unique under that. `template` is for events
+    that have neither an id nor a correlation id: `template % (number, occurred_at, content)`, both as bytes.
     `was_withdrawn` as in `EventState`.
     """
 
-    def __init__(self, run_id: str, recorded_at: str, drift: DriftKind, *, was_withdrawn: bool = False) -> None:
+    def __init__(
+        self,
+        made_id: str,
+        recorded_at: str,
+        *,
+        run_id: str | None = None,
+        drift: DriftKind | None = None,
+        was_withdrawn: bool = False,
+    ) -> None:
+        self._made_id = made_id
         self._recorded_at = recorded_at
         self._run_id = run_id
-        self._drift: DriftKind = drift
+        self._drift: DriftKind | None = drift
         self._was_withdrawn = was_withdrawn
-        self._made_id = f"{run_id}-withdrawn-" if drift == "orphan" else f"{run_id}-"
         # in most, only three values differ, none of which needs JSON escapes
         text = self._encode("\0", "\1", None, b"\2").replace(b"%", b"%%")
-        made_id = self._made_id.encode().replace(b"%", b"%%") + b"%d"
-        self._template = text.replace(rb"\u0000", made_id).replace(rb"\u0001", b"%b").replace(b"\2", b"%b")
+        prefix = made_id.encode().replace(b"%", b"%%") + b"%d"
+        self.template = text.replace(rb"\u0000", prefix).replace(rb"\u0001", b"%b").replace(b"\2", b"%b")
 
-    def state(self, statement: ValidatedEvent, number: int) -> bytes:
-        """The state of an event. If that has no id, one is made of its number, which must be unique in the run."""
-        content, occurred_at = statement.content, statement.occurred_at
-        if statement.id is None and statement.correlation_id is None:
-            return self._template % (number, occurred_at.encode(), content)
-        made_id = f"{self._made_id}{number}"
-        return self._encode(statement.id or made_id, occurred_at, statement.correlation_id, content)
+    def state(self, valid: ValidatedEvent, number: int) -> bytes:
+        """The state of an event."""
+        content, occurred_at = valid.content, valid.occurred_at
+        if valid.id is None and valid.correlation_id is None:
+            return self.template % (number, occurred_at.encode(), content)
+        return self._encode(valid.id or f"{self._made_id}{number}", occurred_at, valid.correlation_id, content)
 
     def _encode(self, identifier: str, occurred_at: str, correlation_id: str | None, content: bytes) -> bytes:
         return _encoder.encode(
@@ -112,6 +121,12 @@ class RepairEncoder:
                 payload=msgspec.Raw(content),
             )
         )
+
+
+def repair_encoder(run_id: str, recorded_at: str, drift: DriftKind, *, was_withdrawn: bool = False) -> StateEncoder:
+    """Encodes the `state` of the events of a rebuild: those of one run, at one time, for one reason."""
+    made_id = f"{run_id}-withdrawn-" if drift == "orphan" else f"{run_id}-"
+    return StateEncoder(made_id, recorded_at, run_id=run_id, drift=drift, was_withdrawn=was_withdrawn)
 
 
 def state_of_correction(

@@ -18,7 +18,7 @@ from pagefold.engine.rebuild.row_comparer import (
 )
 from pagefold.engine.rebuild.run_aggregate import RunCounts
 from pagefold.engine.snapshots.snapshot import Row
-from pagefold.engine.stores.event_state import DriftKind, RepairEncoder, head_content
+from pagefold.engine.stores.event_state import DriftKind, head_content, repair_encoder
 from pagefold.engine.stores.log_records import StoredEvent
 from tests.support.snapshot_fixtures import configured
 
@@ -125,7 +125,7 @@ def test_a_row_that_is_older_is_shown_its_head() -> None:
 @pytest.mark.parametrize(("drift", "default_id"), [("newer", "erp-%d-7"), ("orphan", "erp-%d-withdrawn-7")])
 def test_an_event_is_written_alike_whoever_has_named_it(drift: DriftKind, default_id: str) -> None:
     """With the source's id or a made one, the stored bytes are the same."""
-    states = RepairEncoder("erp-%d", "2026-01-12T06:00:00.000000Z", drift)
+    states = repair_encoder("erp-%d", "2026-01-12T06:00:00.000000Z", drift)
     nameless = ValidatedEvent(stream("A"), 3, "pricing", content("%b"), "2026-01-12T05:00:00.000000Z", None, None)
     named = msgspec.structs.replace(nameless, id=default_id)
     assert states.state(nameless, 7) == states.state(named, 8)

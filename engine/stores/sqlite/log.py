@@ -3,9 +3,9 @@
 from collections.abc import AsyncIterator, Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
-from itertools import accumulate
-from operator import add, itemgetter
-from typing import TypeAlias, TypeVar
+from itertools import accumulate, chain
+from operator import itemgetter
+from typing import Any, TypeAlias, TypeVar
 
 import apsw
 import orjson
@@ -54,6 +54,12 @@ An idle process should cost next to nothing, and each poll wakes it.
 
 MAX_STATES_BYTES = 16 * 1024 * 1024
 """Bytes of states that are appended in one step, unless a single one is larger."""
+
+NUMBERS = b"%-20d%-10d%-10d%-10d%-10d%-10d"
+"""The numbers of an event that is appended, at their places in the statements: version, revision, topic, state.
+
+Topic and state are each given by where they begin among all of them, from 1, and their bytes.
+"""
 
 NewRow: TypeAlias = tuple[str, int, int, str]
 """An event to be appended, without its state: stream, version, revision, topic."""
@@ -122,10 +128,26 @@ def _refusing() -> Iterator[None]:
         raise StepTooLarge from error
 
 
-def _packed(rows: Sequence[NewRow], states: Sequence[bytes]) -> dict[str, str | bytes]:
+def _packed(rows: Sequence[NewRow], states: Sequence[bytes]) -> dict[str, Any]:
+    """The bindings of a statement that appends.
+
+    Each row has a stream in the array, and numbers in fixed width: SQLite finds them by the row's place, in half the
+    time that it takes to read them from JSON.
+    """
+    streams, versions, revisions, topics = zip(*rows, strict=True)
+    names = dict.fromkeys(topics)
+    begins = dict(zip(names, accumulate((len(name.encode()) for name in names), initial=1), strict=False))
+    topic_begins = [begins[topic] for topic in topics]
+    topic_sizes = [len(topic.encode()) for topic in topics]
     sizes = list(map(len, states))
-    offsets = zip(accumulate(sizes, initial=1), sizes, strict=False)
-    return {"events": orjson.dumps(list(map(add, rows, offsets))).decode(), "states": b"".join(states)}
+    offsets = accumulate(sizes, initial=1)
+    numbers = zip(versions, revisions, topic_begins, topic_sizes, offsets, sizes, strict=False)
+    return {
+        "streams": apsw.carray(streams),
+        "numbers": NUMBERS * len(rows) % tuple(chain.from_iterable(numbers)),
+        "topics": "".join(names).encode(),
+        "states": b"".join(states),
+    }
 
 
 class SQLiteLog(Log):

@@ -1,16 +1,22 @@
 -- insert_event --
--- Appends the events whose version is free, in one step: a JSON array of arrays, and all states, concatenated.
+-- Appends the events whose version is free, in one step: an array of streams; for each, numbers in 70 bytes (see `NUMBERS`);
+-- all topics, and all states, concatenated.
 INSERT INTO stored_events (originator_id, originator_version, topic, state)
-SELECT value ->> 0, value ->> 1, value ->> 3, coalesce(substr(:states, value ->> 4, value ->> 5), x'')
-FROM json_each(:events)
+SELECT new.value, CAST(substr(:numbers, new.rowid * 70 - 69, 20) AS INTEGER),
+       CAST(substr(:topics, CAST(substr(:numbers, new.rowid * 70 - 39, 10) AS INTEGER), CAST(substr(:numbers, new.rowid * 70 - 29, 10) AS INTEGER)) AS TEXT),
+       substr(:states, CAST(substr(:numbers, new.rowid * 70 - 19, 10) AS INTEGER), CAST(substr(:numbers, new.rowid * 70 - 9, 10) AS INTEGER))
+FROM carray(:streams) AS new
 WHERE true
 ON CONFLICT DO NOTHING;
 
 -- correct_event --
 -- Appends the corrections whose (stream, version, revision) is free, likewise.
 INSERT INTO stored_events (originator_id, originator_version, revision, topic, state)
-SELECT value ->> 0, value ->> 1, value ->> 2, value ->> 3, coalesce(substr(:states, value ->> 4, value ->> 5), x'')
-FROM json_each(:events)
+SELECT new.value, CAST(substr(:numbers, new.rowid * 70 - 69, 20) AS INTEGER),
+       CAST(substr(:numbers, new.rowid * 70 - 49, 10) AS INTEGER),
+       CAST(substr(:topics, CAST(substr(:numbers, new.rowid * 70 - 39, 10) AS INTEGER), CAST(substr(:numbers, new.rowid * 70 - 29, 10) AS INTEGER)) AS TEXT),
+       substr(:states, CAST(substr(:numbers, new.rowid * 70 - 19, 10) AS INTEGER), CAST(substr(:numbers, new.rowid * 70 - 9, 10) AS INTEGER))
+FROM carray(:streams) AS new
 WHERE true
 ON CONFLICT DO NOTHING;
 
