@@ -7,9 +7,9 @@ from typing import NamedTuple, TypeVar, cast
 from msgspec import UNSET
 
 from pagefold.projections.transforms.errors import InvalidMapping
-from pagefold.projections.transforms.mapping import BLANK_POLICIES, BlankPolicy, Mapping, finished
+from pagefold.projections.transforms.mapping import BLANK_POLICIES, BlankPolicy, Ending, Mapping, finished
 from pagefold.projections.transforms.paths import ItemScope, Reader, Scope
-from pagefold.projections.transforms.pipeline import StepFunction, chained, named_reader, single, step
+from pagefold.projections.transforms.pipeline import Step, composed, named_reader
 from pagefold.projections.transforms.registry import RESERVED, Registry
 from pagefold.projections.transforms.rules import compile_rules
 from pagefold.projections.transforms.tables import LookupTable, RateTable
@@ -50,11 +50,16 @@ def no_signal(_kind: str, _key: str, _value: str) -> None:
 
 
 class _Part(NamedTuple):
-    """A compiled expression."""
+    """A compiled expression: what it reads, and the steps after that."""
 
     read: Reader
+    steps: tuple[Step, ...]
     output: ValueType
     path: str = ""
+
+    def reader(self) -> Reader:
+        """The expression as one function."""
+        return composed(self.read, self.steps)
 
 
 class Compiler:
@@ -99,9 +104,8 @@ class Compiler:
         rules = table.get("check")
         check = None if rules is None else compile_rules(rules, f"{key}.check")
         loose = part.output in {ValueType.ANYTHING, ValueType.LIST, ValueType.OBJECT}
-        read = finished(
-            part.read, key, part.path, policy=policy, default=default, check=check, convert=to_json if loose else None
-        )
+        ending = Ending(key, part.path, policy, default, check, to_json if loose else None)
+        read = finished(part.read, part.steps, ending)
         return Mapping(key, read, part.output, frozenset(self.paths))
 
     def count_expression(self, key: str) -> None:
@@ -155,7 +159,7 @@ class _Site:
             if name in table:
                 raise InvalidMapping(f"{site.key}.{name}", "belongs to a whole mapping, not to a part of one")
         part = _expression(site, table)
-        return _with_default(part.read, table["default"]) if "default" in table else part.read
+        return _with_default(part.reader(), table["default"]) if "default" in table else part.reader()
 
     def given(self, value: object, parameter: str) -> Reader | None:
         """See `transform.Site`."""
@@ -246,7 +250,7 @@ def _expression(site: _Site, table: dict[str, object]) -> _Part:
     transform, value = transforms[0]
     own = site.at(transform.name)
     read = transform.build(check_parameters(transform, value, own), own)
-    first = _Part(named_reader(cast("Reader", read), transform.name), transform.output)
+    first = _Part(named_reader(cast("Reader", read), transform.name), (), transform.output)
     return _with_steps(site, first, transforms[1:])
 
 
@@ -271,27 +275,18 @@ _Written = Sequence[tuple[AnyTransform, object]]
 
 
 def _from_path(site: _Site, path: str, transforms: _Written) -> _Part:
-    read = site.read_path(path)
-    if not transforms:
-        return _Part(read, ValueType.ANYTHING, path)
-    if len(transforms) == 1:
-        transform, built = _built(site, transforms[0], ValueType.ANYTHING)
-        run = single(read, built, transform.name, per_item=transform.per_item)
-        return _Part(run, ValueType.ANYTHING if transform.per_item else transform.output, path)
-    return _with_steps(site, _Part(read, ValueType.ANYTHING, path), transforms)
+    return _with_steps(site, _Part(site.read_path(path), (), ValueType.ANYTHING, path), transforms)
 
 
 def _with_steps(site: _Site, first: _Part, transforms: _Written) -> _Part:
-    if not transforms:
-        return first
     output = first.output
-    functions: list[StepFunction] = []
+    steps: list[Step] = []
     for each in transforms:
         transform, built = _built(site, each, output)
         localized = transform.per_item and output is ValueType.LOCALIZED
-        functions.append(step(built, transform.name, per_item=transform.per_item, localized=localized))
+        steps.append(Step(transform.name, built, transform.per_item, localized))
         output = _output_after(transform, output)
-    return _Part(chained(first.read, functions), output, first.path)
+    return _Part(first.read, (*first.steps, *steps), output, first.path)
 
 
 def _output_after(transform: AnyTransform, before: ValueType) -> ValueType:
@@ -327,8 +322,7 @@ def _converted(site: _Site, part: _Part, expects: ValueType) -> _Part:
         raise site.invalid(f"gives {part.output}; the target is {expects}")
     own = site.at(transform.name)
     built = transform.build(check_parameters(transform, {}, own), own)
-    function = step(built, transform.name, per_item=False, localized=False)
-    return _Part(chained(part.read, [function]), expects, part.path)
+    return _Part(part.read, (*part.steps, Step(transform.name, built, per_item=False)), expects, part.path)
 
 
 def _with_default(read: Reader, default: object) -> Reader:

@@ -56,10 +56,12 @@ def read_decimal(value: object) -> Decimal:
         return _read_text(value)  # type: ignore[arg-type]  # it is text
     if kind is int or kind is float or kind is Decimal:
         number = Decimal(repr(value)) if kind is float else Decimal(value)  # type: ignore[arg-type]  # one of these
-        if number.is_finite() and -MAX_DIGITS <= number.adjusted() <= MAX_DIGITS:
-            return number
+        if not number.is_finite():
+            raise _not_a_number(value)
         if number == 0:
             return Decimal(0)
+        if -MAX_DIGITS <= number.adjusted() <= MAX_DIGITS:
+            return number
         raise InvalidValue("out_of_range", value, f"has more than {MAX_DIGITS} digits before or after the point")
     raise _not_a_number(value)
 

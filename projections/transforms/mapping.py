@@ -1,14 +1,15 @@
 """What becomes of a blank value, and of a value that was made: default, policy, rules, place of an error."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import Enum
-from typing import Literal, TypeAlias
+from typing import Literal, NamedTuple, TypeAlias
 
 from msgspec import UNSET
 
 from pagefold.projections.transforms.errors import InvalidValue
-from pagefold.projections.transforms.paths import Reader
+from pagefold.projections.transforms.paths import Reader, column_of
+from pagefold.projections.transforms.pipeline import Step, composed, each_item
 from pagefold.projections.transforms.value_types import ValueType, to_json
 
 BlankPolicy: TypeAlias = Literal["skip", "withdraw", "refuse", "null"]
@@ -22,6 +23,15 @@ class Outcome(Enum):
 
     WITHDRAW = "withdraw"
 
+
+WRITTEN_REFUSALS = {
+    "blank": "a value is required, and there is none",
+    "not_json": "the value has no form in JSON, as what a database driver gives may not have",
+    "inexact": "the number is not exact as a double; `decimal` or `text` writes it as text",
+    "no_offset": "a moment of a database has no offset",
+    "out_of_range": "a moment of a database is outside the years 1 to 9999",
+}
+"""How any mapping may refuse what it would write."""
 
 WITHDRAW = Outcome.WITHDRAW
 """The record withdraws the whole statement."""
@@ -55,24 +65,65 @@ def _refuse() -> object:
     raise InvalidValue("blank", None, "is blank, and a value is required")
 
 
-def finished(  # noqa: PLR0913  # what a mapping says besides its steps
-    run: Reader,
-    key: str,
-    path: str,
-    *,
-    policy: BlankPolicy,
-    default: object,
-    check: Callable[[object], None] | None,
-    convert: Callable[[object], object] | None,
-) -> Reader:
-    """The reader of a mapping: its steps, the policy for blanks, the form in JSON, the rules; with an error's place."""
+class Ending(NamedTuple):
+    """What a mapping says besides its steps: the policy for blanks, the form in JSON, the rules; and its place."""
+
+    key: str
+    path: str
+    policy: BlankPolicy
+    default: object
+    check: Callable[[object], None] | None
+    convert: Callable[[object], object] | None
+
+
+def finished(read: Reader, steps: Sequence[Step], ending: Ending) -> Reader:
+    """The reader of a mapping."""
+    column = column_of(read)
+    if column is not None and not steps:
+        return _column(column, None, ending)
+    if column is not None and len(steps) == 1 and steps[0].simple is not None:
+        return _column(column, steps[0], ending)
+    return _finished(composed(read, steps), ending)
+
+
+def _finished(run: Reader, ending: Ending) -> Reader:
+    key, path, policy, default, check, convert = ending
     on_blank = _on_blank(policy, default)
 
     def read(record: object) -> object:
         try:
             value = run(record)
-            if value is None or value is UNSET or value == "" or (type(value) is str and value.isspace()):
+            if (not value or value.isspace()) if type(value) is str else (value is None or value is UNSET):
                 return on_blank()
+            if convert is not None and type(value) is not str:
+                value = convert(value)
+            if check is not None:
+                check(value)
+        except InvalidValue as error:
+            raise error.located(key, path) from None
+        return value
+
+    return read
+
+
+def _column(column: str, step: Step | None, ending: Ending) -> Reader:
+    """The same for most mappings, which read one name and have one step at most, in a single call."""
+    key, path, policy, default, check, convert = ending
+    on_blank = _on_blank(policy, default)
+    name, function, per_item = ("", None, False) if step is None else (step.name, step.simple, step.per_item)
+
+    def read(record: object) -> object:
+        value = record.get(column, UNSET) if type(record) is dict else UNSET
+        try:
+            if (not value or value.isspace()) if type(value) is str else (value is None or value is UNSET):
+                return on_blank()
+            if function is not None:
+                try:
+                    value = each_item(function, value) if per_item and type(value) is list else function(value)
+                except InvalidValue as error:
+                    raise error.named(name) from None
+                if (not value or value.isspace()) if type(value) is str else (value is None or value is UNSET):
+                    return on_blank()
             if convert is not None and type(value) is not str:
                 value = convert(value)
             if check is not None:

@@ -13,6 +13,7 @@ Reader: TypeAlias = Callable[[object], object]
 MAX_PATH_NAMES = 16
 ROOT = "$"
 MAX_INDEX_DIGITS = 4
+_COLUMN = "column"
 
 
 class Scope(Protocol):
@@ -29,7 +30,14 @@ def _value_of(name: str) -> Reader:
     def read(record: object) -> object:
         return record.get(name, UNSET) if type(record) is dict else UNSET
 
+    read.__dict__[_COLUMN] = name
     return read
+
+
+def column_of(read: Reader) -> str | None:
+    """The one name that a reader reads, so that it can be read without a call; None of other readers."""
+    column: str | None = getattr(read, _COLUMN, None)
+    return column
 
 
 class ColumnScope:

@@ -92,7 +92,7 @@ _PREDICATES: dict[ValueType, Callable[[object], bool]] = {
     ValueType.BOOLEAN: lambda value: isinstance(value, bool),
     ValueType.LIST: lambda value: isinstance(value, list),
     ValueType.OBJECT: lambda value: isinstance(value, dict),
-    ValueType.LOCALIZED: lambda value: isinstance(value, dict) and all(map(_is_text, value)),
+    ValueType.LOCALIZED: lambda value: isinstance(value, dict) and all(map(_is_text, value.values())),
     ValueType.METRIC: _is_metric,
 }
 
