@@ -6,7 +6,7 @@ reads no clock, draws no random numbers, keeps no state, and changes neither the
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Generic, Protocol, TypeAlias, TypeVar
+from typing import Annotated, Any, Generic, Protocol, TypeAlias, TypeVar
 
 import msgspec
 
@@ -21,8 +21,11 @@ ValueFunction: TypeAlias = Callable[[object], object]
 Signal: TypeAlias = Callable[[str, str, str], None]
 """Receives what a contract does not map: its kind, the place in the contract, and the value."""
 
-Expression: TypeAlias = str | dict[str, object]
+Expression: TypeAlias = Annotated[str | dict[str, object], msgspec.Meta(title="path or table")]
 """A parameter that reads the record: a path, or a table as that of a mapping."""
+
+Given: TypeAlias = Annotated[str | dict[str, object], msgspec.Meta(title="text or table")]
+"""A parameter that is a text, or a table that reads the record as that of a mapping does."""
 
 Parameters = TypeVar("Parameters", bound=msgspec.Struct)
 

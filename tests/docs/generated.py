@@ -10,7 +10,7 @@ import builtins
 import inspect
 import re
 import tomllib
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from functools import cache
 from pathlib import Path
 from textwrap import dedent
@@ -27,8 +27,9 @@ from tests.support.documents import ROOT
 
 PAYLOADS = ROOT / "docs" / "payloads.md"
 CONFIGURATION = ROOT / "docs" / "configuration.md"
+TRANSFORMS = ROOT / "docs" / "transforms.md"
 
-_part = re.compile(r"^(<!-- generated: ([\w ]+) -->\n).*?^(<!-- end -->)$", re.MULTILINE | re.DOTALL)
+_part = re.compile(r"^(<!-- generated: ([\w -]+) -->\n).*?^(<!-- end -->)$", re.MULTILINE | re.DOTALL)
 _text_by_locale = types.DictType(types.StrType(), types.UnionType((types.StrType(), types.NoneType())))
 
 SERVED: Mapping[str, type[msgspec.Struct]] = {
@@ -46,20 +47,25 @@ class UndocumentedError(Exception):
         super().__init__(f"{name}: fields without a meaning {fields}, meanings without a field {meanings}")
 
 
-def rendered(page: str) -> str:
-    """A page with its generated parts up to date."""
-    return _part.sub(lambda found: f"{found[1]}\n{_made(found[2])}\n{found[3]}", page)
+Maker = Callable[[str], str]
+"""Makes a part of a page, of the name's second half."""
 
 
-def _made(name: str) -> str:
+def rendered(page: str, more: Mapping[str, Maker] | None = None) -> str:
+    """A page with its generated parts up to date; `more` makes parts of other kinds than those here."""
+    return _part.sub(lambda found: f"{found[1]}\n{_made(found[2], more or {})}\n{found[3]}", page)
+
+
+def _made(name: str, more: Mapping[str, Maker]) -> str:
     kind, _, argument = name.partition(" ")
-    makers: Mapping[str, Callable[[str], str]] = {
+    makers: Mapping[str, Maker] = {
         "event": lambda _: _event(),
         "payload": _payload,
         "section": _section,
         "rules": lambda domain: f"{inspect.getdoc(_domain(domain).validate)}\n",
         "fold": lambda domain: f"{inspect.getdoc(_domain(domain).fold)}\n",
         "table": _table,
+        **more,
     }
     return makers[kind](argument)
 
@@ -67,7 +73,8 @@ def _made(name: str) -> str:
 # --- rows -----------------------------------------------------------------------------------------
 
 
-def _rows(header: str, rows: Iterator[tuple[str, ...]]) -> str:
+def rows_of(header: str, rows: Iterable[tuple[str, ...]]) -> str:
+    """A table of Markdown."""
     columns = header.count("|") + 1
     lines = [f"| {header} |", "|" + "---|" * columns]
     lines += [f"| {' | '.join(cell.replace('|', '&#124;') for cell in row)} |" for row in rows]
@@ -79,14 +86,14 @@ def _event() -> str:
     fields = types.type_info(EventEnvelope)
     assert isinstance(fields, types.StructType)
     _compare("event", {field.encode_name for field in fields.fields}, meanings)
-    return _rows(
+    return rows_of(
         "field | type | meaning",
         ((f"`{name}`", meanings[name]["type"], meanings[name]["meaning"]) for name in meanings),
     )
 
 
 def _payload(domain: str) -> str:
-    return _rows("field | type | default | meaning", _payload_rows(_domain(domain).payload, ""))
+    return rows_of("field | type | default | meaning", _payload_rows(_domain(domain).payload, ""))
 
 
 def _domain(name: str) -> AnyDomain:
@@ -98,7 +105,7 @@ def _payload_rows(struct: type[msgspec.Struct], prefix: str) -> Iterator[tuple[s
     described = _docstrings(struct)
     for field in msgspec.structs.fields(struct):
         kind = types.type_info(_without_json(field.type))
-        yield f"`{prefix}{field.encode_name}`", _type(kind), _default(field), described[field.name]
+        yield f"`{prefix}{field.encode_name}`", _type(kind), default_of(field), described[field.name]
         for inner, suffix in _inner(kind):
             yield from _payload_rows(inner, f"{prefix}{field.encode_name}{suffix}.")
 
@@ -117,7 +124,7 @@ def _names_itself(kind: object) -> bool:
 
 def _section(domain: str) -> str:
     struct = SERVED[domain]
-    return _rows("field | type | meaning", _section_rows(struct, "assets[]." if domain == "media" else ""))
+    return rows_of("field | type | meaning", _section_rows(struct, "assets[]." if domain == "media" else ""))
 
 
 def _section_rows(struct: type[msgspec.Struct], prefix: str) -> Iterator[tuple[str, ...]]:
@@ -128,13 +135,16 @@ def _section_rows(struct: type[msgspec.Struct], prefix: str) -> Iterator[tuple[s
 def _table(name: str) -> str:
     """A table of the configuration, by its key with a wildcard, such as `sources X snapshot`."""
     fields = [field for field in _fields(_tables()[name]) if _struct_in(field.type) is None]
-    return _rows(
+    return rows_of(
         "key | type | default | meaning",
-        ((f"`{field.encode_name}`", _toml_type(field.type), _default(field), _description(field)) for field in fields),
+        (
+            (f"`{field.encode_name}`", toml_type(field.type), default_of(field), description_of(field))
+            for field in fields
+        ),
     )
 
 
-def _description(field: types.Field) -> str:
+def description_of(field: types.Field) -> str:
     """The description of a key. Raises `UndocumentedError` if it has none."""
     extra = (field.type.extra_json_schema if isinstance(field.type, types.Metadata) else None) or {}
     if "description" not in extra:
@@ -259,7 +269,7 @@ def _type(kind: types.Type) -> str:  # noqa: C901, PLR0911, PLR0912  # one line 
             raise NotImplementedError(kind)
 
 
-def _toml_type(kind: types.Type) -> str:
+def toml_type(kind: types.Type) -> str:
     """A type in TOML's words: a key that may be null may be absent."""
     return _type(kind).removesuffix(" or null").replace("object of anything", "table").replace("object of", "table of")
 
@@ -273,7 +283,8 @@ def _number(kind: types.IntType | types.FloatType) -> str:
     return f"{name}, {limits}" if limits else name
 
 
-def _default(field: types.Field | msgspec.structs.FieldInfo) -> str:
+def default_of(field: types.Field | msgspec.structs.FieldInfo) -> str:
+    """The default of a field, as its table has it."""
     if field.required:
         return "required"
     default = field.default if field.default_factory is msgspec.NODEFAULT else field.default_factory()

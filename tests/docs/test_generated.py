@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from pagefold.domains import DOMAINS
-from tests.docs.generated import CONFIGURATION, PAYLOADS, rendered, tables
+from tests.docs.generated import CONFIGURATION, PAYLOADS, TRANSFORMS, rendered, tables
+from tests.docs.transform_reference import PARTS, groups
 
 
 @pytest.mark.parametrize("page", [PAYLOADS, CONFIGURATION], ids=lambda page: page.name)
@@ -26,3 +27,10 @@ def test_every_table_is_described() -> None:
     """The page of the configuration has every table, once."""
     described = re.findall(r"^<!-- generated: table ([\w ]+) -->$", CONFIGURATION.read_text("utf-8"), re.MULTILINE)
     assert sorted(described) == sorted(tables())
+
+
+def test_the_page_of_transforms_is_up_to_date() -> None:
+    """`scripts/docs` would change nothing, and the page has every group of the registry, in its order."""
+    text = TRANSFORMS.read_text("utf-8")
+    assert rendered(text, PARTS) == text
+    assert re.findall(r"^<!-- generated: transforms ([\w-]+) -->$", text, re.MULTILINE) == groups()

@@ -12,11 +12,17 @@ from pagefold.projections.transforms.builtin.numbers import NUMERIC, ROUNDING, S
 from pagefold.projections.transforms.decimals import MAX_DIGITS, Rounding, plain_text, rounded
 from pagefold.projections.transforms.errors import InvalidValue
 from pagefold.projections.transforms.paths import Reader
-from pagefold.projections.transforms.transform import Example, Site, Transform, ValueFunction, WithRecord, wrong_type
+from pagefold.projections.transforms.transform import (
+    Example,
+    Given,
+    Site,
+    Transform,
+    ValueFunction,
+    WithRecord,
+    wrong_type,
+)
 from pagefold.projections.transforms.units import KINDS, Unit, find_unit
 from pagefold.projections.transforms.value_types import ValueType, is_blank
-
-Given = str | dict[str, object]
 
 SIGNIFICANT_DIGITS = 15
 """How many digits a conversion keeps that has no end, such as a third."""

@@ -26,11 +26,8 @@ from pagefold.projections.transforms.moments import day_of
 from pagefold.projections.transforms.paths import Reader
 from pagefold.projections.transforms.results import remembered
 from pagefold.projections.transforms.tables import RateTable
-from pagefold.projections.transforms.transform import Built, Example, Expression, Site, Transform, WithRecord
+from pagefold.projections.transforms.transform import Built, Example, Expression, Given, Site, Transform, WithRecord
 from pagefold.projections.transforms.value_types import ValueType, is_blank
-
-Given = str | dict[str, object]
-"""A text, or a table: an expression."""
 
 MAX_CURRENCY_DIGITS = 20
 
