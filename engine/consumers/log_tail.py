@@ -155,7 +155,8 @@ class LogTail:
         )
 
     def _are_few(self, touched: TouchedStreams) -> bool:
-        return len(touched.streams) <= MAX_ON_LOOP and touched.bytes <= MAX_FEW_BYTES and not self._ahead.is_known
+        small = len(touched.streams) <= MAX_ON_LOOP and touched.bytes <= MAX_FEW_BYTES
+        return small and self.is_up_to_date and not self._ahead.is_known
 
     async def _fold_few(self, touched: TouchedStreams) -> int | None:
         """Folds a small window, in as few steps as possible. None if it needs a transaction of several."""
