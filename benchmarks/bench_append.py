@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections.abc import Mapping, Sequence
+from zlib import crc32
 
 import pagefold
 from benchmarks.cpu_time import CpuCosts
@@ -20,7 +21,7 @@ from benchmarks.measurement import (
     ratio,
     spreads,
 )
-from benchmarks.naive_loop import Document, versions_in
+from benchmarks.naive_loop import Document, NaiveLoop, versions_in
 from benchmarks.run_settings import Bench, library_sides, new_stores, wait_until_folded
 from benchmarks.throwaway_stores import Stores
 from benchmarks.workload import BATCH, Workload, config, encode_events
@@ -35,7 +36,9 @@ CALLS = 20
 """Single appends per caller and round."""
 
 ONE_CALLER, MANY_CALLERS = "one caller", f"{CALLERS} callers"
+FEW_CALLERS = 16
 NAIVE = "naive loop"
+PAGEFOLD_FEW, NAIVE_FEW = f"{PAGEFOLD}, {FEW_CALLERS} callers", f"{NAIVE}, {FEW_CALLERS} callers"
 BASELINE_ONE, BASELINE_MANY = "baseline, 1 row", f"baseline, {CALLERS} rows"
 
 
@@ -121,35 +124,78 @@ async def _one_by_one(shop: pagefold.Shop, events: Sequence[DomainEvent]) -> Non
 
 
 async def one_at_a_time(bench: Bench, stores: Stores) -> Line:
-    """Single appends, one after the other, while consumers fold, against the naive loop; until everything is folded.
+    """Single appends while consumers fold, against the naive loop; until everything is folded.
 
-    Both get the same events, and their documents must agree.
+    By one caller, and by several, each with the events of its own SKUs. Both sides get the same events, and their
+    documents must agree.
     """
-    size = 50 if bench.quick else ONE_AT_A_TIME
-    workload, same = Workload(), Workload()
+    size = 64 if bench.quick else ONE_AT_A_TIME
     cpu: list[float] = []
     async with new_stores(stores, 2) as (url, naive_url), pagefold.open(config(url)) as shop:
-        naive = await stores.naive_loop(naive_url)
+        loops = [await stores.naive_loop(naive_url) for _ in range(FEW_CALLERS)]
 
-        async def run_pagefold() -> Timed:
-            before = time.process_time()
-            timed = await _work(shop, [[event] for event in workload.take(size)])
-            cpu.append((time.process_time() - before) * 1_000 / size)
-            return timed
+        def pagefold_side(name: str, callers: int) -> Side:
+            async def run() -> Timed:
+                before = time.process_time()
+                timed = await _fold_beside(shop, _by_sku(workload.take(size), callers))
+                cpu.append((time.process_time() - before) * 1_000 / size)
+                return timed
 
-        async def run_naive() -> Timed:
-            events, watch = same.take(size), Stopwatch()
-            with watch:
-                for event in events:
-                    await naive.put(event)
-            return Timed(watch.seconds, size)
+            return Side(name, run)
 
-        rates = await interleave([Side(PAGEFOLD, run_pagefold), Side(NAIVE, run_naive)], bench.rounds)
-        await _compare(shop, await naive.documents())
-        await naive.close()
-    claims = [ratio(rates, PAGEFOLD, NAIVE, at_least=1.5), Claim("ms of CPU an event", Spread.of(cpu), at_most=1.2)]
+        def naive_side(name: str, callers: int) -> Side:
+            async def run() -> Timed:
+                given, watch = _by_sku(same.take(size), callers), Stopwatch()
+                with watch:
+                    await asyncio.gather(*map(_put, loops, given))
+                return Timed(watch.seconds, size)
+
+            return Side(name, run)
+
+        workload, same = Workload(), Workload()
+        sides = [
+            pagefold_side(PAGEFOLD, 1),
+            naive_side(NAIVE, 1),
+            pagefold_side(PAGEFOLD_FEW, FEW_CALLERS),
+            naive_side(NAIVE_FEW, FEW_CALLERS),
+        ]
+        rates = await interleave(sides, bench.rounds)
+        await _compare(shop, await loops[0].documents())
+        for loop in loops:
+            await loop.close()
+    claims = [
+        ratio(rates, PAGEFOLD, NAIVE),
+        ratio(rates, PAGEFOLD_FEW, NAIVE_FEW, at_least=1.5),
+        Claim("ms of CPU an event", Spread.of(cpu), at_most=1.2),
+    ]
     note = f"{size:,} events a round, from the first append until all are folded"
     return Line("append and apply, one event at a time", stores.name, 0, "events/s", spreads(rates), claims, note)
+
+
+def _by_sku(events: Sequence[DomainEvent], callers: int) -> list[list[DomainEvent]]:
+    """The events of each caller, in order: all those of a SKU have one caller."""
+    given: list[list[DomainEvent]] = [[] for _ in range(callers)]
+    for event in events:
+        given[crc32(event.sku.encode()) % callers].append(event)
+    return given
+
+
+async def _put(loop: NaiveLoop, events: Sequence[DomainEvent]) -> None:
+    for event in events:
+        await loop.put(event)
+
+
+async def _fold_beside(shop: pagefold.Shop, given: Sequence[Sequence[DomainEvent]]) -> Timed:
+    """Appends what each caller has, while consumers that were up to date before fold it."""
+    watch = Stopwatch()
+    work_task = asyncio.create_task(shop.work())
+    await wait_until_folded(shop)
+    with watch:
+        await asyncio.gather(*[_one_by_one(shop, events) for events in given])
+        await wait_until_folded(shop)
+    work_task.cancel()
+    await asyncio.wait([work_task])
+    return Timed(watch.seconds, sum(map(len, given)))
 
 
 async def _compare(shop: pagefold.Shop, documents: Mapping[str, Document]) -> None:
