@@ -30,6 +30,9 @@ QUIET_SECONDS = 0.05
 MAX_FOLDED_AHEAD = 50_000
 """How many streams folded ahead a consumer remembers: some megabytes."""
 
+MAX_FEW_STREAMS = 4 * MAX_ON_LOOP
+"""Streams whose heads are read to fold a few SKUs: most do not exist."""
+
 log = Logger(__name__)
 
 
@@ -161,7 +164,7 @@ class LogTail:
     async def _fold_few(self, touched: TouchedStreams) -> int | None:
         """Folds a small window, in as few steps as possible. None if it needs a transaction of several."""
         needed = await self._folder.needed_streams(touched.streams)
-        if len(needed) > MAX_ON_LOOP:
+        if len(needed) > MAX_FEW_STREAMS:
             return None
 
         def fold(checkpoint: Checkpoint, heads: list[StoredEvent]) -> FewSections | None:

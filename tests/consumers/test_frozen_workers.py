@@ -52,9 +52,9 @@ class Play:
         self._end = 0
         self._results = scene.folder / "results"
 
-    async def enter(self, *, killable: bool = True) -> Worker:
+    async def enter(self, *options: str) -> Worker:
         """Starts one more worker, which works or stands by."""
-        worker = self._processes.worker(self._scene.config, killable=killable)
+        worker = self._processes.worker(self._scene.config, *options)
         await eventually(lambda: bool(worker.said("working")), f"work of {worker}")
         return worker
 
@@ -134,11 +134,15 @@ async def test_one_frozen_before_it_folded_anything_is_replaced(scene: Scene, tm
         await play.judge()
 
 
+@pytest.mark.parametrize("options", [(), ("--transactions",)])
 @on(*STORES)
-async def test_one_frozen_in_a_transaction_is_replaced(scene: Scene, tmp_path: Path) -> None:
-    """It cannot keep its locks: on SQLite it is killed, on PostgreSQL it loses its session, and its batch."""
+async def test_one_frozen_in_a_transaction_is_replaced(scene: Scene, tmp_path: Path, options: tuple[str, ...]) -> None:
+    """It cannot keep its locks: on SQLite it is killed, on PostgreSQL it loses its session, and its batch.
+
+    Or between the two statements of a small fold on PostgreSQL, where it holds none.
+    """
     async with staged(scene, tmp_path, 4) as play:
-        first = await play.enter()
+        first = await play.enter(*options)
         await play.append()
         await play.taken_by(first)
         second = await play.enter()
@@ -160,7 +164,7 @@ async def test_one_frozen_in_a_transaction_is_replaced(scene: Scene, tmp_path: P
 async def test_one_that_may_not_be_killed_is_reported(scene: Scene, tmp_path: Path) -> None:
     """A frozen process that is not killable is not killed: appends and reads continue, and it finishes later."""
     async with staged(scene, tmp_path, 3) as play:
-        first = await play.enter(killable=False)
+        first = await play.enter("--keep")
         await play.append()
         await play.judge()
         keys = play.shop.store.pages.keys()

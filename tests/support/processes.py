@@ -170,11 +170,11 @@ class Processes:
         for process in self._started:
             process.kill()
 
-    def worker(self, config: Path, *, killable: bool = True) -> "Worker":
-        """A process that folds all domains."""
+    def worker(self, config: Path, *options: str) -> "Worker":
+        """A process that folds all domains, with options of `tests.support.worker_process`."""
         trap = self._folder / f"trap-{len(self._started)}"
-        options = ["--trap", str(trap)] if killable else ["--trap", str(trap), "--keep"]
-        return self._start(Worker(trap, "tests.support.worker_process", str(config), *options, log=self._new_log()))
+        arguments = (str(config), "--trap", str(trap), *options)
+        return self._start(Worker(trap, "tests.support.worker_process", *arguments, log=self._new_log()))
 
     def appender(self, config: Path, lines: Path, acknowledged: Path, *options: str) -> Process:
         """A process that appends the lines of a file, and records what was acknowledged."""

@@ -3,22 +3,26 @@
     python -m tests.support.worker_process CONFIG
 
 `--keep` forbids others to kill it while it is frozen. `--trap FILE`: if the file exists while a batch is written and
-not committed, the worker removes it and sends itself the signal in it.
+not committed, the worker removes it and sends itself the signal in it. `--transactions`: also a few SKUs are folded in
+a fold transaction.
 """
 
 import argparse
 import os
 import signal
 import sys
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 import anyio
 import structlog
 
 import pagefold
+from pagefold.engine.consumers import log_tail
 from pagefold.engine.folding.folder import Folder, FoldResult
+from pagefold.engine.stores.log_records import StoredEvent
 from pagefold.engine.stores.store import FoldTransaction
+from pagefold.projections import SharedSections
 from tests.support.processes import die_with_parent
 
 log = structlog.get_logger(__name__)
@@ -38,8 +42,8 @@ def log_json() -> None:
 
 
 def set_trap(file: Path) -> None:
-    """Makes every fold check the trap before its transaction is committed."""
-    fold_in_peace = Folder.fold
+    """Makes every fold check the trap before it is stored."""
+    fold_in_peace, fold_few_in_peace = Folder.fold, Folder.fold_few
 
     async def fold(
         self: Folder, transaction: FoldTransaction, streams: Collection[str], *, by: str | None = None
@@ -48,7 +52,13 @@ def set_trap(file: Path) -> None:
         spring(file)
         return folded
 
-    Folder.fold = fold  # type: ignore[method-assign]  # the one place inside every store's transaction
+    def fold_few(self: Folder, heads: Sequence[StoredEvent]) -> list[SharedSections] | None:
+        folded = fold_few_in_peace(self, heads)
+        spring(file)
+        return folded
+
+    Folder.fold = fold  # type: ignore[method-assign]  # one of these two is called by every fold of every store
+    Folder.fold_few = fold_few  # type: ignore[method-assign]  # likewise
 
 
 def spring(trap: Path) -> None:
@@ -82,7 +92,10 @@ if __name__ == "__main__":
     parser.add_argument("config", type=Path)
     parser.add_argument("--keep", action="store_true")
     parser.add_argument("--trap", type=Path)
+    parser.add_argument("--transactions", action="store_true")
     options = parser.parse_args()
     if options.trap is not None:
         set_trap(options.trap)
+    if options.transactions:
+        log_tail.MAX_FEW_STREAMS = 0
     anyio.run(lambda: main(options.config, killable=not options.keep))
