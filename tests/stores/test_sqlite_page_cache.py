@@ -8,15 +8,20 @@ from typing import NamedTuple, TypeAlias
 import apsw
 import pytest
 
-from pagefold.engine.stores.sqlite.connections import PAGES, Row, connect
+import pagefold
+from pagefold.engine.stores.sqlite import SQLiteStore
+from pagefold.engine.stores.sqlite.connections import EVENTS, PAGES, Row, connect
 from pagefold.engine.stores.sqlite.loop_connections import LoopConnections
 from pagefold.engine.stores.sqlite.opened_file import OpenedFile
 from pagefold.engine.stores.sqlite.pages import RecentReads
 from pagefold.engine.stores.sqlite.reader_connections import connect_reader
 from pagefold.engine.stores.sqlite.schema import prepare
 from pagefold.projections.splicer import StoredSection
+from tests.support.small_shop import catalog, configured
 
 Recent: TypeAlias = RecentReads[Sequence[StoredSection]]
+
+MEBIBYTE = 1024 * 1024
 
 KEY = ("A", "web")
 
@@ -164,3 +169,22 @@ def test_without_a_version_nothing_is_remembered(recent: Recent, writer: apsw.Co
     recent.add(None, KEY, [("catalog", True, True, b"", b"0", "")])
     assert not recent._made
     assert body(recent, "A") == b"1"
+
+
+# --- SQLite's own page cache ----------------------------------------------------------------------
+
+
+async def test_folding_a_large_log_holds_little_of_it(tmp_path: Path) -> None:
+    """The connections that fold hold a few megabytes each, however large log and pages are."""
+    config = configured(f"sqlite:///{tmp_path / 'shop'}")
+    async with pagefold.open(config) as shop:
+        text = "x" * 2_000
+        for start in range(0, 20_000, 5_000):
+            await shop.append([catalog(text, sku=f"S{number:05}") for number in range(start, start + 5_000)])
+        await shop.catch_up()
+        assert isinstance(shop.store, SQLiteStore)
+        connections = shop.store._connections
+        for threaded, file in ((connections.events_reader, EVENTS), (connections.pages, PAGES)):
+            assert (tmp_path / "shop" / file).stat().st_size > 40 * MEBIBYTE
+            used, _ = await threaded.run(lambda connection: connection.status(apsw.SQLITE_DBSTATUS_CACHE_USED))
+            assert used < 10 * MEBIBYTE, file

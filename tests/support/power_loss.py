@@ -23,6 +23,7 @@ from anyio.lowlevel import checkpoint
 import pagefold
 from pagefold import Config, Shop
 from pagefold.engine.stores.sqlite import connections
+from pagefold.engine.stores.sqlite.reader_connections import CACHE_KIB
 from tests.support.processes import die_with_parent
 from tests.support.worker_process import log_json
 
@@ -208,8 +209,8 @@ def connect_otherwise(*, careless: bool) -> None:
     """Makes checkpoints frequent, and, if requested, the log as weakly synced as the pages."""
     connect = connections.connect
 
-    def connect_for_test(file: Path, *, synchronous: str) -> apsw.Connection:
-        connection = connect(file, synchronous="NORMAL" if careless else synchronous)
+    def connect_for_test(file: Path, *, synchronous: str, cache_kib: int = CACHE_KIB) -> apsw.Connection:
+        connection = connect(file, synchronous="NORMAL" if careless else synchronous, cache_kib=cache_kib)
         connection.wal_autocheckpoint(SMALL_CHECKPOINT)
         return connection
 

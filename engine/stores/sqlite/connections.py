@@ -31,6 +31,7 @@ from pagefold.engine.stores.sql_files import statements
 from pagefold.engine.stores.sqlite.loop_connections import LoopConnections
 from pagefold.engine.stores.sqlite.opened_file import Connected, OpenedFile
 from pagefold.engine.stores.sqlite.reader_connections import (
+    CACHE_KIB,
     MAX_VALUE_BYTES,
     NOT_AS_USUAL,
     FileChanged,
@@ -56,8 +57,14 @@ _SETUP = """
 PRAGMA journal_mode = WAL;
 PRAGMA wal_autocheckpoint = 8000;
 PRAGMA journal_size_limit = 67108864;
-PRAGMA cache_size = -65536;
 PRAGMA temp_store = MEMORY;
+"""
+
+FOLD_CACHE_KIB = 8_192
+"""The cache of each connection that folds: of the log, and of the pages that are written.
+
+A larger one makes no fold faster: with eight times as much, folding 100,000 or 1,000,000 events takes as long, and 75
+to 105 MB more. What is missing, the operating system has.
 """
 
 BROWSER_CACHE_KIB = 16_384
@@ -116,7 +123,7 @@ def store_error(name: str, error: Exception, file: str = A_FILE) -> StoreError:
     return StoreUnusable(name, f"{type(error).__name__}: {error}")
 
 
-def connect(file: Path, *, synchronous: str) -> apsw.Connection:
+def connect(file: Path, *, synchronous: str, cache_kib: int = CACHE_KIB) -> apsw.Connection:
     """A connection that may write. Creates the file if needed."""
     connection = apsw.Connection(str(file))
     connection.limit(apsw.SQLITE_LIMIT_LENGTH, MAX_VALUE_BYTES)
@@ -125,6 +132,7 @@ def connect(file: Path, *, synchronous: str) -> apsw.Connection:
         connection.pragma("page_size", 8192)
     for _ in connection.execute(_SETUP):
         pass
+    connection.pragma("cache_size", -cache_kib)
     connection.pragma("synchronous", synchronous)
     return connection
 
@@ -393,8 +401,8 @@ class Connections:
         self._remake = remake
         self._verify = verify
         self.events = ThreadedWriter(self, self._writer(EVENTS, "FULL"))
-        self.pages = ThreadedWriter(self, self._writer(PAGES, "NORMAL"))
-        self.events_reader = ThreadedReader(self, self._reader(EVENTS))
+        self.pages = ThreadedWriter(self, self._writer(PAGES, "NORMAL", FOLD_CACHE_KIB))
+        self.events_reader = ThreadedReader(self, self._reader(EVENTS, cache_kib=FOLD_CACHE_KIB))
         self.events_browser = ThreadedReader(self, self._reader(EVENTS, cache_kib=BROWSER_CACHE_KIB))
         self.pages_reader = ThreadedReader(self, self._reader(PAGES))
         self.events_on_loop = LoopConnections(self._reader(EVENTS, BUSY_MILLISECONDS_ON_LOOP))
@@ -402,11 +410,11 @@ class Connections:
         self.events_witness = self._reader(EVENTS, cache_kib=WITNESS_CACHE_KIB)
         self.pages_witness = self._reader(PAGES, cache_kib=WITNESS_CACHE_KIB)
 
-    def _writer(self, name: str, synchronous: str) -> OpenedFile[apsw.Connection]:
-        return self._opened(name, lambda file: connect(file, synchronous=synchronous))
+    def _writer(self, name: str, synchronous: str, cache_kib: int = CACHE_KIB) -> OpenedFile[apsw.Connection]:
+        return self._opened(name, lambda file: connect(file, synchronous=synchronous, cache_kib=cache_kib))
 
     def _reader(
-        self, name: str, busy_milliseconds: int = BUSY_MILLISECONDS, cache_kib: int = 65_536
+        self, name: str, busy_milliseconds: int = BUSY_MILLISECONDS, cache_kib: int = CACHE_KIB
     ) -> OpenedFile[Reader]:
         return self._opened(name, lambda file: connect_reader(file, busy_milliseconds, cache_kib))
 

@@ -23,6 +23,9 @@ import apsw
 MAX_VALUE_BYTES = 128 * 1024 * 1024
 """Bytes of a value. Events and sections have at most a few megabytes; this limits what is read in one step."""
 
+CACHE_KIB = 65_536
+"""The cache of a connection, unless a smaller one does as well."""
+
 _READ_ERRORS = (
     apsw.SQLITE_IOERR_READ,
     apsw.SQLITE_IOERR_SHORT_READ,
@@ -56,7 +59,7 @@ class FileChanged(apsw.BusyError):
         super().__init__(f"{file.name} was changed by another process after it had been opened to be read only")
 
 
-def connect_reader(file: Path, busy_milliseconds: int, cache_kib: int = 65_536) -> Reader:
+def connect_reader(file: Path, busy_milliseconds: int, cache_kib: int = CACHE_KIB) -> Reader:
     """A connection that only reads, opened as usual if possible."""
     try:
         reader = _prepared(Reader(str(file), flags=apsw.SQLITE_OPEN_READWRITE), busy_milliseconds, cache_kib)
