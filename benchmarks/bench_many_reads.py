@@ -6,7 +6,7 @@ read what was written last.
 """
 
 import tempfile
-from collections import defaultdict
+from collections import defaultdict, deque
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack
 from pathlib import Path
@@ -57,7 +57,7 @@ async def lines(bench: Bench, stores: Stores) -> list[Line]:
         requests = await _requests(shop, 2 if bench.quick else READS)
         await _keep(shop, client, requests)
         changes = Workload()
-        changes.take(events)  # they are in the log
+        deque(changes.batches(events), maxlen=0)  # they are in the log
         sides = _sides(shop, client, requests, changes)
         rates = await interleave(sides, bench.rounds, PIECES)
     claims = [ratio(rates, PAGEFOLD, REDIS), ratio(rates, CHANGED, REDIS, what=f"after a change × {REDIS}")]
