@@ -34,7 +34,7 @@ from benchmarks import (
 from benchmarks.machine import describe
 from benchmarks.measurement import Line
 from benchmarks.null_logging import discard_logs
-from benchmarks.report import Report, as_json, chart, show
+from benchmarks.report import Report, as_json, chart, markdown, show
 from benchmarks.run_settings import Bench
 from benchmarks.throwaway_stores import PostgresStores, SQLiteStores, Stores
 from pagefold.engine.runtime.event_loop import tune_gc
@@ -107,6 +107,7 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--events", type=sizes, metavar="N,…", help="numbers of events in the log, such as 100k,1M")
     parser.add_argument("--rounds", type=int, metavar="N", help="rounds of each benchmark; default 5, 2 with --quick")
     parser.add_argument("--json", metavar="FILE", help="write the results as JSON; - prints them instead of the table")
+    parser.add_argument("--markdown", type=Path, metavar="FILE.md", help="write a table as in docs/benchmarks.md")
     parser.add_argument("--chart", type=Path, metavar="FILE.svg", help="draw the results as a chart")
     return parser.parse_args(arguments)
 
@@ -150,6 +151,8 @@ def main(arguments: Sequence[str]) -> None:
         show(report)
     if options.json not in (None, "-"):
         Path(options.json).write_bytes(as_json(report))
+    if options.markdown:
+        options.markdown.write_text(markdown(report), encoding="utf-8")
     if options.chart:
         chart(report, options.chart)
 

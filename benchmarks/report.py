@@ -1,4 +1,4 @@
-"""Reports the results as a table, as JSON, or as a chart."""
+"""Reports the results as a table, as JSON, as Markdown, or as a chart."""
 
 import math
 from collections.abc import Sequence
@@ -13,6 +13,7 @@ from rich.text import Text
 from benchmarks.measurement import Claim, Line, Spread
 
 WIDTH = 150
+STORES = {"sqlite": "SQLite", "postgres": "PostgreSQL"}
 FONT = 'font-family="sans-serif" font-size="12"'
 LEFT, RIGHT, ROW, TOP = 520, 1020, 22, 60
 
@@ -83,6 +84,32 @@ def as_json(report: Report) -> bytes:
 
 def _claim(claim: Claim) -> dict[str, object]:
     return {**msgspec.to_builtins(claim), "met": claim.met}
+
+
+def markdown(report: Report) -> str:
+    """The tables of docs/benchmarks.md: a row for each line and number of events, two columns for each store."""
+    stores = list(dict.fromkeys(line.store for line in report.lines))
+    rows = dict.fromkeys((line.name, line.events, line.unit) for line in report.lines)
+    by_key = {(line.name, line.events, line.store): line for line in report.lines}
+    heading = "".join(f" | {STORES[store]} | compared" for store in stores)
+    text = f"| line | events{heading} |\n|---|---{'|---' * 2 * len(stores)}|\n"
+    for name, events, unit in rows:
+        cells = [cell for store in stores for cell in _cells(by_key.get((name, events, store)))]
+        text += f"| {' | '.join([f'{name}, {unit}', f'{events:,}' if events else '', *cells])} |\n"
+    return text
+
+
+def _cells(line: Line | None) -> tuple[str, str]:
+    """The medians of the sides, and the comparisons with their targets."""
+    if line is None:
+        return "–", "–"
+    sides = [f"{number(values.median)} {name}" for name, values in line.sides.items()]
+    claims = [" ".join([spread(claim.spread), claim.what, _target(claim)]).rstrip() for claim in line.claims]
+    return "<br>".join(sides), "<br>".join(claims)
+
+
+def _target(claim: Claim) -> str:
+    return f"({bound(claim)}: {verdict(claim)})" if bound(claim) else ""
 
 
 def chart(report: Report, file: Path) -> None:

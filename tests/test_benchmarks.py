@@ -30,11 +30,11 @@ from benchmarks.bench_many_reads import CHANGED, REDIS
 from benchmarks.bench_peers import PEERS
 from benchmarks.bench_rebuild import RowMerge
 from benchmarks.cpu_time import CpuCosts
-from benchmarks.measurement import Claim, Spread, Timed, interleave, percentile, ratio
+from benchmarks.measurement import Claim, Line, Spread, Timed, interleave, percentile, ratio
 from benchmarks.measurement import Side as Subject
 from benchmarks.peer_pages import Document, keep_newest, page_table, pages_of
 from benchmarks.redis_server import is_redis_missing
-from benchmarks.report import bound, number, verdict
+from benchmarks.report import Report, bound, markdown, number, verdict
 from benchmarks.run_settings import Bench
 from benchmarks.throwaway_stores import PostgresStores, SQLiteStores, Stores
 from benchmarks.workload import RECORDED_AT, SHARES, Workload, config, encode_events
@@ -253,6 +253,22 @@ def test_the_chart_is_drawn(run: tuple[str, dict[str, Any], Path]) -> None:
     dots = root.findall("{http://www.w3.org/2000/svg}circle")
     drawn = [claim for line in report["lines"] for claim in line["claims"] if claim["spread"]["low"] > 0]
     assert len(dots) == len(drawn)
+
+
+def test_the_markdown_has_every_line() -> None:
+    """A row has the sides and comparisons of both stores; a store without the line has dashes."""
+    spread = Spread(0.5, 0.25, 1.0)
+    rates = {"pagefold": Spread.of([1_234.0]), "baseline": Spread.of([2_468.0])}
+    claims = [Claim("× baseline", spread, at_least=0.7), Claim("µs", spread)]
+    both = [Line("append", store, 2_000, "events/s", rates, claims) for store in ("sqlite", "postgres")]
+    alone = Line("merged", "postgres", 0, "pages/s", {"pagefold": spread}, [])
+    compared = "0.50 (0.25–1.00) × baseline (≥ 0.7: missed)<br>0.50 (0.25–1.00) µs"
+    assert markdown(Report({}, {}, [*both, alone])).splitlines() == [
+        "| line | events | SQLite | compared | PostgreSQL | compared |",
+        "|---|---|---|---|---|---|",
+        "| append, events/s | 2,000" + f" | 1,234 pagefold<br>2,468 baseline | {compared}" * 2 + " |",
+        "| merged, pages/s |  | – | – | 0.50 pagefold |  |",
+    ]
 
 
 def test_the_workload_is_what_it_says() -> None:
