@@ -80,7 +80,7 @@ def blocked(*extras: str) -> str:
 def test_the_base_imports_nothing_of_the_extras(tmp_path: Path) -> None:
     """Appending, working and reading load no module of an extra; whatever needs one names it in its error."""
     store = f"sqlite:///{tmp_path / 'shop'}"
-    said = ran(blocked("cli", "server", "rebuild", "eventsourcing") + PROGRAM, store).splitlines()
+    said = ran(blocked("cli", "server", "rebuild", "eventsourcing", "contracts") + PROGRAM, store).splitlines()
     assert said[:2] == ["['appended']", "1.00 True"]
     assert re.fullmatch(r"Shop\.rebuilds needs .*: pip install 'pagefold\[rebuild\]'", said[2])
     assert re.fullmatch(r"pagefold\.asgi needs .*: pip install 'pagefold\[server\]'", said[3])
@@ -98,6 +98,30 @@ def test_the_command_says_what_to_install() -> None:
     assert "pagefold ingest" in ran(blocked("server") + main, "--help")
     assert "--work" not in (said := ran(blocked("server") + main, "serve", code=2))
     assert re.fullmatch(r"pagefold: this command needs .*: pip install 'pagefold\[server\]'\n", said)
+
+
+CONTRACTS = """
+from pagefold.engine.runtime.extras import missing_extra
+from pagefold.projections.transforms import BUILTIN_REGISTRY, Compiler, NestedScope
+
+compiler = Compiler(BUILTIN_REGISTRY, NestedScope())
+print(compiler.mapping({"from": "a", "date": True}, "k").read({"a": "2026-01-01T00:00:00Z"}))
+for spec in ({"from": "a", "money": "EUR"}, {"from": "a", "money": {"currency": {"from": "b"}}},
+             {"from": "a", "regex": "a"}, {"computed": "{{ a }}"}, {"from": "a", "check": {"pattern": "a"}}):
+    try:
+        compiler.mapping(spec, "k")
+    except ModuleNotFoundError as error:
+        print(missing_extra(error, "the contract pim"))
+"""
+
+
+def test_transforms_say_what_to_install() -> None:
+    """Those that need no package work without the extra; the others are missed when a contract is compiled."""
+    output = ran(blocked("contracts") + CONTRACTS).splitlines()
+    assert output[0] == "2026-01-01T00:00:00Z"
+    assert len(output) == 6
+    for line in output[1:]:
+        assert re.fullmatch(r"the contract pim needs .*: pip install 'pagefold\[contracts\]'", line)
 
 
 def test_every_package_of_an_extra_is_known() -> None:

@@ -13,8 +13,12 @@ RESERVED = frozenset({"from", "steps", "default", "required", "blank", "check"})
 class Registry:
     """Transforms by name. It never changes: `extended` makes another."""
 
-    def __init__(self, transforms: Iterable[AnyTransform]) -> None:
-        """Raises `InvalidMapping` for two transforms with one name, and for a name that a mapping has itself."""
+    def __init__(self, transforms: Iterable[AnyTransform], refused: Mapping[str, str] | None = None) -> None:
+        """`refused` are transforms that must not be used, with the reason.
+
+        Raises `InvalidMapping` for two transforms with one name, and for a name that a mapping has itself.
+        """
+        self._refused = refused or {}
         self._transforms: dict[str, AnyTransform] = {}
         for transform in transforms:
             if transform.name in self._transforms:
@@ -30,7 +34,9 @@ class Registry:
         return iter(self._transforms.values())
 
     def find(self, name: str, key: str) -> AnyTransform:
-        """A transform. Raises `InvalidMapping`, with the names that are alike, if there is none."""
+        """A transform. Raises `InvalidMapping`, with similar names, if there is none, or if it is refused."""
+        if name in self._refused:
+            raise InvalidMapping(key, f"the transform {name!r} cannot be used: {self._refused[name]}")
         transform = self._transforms.get(name)
         if transform is None:
             raise InvalidMapping(key, f"there is no transform {name!r:.40}{self._suggestion(name)}")
@@ -42,6 +48,6 @@ class Registry:
             return f"; did you mean {' or '.join(similar)}?"
         return f"; there are {', '.join(sorted(self._transforms))}"
 
-    def extended(self, transforms: Mapping[str, AnyTransform]) -> "Registry":
+    def extended(self, transforms: Iterable[AnyTransform], refused: Mapping[str, str] | None = None) -> "Registry":
         """A registry that also has these. Raises `InvalidMapping` if a name is taken."""
-        return Registry([*self, *transforms.values()])
+        return Registry([*self, *transforms], {**self._refused, **(refused or {})})
