@@ -167,7 +167,8 @@ class Appender:
 
     async def _append(self, events: Sequence[DomainEvent], *, max_bytes: int | None = None) -> list[AppendResult]:
         """Appends all events in one transaction, or, given `max_bytes`, as many of the first as fit."""
-        encode = partial(self._encode, events, max_bytes)
+        made_id = f"{self._name}-{next(self._calls)}"
+        encode = partial(self._encoder.encode, events, now(), made_id, max_bytes)
         outcomes, size = encode() if len(events) <= MAX_INLINE_EVENTS else await compute_in_thread(encode)
         encoded = [each for each in outcomes if isinstance(each, EncodedEvent)]
         if max_bytes is None and not self._has_room(len(encoded), size):
@@ -175,14 +176,7 @@ class Appender:
         if len(encoded) == len(outcomes):
             return await self._commit(encoded, size)
         committed = iter(await self._commit(encoded, size) if encoded else ())
-        return [each if isinstance(each, AppendResult) else next(committed) for each in outcomes]
-
-    def _encode(
-        self, events: Sequence[DomainEvent], max_bytes: int | None
-    ) -> tuple[list[EncodedEvent | AppendResult], int]:
-        """Validates and encodes events, and returns them with their bytes; stops once these reach `max_bytes`."""
-        outcomes, size = self._encoder.encode(events, now(), f"{self._name}-{next(self._calls)}", max_bytes)
-        return [rejected(each) if isinstance(each, Rejected) else each for each in outcomes], size
+        return [rejected(each) if isinstance(each, Rejected) else next(committed) for each in outcomes]
 
     async def _commit(self, encoded: list[EncodedEvent], size: int) -> list[AppendResult]:
         while not self._has_room(len(encoded), size):

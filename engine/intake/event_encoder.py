@@ -1,6 +1,6 @@
 """Encodes the events of one call as they will be stored: many at once, a few one by one, with the same results."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from typing import TypeAlias
 
 from pagefold.engine.errors import Rejected
@@ -54,7 +54,8 @@ class EventEncoder:
                 yield [self._encode(event, recorded_at, f"{made_id}-{number}")]
             return
         states = StateEncoder(f"{made_id}-", recorded_at)
-        sizes = [_payload_bytes(event.payload) for event in events]
+        payloads = [event.payload or b"" for event in events]
+        sizes = [len(each) if isinstance(each, bytes) else UNKNOWN_BYTES for each in payloads]
         for start, stop in batches(sizes, max_bytes=MAX_CHUNK_BYTES, max_items=MAX_CHUNK_EVENTS):
             chunk = events[start:stop]
             encoded = self._bulk.encode(chunk, states, start)
@@ -71,12 +72,6 @@ class EventEncoder:
             return self._validator.encode(event, recorded_at, default_id)
         except Rejected as rejection:
             return rejection.with_traceback(None)
-
-
-def _payload_bytes(payload: Mapping[str, object] | bytes | None) -> int:
-    if isinstance(payload, bytes):
-        return len(payload)
-    return 0 if payload is None else UNKNOWN_BYTES
 
 
 def _places_within(sizes: Sequence[int], max_bytes: int) -> int:

@@ -55,10 +55,11 @@ An idle process should cost next to nothing, and each poll wakes it.
 MAX_STATES_BYTES = 16 * 1024 * 1024
 """Bytes of states that are appended in one step, unless a single one is larger."""
 
-NUMBERS = b"%-20d%-10d%-10d%-10d%-10d%-10d"
+SPAN = b"%-10d%-10d"
+NUMBERS = b"%-20d%-10d%b%b"
 """The numbers of an event that is appended, at their places in the statements: version, revision, topic, state.
 
-Topic and state are each given by where they begin among all of them, from 1, and their bytes.
+Topic and state are spans among all of them.
 """
 
 NewRow: TypeAlias = tuple[str, int, int, str]
@@ -135,19 +136,21 @@ def _packed(rows: Sequence[NewRow], states: Sequence[bytes]) -> dict[str, Any]:
     time that it takes to read them from JSON.
     """
     streams, versions, revisions, topics = zip(*rows, strict=True)
-    names = dict.fromkeys(topics)
-    begins = dict(zip(names, accumulate((len(name.encode()) for name in names), initial=1), strict=False))
-    topic_begins = [begins[topic] for topic in topics]
-    topic_sizes = [len(topic.encode()) for topic in topics]
+    names = {topic: topic.encode() for topic in set(topics)}
     sizes = list(map(len, states))
-    offsets = accumulate(sizes, initial=1)
-    numbers = zip(versions, revisions, topic_begins, topic_sizes, offsets, sizes, strict=False)
+    topic_spans = dict(zip(names, _spans(list(map(len, names.values()))), strict=True))
+    numbers = zip(versions, revisions, map(topic_spans.__getitem__, topics), _spans(sizes), strict=True)
     return {
         "streams": apsw.carray(streams),
         "numbers": NUMBERS * len(rows) % tuple(chain.from_iterable(numbers)),
-        "topics": "".join(names).encode(),
+        "topics": b"".join(names.values()),
         "states": b"".join(states),
     }
+
+
+def _spans(sizes: Sequence[int]) -> Iterator[bytes]:
+    """Where each of some concatenated values begins, from 1, and its bytes, in fixed width."""
+    return map(SPAN.__mod__, zip(accumulate(sizes, initial=1), sizes, strict=False))
 
 
 class SQLiteLog(Log):
