@@ -79,7 +79,8 @@ def fraction_text(exact: Fraction, places: int | None, rounding: Rounding, value
         return plain_text(rounded(_digits_of(exact, places + 2), places, rounding))
     if Fraction(number) == exact:
         return plain_text(number)
-    return plain_text(_digits_of(exact, max(0, SIGNIFICANT_DIGITS - 1 - number.adjusted())))
+    digits = max(0, SIGNIFICANT_DIGITS - 1 - number.adjusted())
+    return plain_text(rounded(_digits_of(exact, digits + 2), digits, "half_even"))
 
 
 def _digits_of(exact: Fraction, places: int) -> Decimal:
