@@ -16,6 +16,7 @@ from pagefold.projections.transforms.errors import InvalidMapping, InvalidValue
 from pagefold.projections.transforms.value_types import is_blank
 
 MAX_TABLE_ROWS = 2_000_000
+MAX_KEY_BITS = 128
 MAX_TABLE_CHARACTERS = 200_000_000
 
 
@@ -24,7 +25,7 @@ def key_text(value: object) -> str | None:
     if type(value) is str:
         return value.strip()
     if type(value) is int:
-        return str(value)
+        return str(value) if value.bit_length() <= MAX_KEY_BITS else None
     if type(value) is bool:
         return "true" if value else "false"
     if isinstance(value, Decimal) and value.is_finite() and value == value.to_integral_value():
