@@ -17,6 +17,7 @@ from pagefold.engine.command.arguments import parse_command
 from pagefold.engine.command.backups import backup, restore
 from pagefold.engine.command.check import check
 from pagefold.engine.command.console import print_error
+from pagefold.engine.command.contracts import contracts
 from pagefold.engine.command.dead_letters import dead_letters
 from pagefold.engine.command.epochs import epochs
 from pagefold.engine.command.get import get
@@ -71,6 +72,7 @@ EXAMPLES = """\
 pagefold demo                           # watch a whole shop at work
 pagefold init                           # write pagefold.toml, make its store
 pagefold check                          # find everything that is wrong in it
+pagefold contracts check prices.csv …   # what a contract makes of an export
 pagefold ingest prices.ndjson stock.gz  # append the events in two files
 erp-export | pagefold ingest -          # append what a program writes
 pagefold work                           # fold new events, until Ctrl-C
@@ -116,7 +118,7 @@ app.command(
 app.command(ingest, usage="pagefold ingest [OPTIONS] FILE...", help_epilogue="")
 for command in (init, check, work, get, history, rebuild, verify, recover, backup, restore, status):
     app.command(command, help_epilogue="")
-for group in (pages, dead_letters, rebuilds, epochs, tokens, schema):
+for group in (pages, dead_letters, rebuilds, epochs, contracts, tokens, schema):
     app.command(group)
 
 

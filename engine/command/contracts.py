@@ -1,0 +1,169 @@
+"""`pagefold contracts`: how the records of a source become statements."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated, Literal
+
+import msgspec
+from cyclopts import App, Parameter
+from cyclopts.validators import Number
+
+from pagefold.engine.command.console import count, print_message, show_table, write_json
+from pagefold.engine.command.options import AsJSON, Exit, Injected, Options, UsageError, unknown_source
+from pagefold.engine.configuration.config import Config
+from pagefold.engine.events import DomainEvent
+from pagefold.engine.intake.contracts.contract import Contract, Form
+from pagefold.engine.intake.contracts.contract_check import CheckResult, ContractCheck
+from pagefold.engine.intake.contracts.export_rows import Format, export_rows, format_of
+
+MAX_SHOWN_NAMES = 20
+
+contracts = App(
+    name="contracts",
+    help="""\
+Check contracts: how the records of a source become statements.
+
+A contract is a TOML file; docs/contracts.md describes it.
+""",
+    help_epilogue="",
+)
+
+
+@contracts.command
+def check(  # noqa: PLR0913  # they are options
+    export: str,
+    /,
+    *,
+    contract: Path,
+    source: str,
+    format: Literal["csv", "ndjson", "json"] | None = None,
+    delimiter: str | None = None,
+    samples: Annotated[int, Parameter(validator=Number(gte=0))] = 10,
+    as_json: AsJSON = False,
+    options: Injected = Options(),  # noqa: B008  # it is immutable
+) -> int:
+    """Read an export through a contract, and show what would become of it. Nothing is written.
+
+    Shows the statements by domain, samples, every kind of refusal with an example, values and columns that the contract
+    does not map, and paths that no record has. Exit code 1 where something would be lost.
+
+    Parameters
+    ----------
+    export
+        The file: CSV with a header, lines of JSON, or one JSON document; `-` for standard input.
+    contract
+        The TOML file of the contract.
+    source
+        The source whose records these are.
+    format
+        The format of the file, if its name does not show it.
+    delimiter
+        The delimiter of a CSV file; by default the one that its header has.
+    samples
+        How many statements to show.
+    as_json
+        Print one JSON object.
+    """
+    config = options.load()
+    kind = format or format_of(export)
+    if source not in config.sources:
+        raise UsageError("--source", unknown_source(source, config))
+    if kind is None:
+        raise UsageError("--format", f"the name {export!r} does not show the format: csv, ndjson or json")
+    if delimiter is not None and (len(delimiter) != 1 or delimiter in '"\r\n'):
+        raise UsageError("--delimiter", f"{delimiter!r} is not one character such as ',' or ';'")
+    result, read = _checked(config, contract, source, (export, kind, delimiter), samples)
+    if as_json:
+        write_json(_document(read, result))
+    else:
+        _show(read, result)
+    return Exit.REFUSED if result.loses_something else Exit.DONE
+
+
+def _checked(
+    config: Config, file: Path, source: str, export: tuple[str, Format, str | None], samples: int
+) -> tuple[CheckResult, Contract]:
+    form: Form = "columns" if export[1] == "csv" else "json"
+    contract = Contract.load(file, source=source, channels=config.channels, form=form)
+    return ContractCheck(config, contract, samples).run(export_rows(*export)), contract
+
+
+def _show(contract: Contract, result: CheckResult) -> None:
+    for sample in result.samples:
+        payload = "withdrawn" if sample.payload is None else json.dumps(_payload(sample), ensure_ascii=False)
+        print(f"{sample.type} {sample.sku} {sample.channel} {sample.source} {sample.source_version}: {payload}")
+    if result.samples:
+        print()
+    counts = [(domain, result.statements[domain], result.withdrawals[domain]) for domain in _domains(result)]
+    show_table(
+        ["domain", "statements", "withdrawals"],
+        [(domain, f"{said:,}", f"{withdrawn:,}") for domain, said, withdrawn in counts],
+        numbers={"statements", "withdrawals"},
+    )
+    for line in _remarks(contract, result):
+        print_message(line)
+    print_message(f"{contract.identity}: {count(result.rows, 'row')}, {count(result.reading.records, 'record')}")
+
+
+def _domains(result: CheckResult) -> list[str]:
+    return sorted({*result.statements, *result.withdrawals})
+
+
+def _remarks(contract: Contract, result: CheckResult) -> Iterator[str]:
+    """Everything that a person should know of, a line each."""
+    for kind in sorted(result.refusals.values(), key=lambda kind: -kind.count):
+        of = f"{kind.sku}, line {kind.line}" if kind.sku else f"line {kind.line}"
+        yield f"refused {kind.count:,}: {kind.example} ({kind.domain}, such as {of})"
+    for domain, path in result.absent:
+        yield f"no record has `{path}`, which the contract reads for {domain}"
+    if result.reading.left_out:
+        yield f"left out by `only`: {result.reading.left_out:,}"
+    for channel, number in result.reading.channels.most_common(MAX_SHOWN_NAMES):
+        yield f"for the unknown channel {channel!r}: {count(number, 'statement')}, left out"
+    for (signal, place, value), number in contract.signals.most_common(MAX_SHOWN_NAMES):
+        yield f"{place}: {value!r:.60} is not mapped ({signal}): {count(number, 'value')}"
+    records = max(result.reading.records, 1)
+    for name, number in result.reading.unmapped.most_common(MAX_SHOWN_NAMES):
+        yield f"not mapped: {name!r:.60}, in {number * 100 // records} % of the records"
+
+
+def _document(contract: Contract, result: CheckResult) -> dict[str, object]:
+    return {
+        "contract": contract.identity,
+        "rows": result.rows,
+        "records": result.reading.records,
+        "statements": dict(result.statements),
+        "withdrawals": dict(result.withdrawals),
+        "samples": [_sample(event) for event in result.samples],
+        "refusals": [
+            {
+                "domain": kind.domain,
+                "place": kind.place,
+                "code": kind.code,
+                "count": kind.count,
+                "example": kind.example,
+                "sku": kind.sku,
+                "line": kind.line,
+            }
+            for kind in result.refusals.values()
+        ],
+        "absent": [{"domain": domain, "path": path} for domain, path in result.absent],
+        "leftOut": result.reading.left_out,
+        "unknownChannels": dict(result.reading.channels),
+        "notMapped": dict(result.reading.unmapped),
+        "values": [
+            {"kind": kind, "place": place, "value": value, "count": number}
+            for (kind, place, value), number in contract.signals.items()
+        ],
+    }
+
+
+def _sample(event: DomainEvent) -> dict[str, object]:
+    document: dict[str, object] = msgspec.to_builtins(event)
+    document["payload"] = _payload(event)
+    return document
+
+
+def _payload(event: DomainEvent) -> object:
+    return msgspec.json.decode(event.payload) if isinstance(event.payload, bytes) else event.payload

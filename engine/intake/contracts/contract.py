@@ -1,0 +1,257 @@
+"""A contract: a versioned file that says how the records of a source become statements."""
+
+import tomllib
+from collections import Counter
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Literal, NamedTuple, Self, TypeAlias
+
+import msgspec
+
+from pagefold.domains import DOMAINS
+from pagefold.engine.configuration.spelling import suggestion
+from pagefold.engine.configuration.toml_lines import KeyLines
+from pagefold.engine.errors import ConfigurationError
+from pagefold.engine.events import DomainEvent
+from pagefold.engine.intake.contracts.payload_places import payload_places
+from pagefold.engine.intake.contracts.statement_mapping import (
+    FIELDS,
+    StatementMapping,
+    UnknownChannel,
+    Values,
+    Versions,
+    Written,
+)
+from pagefold.projections.transforms import (
+    BUILTIN_REGISTRY,
+    ColumnScope,
+    Compiler,
+    InvalidMapping,
+    InvalidValue,
+    NestedScope,
+    Scope,
+    text_table,
+)
+from pagefold.projections.transforms.paths import ItemScope, Reader, path_names
+
+Unmapped: TypeAlias = Literal["skip", "warn", "fail"]
+Form: TypeAlias = Literal["columns", "json"]
+"""What the records of a source are: rows with columns, or JSON values."""
+
+MAX_SIGNALS = 10_000
+"""How many different values that are not mapped are counted."""
+
+_OPTIONS = ("only", "withdraw", "each")
+_PAYLOADS = {domain.name: domain.payload for domain in DOMAINS}
+_FILTERS = ("only", "withdraw")
+
+
+class ContractHead(msgspec.Struct, frozen=True):
+    """What a contract says beside its statements."""
+
+    name: Annotated[str, msgspec.Meta(min_length=1, max_length=100)]
+    version: Annotated[int, msgspec.Meta(ge=1)] = 1
+    items: str | list[str] = []
+    only: dict[str, list[object]] = {}
+    versions: Versions = "integer"
+    unmapped: Unmapped = "skip"
+    definitions: dict[str, str | dict[str, object]] = {}
+    tables: dict[str, dict[str, object]] = {}
+
+
+class Refusal(NamedTuple):
+    """A statement that could not be made of a record: of which SKU, if it is known, and why."""
+
+    domain: str
+    sku: str | None
+    error: InvalidValue
+
+
+@dataclass(slots=True)
+class Reading:
+    """What was made of some records: statements and refusals in their order, and counts of what does not count.
+
+    `channels` are unknown ones; `unmapped` are the names of the records that the contract does not read. `absent` are
+    the paths that no record had so far, by the number of the mapping that reads them; None if nobody asks.
+    """
+
+    statements: list[DomainEvent] = field(default_factory=list)
+    refusals: list[Refusal] = field(default_factory=list)
+    records: int = 0
+    left_out: int = 0
+    channels: Counter[str] = field(default_factory=Counter)
+    unmapped: Counter[str] = field(default_factory=Counter)
+    absent: list[set[str]] | None = None
+
+
+class Contract:
+    """A compiled contract: `read` gives what a message, or a row, says.
+
+    `signals` counts what transforms did not find: kind (`lookup`, `locale`), place in the contract, and value.
+    """
+
+    def __init__(
+        self, document: Mapping[str, object], *, source: str, channels: Collection[str], form: Form = "json"
+    ) -> None:
+        """Compiles a contract of a source for a shop with these channels. Raises `InvalidMapping`."""
+        self.head = _head(document)
+        self.signals: Counter[tuple[str, str, str]] = Counter()
+        scope: Scope = ColumnScope() if form == "columns" else NestedScope()
+        items = [self.head.items] if isinstance(self.head.items, str) else self.head.items
+        self._items = [scope.reader(path, "items") for path in items]
+        self._only = Values(self._compiler(scope), self.head.only, "only")
+        record_scope = ItemScope(scope) if items else scope
+        shared = {name: document[name] for name in FIELDS if name in document}
+        self._mappings: list[tuple[Reader | None, StatementMapping]] = []
+        for domain, key, table in _domain_tables(document):
+            each = table.get("each")
+            if each is not None and not isinstance(each, str):
+                raise InvalidMapping(f"{key}.each", f"expected a path, got {each!r:.60}")
+            inner = record_scope if each is None else ItemScope(record_scope)
+            written = _written(domain, key, table, shared)
+            mapping = StatementMapping(self._compiler(inner), written, source, channels, self.head.versions)
+            self._mappings.append((None if each is None else record_scope.reader(each, f"{key}.each"), mapping))
+        if not self._mappings:
+            raise InvalidMapping("", f"says nothing of a domain: write a table such as [{DOMAINS[0].name}]")
+        self.paths = frozenset[str]().union(self._only.paths, *(mapping.paths for _, mapping in self._mappings))
+        self._names = {path_names(path, "")[0] for path in self.paths if form == "json" and path_names(path, "")}
+        self._names |= self.paths if form == "columns" else set()
+
+    @classmethod
+    def load(cls, file: Path, *, source: str, channels: Collection[str], form: Form = "json") -> Self:
+        """The contract in a TOML file. Raises `ConfigurationError`, with the line."""
+        try:
+            text = file.read_text(encoding="utf-8-sig")
+            return cls(tomllib.loads(text), source=source, channels=channels, form=form)
+        except OSError as error:
+            raise ConfigurationError("", f"cannot be read: {error.strerror}", str(file)) from None
+        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+            raise ConfigurationError("", f"is not TOML: {error}", str(file)) from None
+        except InvalidMapping as error:
+            line = KeyLines(text).line_of(error.key)
+            raise ConfigurationError(error.key, error.problem, f"{file}:{line}" if line else str(file)) from None
+
+    @property
+    def identity(self) -> str:
+        """Its name and version, such as `shopify@3`."""
+        return f"{self.head.name}@{self.head.version}"
+
+    def read(self, message: object, into: Reading | None = None) -> Reading:
+        """What a message says, or a row with columns."""
+        reading = Reading() if into is None else into
+        if not self._only.all_match(message):
+            reading.left_out += 1
+            return reading
+        for record in self._records(message):
+            reading.records += 1
+            self._note_unmapped(record, reading)
+            for number, (each, mapping) in enumerate(self._mappings):
+                for item in _elements(each, record):
+                    if reading.absent is not None and reading.absent[number]:
+                        reading.absent[number].difference_update(mapping.present(item, reading.absent[number]))
+                    self._state(mapping, item, reading)
+        return reading
+
+    def watchful_reading(self) -> Reading:
+        """A reading that also finds out which paths no record has."""
+        return Reading(absent=[set(mapping.paths) for _, mapping in self._mappings])
+
+    def absent_paths(self, reading: Reading) -> list[tuple[str, str]]:
+        """The domain and the path of what no record had, in order."""
+        pairs = zip(self._mappings, reading.absent or (), strict=False)
+        return sorted({(mapping.domain, path) for (_, mapping), paths in pairs for path in paths})
+
+    def _records(self, message: object) -> Iterator[object]:
+        if not self._items:
+            yield message
+            return
+        for read in self._items:
+            for item in _listed(read(message)):
+                yield item, message
+
+    def _state(self, mapping: StatementMapping, record: object, reading: Reading) -> None:
+        if not mapping.counts(record):
+            reading.left_out += 1
+            return
+        try:
+            statement = mapping.statement(record)
+        except InvalidValue as error:
+            reading.refusals.append(Refusal(mapping.domain, mapping.sku(record), error))
+            return
+        if isinstance(statement, UnknownChannel):
+            reading.channels[statement.name] += 1
+        else:
+            reading.statements.append(statement)
+
+    def _note_unmapped(self, record: object, reading: Reading) -> None:
+        if self.head.unmapped == "skip":
+            return
+        item = record[0] if self._items and isinstance(record, tuple) else record
+        if isinstance(item, dict):
+            reading.unmapped.update(name for name in item if name not in self._names)
+
+    def _compiler(self, scope: Scope) -> Compiler:
+        tables = {name: text_table(name, rows) for name, rows in self.head.tables.items()}
+        return Compiler(
+            BUILTIN_REGISTRY, scope, tables=tables, definitions=self.head.definitions, signal=self._note_signal
+        )
+
+    def _note_signal(self, kind: str, key: str, value: str) -> None:
+        signal = (kind, key, value)
+        if signal in self.signals or len(self.signals) < MAX_SIGNALS:
+            self.signals[signal] += 1
+
+
+def _head(document: Mapping[str, object]) -> ContractHead:
+    known = {*ContractHead.__struct_encode_fields__, *FIELDS, *_PAYLOADS}
+    for name in document:
+        if name not in known:
+            raise InvalidMapping(name, f"is unknown; {suggestion(name, sorted(known), 'keys')}")
+    try:
+        return msgspec.convert({name: document[name] for name in document}, ContractHead)
+    except msgspec.ValidationError as error:
+        problem, _, place = str(error).partition(" - at `$")
+        raise InvalidMapping(place.removesuffix("`").lstrip("."), problem[:1].lower() + problem[1:]) from None
+
+
+def _domain_tables(document: Mapping[str, object]) -> Iterator[tuple[str, str, dict[str, object]]]:
+    """Each table of each domain: there may be several of one."""
+    for domain in _PAYLOADS:
+        written = document.get(domain, [])
+        tables = [written] if isinstance(written, dict) else written
+        if not isinstance(tables, list):
+            raise InvalidMapping(domain, f"expected a table, got {written!r:.60}")
+        for table in tables:
+            if not isinstance(table, dict):
+                raise InvalidMapping(domain, f"expected a table, got {table!r:.60}")
+            yield domain, domain, table
+
+
+def _written(domain: str, key: str, table: Mapping[str, object], shared: Mapping[str, object]) -> Written:
+    fields = {**shared, **{name: table[name] for name in FIELDS if name in table}}
+    payload = {name: value for name, value in table.items() if name not in FIELDS and name not in _OPTIONS}
+    only, withdrawn = (_values(table.get(name, {}), f"{key}.{name}") for name in _FILTERS)
+    return Written(domain, key, fields, only, withdrawn, list(payload_places(domain, _PAYLOADS[domain], payload, key)))
+
+
+def _values(table: object, key: str) -> Mapping[str, list[object]]:
+    try:
+        return msgspec.convert(table, dict[str, list[object]])
+    except msgspec.ValidationError:
+        raise InvalidMapping(key, 'expected lists of values by path, such as { status = ["active"] }') from None
+
+
+def _elements(each: Reader | None, record: object) -> Iterator[object]:
+    if each is None:
+        yield record
+        return
+    for item in _listed(each(record)):
+        yield item, record
+
+
+def _listed(value: object) -> list[object]:
+    """The items of a list; an object is one item."""
+    if isinstance(value, list):
+        return value
+    return [value] if isinstance(value, dict) else []

@@ -1,0 +1,102 @@
+"""What would become of an export: its rows, read through a contract and checked, without writing anything."""
+
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from pagefold.engine.configuration.config import Config
+from pagefold.engine.errors import Rejected
+from pagefold.engine.events import DomainEvent
+from pagefold.engine.intake.contracts.contract import Contract, Reading
+from pagefold.engine.intake.contracts.export_rows import Damaged, Row
+from pagefold.engine.intake.event_validator import EventValidator
+from pagefold.engine.runtime.clock import now
+
+DAMAGED_ROW = "row"
+"""The domain of a row that cannot be read: it has none."""
+
+
+@dataclass(slots=True)
+class KindOfRefusal:
+    """Statements that were refused for one reason: how many, and the first of them."""
+
+    domain: str
+    place: str
+    code: str
+    example: str
+    sku: str | None
+    line: int
+    count: int = 1
+
+
+@dataclass(slots=True)
+class CheckResult:
+    """What was found. `statements` and `withdrawals` are counts by domain."""
+
+    rows: int = 0
+    statements: Counter[str] = field(default_factory=Counter)
+    withdrawals: Counter[str] = field(default_factory=Counter)
+    samples: list[DomainEvent] = field(default_factory=list)
+    refusals: dict[tuple[str, str, str], KindOfRefusal] = field(default_factory=dict)
+    absent: list[tuple[str, str]] = field(default_factory=list)
+    reading: Reading = field(default_factory=Reading)
+
+    @property
+    def refused(self) -> int:
+        """How many statements and rows were refused."""
+        return sum([kind.count for kind in self.refusals.values()])
+
+    @property
+    def loses_something(self) -> bool:
+        """Whether a value of the export would not arrive: refused, or read from a place that no record has."""
+        return bool(self.refusals or self.absent)
+
+
+class ContractCheck:
+    """Checks the rows of one export. The events are checked as they would be when they are appended."""
+
+    def __init__(self, config: Config, contract: Contract, samples: int) -> None:
+        self._contract = contract
+        self._validator = EventValidator(config)
+        self._samples = samples
+        self.result = CheckResult(reading=contract.watchful_reading())
+
+    def run(self, rows: Iterable[Row]) -> CheckResult:
+        """Checks every row. Raises what reading them raises."""
+        for line, value in rows:
+            self.result.rows += 1
+            self._check(line, value)
+        if self.result.reading.records:
+            self.result.absent = self._contract.absent_paths(self.result.reading)
+        return self.result
+
+    def _check(self, line: int, value: object) -> None:
+        if isinstance(value, Damaged):
+            self._refused(KindOfRefusal(DAMAGED_ROW, "", value.reason.partition(":")[0], value.reason, None, line))
+            return
+        reading = self._contract.read(value, self.result.reading)
+        for refusal in reading.refusals:
+            error = refusal.error
+            kind = KindOfRefusal(refusal.domain, error.key, error.code, str(error), refusal.sku, line)
+            self._refused(kind)
+        for event in reading.statements:
+            self._check_event(line, event)
+        reading.refusals.clear()
+        reading.statements.clear()
+
+    def _check_event(self, line: int, event: DomainEvent) -> None:
+        try:
+            self._validator.encode(event, now(), "check")
+        except Rejected as rejection:
+            place = f"{event.type}.{rejection.path}" if rejection.path else event.type
+            self._refused(KindOfRefusal(event.type, place, "rejected", str(rejection), event.sku, line))
+            return
+        counts = self.result.statements if event.payload is not None else self.result.withdrawals
+        counts[event.type] += 1
+        if len(self.result.samples) < self._samples:
+            self.result.samples.append(event)
+
+    def _refused(self, kind: KindOfRefusal) -> None:
+        known = self.result.refusals.setdefault((kind.domain, kind.place, kind.code), kind)
+        if known is not kind:
+            known.count += 1

@@ -1,0 +1,112 @@
+"""`pagefold contracts check`: what would become of an export, without writing anything."""
+
+from pathlib import Path
+
+import orjson
+import pytest
+
+from tests.support.command_line import run_pagefold
+
+CONFIG = """
+[store]
+url = "sqlite:///store"
+[sources.erp]
+domains = ["pricing", "catalog"]
+[channels.web-de]
+locale = "de-DE"
+currency = "EUR"
+"""
+CONTRACT = """
+name = "erp"
+version = 2
+sku = "ITEM"
+sourceVersion = "REV"
+occurredAt = { constant = "2026-03-01T00:00:00Z" }
+[pricing]
+currency = { constant = "EUR" }
+amount = { from = "PRICE", decimal = { decimal = "," } }
+[catalog]
+attributes.color = { from = "COLOR", lookup = { values = { rd = "red", bl = "blue" } } }
+"""
+EXPORT = "ITEM;REV;PRICE;COLOR\n A-1 ;1;19,90;rd\nB-2;2;5,00;bl\n"
+
+
+@pytest.fixture
+def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with a configuration, a contract and an export."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("PAGEFOLD_STORE", raising=False)
+    (tmp_path / "pagefold.toml").write_text(CONFIG)
+    (tmp_path / "erp.toml").write_text(CONTRACT)
+    (tmp_path / "items.csv").write_text(EXPORT)
+    return tmp_path
+
+
+def check(*options: str) -> tuple[int, str, str]:
+    """The exit code and the output of a check."""
+    return run_pagefold("contracts", "check", "items.csv", "--contract", "erp.toml", "--source", "erp", *options)
+
+
+def test_an_export_that_arrives_whole(place: Path) -> None:
+    """Samples and counts by domain; nothing is written."""
+    code, out, err = check()
+    assert code == 0
+    assert 'pricing A-1 * erp 1: {"currency": "EUR", "amount": "19.9"}' in out
+    assert 'catalog B-2 * erp 2: {"attributes": {"color": "blue"}}' in out
+    assert [line.split() for line in out.splitlines()[-2:]] == [["catalog", "2", "0"], ["pricing", "2", "0"]]
+    assert err == "erp@2: 2 rows, 2 records\n"
+    assert not (place / "store").exists()
+    assert check("--samples", "0")[1].startswith("domain")
+
+
+def test_what_would_be_lost(place: Path) -> None:
+    """Every kind of refusal with its number and first example, paths that no record has, values without a mapping."""
+    (place / "items.csv").write_text(EXPORT + "C;3;x;gr\nD;4;y;rd\nE;5;-1;rd\nF;6\n")
+    (place / "erp.toml").write_text(CONTRACT + 'attributes.weight = "WEIGHT"\n')
+    code, _, err = check()
+    assert code == 1
+    assert "refused 2: pricing.amount of `PRICE`: 'x' is not a number" in err
+    assert "(pricing, such as C, line 4)" in err
+    assert "(pricing, such as E, line 6)" in err
+    assert "refused 1: has 2 cells; the header has 4 (row, such as line 7)" in err
+    assert "no record has `WEIGHT`, which the contract reads for catalog" in err
+    assert "catalog.attributes.color.lookup: 'gr' is not mapped (lookup): 1 value" in err
+    code, out, err = check("--json")
+    document = orjson.loads(out)
+    assert (code, err) == (1, "")
+    assert (document["contract"], document["rows"], document["records"]) == ("erp@2", 6, 5)
+    assert document["statements"] == {"pricing": 2, "catalog": 5}
+    assert document["absent"] == [{"domain": "catalog", "path": "WEIGHT"}]
+    assert {(kind["domain"], kind["count"]) for kind in document["refusals"]} == {
+        ("pricing", 2),
+        ("pricing", 1),
+        ("row", 1),
+    }
+    assert document["values"][0]["value"] == "gr"
+
+
+@pytest.mark.parametrize(
+    ("options", "problem"),
+    [
+        (["--source", "erb"], "did you mean 'erp'"),
+        (["--delimiter", "::"], "is not one character"),
+        (["--contract", "gone.toml"], "gone.toml: cannot be read"),
+    ],
+)
+def test_wrong_options(place: Path, options: list[str], problem: str) -> None:
+    """They are refused, with exit code 2."""
+    given = {"--source": "erp", "--contract": "erp.toml"} | dict([options])
+    code, _, err = run_pagefold("contracts", "check", "items.csv", *[each for pair in given.items() for each in pair])
+    assert code == 2
+    assert problem in err
+    assert place.exists()
+
+
+def test_a_file_whose_format_is_not_known(place: Path) -> None:
+    """It is asked for; with it, the file is read."""
+    (place / "items.csv").rename(place / "items.txt")
+    arguments = ("contracts", "check", "items.txt", "--contract", "erp.toml", "--source", "erp")
+    code, _, err = run_pagefold(*arguments)
+    assert code == 2
+    assert "csv, ndjson or json" in err
+    assert run_pagefold(*arguments, "--format", "csv")[0] == 0

@@ -1,0 +1,244 @@
+"""A contract makes statements of records: of messages with several items, of rows, in several domains."""
+
+import tomllib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from pagefold import DomainEvent
+from pagefold.engine.errors import ConfigurationError
+from pagefold.engine.intake.contracts.contract import Contract, Form, Reading
+from pagefold.projections.transforms import InvalidMapping
+
+HEAD = 'name = "shop"\nsku = "sku"\nsourceVersion = "rev"\noccurredAt = { constant = "2026-03-01T00:00:00Z" }\n'
+PRICE = '[pricing]\ncurrency = { constant = "EUR" }\namount = "price"\n'
+
+
+def contract(text: str, form: Form = "json", channels: Sequence[str] = ("web-de", "web-us")) -> Contract:
+    """The contract in a text."""
+    return Contract(tomllib.loads(text), source="shop", channels=channels, form=form)
+
+
+def read(text: str, *messages: object, form: Form = "json") -> Reading:
+    """What a contract makes of some messages."""
+    compiled, reading = contract(text, form), Reading()
+    for message in messages:
+        compiled.read(message, reading)
+    return reading
+
+
+def payload(event: DomainEvent) -> Any:  # noqa: ANN401  # JSON
+    """The payload of an event, decoded."""
+    return msgspec.json.decode(event.payload) if isinstance(event.payload, bytes) else event.payload
+
+
+def said(reading: Reading) -> list[tuple[str, str, Any]]:
+    """Domain, SKU and payload of each statement."""
+    return [(event.type, event.sku, payload(event)) for event in reading.statements]
+
+
+# --- records --------------------------------------------------------------------------------------
+
+
+def test_one_record_makes_statements_of_several_domains() -> None:
+    """Every item of a message makes one of each domain; `$.` reads what is around the item."""
+    text = """
+        name = "shop"
+        items = "variants"
+        versions = "moment"
+        sku = "code"
+        sourceVersion = "$.changed"
+        [catalog]
+        attributes.title = "$.title"
+        attributes.ean = "ean"
+        parent = "$.handle"
+        [pricing]
+        currency = { constant = "USD" }
+        amount = "price"
+        compareAt = "was"
+    """
+    message = {
+        "changed": "2026-02-01T10:00:00+01:00",
+        "title": "Mug",
+        "handle": "mug",
+        "variants": [{"code": "MUG-R", "price": "7.00", "was": None, "ean": "1"}, {"code": "MUG-B", "price": "8.00"}],
+    }
+    reading = read(text, message)
+    assert said(reading) == [
+        ("catalog", "MUG-R", {"attributes": {"title": "Mug", "ean": "1"}, "parent": "mug"}),
+        ("pricing", "MUG-R", {"currency": "USD", "amount": "7.00"}),
+        ("catalog", "MUG-B", {"attributes": {"title": "Mug"}, "parent": "mug"}),
+        ("pricing", "MUG-B", {"currency": "USD", "amount": "8.00"}),
+    ]
+    first = reading.statements[0]
+    assert (first.source, first.channel, first.source_version) == ("shop", "*", 1_769_936_400_000_000)
+    assert first.occurred_at.isoformat() == "2026-02-01T09:00:00+00:00"
+    assert reading.records == 2
+
+
+def test_items_at_several_paths() -> None:
+    """An object is one item, a list several; what is not there has none."""
+    text = (
+        HEAD.replace('"rev"', '"$.rev"') + 'items = ["main", "others", "gone"]\n[catalog]\nlocalized.name = "$.name"\n'
+    )
+    text = 'items = ["main", "others", "gone"]\n' + text.replace('items = ["main", "others", "gone"]\n', "")
+    reading = read(
+        text, {"rev": 3, "name": {"en": "Tee"}, "main": {"sku": "S"}, "others": [{"sku": "M"}, {"sku": "L"}]}
+    )
+    assert [event.sku for event in reading.statements] == ["S", "M", "L"]
+    assert all(payload(event) == {"localized": {"name": {"en": "Tee"}}} for event in reading.statements)
+
+
+def test_each_makes_a_statement_of_every_element() -> None:
+    """Of one record: prices by currency, each for its channel; `$.` reads the record."""
+    text = """
+        name = "shop"
+        occurredAt = { constant = "2026-03-01T00:00:00Z" }
+        [pricing]
+        each = "prices"
+        sku = "$.sku"
+        sourceVersion = "$.rev"
+        channel = { from = "currency", lookup = { values = { EUR = "web-de", USD = "web-us", GBP = "web-uk" } } }
+        currency = "currency"
+        amount = "value"
+    """
+    prices = [
+        {"currency": "EUR", "value": "1.00"},
+        {"currency": "USD", "value": "2.00"},
+        {"currency": "GBP", "value": "3"},
+    ]
+    reading = read(text, {"sku": "A", "rev": 1, "prices": prices})
+    assert [(event.channel, payload(event)["amount"]) for event in reading.statements] == [
+        ("web-de", "1.00"),
+        ("web-us", "2.00"),
+    ]
+    assert reading.channels == {"web-uk": 1}
+    assert reading.refusals == []
+
+
+def test_several_statements_of_one_domain() -> None:
+    """A domain may have several tables: here a price for each of two columns."""
+    table = '[[pricing]]\nchannel = {{ constant = "{0}" }}\ncurrency = {{ constant = "{1}" }}\namount = "price-{1}"\n'
+    reading = read(
+        HEAD + table.format("web-de", "EUR") + table.format("web-us", "USD"),
+        {"sku": "A", "rev": "1", "price-EUR": "19.00", "price-USD": "21.00"},
+        form="columns",
+    )
+    assert [(event.channel, payload(event)["currency"]) for event in reading.statements] == [
+        ("web-de", "EUR"),
+        ("web-us", "USD"),
+    ]
+
+
+def test_what_does_not_count_is_counted_and_left_out() -> None:
+    """By message, and by domain."""
+    text = 'only = { kind = ["product"] }\n' + HEAD + PRICE + 'only = { type = ["variant"] }\n'
+    reading = read(
+        text,
+        {"kind": "customer", "name": "a person"},
+        {"kind": "product", "type": "model", "sku": "M", "rev": 1},
+        {"kind": "product", "type": "variant", "sku": "M-1", "rev": 1, "price": "9.00"},
+    )
+    assert said(reading) == [("pricing", "M-1", {"currency": "EUR", "amount": "9.00"})]
+    assert (reading.left_out, reading.refusals) == (2, [])
+
+
+def test_members_that_have_no_mapping_of_their_own() -> None:
+    """`*` takes all members of an object; one that is named wins."""
+    text = HEAD + '[catalog]\nattributes.color = "shown"\nattributes."*" = "all"\n'
+    reading = read(text, {"sku": "A", "rev": 1, "shown": "Red", "all": {"color": "rd", "size": 3}})
+    assert said(reading) == [("catalog", "A", {"attributes": {"color": "Red", "size": 3}})]
+
+
+# --- fields ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("written", [" A-1 ", "A-1", "\tA-1\n"])
+def test_a_sku_is_trimmed(written: str) -> None:
+    """White space around it is not part of it."""
+    assert said(read(HEAD + PRICE, {"sku": written, "rev": 1, "price": "1.00"}))[0][1] == "A-1"
+
+
+def test_a_record_that_withdraws() -> None:
+    """By a value at a path, or by a blank value whose policy says so."""
+    withdrawn = HEAD + PRICE + 'withdraw = { state = ["deleted"] }\n'
+    assert said(read(withdrawn, {"sku": "A", "rev": 1, "state": "deleted"})) == [("pricing", "A", None)]
+    blank = HEAD + PRICE.replace('"price"', '{ from = "price", blank = "withdraw" }')
+    reading = read(
+        blank, {"sku": "A", "rev": "1", "price": " "}, {"sku": "B", "rev": "1", "price": "1"}, form="columns"
+    )
+    assert [(sku, bool(given)) for _, sku, given in said(reading)] == [("A", False), ("B", True)]
+
+
+@pytest.mark.parametrize(
+    ("record", "key", "code", "sku"),
+    [
+        ({"rev": 1, "price": "1.00"}, "pricing.sku", "blank", None),
+        ({"sku": "  ", "rev": 1, "price": "1.00"}, "pricing.sku", "blank", None),
+        ({"sku": "A", "price": "1.00"}, "pricing.sourceVersion", "blank", "A"),
+        ({"sku": "A", "rev": "x", "price": "1.00"}, "pricing.sourceVersion", "not_a_number", "A"),
+    ],
+)
+def test_a_record_that_cannot_be_read_is_refused(record: object, key: str, code: str, sku: str | None) -> None:
+    """With the place in the contract, the reason, and the SKU if it is known; the next record is not affected."""
+    reading = read(HEAD + PRICE, record, {"sku": "B", "rev": 1, "price": "1.00"})
+    [refusal] = reading.refusals
+    assert (refusal.domain, refusal.error.key, refusal.sku) == ("pricing", key, sku)
+    assert refusal.error.code in {code, "not_an_integer"}
+    assert [event.sku for event in reading.statements] == ["B"]
+
+
+def test_names_that_nothing_reads_are_counted() -> None:
+    """Only if the contract asks: of nested records, the first names of paths count as read."""
+    text = HEAD + '[catalog]\nattributes.width = "size.width"\n'
+    record = {"sku": "A", "rev": 1, "size": {"width": 3, "height": 4}, "color": "red"}
+    assert read(text, record).unmapped == {}
+    assert read('unmapped = "warn"\n' + text, record, record).unmapped == {"color": 2}
+
+
+def test_paths_that_no_record_has_are_known_in_the_end() -> None:
+    """One record is enough; a blank value counts as there."""
+    compiled = contract(HEAD + PRICE + 'compareAt = "was"\ntaxClass = "tax"\n')
+    reading = compiled.watchful_reading()
+    compiled.read({"sku": "A", "rev": 1, "price": "1.00"}, reading)
+    assert compiled.absent_paths(reading) == [("pricing", "tax"), ("pricing", "was")]
+    compiled.read({"sku": "B", "rev": 1, "tax": None}, reading)
+    assert compiled.absent_paths(reading) == [("pricing", "was")]
+
+
+# --- what cannot be compiled ------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("text", "key", "problem"),
+    [
+        (HEAD, "", "says nothing of a domain"),
+        (HEAD + "[prices]\n", "prices", "did you mean 'pricing'"),
+        (HEAD + '[pricing]\namout = "x"\n', "pricing.amout", "did you mean 'amount'"),
+        (HEAD.replace('sku = "sku"\n', "") + PRICE, "pricing.sku", "is required"),
+        (HEAD + PRICE + "each = 3\n", "pricing.each", "expected a path"),
+        (HEAD + PRICE + 'only = { a = "b" }\n', "pricing.only", "expected lists of values"),
+        (HEAD + 'pricing = "x"\n', "pricing", "expected a table"),
+        (HEAD.replace('"shop"', "3") + PRICE, "name", "expected `str`"),
+        (HEAD + PRICE.replace('"price"', '{ from = "price", monney = true }'), "pricing.amount", "monney"),
+    ],
+)
+def test_a_wrong_contract_is_refused_with_its_place(text: str, key: str, problem: str) -> None:
+    """And with the nearest name that exists."""
+    with pytest.raises(InvalidMapping) as refused:
+        contract(text)
+    assert refused.value.key.startswith(key)
+    assert problem in refused.value.problem
+
+
+def test_a_file_is_refused_with_its_line(tmp_path: Path) -> None:
+    """Also one that is no TOML, or is not there."""
+    file = tmp_path / "shop.toml"
+    file.write_text(HEAD + PRICE + 'compareAt = { from = "x", nope = true }\n')
+    for expected in ("shop.toml:8: pricing.compareAt", "is not TOML", "cannot be read"):
+        with pytest.raises(ConfigurationError, match=expected):
+            Contract.load(file, source="shop", channels=[])
+        file.write_text("a = = b") if expected.startswith("shop") else file.unlink(missing_ok=True)
