@@ -8,7 +8,7 @@ from msgspec import UNSET
 
 from pagefold.projections.transforms.errors import InvalidMapping
 from pagefold.projections.transforms.mapping import BLANK_POLICIES, BlankPolicy, Ending, Mapping, finished
-from pagefold.projections.transforms.paths import ItemScope, Reader, Scope
+from pagefold.projections.transforms.paths import ROOT, ItemScope, Reader, Scope
 from pagefold.projections.transforms.pipeline import Step, composed, named_reader
 from pagefold.projections.transforms.registry import RESERVED, Registry
 from pagefold.projections.transforms.rules import compile_rules
@@ -50,12 +50,16 @@ def no_signal(_kind: str, _key: str, _value: str) -> None:
 
 
 class _Part(NamedTuple):
-    """A compiled expression: what it reads, and the steps after that."""
+    """A compiled expression: what it reads, and the steps after that.
+
+    Where a value may be a list, which only its record tells, `output` is anything, and `item` the type of one item.
+    """
 
     read: Reader
     steps: tuple[Step, ...]
     output: ValueType
     path: str = ""
+    item: ValueType | None = None
 
     def reader(self) -> Reader:
         """The expression as one function."""
@@ -86,6 +90,7 @@ class Compiler:
         self.rates = rates or {}
         self.definitions = definitions or {}
         self.paths: set[str] = set()
+        self.patterns: set[str] = set()
         self.open_definitions: list[str] = []
         self._expressions = 0
 
@@ -94,7 +99,7 @@ class Compiler:
 
         A value that has not the expected type is converted to it, exactly, or refused.
         """
-        self.paths = set()
+        self.paths, self.patterns = set(), set()
         table = _as_table(spec, key)
         policy, default = _policy(table, key)
         if default is not UNSET and not has_type(default, expects):
@@ -106,7 +111,7 @@ class Compiler:
         loose = part.output in {ValueType.ANYTHING, ValueType.LIST, ValueType.OBJECT}
         ending = Ending(key, part.path, policy, default, check, to_json if loose else None)
         read = finished(part.read, part.steps, ending)
-        return Mapping(key, read, part.output, frozenset(self.paths))
+        return Mapping(key, read, part.output, frozenset(self.paths), frozenset(self.patterns))
 
     def count_expression(self, key: str) -> None:
         """Counts an expression. Raises `InvalidMapping` beyond the limit."""
@@ -137,9 +142,22 @@ class _Site:
         return _Site(self._compiler, scope or self.scope, f"{self.key}.{name}", depth=self._depth + 1)
 
     def read_path(self, path: str) -> Reader:
-        """The reader of a path, which is remembered."""
-        self._compiler.paths.add(path)
+        """The reader of a path. Those of the record are remembered: what is in an item belongs to the item's path."""
+        self._remember(path, self._compiler.paths)
         return self.scope.reader(path, self.key)
+
+    def members(self, pattern: str, parameter: str) -> tuple[Reader, str]:
+        """See `transform.Site`."""
+        self._remember(pattern, self._compiler.patterns)
+        return self.scope.members(pattern, f"{self.key}.{parameter}")
+
+    def _remember(self, path: str, paths: set[str]) -> None:
+        scope = self.scope
+        while isinstance(scope, ItemScope):
+            if not path.startswith(f"{ROOT}."):
+                return
+            path, scope = path.removeprefix(f"{ROOT}."), scope.outer
+        paths.add(path)
 
     def count(self) -> None:
         """Counts an expression at this place."""
@@ -249,8 +267,9 @@ def _expression(site: _Site, table: dict[str, object]) -> _Part:
         raise site.invalid(f"says nowhere what it reads; give `from`{why}")
     transform, value = transforms[0]
     own = site.at(transform.name)
-    read = transform.build(check_parameters(transform, value, own), own)
-    first = _Part(named_reader(cast("Reader", read), transform.name), (), transform.output)
+    parameters = check_parameters(transform, value, own)
+    read = cast("Reader", transform.build(parameters, own))
+    first = _Part(named_reader(read, transform.name), (), transform.output_with(parameters))
     return _with_steps(site, first, transforms[1:])
 
 
@@ -279,24 +298,28 @@ def _from_path(site: _Site, path: str, transforms: _Written) -> _Part:
 
 
 def _with_steps(site: _Site, first: _Part, transforms: _Written) -> _Part:
-    output = first.output
+    output, item = first.output, first.item
     steps: list[Step] = []
     for each in transforms:
-        transform, built = _built(site, each, output)
+        transform, built, made = _built(site, each, output)
         localized = transform.per_item and output is ValueType.LOCALIZED
         steps.append(Step(transform.name, built, transform.per_item, localized))
-        output = _output_after(transform, output)
-    return _Part(first.read, (*first.steps, *steps), output, first.path)
+        output = _output_after(transform, output, made)
+        item = made if transform.per_item and output is ValueType.ANYTHING else None
+    return _Part(first.read, (*first.steps, *steps), output, first.path, item)
 
 
-def _output_after(transform: AnyTransform, before: ValueType) -> ValueType:
+def _output_after(transform: AnyTransform, before: ValueType, made: ValueType) -> ValueType:
     """The type after a step. Items of a list, and texts by locale, stay what they are in."""
     if not transform.per_item or before not in {ValueType.LIST, ValueType.LOCALIZED, ValueType.ANYTHING}:
-        return transform.output
+        return made
     return before
 
 
-def _built(site: _Site, written: tuple[AnyTransform, object], before: ValueType) -> tuple[AnyTransform, Built]:
+def _built(
+    site: _Site, written: tuple[AnyTransform, object], before: ValueType
+) -> tuple[AnyTransform, Built, ValueType]:
+    """A step: its transform, its function, the type that it gives."""
     transform, value = written
     own = site.at(transform.name)
     inside = {ValueType.LIST, ValueType.LOCALIZED} if transform.per_item else set()
@@ -305,8 +328,8 @@ def _built(site: _Site, written: tuple[AnyTransform, object], before: ValueType)
     if before not in inside and not accepts(transform.inputs, before):
         wanted = " or ".join(transform.inputs)
         raise own.invalid(f"takes {wanted}; what comes before it gives {before}")
-    built = transform.build(check_parameters(transform, value, own), own)
-    return transform, built
+    parameters = check_parameters(transform, value, own)
+    return transform, transform.build(parameters, own), transform.output_with(parameters)
 
 
 def _converted(site: _Site, part: _Part, expects: ValueType) -> _Part:
@@ -315,6 +338,9 @@ def _converted(site: _Site, part: _Part, expects: ValueType) -> _Part:
         return part
     if accepts([expects], part.output) and part.output is not ValueType.ANYTHING:
         return part
+    if part.item is not None and accepts([expects], part.item) and part.item is not ValueType.ANYTHING:
+        last = part.steps[-1]._replace(per_item=False)  # the target takes one value: a list is refused
+        return part._replace(steps=(*part.steps[:-1], last), output=expects)
     if expects not in CONVERSIONS:
         raise site.invalid(f"gives {part.output}; the target is {expects}")
     transform = site.registry.find(CONVERSIONS[expects], site.key)

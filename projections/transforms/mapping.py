@@ -42,13 +42,15 @@ class Mapping:
     """A compiled mapping.
 
     `read` gives the value for a record, as JSON; UNSET to leave the target out, or WITHDRAW. It raises `InvalidValue`
-    with the mapping's place. `paths` are those that it reads.
+    with the mapping's place. `paths` are those that it reads in the record, each with all that is below it; `patterns`
+    are paths whose last name has a placeholder.
     """
 
     key: str
     read: Reader
     output: ValueType
     paths: frozenset[str]
+    patterns: frozenset[str]
 
 
 def _on_blank(policy: BlankPolicy, default: object) -> Callable[[], object]:

@@ -129,7 +129,7 @@ class ItemScope:
     """Inside `each`: a record is a pair of an item and the record around it. `$.x` is read from the latter."""
 
     def __init__(self, outer: Scope) -> None:
-        self._outer = outer
+        self.outer = outer
         self._inner = NestedScope()
 
     def reader(self, path: str, key: str) -> Reader:
@@ -137,7 +137,7 @@ class ItemScope:
         if path == ".":
             return _item
         if path.startswith(f"{ROOT}."):
-            return _within(self._outer.reader(path[len(ROOT) + 1 :], key), 1)
+            return _within(self.outer.reader(path[len(ROOT) + 1 :], key), 1)
         return _within(self._inner.reader(path, key), 0)
 
     def members(self, pattern: str, key: str) -> tuple[Reader, str]:

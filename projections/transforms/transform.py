@@ -11,7 +11,7 @@ from typing import Annotated, Any, Generic, Protocol, TypeAlias, TypeVar
 import msgspec
 
 from pagefold.projections.transforms.errors import InvalidMapping, InvalidValue
-from pagefold.projections.transforms.paths import Reader, Scope
+from pagefold.projections.transforms.paths import Reader
 from pagefold.projections.transforms.tables import LookupTable, RateTable
 from pagefold.projections.transforms.value_types import ValueType
 
@@ -50,14 +50,14 @@ class Site(Protocol):
     key: str
     """The place, such as `payload.amount.money`."""
 
-    scope: Scope
-    """The form of the records."""
-
     signal: Signal
     """Receives what is not mapped while records are read."""
 
     def expression(self, spec: Expression, parameter: str) -> Reader:
         """Compiles a parameter that reads the record. Raises `InvalidMapping`."""
+
+    def members(self, pattern: str, parameter: str) -> tuple[Reader, str]:
+        """Compiles a path whose last name has a placeholder: see `Scope.members`."""
 
     def within_items(self, spec: Expression, parameter: str) -> Reader:
         """The same for a parameter that reads pairs of an item and the record."""
@@ -99,8 +99,9 @@ class Example:
 class Transform(Generic[Parameters]):
     """A transform, as a contract names it.
 
-    `main` is the parameter that may be written alone. `per_item` applies it to each item of a list, and to each text of
-    a text by locale. Without `inputs` it reads the record itself, in place of `from`: what it builds is a reader.
+    `output` is what it gives; `output_of` says it more precisely, where the parameters decide. `main` is the parameter
+    that may be written alone. `per_item` applies it to each item of a list, and to each text of a text by locale.
+    Without `inputs` it reads the record itself, in place of `from`: what it builds is a reader.
     """
 
     name: str
@@ -109,10 +110,15 @@ class Transform(Generic[Parameters]):
     output: ValueType
     parameters: type[Parameters]
     build: Callable[[Parameters, Site], Built]
+    output_of: Callable[[Parameters], ValueType] | None = None
     main: str | None = None
     per_item: bool = False
     refusals: Mapping[str, str]
     examples: tuple[Example, ...]
+
+    def output_with(self, parameters: Parameters) -> ValueType:
+        """What it gives with these parameters."""
+        return self.output if self.output_of is None else self.output_of(parameters)
 
     @property
     def reads_record(self) -> bool:

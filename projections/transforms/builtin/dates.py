@@ -158,6 +158,9 @@ DATE = Transform(
     ),
     inputs=(ValueType.TEXT, ValueType.NUMBER),
     output=ValueType.TEXT,
+    output_of=lambda parameters: {"timestamp": ValueType.TIMESTAMP, "date": ValueType.DATE}.get(
+        parameters.result, ValueType.TEXT
+    ),
     parameters=Date,
     main="format",
     per_item=True,

@@ -7,6 +7,7 @@ from msgspec import UNSET
 
 from pagefold.projections.transforms.builtin.texts import on_text
 from pagefold.projections.transforms.errors import InvalidValue
+from pagefold.projections.transforms.json_text import parse_json, parsed_structure
 from pagefold.projections.transforms.paths import Reader, path_names
 from pagefold.projections.transforms.texts import text_of
 from pagefold.projections.transforms.transform import (
@@ -34,41 +35,66 @@ def items_of(value: object) -> list[object]:
     return value
 
 
+def _as_list(value: object) -> list[object]:
+    value = parsed_structure(value)
+    return [each for each in items_of(value if type(value) is list else [value]) if not is_blank(each)]
+
+
 LIST = Transform(
     name="list",
-    summary="The list as it is; a value that is not one becomes a list of itself. Blank items are left out.",
+    summary=(
+        "The list as it is; a text that is a JSON array is read as one, and any other value becomes a list of itself. "
+        "Blank items are left out."
+    ),
     inputs=(ValueType.ANYTHING,),
     output=ValueType.LIST,
     parameters=NoParameters,
-    build=lambda _parameters, _site: (
-        lambda value: [each for each in items_of(value if type(value) is list else [value]) if not is_blank(each)]
-    ),
+    build=lambda _parameters, _site: _as_list,
     refusals={"too_many": REFUSALS["too_many"]},
     examples=(
         Example({}, ["a", "", None], ["a"]),
         Example({}, "a", ["a"]),
+        Example({}, '["a", 1.50]', ["a", 1.5]),
     ),
 )
 
 OBJECT = Transform(
     name="object",
-    summary="The object as it is.",
-    inputs=(ValueType.OBJECT,),
+    summary="The object as it is; a text that is a JSON object is read as one.",
+    inputs=(ValueType.OBJECT, ValueType.TEXT),
     output=ValueType.OBJECT,
     parameters=NoParameters,
     build=lambda _parameters, _site: _as_object,
     refusals={"wrong_type": WRONG_TYPE},
     examples=(
         Example({}, {"a": 1}, {"a": 1}),
+        Example({}, '{"a": 1}', {"a": 1}),
         Example({}, [1], refused="wrong_type"),
     ),
 )
 
 
 def _as_object(value: object) -> object:
+    value = parsed_structure(value)
     if type(value) is not dict:
         raise wrong_type(value, "an object")
     return value
+
+
+JSON = Transform(
+    name="json",
+    summary="The value of a text that is JSON. Numbers keep their digits.",
+    inputs=(ValueType.TEXT,),
+    output=ValueType.ANYTHING,
+    parameters=NoParameters,
+    build=lambda _parameters, _site: on_text(parse_json),
+    refusals={"wrong_type": WRONG_TYPE, "not_json_text": "the text is not JSON"},
+    examples=(
+        Example({}, '{"a": [1, 2.5]}', {"a": [1, 2.5]}),
+        Example({}, "[1, 2", refused="not_json_text"),
+        Example({}, "NaN", refused="not_json_text"),
+    ),
+)
 
 
 class Split(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -386,4 +412,4 @@ CONCAT = Transform(
     examples=(Example(["main", "more"], record={"main": "a.jpg", "more": ["b.jpg", ""]}, result=["a.jpg", "b.jpg"]),),
 )
 
-LISTS = (LIST, OBJECT, SPLIT, JOIN, MULTI_TO_CSV, UNIQUE, LIMIT, ENUMERATE, PICK, CONCAT)
+LISTS = (LIST, OBJECT, JSON, SPLIT, JOIN, MULTI_TO_CSV, UNIQUE, LIMIT, ENUMERATE, PICK, CONCAT)

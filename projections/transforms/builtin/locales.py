@@ -12,6 +12,7 @@ from pagefold.domains.locales import canonical_locale, with_general_forms
 from pagefold.projections.transforms.builtin.lists import items_of, member_reader
 from pagefold.projections.transforms.builtin.lookups import UNMAPPED, Report, Unmapped, reporter
 from pagefold.projections.transforms.errors import InvalidValue
+from pagefold.projections.transforms.json_text import parsed_structure
 from pagefold.projections.transforms.paths import Reader, named_members
 from pagefold.projections.transforms.texts import text_of
 from pagefold.projections.transforms.transform import (
@@ -104,6 +105,7 @@ def _localized(parameters: Localized, site: Site) -> ValueFunction:
     read = member_reader(parameters.value, f"{site.key}.value")
 
     def gather(value: object) -> object:
+        value = parsed_structure(value) if alone is None else value
         if type(value) is dict:
             return _gathered(value.items(), tag_of, report)
         if type(value) is list:
@@ -134,8 +136,8 @@ def _of_scope(items: list[object], parameters: Localized, read: Reader) -> list[
 LOCALIZED = Transform(
     name="localized",
     summary=(
-        "A text by locale: of an object of locales, of a list of objects that have one, or of a plain text. Blank "
-        "texts are left out. Locales are BCP 47, whatever their case and separator."
+        "A text by locale: of an object of locales (or a text that is one in JSON), of a list of objects that have a "
+        "locale, or of a plain text. Blank texts are left out. Locales are BCP 47, whatever their case and separator."
     ),
     inputs=(ValueType.TEXT, ValueType.OBJECT, ValueType.LIST),
     output=ValueType.LOCALIZED,
@@ -193,7 +195,7 @@ def _locale_columns(parameters: LocaleColumns, site: Site) -> Reader:
 def _by_pattern(pattern: str, tag_of: Tagger, report: Report, site: Site) -> Reader:
     if pattern.count(PLACEHOLDER) != 1:
         raise site.invalid(f"expected one {PLACEHOLDER} in {pattern!r:.60}", "pattern")
-    members, name = site.scope.members(pattern, f"{site.key}.pattern")
+    members, name = site.members(pattern, "pattern")
     if PLACEHOLDER not in name:
         raise site.invalid(f"{PLACEHOLDER} must be in the last name of {pattern!r:.60}", "pattern")
     before, after = name.split(PLACEHOLDER)

@@ -285,6 +285,7 @@ CURRENCY = Transform(
     ),
     inputs=NUMERIC,
     output=ValueType.ANYTHING,
+    output_of=lambda parameters: ValueType.OBJECT if parameters.result == "object" else ValueType.DECIMAL,
     parameters=Currency,
     build=_currency,
     refusals={

@@ -166,6 +166,16 @@ def test_a_type_that_cannot_fit_is_refused_at_once(spec: object, expects: ValueT
         compiler_for().mapping(spec, KEY, expects)
 
 
+def test_a_list_is_refused_where_one_value_is_wanted() -> None:
+    """A transform of items takes a list; a target of one value does not."""
+    spec = {"from": "a", "money": "EUR"}
+    assert made(spec, {"a": ["1", 2]}) == ["1.00", "2.00"]
+    assert made(spec, {"a": ["1", 2]}, ValueType.LIST) == ["1.00", "2.00"]
+    assert made(spec, {"a": "1.5"}, ValueType.DECIMAL) == "1.50"
+    assert refusal(spec, {"a": ["1", 2]}, ValueType.DECIMAL).code == "not_a_number"
+    assert refusal({"from": "a", "trim": True}, {"a": ["x"]}, ValueType.TEXT).code == "wrong_type"
+
+
 @pytest.mark.parametrize("blank", BLANKS)
 @pytest.mark.parametrize("transform", [{}, {"trim": True}, {"steps": ["trim", {"case": "lower"}]}])
 def test_blank_values_follow_the_policy(blank: object, transform: dict[str, object]) -> None:
@@ -205,6 +215,11 @@ def test_a_mapping_says_what_it_reads() -> None:
     assert mapping.paths == {"price", "cur", "c.code"}
     assert mapping.output is ValueType.ANYTHING
     assert compiler_for().mapping({"constant": 1}, KEY).paths == frozenset()
+    members: dict[str, object] = {"a": "inner", "b": "$.cur", "c": {"from": "deep", "each": {"value": "$.$.top"}}}
+    assert compiler_for().mapping({"from": "tiers", "each": {"members": members}}, KEY).paths == {"tiers", "cur", "top"}
+    columns = compiler_for().mapping({"locale_columns": "name-{locale}"}, KEY)
+    assert columns.paths == frozenset()
+    assert columns.patterns == {"name-{locale}"}
 
 
 def test_columns_have_any_name() -> None:

@@ -22,14 +22,15 @@ def test_an_example_holds(transform: AnyTransform, example: Example) -> None:
     """The result, or the refusal, is the declared one, twice; the record stays as it was."""
     spec, record = example_spec(transform, example)
     before = deepcopy(record)
-    read = compiler_for(example).mapping(spec, KEY).read
+    mapping = compiler_for(example).mapping(spec, KEY)
     for _ in range(2):
         if example.refused is not None:
             with pytest.raises(InvalidValue) as caught:
-                read(record)
+                mapping.read(record)
             assert (caught.value.code, caught.value.key) == (example.refused, KEY)
         else:
-            result = read(record)
+            result = mapping.read(record)
+            assert result is UNSET or has_type(result, mapping.output)
             assert result == example.result
             assert type(result) is type(example.result)
             assert (
