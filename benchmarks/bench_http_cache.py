@@ -1,7 +1,8 @@
 """Page reads over HTTP through the cache of nginx, with the configuration of docs/operations.md.
 
 nginx and `pagefold serve` share one core, as on a small machine; `wrk` runs on another. A page is in the cache after
-its first read. One nginx asks Pagefold again after the usual 60 seconds, the other each second.
+its first read. One nginx asks Pagefold again after the usual 60 seconds, the other each second. CPU is that of nginx,
+Pagefold and its database together, without that of `wrk`.
 """
 
 import sys
@@ -10,6 +11,7 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
+from benchmarks.cpu_time import CpuCosts, running_seconds
 from benchmarks.measurement import PAGEFOLD, Line, Side, Timed, interleave, ratio, spreads
 from benchmarks.run_settings import Bench
 from benchmarks.server_processes import pinned, run_pagefold
@@ -32,12 +34,15 @@ async def lines(bench: Bench, stores: Stores) -> list[Line]:
     async with AsyncExitStack() as stack:
         place = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="pagefold-benchmarks-")))
         load = load_of(place, await pages_of(url, PAGES), 1 if bench.quick else SECONDS)
-        sides = [_side(PAGEFOLD, await stack.enter_async_context(run_pagefold(url, place)), load)]
+        costs = CpuCosts("page")
+        sides = [_side(PAGEFOLD, await stack.enter_async_context(run_pagefold(url, place)), load, costs)]
         for name, seconds in CACHES.items():
-            sides.append(_side(name, await stack.enter_async_context(_cached(url, place, seconds)), load))
-            await sides[-1].run()  # fills the cache
+            address = await stack.enter_async_context(_cached(url, place, seconds))
+            sides.append(_side(name, address, load, costs))
+            await run_wrk(address, load)  # fills the cache
         rates = await interleave(sides, bench.rounds)
     claims = [ratio(rates, name, PAGEFOLD, what=f"{name} × {PAGEFOLD}") for name in CACHES]
+    claims += costs.claims()
     return [Line("read a page through nginx's cache", stores.name, events, "pages/s", spreads(rates), claims)]
 
 
@@ -58,8 +63,11 @@ async def _cached(url: str, place: Path, seconds: int) -> AsyncIterator[str]:
             yield address
 
 
-def _side(name: str, server: str, load: Load) -> Side:
+def _side(name: str, server: str, load: Load, costs: CpuCosts) -> Side:
     async def run() -> Timed:
-        return (await run_wrk(server, load)).timed
+        before = running_seconds()
+        timed = (await run_wrk(server, load)).timed
+        costs.add(name, running_seconds() - before, timed.events)
+        return timed
 
     return Side(name, run)

@@ -81,7 +81,7 @@ async def _measure(bench: Bench, stores: Stores, file: Path, events: int, peers:
     for url in kept.values():
         await stores.drop(url)
     claims = [ratio(rates, PAGEFOLD, name) for name in peers]
-    claims += [Claim(f"µs of CPU an event, {name}", Spread.of(values)) for name, values in costs.items()]
+    claims += [Claim(f"µs of CPU per event, {name}", Spread.of(values)) for name, values in costs.items()]
     note = "CPU is without the database server's"
     return Line(
         "a file of events, until pages are readable", stores.name, events, "events/s", spreads(rates), claims, note

@@ -23,7 +23,8 @@ class ProcessTimes(NamedTuple):
 class CpuCosts:
     """Measures the CPU time of each side, in µs per event. Sides must not run at the same time."""
 
-    def __init__(self) -> None:
+    def __init__(self, unit: str = "event") -> None:
+        self._unit = unit
         self._costs: defaultdict[str, list[float]] = defaultdict(list)
 
     @contextmanager
@@ -31,19 +32,27 @@ class CpuCosts:
         """Measures one round of a side."""
         before = cpu_seconds()
         yield
-        self._costs[side].append((cpu_seconds() - before) * 1e6 / events)
+        self.add(side, cpu_seconds() - before, events)
+
+    def add(self, side: str, seconds: float, events: int) -> None:
+        """Counts the CPU time of one round of a side."""
+        self._costs[side].append(seconds * 1e6 / events)
 
     def claims(self) -> list[Claim]:
         """One for each side."""
-        return [Claim(f"µs of CPU an event, {side}", Spread.of(costs)) for side, costs in self._costs.items()]
+        return [Claim(f"µs of CPU per {self._unit}, {side}", Spread.of(costs)) for side, costs in self._costs.items()]
 
 
 def cpu_seconds() -> float:
     """The seconds of CPU that this process and its descendants have used. Without `/proc`, only its own."""
     found = os.times()
-    seconds = time.process_time() + found.children_user + found.children_system
+    return time.process_time() + found.children_user + found.children_system + running_seconds()
+
+
+def running_seconds() -> float:
+    """The seconds of CPU that the descendants of this process have used that have not ended; 0 without `/proc`."""
     processes = _processes()
-    family = {os.getpid()}
+    family, seconds = {os.getpid()}, 0.0
     while children := {pid for pid, times in processes.items() if times.parent in family} - family:
         family |= children
         seconds += sum(processes[pid].seconds for pid in children)

@@ -22,6 +22,8 @@ pid nginx.pid;
 error_log error.log;
 events {{ worker_connections 512; }}
 http {{
+    sendfile on;
+    tcp_nopush on;
     access_log access.log;
     client_body_temp_path body;
     proxy_temp_path proxy;
