@@ -70,11 +70,17 @@ def wait_for(client: httpx2.Client, server: "subprocess.Popen[str]") -> None:
 
 
 def eventually(client: httpx2.Client, path: str) -> httpx2.Response:
-    """The answer once there is something: the consumers work in the background."""
+    """The answer once the stock is there: the consumers work in the background, each at its own pace."""
     deadline = time.monotonic() + 30
-    while (answer := client.get(path)).status_code == httpx2.codes.NOT_FOUND and time.monotonic() < deadline:
+    while _is_incomplete(answer := client.get(path)) and time.monotonic() < deadline:
         time.sleep(0.05)
     return answer
+
+
+def _is_incomplete(answer: httpx2.Response) -> bool:
+    if answer.status_code != httpx2.codes.OK:
+        return answer.status_code == httpx2.codes.NOT_FOUND
+    return answer.json().get("inventory", "not shown") is None
 
 
 def fill(folder: Path) -> None:
