@@ -9,12 +9,13 @@ import msgspec
 from cyclopts import App, Parameter
 from cyclopts.validators import Number
 
-from pagefold.engine.command.console import count, print_message, show_table, write_json
+from pagefold.engine.command.console import count, print_error, print_message, show_table, write_json
 from pagefold.engine.command.options import AsJSON, Exit, Injected, Options, UsageError, unknown_source
 from pagefold.engine.configuration.config import Config
 from pagefold.engine.events import DomainEvent
 from pagefold.engine.intake.contracts.contract import Contract, Form
 from pagefold.engine.intake.contracts.contract_check import CheckResult, ContractCheck
+from pagefold.engine.intake.contracts.contract_examples import failed_examples
 from pagefold.engine.intake.contracts.export_rows import Format, export_rows, format_of
 
 MAX_SHOWN_NAMES = 20
@@ -28,6 +29,62 @@ A contract is a TOML file; docs/contracts.md describes it.
 """,
     help_epilogue="",
 )
+
+
+@contracts.command
+def show(
+    contract: Path,
+    /,
+    *,
+    source: str,
+    as_json: AsJSON = False,
+    options: Injected = Options(),  # noqa: B008  # it is immutable
+) -> int:
+    """Show what a contract fills, and what it reads for it.
+
+    Parameters
+    ----------
+    contract
+        The TOML file of the contract.
+    source
+        The source whose records these are.
+    as_json
+        Print one JSON object per place and line: place, reads, type.
+    """
+    compiled = _loaded(options.load(), contract, source)
+    if as_json:
+        for each in compiled.mappings:
+            write_json({"place": each.key, "reads": sorted(each.paths), "type": str(each.output)})
+    else:
+        rows = [(each.key, ", ".join(sorted(each.paths)), str(each.output)) for each in compiled.mappings]
+        show_table(["place", "reads", "type"], rows, wrapped={"reads"})
+    return Exit.DONE
+
+
+@contracts.command(name="test")
+def run_examples(
+    contract: Path,
+    /,
+    *,
+    source: str,
+    options: Injected = Options(),  # noqa: B008  # it is immutable
+) -> int:
+    """Run the examples that a contract carries. Exit code 1 where one fails.
+
+    Parameters
+    ----------
+    contract
+        The TOML file of the contract.
+    source
+        The source whose records these are.
+    """
+    compiled = _loaded(options.load(), contract, source)
+    failed = list(failed_examples(compiled))
+    for each in failed:
+        print_error(f"example {each.number}: expected {_json(each.expected)}, got {_json(each.found)}")
+    number = len(compiled.head.examples)
+    print_message(f"{compiled.identity}: {count(number, 'example')}, {len(failed)} failed")
+    return Exit.REFUSED if failed else Exit.DONE
 
 
 @contracts.command
@@ -67,8 +124,6 @@ def check(  # noqa: PLR0913  # they are options
     """
     config = options.load()
     kind = format or format_of(export)
-    if source not in config.sources:
-        raise UsageError("--source", unknown_source(source, config))
     if kind is None:
         raise UsageError("--format", f"the name {export!r} does not show the format: csv, ndjson or json")
     if delimiter is not None and (len(delimiter) != 1 or delimiter in '"\r\n'):
@@ -84,14 +139,23 @@ def check(  # noqa: PLR0913  # they are options
 def _checked(
     config: Config, file: Path, source: str, export: tuple[str, Format, str | None], samples: int
 ) -> tuple[CheckResult, Contract]:
-    form: Form = "columns" if export[1] == "csv" else "json"
-    contract = Contract.load(file, source=source, channels=config.channels, form=form)
+    contract = _loaded(config, file, source, "columns" if export[1] == "csv" else "json")
     return ContractCheck(config, contract, samples).run(export_rows(*export)), contract
+
+
+def _loaded(config: Config, file: Path, source: str, form: Form = "json") -> Contract:
+    if source not in config.sources:
+        raise UsageError("--source", unknown_source(source, config))
+    return Contract.load(file, source=source, channels=config.channels, form=form)
+
+
+def _json(value: object) -> str:
+    return json.dumps(value, ensure_ascii=False)
 
 
 def _show(contract: Contract, result: CheckResult) -> None:
     for sample in result.samples:
-        payload = "withdrawn" if sample.payload is None else json.dumps(_payload(sample), ensure_ascii=False)
+        payload = "withdrawn" if sample.payload is None else _json(_payload(sample))
         print(f"{sample.type} {sample.sku} {sample.channel} {sample.source} {sample.source_version}: {payload}")
     if result.samples:
         print()

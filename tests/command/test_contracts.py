@@ -110,3 +110,28 @@ def test_a_file_whose_format_is_not_known(place: Path) -> None:
     assert code == 2
     assert "csv, ndjson or json" in err
     assert run_pagefold(*arguments, "--format", "csv")[0] == 0
+
+
+def test_what_a_contract_fills(place: Path) -> None:
+    """Each place with what it reads and its type."""
+    code, out, _ = run_pagefold("contracts", "show", "erp.toml", "--source", "erp")
+    assert code == 0
+    assert ["pricing.sourceVersion", "REV", "integer"] in [line.split() for line in out.splitlines()]
+    code, out, _ = run_pagefold("contracts", "show", "erp.toml", "--source", "erp", "--json")
+    places = {each["place"]: each for each in map(orjson.loads, out.splitlines())}
+    assert places["catalog.attributes.color"]["reads"] == ["COLOR"]
+    assert place.exists()
+
+
+def test_the_examples_of_a_contract(place: Path) -> None:
+    """Exit code 1 if one fails, with what was expected and what came."""
+    example = '\n[[examples]]\nin = {{ ITEM = "A", REV = "1", PRICE = "1,5", COLOR = "rd" }}\nout = [{}]\n'
+    good = '{ type = "catalog" }, { type = "pricing", payload = { currency = "EUR", amount = "1.5" } }'
+    (place / "erp.toml").write_text(CONTRACT + example.format(good))
+    command = ("contracts", "test", "erp.toml", "--source", "erp")
+    assert run_pagefold(*command) == (0, "", "erp@2: 1 example, 0 failed\n")
+    (place / "erp.toml").write_text(CONTRACT + example.format(good) + example.format(""))
+    code, _, err = run_pagefold(*command)
+    assert code == 1
+    assert "example 2: expected [], got [{" in err
+    assert "erp@2: 2 examples, 1 failed" in err

@@ -14,6 +14,7 @@ from pagefold.engine.configuration.spelling import suggestion
 from pagefold.engine.configuration.toml_lines import KeyLines
 from pagefold.engine.errors import ConfigurationError
 from pagefold.engine.events import DomainEvent
+from pagefold.engine.intake.contracts.contract_tables import RateSource, TableSource, lookup_table, rate_table
 from pagefold.engine.intake.contracts.payload_places import payload_places
 from pagefold.engine.intake.contracts.statement_mapping import (
     FIELDS,
@@ -31,8 +32,8 @@ from pagefold.projections.transforms import (
     InvalidValue,
     NestedScope,
     Scope,
-    text_table,
 )
+from pagefold.projections.transforms import Mapping as CompiledMapping
 from pagefold.projections.transforms.paths import ItemScope, Reader, path_names
 
 Unmapped: TypeAlias = Literal["skip", "warn", "fail"]
@@ -47,17 +48,27 @@ _PAYLOADS = {domain.name: domain.payload for domain in DOMAINS}
 _FILTERS = ("only", "withdraw")
 
 
+class ContractExample(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename={"in_": "in"}):
+    """A message or a row, and the statements that it makes, in the order of the domains and their tables."""
+
+    in_: object
+    out: list[dict[str, object]]
+
+
 class ContractHead(msgspec.Struct, frozen=True):
     """What a contract says beside its statements."""
 
     name: Annotated[str, msgspec.Meta(min_length=1, max_length=100)]
     version: Annotated[int, msgspec.Meta(ge=1)] = 1
+    form: Form | None = None
     items: str | list[str] = []
     only: dict[str, list[object]] = {}
     versions: Versions = "integer"
     unmapped: Unmapped = "skip"
     definitions: dict[str, str | dict[str, object]] = {}
-    tables: dict[str, dict[str, object]] = {}
+    tables: dict[str, TableSource] = {}
+    rates: dict[str, RateSource] = {}
+    examples: list[ContractExample] = []
 
 
 class Refusal(NamedTuple):
@@ -92,10 +103,23 @@ class Contract:
     """
 
     def __init__(
-        self, document: Mapping[str, object], *, source: str, channels: Collection[str], form: Form = "json"
+        self,
+        document: Mapping[str, object],
+        *,
+        source: str,
+        channels: Collection[str],
+        form: Form = "json",
+        folder: Path | None = None,
     ) -> None:
-        """Compiles a contract of a source for a shop with these channels. Raises `InvalidMapping`."""
+        """Compiles a contract of a source for a shop with these channels. Raises `InvalidMapping`.
+
+        `form` counts unless the contract says its own. `folder` is where the files of its tables are; without it, they
+        are in the working directory.
+        """
         self.head = _head(document)
+        form = self.head.form or form
+        self._tables = {name: lookup_table(name, each, folder or Path()) for name, each in self.head.tables.items()}
+        self._rates = {name: rate_table(name, each, folder or Path()) for name, each in self.head.rates.items()}
         self.signals: Counter[tuple[str, str, str]] = Counter()
         scope: Scope = ColumnScope() if form == "columns" else NestedScope()
         items = [self.head.items] if isinstance(self.head.items, str) else self.head.items
@@ -123,7 +147,7 @@ class Contract:
         """The contract in a TOML file. Raises `ConfigurationError`, with the line."""
         try:
             text = file.read_text(encoding="utf-8-sig")
-            return cls(tomllib.loads(text), source=source, channels=channels, form=form)
+            return cls(tomllib.loads(text), source=source, channels=channels, form=form, folder=file.parent)
         except OSError as error:
             raise ConfigurationError("", f"cannot be read: {error.strerror}", str(file)) from None
         except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
@@ -136,6 +160,11 @@ class Contract:
     def identity(self) -> str:
         """Its name and version, such as `shopify@3`."""
         return f"{self.head.name}@{self.head.version}"
+
+    @property
+    def mappings(self) -> list[CompiledMapping]:
+        """Every mapping, by domain: fields first, then places of the payload."""
+        return [each for _, mapping in self._mappings for each in mapping.mappings]
 
     def read(self, message: object, into: Reading | None = None) -> Reading:
         """What a message says, or a row with columns."""
@@ -192,9 +221,13 @@ class Contract:
             reading.unmapped.update(name for name in item if name not in self._names)
 
     def _compiler(self, scope: Scope) -> Compiler:
-        tables = {name: text_table(name, rows) for name, rows in self.head.tables.items()}
         return Compiler(
-            BUILTIN_REGISTRY, scope, tables=tables, definitions=self.head.definitions, signal=self._note_signal
+            BUILTIN_REGISTRY,
+            scope,
+            tables=self._tables,
+            rates=self._rates,
+            definitions=self.head.definitions,
+            signal=self._note_signal,
         )
 
     def _note_signal(self, kind: str, key: str, value: str) -> None:

@@ -74,7 +74,7 @@ class Values:
 class StatementMapping:
     """How a record becomes a statement of one domain. Raises `InvalidMapping` for what cannot be compiled.
 
-    `paths` are those that it reads.
+    `paths` are those that it reads, `mappings` those of its fields and of its payload.
     """
 
     def __init__(
@@ -90,9 +90,9 @@ class StatementMapping:
         ]
         self._only = Values(compiler, written.only, f"{written.key}.only")
         self._withdrawn = Values(compiler, written.withdrawn, f"{written.key}.withdraw")
-        mappings = [*self._fields.values(), *(mapping for _, mapping in self._payload)]
+        self.mappings = [*self._fields.values(), *(mapping for _, mapping in self._payload)]
         self.paths = frozenset[str]().union(
-            self._only.paths, self._withdrawn.paths, *(mapping.paths for mapping in mappings)
+            self._only.paths, self._withdrawn.paths, *(mapping.paths for mapping in self.mappings)
         )
         self._readers = {path: compiler.scope.reader(path, written.key) for path in sorted(self.paths)}
 

@@ -1,0 +1,51 @@
+"""The examples that a contract carries: what it must make of a message."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import NamedTuple
+
+import msgspec
+
+from pagefold.engine.events import DomainEvent
+from pagefold.engine.intake.contracts.contract import Contract, ContractExample
+
+_NAMES = {"source_version": "sourceVersion", "occurred_at": "occurredAt", "correlation_id": "correlationId"}
+
+
+class FailedExample(NamedTuple):
+    """An example whose result is another one: its number, from 1, what was expected, and what came."""
+
+    number: int
+    expected: Sequence[Mapping[str, object]]
+    found: Sequence[Mapping[str, object]]
+
+
+def failed_examples(contract: Contract) -> Iterator[FailedExample]:
+    """The examples of a contract that fail. Of each statement, only the fields that the example names are compared."""
+    for number, example in enumerate(contract.head.examples, start=1):
+        found = _made(contract, example)
+        if not _agree(example.out, found):
+            yield FailedExample(number, example.out, found)
+
+
+def _made(contract: Contract, example: ContractExample) -> list[dict[str, object]]:
+    reading = contract.read(example.in_)
+    refused: list[dict[str, object]] = [
+        {"type": refusal.domain, "refused": str(refusal.error)} for refusal in reading.refusals
+    ]
+    return [*map(_document, reading.statements), *refused]
+
+
+def _document(event: DomainEvent) -> dict[str, object]:
+    document = {_NAMES.get(name, name): value for name, value in msgspec.to_builtins(event).items()}
+    payload = event.payload
+    document["payload"] = msgspec.json.decode(payload) if isinstance(payload, bytes) else payload
+    if payload is None:
+        document["withdrawn"] = True
+    return {name: value for name, value in document.items() if value is not None or name == "payload"}
+
+
+def _agree(expected: Sequence[Mapping[str, object]], found: Sequence[Mapping[str, object]]) -> bool:
+    return len(expected) == len(found) and all(
+        all(name in made and made[name] == value for name, value in wanted.items())
+        for wanted, made in zip(expected, found, strict=True)
+    )

@@ -1,0 +1,82 @@
+"""The tables of a contract: rows in the contract itself, or in a CSV file beside it. Read once, when it is compiled."""
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import msgspec
+
+from pagefold.engine.errors import SourceFailed, SourceIncomplete
+from pagefold.engine.intake.contracts.export_rows import Damaged, export_rows
+from pagefold.projections.transforms import InvalidMapping, LookupTable, RateTable, text_table
+
+RATE_COLUMNS = ("base", "quote", "day", "rate")
+
+
+class TableSource(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Where the rows of a table are: `rows`, or columns of a CSV `file`.
+
+    `key` is the column of the keys; `value` that of the values, or `values` the columns of texts by locale. `where` are
+    the values that a row must have, by column.
+    """
+
+    rows: dict[str, object] = {}
+    file: str | None = None
+    key: str | None = None
+    value: str | None = None
+    values: dict[str, str] = {}
+    where: dict[str, str] = {}
+    delimiter: str | None = None
+    ignore_case: bool = False
+
+
+class RateSource(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A CSV `file` with exchange rates: the columns `base`, `quote`, `day` and `rate`."""
+
+    file: str
+    delimiter: str | None = None
+
+
+def lookup_table(name: str, source: TableSource, folder: Path) -> LookupTable:
+    """A table to look values up in. Raises `InvalidMapping`."""
+    key = f"tables.{name}"
+    if source.file is None:
+        if not source.rows:
+            raise InvalidMapping(key, "needs either `rows` or a `file`")
+        return text_table(name, source.rows, ignore_case=source.ignore_case)
+    if source.rows or source.key is None or (source.value is None) == (not source.values):
+        raise InvalidMapping(key, "of a file needs `key`, and either `value` or `values`, and no `rows`")
+    columns = [source.key, *([source.value] if source.value is not None else source.values.values()), *source.where]
+    found = _rows(key, folder / source.file, source.delimiter, columns)
+    kept = (row for row in found if all(row[column] == value for column, value in source.where.items()))
+    pairs = ((row[source.key], _value(row, source)) for row in kept)
+    return LookupTable(name, pairs, locales=tuple(source.values), ignore_case=source.ignore_case)
+
+
+def _value(row: Mapping[str, str], source: TableSource) -> object:
+    if source.value is not None:
+        return row[source.value]
+    return tuple(row[column] or None for column in source.values.values())
+
+
+def rate_table(name: str, source: RateSource, folder: Path) -> RateTable:
+    """A table of exchange rates. Raises `InvalidMapping`."""
+    found = _rows(f"rates.{name}", folder / source.file, source.delimiter, RATE_COLUMNS)
+    return RateTable(name, ((row["base"], row["quote"], row["day"], row["rate"]) for row in found))
+
+
+def _rows(
+    key: str, file: Path, delimiter: str | None, columns: list[str] | tuple[str, ...]
+) -> Iterator[dict[str, str]]:
+    """The rows of a file that has these columns. Raises `InvalidMapping`, also for a row that cannot be read."""
+    try:
+        for line, row in export_rows(str(file), "csv", delimiter):
+            if isinstance(row, Damaged):
+                raise InvalidMapping(f"{key}.file", f"line {line} of {file.name} {row.reason}")
+            cells: dict[str, str] = row  # type: ignore[assignment]  # a row of CSV
+            for column in columns:
+                if column not in cells:
+                    has = ", ".join(cells)
+                    raise InvalidMapping(f"{key}.file", f"{file.name} has no column {column!r}; it has {has}")
+            yield cells
+    except (SourceFailed, SourceIncomplete) as error:
+        raise InvalidMapping(f"{key}.file", str(error)) from None
