@@ -171,7 +171,7 @@ class BulkValidator:
         """Raises one of `DECODE_ERRORS` if any line cannot be read."""
         decoded = self._decode(b"[%b]" % b",".join(lines))
         names = self._names
-        payloads = [self._checked(line, stream) for line, stream in zip(decoded, streams, strict=True)]
+        payloads = self._checked(decoded, streams)
         events: list[ValidatedEvent | None] = []
         for stream, each, content in zip(streams, decoded, encode_all(payloads), strict=True):
             if content == _ENCODED_INVALID or b"\\" in content:
@@ -185,14 +185,21 @@ class BulkValidator:
             return [None if len(line) > MAX_EVENT_BYTES else each for line, each in zip(lines, events, strict=True)]
         return events
 
-    def _checked(self, line: _Line, stream: bytes) -> msgspec.Struct | Literal[False] | None:
-        """The payload of a line in canonical form; `_INVALID` if it is rejected."""
-        if line.payload is None:
-            return None
-        try:
-            return self._by_suffix[stream[stream.index(b"/") :]].check(line.payload)
-        except InvalidPayload:
-            return _INVALID
+    def _checked(
+        self, lines: Sequence[_Line], streams: Sequence[bytes]
+    ) -> list[msgspec.Struct | Literal[False] | None]:
+        """Each payload in canonical form; `_INVALID` where it is rejected."""
+        by_suffix = self._by_suffix
+        checked: list[msgspec.Struct | Literal[False] | None] = []
+        for line, stream in zip(lines, streams, strict=True):
+            payload = line.payload
+            if payload is not None:
+                try:
+                    payload = by_suffix[stream[stream.index(b"/") :]].check(payload)
+                except InvalidPayload:
+                    payload = _INVALID
+            checked.append(payload)
+        return checked
 
 
 def _places_of(config: Config) -> dict[tuple[str, str, str], _Place]:
