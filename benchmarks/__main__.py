@@ -30,6 +30,7 @@ from benchmarks import (
     bench_reads,
     bench_rebuild,
     bench_replay,
+    bench_transforms,
 )
 from benchmarks.machine import describe
 from benchmarks.measurement import Line
@@ -80,6 +81,7 @@ LINES: Mapping[str, Callable[[Bench, Stores], Awaitable[list[Line]]]] = {
     "repair": bench_rebuild.repair,
     "replay": bench_replay.lines,
     "rebuild-memory": bench_rebuild.memory,
+    "transforms": bench_transforms.lines,
     "http": bench_http_reads.lines,
     "http-cache": bench_http_cache.lines,
     "http-ingest": bench_http_ingest.lines,

@@ -19,7 +19,7 @@ import asyncpg
 import pytest
 
 import pagefold
-from benchmarks import bench_http_cache, bench_peers, price_workload
+from benchmarks import bench_http_cache, bench_peers, bench_transforms, price_workload
 from benchmarks.__main__ import LINES, sizes
 from benchmarks.baseline import CHANNELS_OF_SOURCE, STREAMS_PER_READ, HeadChunk, chunk_of, rows_of
 from benchmarks.bench_http_cache import CACHES
@@ -64,6 +64,16 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, dict[str, Any], 
     )
     assert done.returncode == 0, done.stderr
     return done.stdout, json.loads(report.read_text("utf-8")), chart
+
+
+async def test_a_contract_is_compared_with_code() -> None:
+    """Both make the same of each record, which the benchmark checks, and no store takes part."""
+    with ExitStack() as stack:
+        bench = Bench([1], 1, quick=True, stores=[])
+        [line] = await LINES["transforms"](bench, SQLiteStores(stack))
+        assert await LINES["transforms"](bench, PostgresStores(stack)) == []
+    assert set(line.sides) == {"pagefold", "baseline"}
+    assert len(bench_transforms.mappings()) == 50
 
 
 def test_every_line_is_there_on_both_stores(run: tuple[str, dict[str, Any], Path]) -> None:
@@ -412,4 +422,4 @@ def test_the_command_line_reads_sizes() -> None:
     """`k` and `M` are understood, and sizes are sorted."""
     assert sizes("1M,100k") == [100_000, 1_000_000]
     assert sizes("500") == [500]
-    assert len(LINES) == 19
+    assert len(LINES) == 20
