@@ -5,6 +5,7 @@ call into the interpreter is watched: a transform that reads the clock, draws ra
 environment is caught, even where it hides its errors.
 """
 
+import gc
 import os
 import random
 import sys
@@ -180,7 +181,8 @@ def _watched() -> Iterator[None]:
             seen.append(call)
             raise ImpureCallError(call)
 
-    previous = sys.getprofile()
+    previous, collecting = sys.getprofile(), gc.isenabled()
+    gc.disable()  # what runs when garbage is collected is not the transform's
     sys.setprofile(watch)
     try:
         yield
@@ -188,6 +190,8 @@ def _watched() -> Iterator[None]:
         pass
     finally:
         sys.setprofile(previous)
+        if collecting:
+            gc.enable()
         if seen:
             raise _Problem(f"it is not pure: it calls {seen[0]}")
 

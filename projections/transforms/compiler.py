@@ -53,6 +53,7 @@ class _Part(NamedTuple):
     """A compiled expression: what it reads, and the steps after that.
 
     Where a value may be a list, which only its record tells, `output` is anything, and `item` the type of one item.
+    `source` is the transform that reads the record itself, if one does.
     """
 
     read: Reader
@@ -60,10 +61,11 @@ class _Part(NamedTuple):
     output: ValueType
     path: str = ""
     item: ValueType | None = None
+    source: str = ""
 
     def reader(self) -> Reader:
         """The expression as one function."""
-        return composed(self.read, self.steps)
+        return composed(named_reader(self.read, self.source) if self.source else self.read, self.steps)
 
 
 class Compiler:
@@ -110,7 +112,7 @@ class Compiler:
         check = None if rules is None else compile_rules(rules, f"{key}.check")
         loose = part.output in {ValueType.ANYTHING, ValueType.LIST, ValueType.OBJECT}
         ending = Ending(key, part.path, policy, default, check, to_json if loose else None)
-        read = finished(part.read, part.steps, ending)
+        read = finished(part.read, part.steps, ending, part.source)
         return Mapping(key, read, part.output, frozenset(self.paths), frozenset(self.patterns))
 
     def count_expression(self, key: str) -> None:
@@ -269,7 +271,7 @@ def _expression(site: _Site, table: dict[str, object]) -> _Part:
     own = site.at(transform.name)
     parameters = check_parameters(transform, value, own)
     read = cast("Reader", transform.build(parameters, own))
-    first = _Part(named_reader(read, transform.name), (), transform.output_with(parameters))
+    first = _Part(read, (), transform.output_with(parameters), source=transform.name)
     return _with_steps(site, first, transforms[1:])
 
 
@@ -306,7 +308,7 @@ def _with_steps(site: _Site, first: _Part, transforms: _Written) -> _Part:
         steps.append(Step(transform.name, built, transform.per_item, localized))
         output = _output_after(transform, output, made)
         item = made if transform.per_item and output is ValueType.ANYTHING else None
-    return _Part(first.read, (*first.steps, *steps), output, first.path, item)
+    return first._replace(steps=(*first.steps, *steps), output=output, item=item)
 
 
 def _output_after(transform: AnyTransform, before: ValueType, made: ValueType) -> ValueType:
@@ -348,7 +350,8 @@ def _converted(site: _Site, part: _Part, expects: ValueType) -> _Part:
         raise site.invalid(f"gives {part.output}; the target is {expects}")
     own = site.at(transform.name)
     built = transform.build(check_parameters(transform, {}, own), own)
-    return _Part(part.read, (*part.steps, Step(transform.name, built, per_item=False)), expects, part.path)
+    step = Step(transform.name, built, per_item=False)
+    return part._replace(steps=(*part.steps, step), output=expects, item=None)
 
 
 def _with_default(read: Reader, default: object) -> Reader:

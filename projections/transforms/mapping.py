@@ -9,7 +9,7 @@ from msgspec import UNSET
 
 from pagefold.projections.transforms.errors import InvalidValue
 from pagefold.projections.transforms.paths import Reader, column_of
-from pagefold.projections.transforms.pipeline import Step, composed, each_item
+from pagefold.projections.transforms.pipeline import Step, composed, each_item, named_reader
 from pagefold.projections.transforms.value_types import ValueType, to_json
 
 BlankPolicy: TypeAlias = Literal["skip", "withdraw", "refuse", "null"]
@@ -78,23 +78,28 @@ class Ending(NamedTuple):
     convert: Callable[[object], object] | None
 
 
-def finished(read: Reader, steps: Sequence[Step], ending: Ending) -> Reader:
-    """The reader of a mapping."""
+def finished(read: Reader, steps: Sequence[Step], ending: Ending, source: str = "") -> Reader:
+    """The reader of a mapping. `source` is the transform that `read` is, if it is one."""
     column = column_of(read)
     if column is not None and not steps:
         return _column(column, None, ending)
     if column is not None and len(steps) == 1 and steps[0].simple is not None:
         return _column(column, steps[0], ending)
-    return _finished(composed(read, steps), ending)
+    if source and steps:
+        return _finished(composed(named_reader(read, source), steps), ending, "")
+    return _finished(composed(read, steps), ending, source)
 
 
-def _finished(run: Reader, ending: Ending) -> Reader:
+def _finished(run: Reader, ending: Ending, source: str) -> Reader:
     key, path, policy, default, check, convert = ending
     on_blank = _on_blank(policy, default)
 
     def read(record: object) -> object:
         try:
             value = run(record)
+        except InvalidValue as error:
+            raise error.named(source).located(key, path) from None
+        try:
             if (not value or value.isspace()) if type(value) is str else (value is None or value is UNSET):
                 return on_blank()
             if convert is not None and type(value) is not str:

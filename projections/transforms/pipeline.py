@@ -62,6 +62,8 @@ def each_item(function: ValueFunction, items: list[object]) -> list[object]:
 def _applied(step: Step) -> StepFunction:
     """A step of several, as a function of the value and the record."""
     name, built, per_item, localized = step
+    if (simple := step.simple) is not None:
+        return _applied_alone(simple, name, per_item=per_item)
     function = built.function if isinstance(built, WithRecord) else _without_record(built)
 
     def applied(value: object, record: object) -> object:
@@ -71,6 +73,18 @@ def _applied(step: Step) -> StepFunction:
             if localized and type(value) is dict:
                 return _each_text(lambda text: function(text, record), value)
             return function(value, record)
+        except InvalidValue as error:
+            raise error.named(name) from None
+
+    return applied
+
+
+def _applied_alone(function: ValueFunction, name: str, *, per_item: bool) -> StepFunction:
+    """The same for a function that needs nothing but the value."""
+
+    def applied(value: object, _record: object) -> object:
+        try:
+            return each_item(function, value) if per_item and type(value) is list else function(value)
         except InvalidValue as error:
             raise error.named(name) from None
 

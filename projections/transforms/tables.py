@@ -93,12 +93,13 @@ class LookupTable:
     def __len__(self) -> int:
         return len(self._values)
 
+    @property
+    def exact(self) -> Mapping[str, object]:
+        """The values by keys that are written as they are compared: most are, and need no `find`."""
+        return self._values
+
     def find(self, value: object) -> object:
         """The value under a key; UNSET if there is none."""
-        if type(value) is str and not self.ignore_case:
-            found = self._values.get(value, UNSET)
-            if found is not UNSET:
-                return found
         text = key_text(value)
         if text is None:
             return UNSET

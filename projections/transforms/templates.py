@@ -13,6 +13,7 @@ import minijinja
 from msgspec import UNSET
 
 from pagefold.projections.transforms.errors import InvalidMapping, InvalidValue
+from pagefold.projections.transforms.paths import Reader, column_of
 from pagefold.projections.transforms.texts import number_text, text_of
 from pagefold.projections.transforms.value_types import is_blank, to_json
 
@@ -96,14 +97,17 @@ def variables_of(source: str, key: str) -> set[str]:
         raise InvalidMapping(key, f"is not a template: {_first_line(error)}") from None
 
 
-def compile_template(source: str, key: str) -> Render:
-    """Compiles a template. Raises `InvalidMapping`.
+def compile_template(source: str, key: str, readers: Mapping[str, Reader]) -> Reader:
+    """Compiles a template whose variables are read from the record. Raises `InvalidMapping`.
 
     A template of variables alone is put together without the library, in a fifth of the time, with the same result.
     """
     check_template(source, key)
     parts = _plain_parts(source)
-    return _rendered(source, key) if parts is None else _joined(parts)
+    if parts is not None:
+        return _joined(parts, readers)
+    render = _rendered(source, key)
+    return lambda record: render({name: read(record) for name, read in readers.items()})
 
 
 def _plain_parts(source: str) -> list[tuple[str, str | None]] | None:
@@ -120,20 +124,37 @@ def _plain_parts(source: str) -> list[tuple[str, str | None]] | None:
     return [*parts, (rest, None)]
 
 
-def _joined(parts: list[tuple[str, str | None]]) -> Render:
-    *variables, (rest, _) = parts
+def _joined(parts: list[tuple[str, str | None]], readers: Mapping[str, Reader]) -> Reader:
+    form = "%s".join(text.replace("%", "%%") for text, _ in parts)
+    variables = [readers[name] for _, name in parts if name is not None]
+    columns = [column for read in variables if (column := column_of(read)) is not None]
+    if len(columns) == len(variables):
+        return _joined_columns(form, columns)
 
-    def render(values: Mapping[str, object]) -> object:
-        pieces: list[str] = []
-        for before, name in variables:
-            value = values[name or ""]
-            if value is None or value is UNSET or value == "":
+    def join(record: object) -> object:
+        values = [read(record) for read in variables]
+        return UNSET if any(map(is_blank, values)) else form % tuple(map(text_of, values))
+
+    return join
+
+
+def _joined_columns(form: str, columns: list[str]) -> Reader:
+    """The same for most templates, whose variables are names in the record, with as few calls as can be."""
+
+    def join(record: object) -> object:
+        values = []
+        for column in columns:
+            value = record.get(column, UNSET) if type(record) is dict else UNSET
+            if type(value) is not str:
+                if is_blank(value):
+                    return UNSET
+                value = text_of(value)
+            elif not value or value.isspace():
                 return UNSET
-            pieces += (before, value if type(value) is str else text_of(value))
-        pieces.append(rest)
-        return "".join(pieces)
+            values.append(value)
+        return form % tuple(values)
 
-    return render
+    return join
 
 
 def _rendered(source: str, key: str) -> Render:

@@ -30,9 +30,8 @@ def _computed(parameters: Computed, site: Site) -> Reader:
         raise InvalidMapping(f"{site.key}.with.{unused[0]}", "is not used by the template")
     if len(names) > MAX_VARIABLES:
         raise site.invalid(f"has {len(names)} variables; at most {MAX_VARIABLES} are allowed", "template")
-    readers = [(name, site.expression(parameters.variables.get(name, name), f"with.{name}")) for name in names]
-    render = compile_template(parameters.template, f"{site.key}.template")
-    return lambda record: render({name: read(record) for name, read in readers})
+    readers = {name: site.expression(parameters.variables.get(name, name), f"with.{name}") for name in names}
+    return compile_template(parameters.template, f"{site.key}.template", readers)
 
 
 COMPUTED = Transform(

@@ -114,7 +114,12 @@ def _split(parameters: Split, _site: Site) -> ValueFunction:
             items = [item.strip() for item in items]
         return items if parameters.blanks else [item for item in items if item and not item.isspace()]
 
-    return on_text(split)
+    def split_filled(text: str) -> object:
+        if text.count(parameters.separator) >= MAX_ITEMS:
+            return split(text)  # which refuses it
+        return [item for each in text.split(parameters.separator) if (item := each.strip())]
+
+    return on_text(split_filled if parameters.trim and not parameters.blanks else split)
 
 
 SPLIT = Transform(

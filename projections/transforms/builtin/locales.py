@@ -13,7 +13,7 @@ from pagefold.projections.transforms.builtin.lists import items_of, member_reade
 from pagefold.projections.transforms.builtin.lookups import UNMAPPED, Report, Unmapped, reporter
 from pagefold.projections.transforms.errors import InvalidValue
 from pagefold.projections.transforms.json_text import parsed_structure
-from pagefold.projections.transforms.paths import Reader, named_members
+from pagefold.projections.transforms.paths import Reader, column_of, named_members
 from pagefold.projections.transforms.texts import text_of
 from pagefold.projections.transforms.transform import (
     WRONG_TYPE,
@@ -185,11 +185,30 @@ def _locale_columns(parameters: LocaleColumns, site: Site) -> Reader:
     report = reporter(parameters.unmapped, "locale", "the locales", site)
     if parameters.pattern is not None:
         return _by_pattern(parameters.pattern, tag_of, report, site)
-    tags = _tags([*parameters.texts], site, "texts")
-    if len(tags) < len(parameters.texts):
+    if len(_tags([*parameters.texts], site, "texts")) < len(parameters.texts):
         raise site.invalid("has one locale twice", "texts")
-    readers = [(name, site.expression(spec, f"texts.{name}")) for name, spec in parameters.texts.items()]
-    return lambda record: _gathered(((name, read(record)) for name, read in readers), tag_of, report)
+    readers = {tag_of(name): site.expression(spec, f"texts.{name}") for name, spec in parameters.texts.items()}
+    if None in readers:
+        raise site.invalid("has a locale that is not one of `locales`", "texts")
+    return _by_name({str(tag): read for tag, read in readers.items()})
+
+
+def _by_name(readers: dict[str, Reader]) -> Reader:
+    """Reads the text of each locale; mostly one name in the record, without a call."""
+    columns = [(tag, column_of(read), read) for tag, read in readers.items()]
+
+    def read(record: object) -> object:
+        made: dict[str, object] = {}
+        for tag, column, reader in columns:
+            value = reader(record) if column is None or type(record) is not dict else record.get(column, UNSET)
+            if type(value) is str:
+                if value and not value.isspace():
+                    made[tag] = value
+            elif not is_blank(value):
+                made[tag] = text_of(value)
+        return made or UNSET
+
+    return read
 
 
 def _by_pattern(pattern: str, tag_of: Tagger, report: Report, site: Site) -> Reader:

@@ -85,10 +85,12 @@ def _lookup(parameters: Lookup, site: Site) -> ValueFunction:
     table = _table_of(parameters, site)
     places = _places(table, parameters.locale, site)
     report = reporter(parameters.unmapped, "lookup", f"the table {table.name!r}", site)
-    find, keep = table.find, parameters.keep
+    find, keep, exact = table.find, parameters.keep, table.exact
 
     def lookup(value: object) -> object:
-        found = find(value)
+        found = exact.get(value, UNSET) if type(value) is str else UNSET
+        if found is UNSET:
+            found = find(value)
         if places and type(found) is tuple:
             found = next((found[place] for place in places if not is_blank(found[place])), UNSET)
         if found is UNSET or found is None:

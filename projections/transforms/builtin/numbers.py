@@ -22,6 +22,7 @@ from pagefold.projections.transforms.decimals import (
 )
 from pagefold.projections.transforms.errors import InvalidValue
 from pagefold.projections.transforms.paths import Reader
+from pagefold.projections.transforms.results import remembered
 from pagefold.projections.transforms.transform import Example, Expression, Site, Transform, ValueFunction
 from pagefold.projections.transforms.value_types import ValueType, is_blank, to_json_number
 
@@ -31,6 +32,9 @@ REFUSALS = {
     "out_of_range": "the number has more than 40 digits before or after its point",
 }
 ROUNDING = "how halves are rounded: away from zero (`half_up`), to even, towards zero; or everything up or down"
+
+MAX_PLAIN_DIGITS = 15
+"""Digits alone, up to so many, are an integer below 2^53 whatever the separators."""
 
 Separator = Annotated[str, msgspec.Meta(max_length=1)]
 
@@ -62,7 +66,7 @@ def number_reader(decimal: str, group: str, site: Site) -> Callable[[object], De
 
 def _number(parameters: Number, site: Site) -> ValueFunction:
     read = number_reader(parameters.decimal, parameters.group, site)
-    return lambda value: to_json_number(read(value))
+    return remembered(lambda value: to_json_number(read(value)))
 
 
 NUMBER = Transform(
@@ -93,6 +97,8 @@ def _integer(parameters: Number, site: Site) -> ValueFunction:
     def convert(value: object) -> int:
         if type(value) is int and -MAX_INTEGER <= value <= MAX_INTEGER:
             return value
+        if type(value) is str and len(value) <= MAX_PLAIN_DIGITS and value.isascii() and value.isdigit():
+            return int(value)
         number = read(value)
         if number != truncated(number):
             raise InvalidValue("not_an_integer", value, "has a fraction; `round` says how to round it")
@@ -128,7 +134,7 @@ INTEGER = Transform(
 
 def _decimal(parameters: Number, site: Site) -> ValueFunction:
     read = number_reader(parameters.decimal, parameters.group, site)
-    return lambda value: plain_text(read(value))
+    return remembered(lambda value: plain_text(read(value)))
 
 
 DECIMAL = Transform(
@@ -166,7 +172,9 @@ def _boolean(parameters: Boolean, site: Site) -> ValueFunction:
     def convert(value: object) -> bool:
         if type(value) is bool:
             return value
-        found = words.get(value.strip().casefold()) if type(value) is str else None
+        found = words.get(value) if type(value) is str else None
+        if found is None and type(value) is str:
+            found = words.get(value.strip().casefold())
         if found is None and type(value) in {int, float, Decimal}:
             found = numbers.get(value)  # type: ignore[call-overload]  # equal numbers are one key
         if found is None:

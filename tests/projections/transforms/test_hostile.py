@@ -14,7 +14,7 @@ from msgspec import UNSET
 from pagefold.projections.transforms import InvalidMapping, InvalidValue, LookupTable, text_table
 from pagefold.projections.transforms.html_text import html_to_text
 from pagefold.projections.transforms.tables import MAX_TABLE_ROWS
-from pagefold.projections.transforms.templates import FILTERS, compile_template, variables_of
+from pagefold.projections.transforms.templates import FILTERS, variables_of
 from tests.support.transform_fixtures import KEY, compiler_for, made, refusal, transformed
 
 MANY = 200_000
@@ -114,18 +114,18 @@ def test_what_a_template_cannot_have(template: str, problem: str) -> None:
 def test_a_template_of_variables_is_what_the_library_makes(parts: list[str], text: str, other: object) -> None:
     """The fast way of templates without filters gives what minijinja gives, blank variables included."""
     source = "".join(parts) or "x"
-    values = {"a": text, "b": other, "c": None}
-    names = variables_of(source, KEY)
-    given_values = {name: values[name] for name in names}
-    library = compile_template(source + "{{ '' }}", KEY)
-    assert compile_template(source, KEY)(given_values) == library(given_values)
+    record = {"a": text, "b": other, "c": None}
+    library = made({"computed": source + "{{ '' }}"}, record)
+    assert made({"computed": source}, record) == library
+    through = {name: {"first_of": [name]} for name in variables_of(source, KEY)}
+    assert made({"computed": {"template": source, "with": through}}, record) == library
 
 
 def test_every_filter_exists() -> None:
     """Each filter that may be used is one of the library, and needs no package of its own."""
     with_parameters = {"format", "replace", "default", "d", "int", "abs", "join", "unique", "split", "reverse"}
     for name in FILTERS - with_parameters:
-        compile_template(f"{{{{ a|{name} }}}}", KEY)({"a": "x"})
+        made({"computed": f"{{{{ a|{name} }}}}"}, {"a": "x"})
     assert made({"computed": "{{ '%03d'|format(n) }}-{{ l|unique|join }}"}, {"n": 7, "l": ["a", "a"]}) == "007-a"
 
 
