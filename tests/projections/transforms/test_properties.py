@@ -1,5 +1,6 @@
 """What holds for every transform, whatever the value: types, declared refusals, same result twice, nothing changed."""
 
+import json
 import math
 import sys
 from collections.abc import Collection
@@ -18,6 +19,7 @@ from pagefold.projections.transforms import AnyTransform, Example, InvalidValue,
 from pagefold.projections.transforms.builtin import BUILTIN
 from pagefold.projections.transforms.mapping import WRITTEN_REFUSALS
 from pagefold.projections.transforms.value_types import has_type
+from tests.support.shared_data import data_file
 from tests.support.transform_fixtures import KEY, compiler_for, example_spec
 
 BUILT = [
@@ -160,6 +162,22 @@ def test_a_number_is_the_same_whichever_way_it_comes(number: Decimal) -> None:
         read = compiler_for().mapping(spec, KEY).read
         results = [outcome(read, {"x": way}) for way in ways]
         assert len({each.code if isinstance(each, Refused) else repr(each) for each in results}) == 1
+
+
+@pytest.mark.parametrize("transform", [each for each in BUILTIN if each.inputs], ids=lambda transform: transform.name)
+def test_naughty_strings_are_transformed_or_refused(transform: AnyTransform) -> None:
+    """Whatever breaks other software is a text like any: a result, or a declared refusal."""
+    strings = json.loads(data_file("naughty", "blns.json").read_text("utf-8"))
+    assert len(strings) > 500
+    for declared in transform.examples:
+        spec, record = example_spec(transform, declared)
+        read = compiler_for(declared).mapping(spec, KEY).read
+        for text in strings:
+            result = outcome(read, {**record, "value": text})
+            if isinstance(result, Refused):
+                assert result.code in {*refusals_of(result, transform), *WRITTEN_REFUSALS}
+            else:
+                assert result is UNSET or fits(result, transform)
 
 
 def test_the_types_of_databases_are_understood() -> None:

@@ -151,6 +151,8 @@ def test_keys_are_compared_by_their_characters(code: str) -> None:
     """Composed and decomposed are one; case matters unless the table says that it does not."""
     table = LookupTable("t", [("Café", "x")], ignore_case=True)
     assert transformed("lookup", code, "t", tables={"t": table}) == "x"
+    exact = LookupTable("t", [("cafe\u0301", "x")])
+    assert transformed("lookup", code, "t", tables={"t": exact}) == ("x" if code.islower() else UNSET)
 
 
 def test_keys_of_any_kind() -> None:
