@@ -102,8 +102,8 @@ def test_an_unsynced_log_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
     """A log that is not synced with every commit loses acknowledged events: a check or the product itself finds it."""
     connect = connections.connect
 
-    def carelessly(file: Path, *, synchronous: str) -> apsw.Connection:
-        return connect(file, synchronous="NORMAL")
+    def carelessly(file: Path, *, synchronous: str, cache_kib: int) -> apsw.Connection:
+        return connect(file, synchronous="NORMAL", cache_kib=cache_kib)
 
     monkeypatch.setattr(connections, "connect", carelessly)
     failed = fails(40)
