@@ -72,10 +72,11 @@ class Compiler:
     """Compiles the mappings of one contract.
 
     `tables` and `rates` are shared by all of them. `definitions` are expressions that others `use` by name. `signal`
-    receives what is not mapped (`lookup`, `locale`) while records are read.
+    receives what is not mapped (`lookup`, `locale`) while records are read. `conversions` are the parameters with which
+    a value is converted to the type of its target: a contract's zone for timestamps, its decimal separator for numbers.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913  # what a contract has beside its mappings
         self,
         registry: Registry,
         scope: Scope,
@@ -83,11 +84,13 @@ class Compiler:
         tables: MappingOf[str, LookupTable] | None = None,
         rates: MappingOf[str, RateTable] | None = None,
         definitions: MappingOf[str, Expression] | None = None,
+        conversions: MappingOf[ValueType, MappingOf[str, object]] | None = None,
         signal: Signal = no_signal,
     ) -> None:
         self.registry = registry
         self.scope = scope
         self.signal = signal
+        self.conversions = conversions or {}
         self.tables = tables or {}
         self.rates = rates or {}
         self.definitions = definitions or {}
@@ -138,6 +141,11 @@ class _Site:
     def registry(self) -> Registry:
         """The transforms that there are."""
         return self._compiler.registry
+
+    @property
+    def conversions(self) -> MappingOf[ValueType, MappingOf[str, object]]:
+        """The parameters of conversions to the types of targets."""
+        return self._compiler.conversions
 
     def at(self, name: str, scope: Scope | None = None) -> "_Site":
         """A place within this one."""
@@ -349,7 +357,8 @@ def _converted(site: _Site, part: _Part, expects: ValueType) -> _Part:
     if not accepts(transform.inputs, part.output):
         raise site.invalid(f"gives {part.output}; the target is {expects}")
     own = site.at(transform.name)
-    built = transform.build(check_parameters(transform, {}, own), own)
+    parameters = check_parameters(transform, dict(site.conversions.get(expects, {})), own)
+    built = transform.build(parameters, own)
     step = Step(transform.name, built, per_item=False)
     return part._replace(steps=(*part.steps, step), output=expects, item=None)
 

@@ -166,6 +166,20 @@ def test_a_type_that_cannot_fit_is_refused_at_once(spec: object, expects: ValueT
         compiler_for().mapping(spec, KEY, expects)
 
 
+def test_a_contract_says_how_its_values_are_written() -> None:
+    """One zone for all timestamps, one decimal separator for all numbers, unless a mapping has its own."""
+    conversions = {ValueType.TIMESTAMP: {"zone": "Europe/Oslo"}, ValueType.DECIMAL: {"decimal": ","}}
+    record = {"m": "2026-06-01 08:30", "p": "1,50", "q": "1.50"}
+    for spec, expects, result in (
+        ("m", ValueType.TIMESTAMP, "2026-06-01T06:30:00Z"),
+        ("p", ValueType.DECIMAL, "1.5"),
+        ({"from": "q", "decimal": {}}, ValueType.DECIMAL, "1.5"),
+    ):
+        assert made(spec, record, expects, conversions=conversions) == result
+    with pytest.raises(InvalidMapping, match=r"payload\.x\.date\.zone: 'Oslo' is not a time zone"):
+        compiler_for(conversions={ValueType.TIMESTAMP: {"zone": "Oslo"}}).mapping("m", KEY, ValueType.TIMESTAMP)
+
+
 def test_a_list_is_refused_where_one_value_is_wanted() -> None:
     """A transform of items takes a list; a target of one value does not."""
     spec = {"from": "a", "money": "EUR"}
