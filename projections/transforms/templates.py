@@ -12,6 +12,7 @@ from decimal import Decimal
 import minijinja
 from msgspec import UNSET
 
+from pagefold.domains.values import MAX_NESTING
 from pagefold.projections.transforms.errors import InvalidMapping, InvalidValue
 from pagefold.projections.transforms.paths import Reader, column_of
 from pagefold.projections.transforms.texts import number_text, text_of
@@ -199,12 +200,14 @@ def _never(_name: str) -> bool:
     return False
 
 
-def _passed(value: object) -> object:
+def _passed(value: object, depth: int = 0) -> object:
     """A value as templates see it. A number with a fraction is text: it can be shown, and not computed with."""
+    if depth > MAX_NESTING:
+        raise InvalidValue("template_failed", value, f"is nested deeper than {MAX_NESTING} levels")
     if type(value) is list:
-        return [_passed(each) for each in value]
+        return [_passed(each, depth + 1) for each in value]
     if type(value) is dict:
-        return {name: _passed(each) for name, each in value.items() if not is_blank(each)}
+        return {name: _passed(each, depth + 1) for name, each in value.items() if not is_blank(each)}
     if type(value) is Decimal or type(value) is float:
         return number_text(value)
     return value if type(value) in {str, int, bool} else to_json(value)

@@ -10,7 +10,7 @@ import msgspec
 from msgspec import UNSET
 
 from pagefold.domains.numbers import InexactNumberError, exact_number
-from pagefold.domains.values import MAX_INTEGER
+from pagefold.domains.values import MAX_INTEGER, MAX_NESTING
 from pagefold.projections.transforms.errors import InvalidValue
 
 
@@ -110,18 +110,21 @@ def is_blank(value: object) -> bool:
 _PLAIN = frozenset({str, int, bool, type(None)})
 
 
-def to_json(value: object) -> object:
+def to_json(value: object, depth: int = 0) -> object:
     """The JSON form of a value of a record: numbers exactly, moments in UTC. Raises `InvalidValue` if it has none.
 
     A number with a fraction of zero is an integer, so that `12.0` and `12` are one value whichever way they came.
+    `depth` is how many lists and objects are around the value.
     """
     kind = type(value)
     if kind in _PLAIN:
         return value
+    if depth > MAX_NESTING:
+        raise InvalidValue("not_json", value, f"is nested deeper than {MAX_NESTING} levels")
     if kind is list or kind is tuple:
-        return [to_json(each) for each in value]  # type: ignore[attr-defined]  # it is a list or a tuple
+        return [to_json(each, depth + 1) for each in value]  # type: ignore[attr-defined]  # it is a list or a tuple
     if kind is dict:
-        return {name: to_json(each) for name, each in value.items()}  # type: ignore[attr-defined]  # it is a dict
+        return {name: to_json(each, depth + 1) for name, each in value.items()}  # type: ignore[attr-defined]  # it is a dict
     if kind is Decimal or kind is float:
         return to_json_number(value)  # type: ignore[arg-type]  # it is one of these
     return _written(value)

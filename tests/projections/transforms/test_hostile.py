@@ -293,6 +293,27 @@ def test_a_tree_with_a_circle_ends() -> None:
     assert transformed("ancestors", "n990", "tree", tables={"tree": deep}) == [f"n{n}" for n in range(1_000, 989, -1)]
 
 
+def nested(levels: int) -> object:
+    """A list in a list."""
+    value: object = "x"
+    for _ in range(levels):
+        value = [value]
+    return value
+
+
+@pytest.mark.parametrize("levels", [80, 5_000])
+def test_values_that_are_nested_too_deep_are_refused(levels: int) -> None:
+    """Before Python's own limit, whatever is made of them."""
+    value = nested(levels)
+    for spec in ("x", {"from": "x", "list": {}}, {"from": "x", "unique": {}}, {"concat": ["x", "x"]}):
+        assert refusal(spec, {"x": value}).code == "not_json"
+    assert refusal({"computed": "{{ x|join }}"}, {"x": value}).code == "template_failed"
+    for name in ("trim", "decimal", "boolean", "html_to_text", "case"):
+        error = refusal({"from": "x", name: "lower" if name == "case" else {}}, {"x": value})
+        assert error.code in {"wrong_type", "not_a_number", "not_a_boolean"}
+    assert made("x", {"x": nested(60)}) == nested(60)
+
+
 def test_nesting_is_bounded() -> None:
     """Expressions inside expressions, a thousand deep, are refused before Python's own limit."""
     spec: object = "a"
