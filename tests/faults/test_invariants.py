@@ -20,7 +20,9 @@ from pagefold.engine.folding.folder import Folder
 from pagefold.engine.intake import appender
 from pagefold.engine.stores.epoch_fence import Fence
 from pagefold.engine.stores.log_records import NewEvent
+from pagefold.engine.stores.postgres.leases import PostgresLease
 from pagefold.engine.stores.sqlite import SQLiteStore
+from pagefold.engine.stores.sqlite.leases import SQLiteLease
 from pagefold.engine.stores.store import Store
 from tests.support.small_shop import (
     SKU,
@@ -441,8 +443,10 @@ async def test_i10_every_event_is_counted(shop: Shop) -> None:
 async def test_i11_lag_ends_after_the_faults(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
     """Workers recover by themselves after the store was unavailable, at every kind of read and transaction."""
     log = shop.store.log
-    for name in ("touched", "heads", "wait", "end"):
-        monkeypatch.setattr(log, name, fails_once(getattr(log, name), after=name == "heads"))
+    for name in ("touched", "next_events", "wait_for_hint"):
+        monkeypatch.setattr(log, name, fails_once(getattr(log, name), after=False))
+    for lease in (SQLiteLease, PostgresLease):
+        monkeypatch.setattr(lease, "fold_few", fails_once(lease.fold_few, after=True))
     events = [stock(version, version=version) for version in range(1, 6)] + [catalog("shirt"), price("1.00")]
     await append(shop, *events)
     async with anyio.create_task_group() as group:

@@ -11,7 +11,7 @@ import msgspec
 import pytest
 
 from pagefold import DomainEvent, Shop
-from pagefold.engine.consumers import consumer
+from pagefold.engine.consumers import log_tail
 from pagefold.engine.errors import Overloaded, ReadTooLarge
 from pagefold.engine.folding import folder
 from pagefold.engine.folding.source_resets import RESET_THRESHOLD
@@ -252,7 +252,7 @@ class Watch:
 @pytest.fixture
 def small(monkeypatch: pytest.MonkeyPatch) -> None:
     """Every limit in megabytes is set to kilobytes."""
-    monkeypatch.setattr(consumer, "MAX_WINDOW_BYTES", 200_000)
+    monkeypatch.setattr(log_tail, "MAX_WINDOW_BYTES", 200_000)
     monkeypatch.setattr(folder, "CHUNK_BYTES", 1_000_000)
     monkeypatch.setattr(section_verifier, "MAX_STEP_BYTES", 2_000_000)
     monkeypatch.setattr(replayer, "MAX_STEP_BYTES", 500_000)
