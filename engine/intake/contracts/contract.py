@@ -4,6 +4,7 @@ import tomllib
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Annotated, Literal, NamedTuple, Self, TypeAlias
 
@@ -24,14 +25,17 @@ from pagefold.engine.intake.contracts.statement_mapping import (
     Versions,
     Written,
 )
+from pagefold.engine.plugins.transform_plugins import load_registry
+from pagefold.engine.runtime.extras import needs_extra
 from pagefold.projections.transforms import (
-    BUILTIN_REGISTRY,
     ColumnScope,
     Compiler,
     InvalidMapping,
     InvalidValue,
     NestedScope,
+    Registry,
     Scope,
+    ValueType,
 )
 from pagefold.projections.transforms import Mapping as CompiledMapping
 from pagefold.projections.transforms.paths import ItemScope, Reader, path_names
@@ -64,6 +68,9 @@ class ContractHead(msgspec.Struct, frozen=True):
     items: str | list[str] = []
     only: dict[str, list[object]] = {}
     versions: Versions = "integer"
+    zone: str | None = None
+    decimal: str | None = None
+    group: str | None = None
     unmapped: Unmapped = "skip"
     definitions: dict[str, str | dict[str, object]] = {}
     tables: dict[str, TableSource] = {}
@@ -147,7 +154,8 @@ class Contract:
         """The contract in a TOML file. Raises `ConfigurationError`, with the line."""
         try:
             text = file.read_text(encoding="utf-8-sig")
-            return cls(tomllib.loads(text), source=source, channels=channels, form=form, folder=file.parent)
+            with needs_extra("the contract", "contracts"):
+                return cls(tomllib.loads(text), source=source, channels=channels, form=form, folder=file.parent)
         except OSError as error:
             raise ConfigurationError("", f"cannot be read: {error.strerror}", str(file)) from None
         except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
@@ -221,9 +229,12 @@ class Contract:
             reading.unmapped.update(name for name in item if name not in self._names)
 
     def _compiler(self, scope: Scope) -> Compiler:
+        separators = _given(decimal=self.head.decimal, group=self.head.group)
+        conversions = dict.fromkeys((ValueType.INTEGER, ValueType.NUMBER, ValueType.DECIMAL), separators)
         return Compiler(
-            BUILTIN_REGISTRY,
+            _registry(),
             scope,
+            conversions={**conversions, ValueType.TIMESTAMP: _given(zone=self.head.zone)},
             tables=self._tables,
             rates=self._rates,
             definitions=self.head.definitions,
@@ -234,6 +245,16 @@ class Contract:
         signal = (kind, key, value)
         if signal in self.signals or len(self.signals) < MAX_SIGNALS:
             self.signals[signal] += 1
+
+
+@cache
+def _registry() -> Registry:
+    """The transforms of this process: built in, and of installed packages."""
+    return load_registry()
+
+
+def _given(**parameters: str | None) -> dict[str, object]:
+    return {name: value for name, value in parameters.items() if value is not None}
 
 
 def _head(document: Mapping[str, object]) -> ContractHead:

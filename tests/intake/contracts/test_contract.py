@@ -191,6 +191,25 @@ def test_a_record_that_cannot_be_read_is_refused(record: object, key: str, code:
     assert [event.sku for event in reading.statements] == ["B"]
 
 
+def test_numbers_and_moments_as_the_source_writes_them() -> None:
+    """Separators and the zone of a contract count for every conversion."""
+    text = """
+        name = "shop"
+        zone = "Europe/Berlin"
+        decimal = ","
+        group = "."
+        sku = "sku"
+        sourceVersion = "rev"
+        occurredAt = "changed"
+        [inventory]
+        available = "stock"
+    """
+    row = {"sku": "A", "rev": "1.200", "changed": "2026-07-01 12:00:00", "stock": "1.000,0"}
+    [event] = read(text, row, form="columns").statements
+    assert (event.source_version, payload(event)) == (1_200, {"available": 1_000})
+    assert event.occurred_at.isoformat() == "2026-07-01T10:00:00+00:00"
+
+
 def test_names_that_nothing_reads_are_counted() -> None:
     """Only if the contract asks: of nested records, the first names of paths count as read."""
     text = HEAD + '[catalog]\nattributes.width = "size.width"\n'
