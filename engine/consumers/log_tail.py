@@ -6,6 +6,7 @@ from contextlib import AbstractAsyncContextManager
 
 import anyio
 
+from pagefold.engine.consumers.recent_events import QUIET_SECONDS
 from pagefold.engine.consumers.shared_reads import CONFIRM_SECONDS, SharedReads
 from pagefold.engine.errors import LeaseLost
 from pagefold.engine.folding.folder import MAX_ON_LOOP, Folder
@@ -23,9 +24,6 @@ MAX_WINDOW_BYTES = 32 * 1024 * 1024
 
 SETTLE_SECONDS = 0.5
 """How far the checkpoint may lag behind the position read, in a busy log without events of this domain."""
-
-QUIET_SECONDS = 0.05
-"""How long the log must be quiet for the checkpoint to follow the position read."""
 
 MAX_FOLDED_AHEAD = 50_000
 """How many streams folded ahead a consumer remembers: some megabytes."""
@@ -80,7 +78,7 @@ class LogTail:
                     self._ahead = _FoldedAhead(await self._reads.log.end() if full else touched.end)
                 await self._fold(touched)
             self.position = touched.end
-            if time.monotonic() - self._moved_at > SETTLE_SECONDS:
+            if time.monotonic() - self._moved_at > SETTLE_SECONDS or self._has_read_all():
                 await self.save_position()
         return True
 
@@ -90,10 +88,15 @@ class LogTail:
         If the log does not grow for a moment, the checkpoint is moved to the position read.
         """
         await self.check_log()
-        began, events = time.monotonic(), self._reads.events
-        await events.wait(self.checkpoint.domain, self.position, seconds if self._is_saved else QUIET_SECONDS)
-        if events.end <= self.position and time.monotonic() - began >= QUIET_SECONDS:
+        patience = seconds if self._is_saved else QUIET_SECONDS
+        await self._reads.events.wait(self.checkpoint.domain, self.position, patience)
+        if self._has_read_all():
             await self.save_position()
+
+    def _has_read_all(self) -> bool:
+        """Whether the log was read to its end, and no more events come."""
+        events = self._reads.events
+        return events.is_quiet and events.end == self.position
 
     async def _next_window(self) -> TouchedStreams:
         """The next window, as large as allowed: from memory, if it is there."""

@@ -23,20 +23,24 @@ REST_SECONDS = 0.005
 An event after a pause is found at once.
 """
 
+QUIET_SECONDS = 0.05
+"""How long the log must be quiet for the checkpoints of all consumers to follow what was read."""
+
 _position = attrgetter("position")
 
 
 class RecentEvents:
     """The events after some position, for consumers that are up to date, or nearly so.
 
-    While consumers wait, one of them reads the log for all, and wakes those whose domain has new events. `end` is the
-    position up to which it was read.
+    While consumers wait, one of them reads the log for all, and wakes those whose domain has new events; and all of
+    them, when no more events come. `end` is the position up to which it was read.
     """
 
     def __init__(self, log: Log) -> None:
         self._log = log
         self._events: list[LoggedEvent] = []
         self._start = self.end = -1
+        self._quiet_end = -1
         self._restarts = 0
         self._found_at = self._kept_since = float("-inf")
         self._is_read = False
@@ -52,8 +56,16 @@ class RecentEvents:
         end = newer[-1].position if newer else after
         return TouchedStreams(streams, len(own), len(newer), end, sum([event.bytes for event in own]))
 
+    @property
+    def is_quiet(self) -> bool:
+        """Whether no event was found for a moment."""
+        return time.monotonic() - self._found_at >= QUIET_SECONDS
+
     async def wait(self, domain: str, after: int, seconds: float) -> None:
-        """Returns when the log has events of a domain after a position, or may have, or after `seconds`."""
+        """Returns when the log has events of a domain after a position, or may have, or after `seconds`.
+
+        Also if it has events of other domains there, once no more come.
+        """
         deadline = time.monotonic() + seconds
         if after < self._start:  # the log may be a shorter one now
             self.restart(after)
@@ -65,7 +77,9 @@ class RecentEvents:
                 await self._read_for_all(domain, after, deadline)
 
     def _has_news(self, domain: str, after: int) -> bool:
-        return after < self._start or any(event.topic == domain for event in self._newer(after))
+        if after < self._start or after < self._quiet_end:
+            return True
+        return any(event.topic == domain for event in self._newer(after))
 
     def _newer(self, after: int) -> list[LoggedEvent]:
         if after >= self.end:
@@ -83,10 +97,21 @@ class RecentEvents:
                     await anyio.sleep(rest)
                 hints = self._log.hints
                 if not await self._read():
-                    await self._log.wait_for_hint(hints, seconds_left)
+                    await self._wait_for_more(hints, seconds_left)
         finally:
             self._is_read = False
             self._hand_over()
+
+    async def _wait_for_more(self, hints: int, seconds: float) -> None:
+        """Waits for a hint. When no more events come, wakes all that wait: their positions can follow."""
+        if self._quiet_end < self.end:
+            seconds_left = self._found_at + QUIET_SECONDS - time.monotonic()
+            if seconds_left <= 0:
+                self._quiet_end = self.end
+                self._wake_all()
+                return
+            seconds = min(seconds, seconds_left)
+        await self._log.wait_for_hint(hints, seconds)
 
     async def _read(self) -> bool:
         """Reads the next events and wakes whom they concern. False if there were none."""
@@ -114,6 +139,10 @@ class RecentEvents:
         """Forgets what was read, and continues at a position. Consumers that are not there read the log themselves."""
         self._forget(position)
         self._restarts += 1
+        self._quiet_end = -1
+        self._wake_all()
+
+    def _wake_all(self) -> None:
         for signal in self._news.values():
             signal.set()
 

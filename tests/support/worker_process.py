@@ -8,9 +8,9 @@ a fold transaction.
 """
 
 import argparse
-import os
 import signal
 import sys
+import threading
 from collections.abc import Collection, Sequence
 from pathlib import Path
 
@@ -68,7 +68,7 @@ def spring(trap: Path) -> None:
         trap.unlink()
     except FileNotFoundError:  # there is none, or it was just removed
         return
-    os.kill(os.getpid(), signal.Signals[name])
+    signal.pthread_kill(threading.get_ident(), signal.Signals[name])  # at once: another thread may take its time
 
 
 async def main(config: Path, *, killable: bool) -> None:
