@@ -167,7 +167,7 @@ class LogTail:
     async def _fold_few(self, touched: TouchedStreams) -> int | None:
         """Folds a small window, in as few steps as possible. None if it needs a transaction of several."""
         needed = await self._folder.needed_streams(touched.streams)
-        if len(needed) > MAX_FEW_STREAMS:
+        if not 0 < len(needed) <= MAX_FEW_STREAMS:
             return None
 
         def fold(checkpoint: Checkpoint, heads: list[StoredEvent]) -> FewSections | None:

@@ -148,8 +148,9 @@ class Folder:
         return await self._log.heads([*await self._needed(skus), *also], max_bytes=max_bytes)
 
     async def needed_streams(self, streams: Collection[str]) -> list[str]:
-        """The streams whose heads a fold of these streams needs."""
-        return [*await self._needed(skus_of(streams)), *self._fold.unused_streams(streams)]
+        """The streams whose heads a fold of these streams needs. A stream that belongs to no SKU needs none."""
+        unused = [stream for stream in self._fold.unused_streams(streams) if "/" in stream]
+        return [*await self._needed(skus_of(streams)), *unused]
 
     async def _needed(self, skus: Sequence[str]) -> Sequence[str]:
         """The streams whose heads decide the sections of these SKUs."""

@@ -5,6 +5,7 @@ import time
 import anyio
 import pytest
 
+from pagefold import Shop
 from pagefold.engine.consumers.recent_events import MAX_KEPT_EVENTS, MAX_KEPT_SECONDS, MAX_READ_EVENTS, RecentEvents
 from pagefold.engine.stores.log_records import LoggedEvent, TouchedStreams
 from pagefold.engine.stores.store import Store
@@ -176,6 +177,21 @@ async def test_a_shorter_log_is_followed_from_its_end(store: Store) -> None:
     started = time.monotonic()
     await read(events, after=9, seconds=0.2)
     assert time.monotonic() - started > 0.15
+
+
+async def test_a_stream_of_no_sku_is_passed_by(shop: Shop) -> None:
+    """An application's stream may have the topic of a domain: alone, it gives nothing to fold."""
+    async with shop.working():
+        for version in (1, 2, 3):
+            [position] = await insert(shop.store, "an-application", version=version)
+            with anyio.fail_after(10):
+                while await checkpoint(shop) < position:  # noqa: ASYNC110  # the store has no event for it
+                    await anyio.sleep(0.02)
+
+
+async def checkpoint(shop: Shop) -> int:
+    """How far inventory is folded."""
+    return {each.domain: each.position for each in await shop.store.coordination.checkpoints()}.get("inventory", 0)
 
 
 async def test_all_are_woken_when_no_more_events_come(store: Store) -> None:

@@ -144,7 +144,9 @@ def store_url(new_store_url: str) -> str:
 
 def former(package: str, folder: str = "migrations") -> list[Migration]:
     """The migrations before sections were shared."""
-    return [each for each in migrations(package, folder) if each.name != "shared_sections"]
+    found = migrations(package, folder)
+    names = [each.name for each in found]
+    return found[: names.index("shared_sections")] if "shared_sections" in names else found
 
 
 def literal(value: object) -> str:

@@ -3,8 +3,12 @@
 -- all topics, and all states, concatenated.
 INSERT INTO stored_events (originator_id, originator_version, topic, state)
 SELECT new.value, CAST(substr(:numbers, new.rowid * 70 - 69, 20) AS INTEGER),
-       CAST(substr(:topics, CAST(substr(:numbers, new.rowid * 70 - 39, 10) AS INTEGER), CAST(substr(:numbers, new.rowid * 70 - 29, 10) AS INTEGER)) AS TEXT),
-       substr(:states, CAST(substr(:numbers, new.rowid * 70 - 19, 10) AS INTEGER), CAST(substr(:numbers, new.rowid * 70 - 9, 10) AS INTEGER))
+       coalesce(CAST(substr(
+           :topics, CAST(substr(:numbers, new.rowid * 70 - 39, 10) AS INTEGER), CAST(substr(:numbers, new.rowid * 70 - 29, 10) AS INTEGER)
+       ) AS TEXT), ''),
+       coalesce(substr(
+           :states, CAST(substr(:numbers, new.rowid * 70 - 19, 10) AS INTEGER), CAST(substr(:numbers, new.rowid * 70 - 9, 10) AS INTEGER)
+       ), x'')
 FROM carray(:streams) AS new
 WHERE true
 ON CONFLICT DO NOTHING;
@@ -14,8 +18,12 @@ ON CONFLICT DO NOTHING;
 INSERT INTO stored_events (originator_id, originator_version, revision, topic, state)
 SELECT new.value, CAST(substr(:numbers, new.rowid * 70 - 69, 20) AS INTEGER),
        CAST(substr(:numbers, new.rowid * 70 - 49, 10) AS INTEGER),
-       CAST(substr(:topics, CAST(substr(:numbers, new.rowid * 70 - 39, 10) AS INTEGER), CAST(substr(:numbers, new.rowid * 70 - 29, 10) AS INTEGER)) AS TEXT),
-       substr(:states, CAST(substr(:numbers, new.rowid * 70 - 19, 10) AS INTEGER), CAST(substr(:numbers, new.rowid * 70 - 9, 10) AS INTEGER))
+       coalesce(CAST(substr(
+           :topics, CAST(substr(:numbers, new.rowid * 70 - 39, 10) AS INTEGER), CAST(substr(:numbers, new.rowid * 70 - 29, 10) AS INTEGER)
+       ) AS TEXT), ''),
+       coalesce(substr(
+           :states, CAST(substr(:numbers, new.rowid * 70 - 19, 10) AS INTEGER), CAST(substr(:numbers, new.rowid * 70 - 9, 10) AS INTEGER)
+       ), x'')
 FROM carray(:streams) AS new
 WHERE true
 ON CONFLICT DO NOTHING;
