@@ -8,7 +8,7 @@ import anyio
 from pagefold.engine.consumers.recent_events import RecentEvents
 from pagefold.engine.stores.store import Checkpoint, Store
 
-CONFIRM_SECONDS = 0.5
+CONFIRM_SECONDS = 1.0
 """How often a consumer checks that the log is still the one that it has folded."""
 
 

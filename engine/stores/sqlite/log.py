@@ -46,7 +46,7 @@ from pagefold.engine.stores.sqlite.reader_connections import Reader
 from pagefold.engine.stores.step_sizes import StepReader, StepSize, StepTooLarge
 from pagefold.engine.stores.store import Log
 
-POLL_SECONDS, MAX_POLL_SECONDS = 0.02, 0.1
+POLL_SECONDS, MAX_POLL_SECONDS = 0.02, 0.15
 """How often the log is polled for events of other processes, which cannot notify this one: less often while it is idle.
 
 An idle process should cost next to nothing, and each poll wakes it.
