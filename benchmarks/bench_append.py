@@ -28,7 +28,7 @@ from benchmarks.workload import BATCH, Workload, config, encode_events
 from pagefold import DomainEvent
 from pagefold.engine.intake.event_validator import EventValidator
 
-ONE_AT_A_TIME = 1_000
+ONE_AT_A_TIME = 4_000
 """Events per round."""
 
 CALLERS = 64
