@@ -40,7 +40,7 @@ from pagefold.projections.transforms import (
 from pagefold.projections.transforms import Mapping as CompiledMapping
 from pagefold.projections.transforms.paths import ItemScope, Reader, path_names
 
-Unmapped: TypeAlias = Literal["skip", "warn", "fail"]
+Unmapped: TypeAlias = Literal["skip", "warn"]
 Form: TypeAlias = Literal["columns", "json"]
 """What the records of a source are: rows with columns, or JSON values."""
 

@@ -241,6 +241,7 @@ def test_paths_that_no_record_has_are_known_in_the_end() -> None:
         (HEAD + PRICE + "each = 3\n", "pricing.each", "expected a path"),
         (HEAD + PRICE + 'only = { a = "b" }\n', "pricing.only", "expected lists of values"),
         (HEAD + 'pricing = "x"\n', "pricing", "expected a table"),
+        ('unmapped = "fail"\n' + HEAD + PRICE, "unmapped", "invalid enum value 'fail'"),
         (HEAD.replace('"shop"', "3") + PRICE, "name", "expected `str`"),
         (HEAD + PRICE.replace('"price"', '{ from = "price", monney = true }'), "pricing.amount", "monney"),
     ],
