@@ -17,6 +17,7 @@ from pagefold.engine.command.arguments import parse_command
 from pagefold.engine.command.backups import backup, restore
 from pagefold.engine.command.check import check
 from pagefold.engine.command.console import print_error
+from pagefold.engine.command.contract_drafts import diff
 from pagefold.engine.command.contracts import contracts
 from pagefold.engine.command.dead_letters import dead_letters
 from pagefold.engine.command.epochs import epochs
@@ -118,6 +119,7 @@ app.command(
 app.command(ingest, usage="pagefold ingest [OPTIONS] FILE...", help_epilogue="")
 for command in (init, check, work, get, history, rebuild, verify, recover, backup, restore, status):
     app.command(command, help_epilogue="")
+contracts.command(diff)
 for group in (pages, dead_letters, rebuilds, epochs, contracts, tokens, schema):
     app.command(group)
 

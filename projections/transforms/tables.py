@@ -152,6 +152,11 @@ class RateTable:
         if since not in days[-1:]:
             days.append(since)
 
+    @property
+    def exact(self) -> Mapping[tuple[str, str, date], Decimal]:
+        """The rates by pair of currencies and day."""
+        return self._rates
+
     def find(self, base: str, quote: str, day: date) -> tuple[date, Decimal] | None:
         """The newest rate that is not later than the day, with its own day; None if there is none."""
         days = self._days.get((base, quote), [])

@@ -47,7 +47,7 @@ Form: TypeAlias = Literal["columns", "json"]
 MAX_SIGNALS = 10_000
 """How many different values that are not mapped are counted."""
 
-_OPTIONS = ("only", "withdraw", "each")
+OPTIONS = ("only", "withdraw", "each")
 _PAYLOADS = {domain.name: domain.payload for domain in DOMAINS}
 _FILTERS = ("only", "withdraw")
 
@@ -123,10 +123,11 @@ class Contract:
         `form` counts unless the contract says its own. `folder` is where the files of its tables are; without it, they
         are in the working directory.
         """
+        self.document = document
         self.head = _head(document)
         form = self.head.form or form
-        self._tables = {name: lookup_table(name, each, folder or Path()) for name, each in self.head.tables.items()}
-        self._rates = {name: rate_table(name, each, folder or Path()) for name, each in self.head.rates.items()}
+        self.tables = {name: lookup_table(name, each, folder or Path()) for name, each in self.head.tables.items()}
+        self.rates = {name: rate_table(name, each, folder or Path()) for name, each in self.head.rates.items()}
         self.signals: Counter[tuple[str, str, str]] = Counter()
         scope: Scope = ColumnScope() if form == "columns" else NestedScope()
         items = [self.head.items] if isinstance(self.head.items, str) else self.head.items
@@ -135,7 +136,7 @@ class Contract:
         record_scope = ItemScope(scope) if items else scope
         shared = {name: document[name] for name in FIELDS if name in document}
         self._mappings: list[tuple[Reader | None, StatementMapping]] = []
-        for domain, key, table in _domain_tables(document):
+        for domain, key, table in domain_tables(document):
             each = table.get("each")
             if each is not None and not isinstance(each, str):
                 raise InvalidMapping(f"{key}.each", f"expected a path, got {each!r:.60}")
@@ -235,8 +236,8 @@ class Contract:
             _registry(),
             scope,
             conversions={**conversions, ValueType.TIMESTAMP: _given(zone=self.head.zone)},
-            tables=self._tables,
-            rates=self._rates,
+            tables=self.tables,
+            rates=self.rates,
             definitions=self.head.definitions,
             signal=self._note_signal,
         )
@@ -269,7 +270,7 @@ def _head(document: Mapping[str, object]) -> ContractHead:
         raise InvalidMapping(place.removesuffix("`").lstrip("."), problem[:1].lower() + problem[1:]) from None
 
 
-def _domain_tables(document: Mapping[str, object]) -> Iterator[tuple[str, str, dict[str, object]]]:
+def domain_tables(document: Mapping[str, object]) -> Iterator[tuple[str, str, dict[str, object]]]:
     """Each table of each domain: there may be several of one."""
     for domain in _PAYLOADS:
         written = document.get(domain, [])
@@ -284,7 +285,7 @@ def _domain_tables(document: Mapping[str, object]) -> Iterator[tuple[str, str, d
 
 def _written(domain: str, key: str, table: Mapping[str, object], shared: Mapping[str, object]) -> Written:
     fields = {**shared, **{name: table[name] for name in FIELDS if name in table}}
-    payload = {name: value for name, value in table.items() if name not in FIELDS and name not in _OPTIONS}
+    payload = {name: value for name, value in table.items() if name not in FIELDS and name not in OPTIONS}
     only, withdrawn = (_values(table.get(name, {}), f"{key}.{name}") for name in _FILTERS)
     return Written(domain, key, fields, only, withdrawn, list(payload_places(domain, _PAYLOADS[domain], payload, key)))
 
