@@ -9,6 +9,13 @@ import msgspec
 Outcome: TypeAlias = Literal["appended", "duplicate", "conflict", "rejected"]
 OUTCOMES: tuple[Outcome, ...] = ("appended", "duplicate", "conflict", "rejected")
 
+Tie: TypeAlias = Literal["keep", "replace", "content"]
+"""What becomes of an event whose version is stored with other content.
+
+`keep`: the first stands, the other is a conflict. `replace`: the later one counts, as the next revision of the version;
+what any revision had already is a duplicate. `content`: likewise, but only what the newest revision has is a duplicate.
+"""
+
 
 class DomainEvent(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """The full current state of one domain of one SKU according to one source, at that source's version.
@@ -19,7 +26,7 @@ class DomainEvent(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 
     `epoch` is for sources whose versions start over, for all records or for one: an event of a higher epoch is newer
     than all of lower ones, up to `MAX_NAMED_EPOCH`. Without it, the event enters the current epoch of its stream, see
-    `pagefold.engine.intake.epoch_registry`.
+    `pagefold.engine.intake.epoch_registry`. `tie` is for sources whose versions are not exact.
     """
 
     type: str
@@ -32,6 +39,7 @@ class DomainEvent(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     id: str | None = None
     correlation_id: str | None = None
     epoch: int | None = None
+    tie: Tie = "keep"
 
 
 class PlacedEvent(DomainEvent, frozen=True, kw_only=True, gc=False):

@@ -7,7 +7,7 @@ from typing import Annotated
 from msgspec import Meta, field
 
 from pagefold.engine.configuration.event_filters import WithFilters, check_headers, check_own_fields
-from pagefold.engine.configuration.toml_tables import ColumnsTable, check_names, check_values
+from pagefold.engine.configuration.toml_tables import ColumnsTable, ContractPlace, check_names, check_values
 from pagefold.engine.errors import ConfigurationError
 
 _table = re.compile(r"[^.\s]+\.[^.\s]+")
@@ -23,6 +23,7 @@ class CdcConfig(ColumnsTable, WithFilters, frozen=True):
             "LSN of the change and `occurredAt` its time."
         ),
     ] = field(default_factory=dict)
+    contract: ContractPlace = None
     tables: Annotated[
         list[str], Meta(description="The tables to read, as `schema.table`. Without it, all tables are read.")
     ] = field(default_factory=list)

@@ -26,7 +26,7 @@ from pagefold.engine.configuration.snapshot_config import SnapshotConfig, check_
 from pagefold.engine.configuration.spelling import suggestion
 from pagefold.engine.configuration.structure import StructureCheck
 from pagefold.engine.configuration.toml_lines import KeyPlaces
-from pagefold.engine.configuration.toml_tables import Table, redacted
+from pagefold.engine.configuration.toml_tables import ContractPlace, Table, redacted
 from pagefold.engine.configuration.webhook_config import WebhookConfig, check_webhook
 from pagefold.engine.errors import ConfigurationError
 from pagefold.projections import Channel, fingerprint_parts
@@ -77,6 +77,7 @@ class SourceConfig(Table, frozen=True):
         SnapshotConfig | None,
         Meta(description="Where a rebuild reads everything that the source has now: a file, an endpoint or a query."),
     ] = None
+    contract: ContractPlace = None
     webhook: Annotated[WebhookConfig | None, Meta(description="How webhooks of the source become events.")] = None
     cdc: Annotated[
         CdcConfig | None, Meta(description="How changes of the source's tables, as Debezium sends them, become events.")
@@ -188,6 +189,11 @@ class Config(Table, frozen=True):
         copy = msgspec.structs.replace(self, http=msgspec.structs.replace(self.http, **settings))
         copy.__dict__["_places"] = self._places
         return copy
+
+    @cached_property
+    def folder(self) -> Path:
+        """The folder of its file, from which contracts are read; the working directory if it has none."""
+        return Path() if self._places is None else Path(self._places.file).parent
 
     @cached_property
     def _places(self) -> KeyPlaces | None:

@@ -15,6 +15,7 @@ from pagefold.engine.configuration.addresses import POSTGRES_SCHEMES, postgres_u
 from pagefold.engine.configuration.durations import Duration, parse_duration
 from pagefold.engine.configuration.toml_tables import (
     ColumnsTable,
+    ContractPlace,
     check_event_fields,
     check_names,
     check_path,
@@ -94,6 +95,7 @@ class SnapshotConfig(ColumnsTable, frozen=True):
             'streams that rows can name: with `type = "pricing"`, only prices.'
         ),
     ] = field(default_factory=dict)
+    contract: ContractPlace = None
     file: Annotated[
         str | None,
         Meta(description="A file, relative to the working directory: NDJSON or CSV, plain, `.gz` or `.zst`."),

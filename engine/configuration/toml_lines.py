@@ -11,11 +11,11 @@ MAX_VALUE_LINES = 1_000
 class KeyPlaces:
     """The places of keys in a file, such as `pagefold.toml:12`. Lines are searched when the first place is asked for.
 
-    Keys in `overridden` have none: their values come from elsewhere.
+    Keys in `overridden` have none: their values come from elsewhere. `file` is the file's name.
     """
 
     def __init__(self, file: str, text: str, overridden: Collection[str] = ()) -> None:
-        self._file = file
+        self.file = file
         self._text = text
         self._overridden = overridden
 
@@ -24,7 +24,7 @@ class KeyPlaces:
         if key in self._overridden:
             return None
         line = self._lines.line_of(key)
-        return self._file if line is None else f"{self._file}:{line}"
+        return self.file if line is None else f"{self.file}:{line}"
 
     @cached_property
     def _lines(self) -> "KeyLines":

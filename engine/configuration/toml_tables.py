@@ -3,7 +3,7 @@
 import re
 from collections.abc import Iterator, Mapping
 from functools import cached_property
-from typing import Annotated
+from typing import Annotated, TypeAlias
 from urllib.parse import unquote_plus
 
 import msgspec
@@ -35,6 +35,15 @@ SHOWN_PARAMETERS = frozenset(
 """The query parameters of a PostgreSQL URL that may be shown; not `password`, `passfile`, `sslkey` or `options`."""
 
 _variable = re.compile(r"[A-Za-z_][A-Za-z0-9_]*", re.ASCII)
+
+
+ContractPlace: TypeAlias = Annotated[
+    str | dict[str, object] | None,
+    msgspec.Meta(
+        description="What the records of the source say: a contract as a table, or its file, relative to the folder of "
+        "this one."
+    ),
+]
 
 
 class Table(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, dict=True):

@@ -8,6 +8,7 @@ from msgspec import Meta, field
 
 from pagefold.engine.configuration.event_filters import WithFilters, check_headers, check_own_fields, header_name
 from pagefold.engine.configuration.toml_tables import (
+    ContractPlace,
     WithConstants,
     check_names,
     check_path,
@@ -54,6 +55,7 @@ class WebhookConfig(WithConstants, WithFilters, frozen=True, kw_only=True):
         ),
     ] = None
     encoding: Annotated[Encoding | None, Meta(description="With `hmac-sha256`: the encoding of the signature.")] = None
+    contract: ContractPlace = None
     items: Annotated[
         str | None,
         Meta(description="The path of the items in a body that has several. Without it, the body is one item."),

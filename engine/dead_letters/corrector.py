@@ -10,8 +10,8 @@ import msgspec
 from pagefold.domains.domain import DECODE_ERRORS
 from pagefold.engine.errors import Rejected
 from pagefold.engine.events import AppendResult, DomainEvent, PlacedEvent, ValidatedEvent
-from pagefold.engine.intake.appender import content_of, newest_revision
-from pagefold.engine.intake.canonical_payloads import is_same_content
+from pagefold.engine.intake.appender import newest_revision
+from pagefold.engine.intake.canonical_payloads import content_of, is_same_content
 from pagefold.engine.intake.epoch_registry import EpochRegistry
 from pagefold.engine.intake.event_parser import parse_event
 from pagefold.engine.intake.event_validator import EventValidator

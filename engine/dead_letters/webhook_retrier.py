@@ -25,10 +25,10 @@ from pagefold.engine.intake.epoch_registry import EpochRegistry
 from pagefold.engine.intake.event_validator import EventValidator
 from pagefold.engine.intake.formats.debezium import DebeziumReader
 from pagefold.engine.intake.formats.json_bodies import Headers
-from pagefold.engine.intake.formats.partial_event import PartialEvent
 from pagefold.engine.intake.formats.request_parts import IgnoredMessage, ParsedPart, RejectedPart, RequestParts
 from pagefold.engine.intake.formats.webhook_bodies import WebhookReader
 from pagefold.engine.intake.recreated_rows import RecreatedRows
+from pagefold.engine.intake.statement import Statement
 from pagefold.engine.runtime.counters import Counters
 from pagefold.engine.stores.dead_letter_records import DeadLetter, NewDeadLetter, ResolutionKind
 from pagefold.engine.stores.store import Store
@@ -171,9 +171,9 @@ class WebhookRetrier:
         past = PastEpochs(self._store.log, self._epochs, moment)
         if not await past.begin():
             return list(found)
-        return [await self._in_its_epoch(each, past) if isinstance(each, PartialEvent) else each for each in found]
+        return [await self._in_its_epoch(each, past) if isinstance(each, Statement) else each for each in found]
 
-    async def _in_its_epoch(self, change: PartialEvent, past: PastEpochs) -> PartialEvent:
+    async def _in_its_epoch(self, change: Statement, past: PastEpochs) -> Statement:
         place = self._place(change.event)
         if place is None or change.event.epoch is not None:
             return change

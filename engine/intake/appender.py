@@ -12,23 +12,22 @@ from hashlib import blake2b
 from typing import NamedTuple, TypeAlias
 from uuid import uuid4
 
-import msgspec
-
 from pagefold.engine.configuration.config import AppendConfig
 from pagefold.engine.errors import RETRYABLE, Overloaded, Rejected, StoreUnavailable
 from pagefold.engine.events import AppendResult, DomainEvent
-from pagefold.engine.intake.canonical_payloads import is_same_content
+from pagefold.engine.intake.canonical_payloads import content_of, is_same_content
 from pagefold.engine.intake.epoch_registry import EpochRegistry
 from pagefold.engine.intake.event_encoder import EventEncoder
 from pagefold.engine.intake.event_validator import EventValidator
 from pagefold.engine.intake.healing import healing_corrections
+from pagefold.engine.intake.ties import tie_corrections
 from pagefold.engine.runtime.clock import now
 from pagefold.engine.runtime.compute_thread import compute_in_thread
 from pagefold.engine.runtime.counters import Counters
 from pagefold.engine.runtime.recent_faults import RecentFaults
 from pagefold.engine.stores.dead_letter_records import NewDeadLetter
 from pagefold.engine.stores.epoch_fence import EpochsMoved, Fence
-from pagefold.engine.stores.event_state import EncodedEvent, EventState
+from pagefold.engine.stores.event_state import EncodedEvent
 from pagefold.engine.stores.log_records import StoredEvent
 from pagefold.engine.stores.store import Store
 from pagefold.projections.epochs import describe_version
@@ -50,8 +49,6 @@ MAX_QUEUE_BYTES = 64 * 1024 * 1024
 
 MAX_INLINE_EVENTS = 200
 """Up to this many events are validated on the event loop; more go to the compute thread."""
-
-_state = msgspec.json.Decoder(EventState)
 
 
 class _Request(NamedTuple):
@@ -311,12 +308,15 @@ class Appender:
     ) -> list[AppendResult]:
         """Tells duplicates from conflicts, and stores conflicts as dead conflicts before anybody gets a result.
 
-        Streams that a rebuild withdrew are healed first, see `healing.py`.
+        Streams that a rebuild withdrew are healed first, see `healing.py`, and sources that may replace what they said
+        do so, see `ties.py`.
         """
         taken = {each.key for each, position in zip(encoded, positions, strict=True) if position is None}
         stored = await self._stored(taken)
-        while healing := healing_corrections(encoded, positions, stored):
-            await self._store.log.correct(healing, fence)
+        while corrections := (
+            healing_corrections(encoded, positions, stored) or tie_corrections(encoded, positions, stored)
+        ):
+            await self._store.log.correct(corrections, fence)
             stored = await self._stored(taken)
         answered: set[tuple[str, int, bytes]] = set()
         results: list[AppendResult] = []
@@ -401,14 +401,6 @@ def _compare(new_event: EncodedEvent, stored: Sequence[StoredEvent], *, fresh: b
 def newest_revision(stored: Sequence[StoredEvent]) -> StoredEvent:
     """The newest of the revisions of one version."""
     return max(stored, key=lambda event: event.revision)
-
-
-def content_of(event: StoredEvent) -> bytes | None:
-    """The canonical payload of a stored event; None for one that another application wrote."""
-    try:
-        return bytes(_state.decode(event.state).payload)
-    except msgspec.MsgspecError:  # an application of the eventsourcing library wrote it
-        return None
 
 
 def _conflict_dead_letter(new_event: EncodedEvent, head: StoredEvent, reason: str) -> NewDeadLetter:

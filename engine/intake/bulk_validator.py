@@ -122,7 +122,9 @@ class BulkValidator:
                 encoded.append(_encode_carefully(event, place, each[0], moment, content, states))
                 continue
             state = states.template % (place, moment, content)
-            encoded.append(_new_encoded_event((each[0], event.source_version, event.type, state, content, None)))
+            encoded.append(
+                _new_encoded_event((each[0], event.source_version, event.type, state, content, None, event.tie))
+            )
         return encoded
 
     def _read(self, event: DomainEvent) -> _ReadEvent | None:
@@ -246,7 +248,7 @@ def _encode_carefully(
         return None
     version, topic = event.source_version, event.type
     valid = ValidatedEvent(stream, version, topic, content, moment.decode(), event.id, event.correlation_id)
-    return EncodedEvent(stream, version, topic, states.state(valid, number), content)
+    return EncodedEvent(stream, version, topic, states.state(valid, number), content, None, event.tie)
 
 
 def _fixed_width(moment: str) -> str:

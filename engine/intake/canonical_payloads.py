@@ -4,8 +4,11 @@ import msgspec
 
 from pagefold.domains import DOMAINS, InvalidPayload
 from pagefold.domains.domain import encode
+from pagefold.engine.stores.event_state import EventState
+from pagefold.engine.stores.log_records import StoredEvent
 
 _domains = {domain.name: (msgspec.json.Decoder(domain.payload), domain.validate) for domain in DOMAINS}
+_state = msgspec.json.Decoder(EventState)
 
 
 def is_same_content(topic: str, stored: bytes, content: bytes) -> bool:
@@ -22,3 +25,11 @@ def _canonical(topic: str, payload: bytes) -> bytes:
         return encode(validate(decoder.decode(payload)))
     except (msgspec.MsgspecError, InvalidPayload, RecursionError):
         return payload
+
+
+def content_of(event: StoredEvent) -> bytes | None:
+    """The canonical payload of a stored event; None for one that another application wrote."""
+    try:
+        return bytes(_state.decode(event.state).payload)
+    except msgspec.MsgspecError:  # an application of the eventsourcing library wrote it
+        return None

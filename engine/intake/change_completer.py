@@ -6,11 +6,11 @@ from typing import TypeAlias
 from pagefold.domains.values import MAX_INTEGER
 from pagefold.engine.errors import Rejected
 from pagefold.engine.events import DomainEvent
-from pagefold.engine.intake.appender import content_of
+from pagefold.engine.intake.canonical_payloads import content_of
 from pagefold.engine.intake.epoch_registry import KnownEpochs
 from pagefold.engine.intake.event_validator import EventValidator
-from pagefold.engine.intake.formats.partial_event import PartialEvent, fill_unchanged
 from pagefold.engine.intake.formats.request_parts import IgnoredMessage, ParsedPart, RejectedPart
+from pagefold.engine.intake.statement import Statement, fill_unchanged
 from pagefold.engine.stores.log_records import StoredEvent
 from pagefold.engine.stores.store import Store
 from pagefold.projections.epochs import epoch_of, version_of, versioned
@@ -37,7 +37,7 @@ class ChangeCompleter:
         """Returns the full event of each change, or why there is none. A repeated change gives the same event."""
         incomplete = {each for one in found if (each := self._incomplete_stream(one)) is not None}
         if not incomplete:
-            return [each.event if isinstance(each, PartialEvent) else each for each in found]
+            return [each.event if isinstance(each, Statement) else each for each in found]
         self._before, self._unknown = {}, {stream: set() for stream in incomplete}
         self._heads = {head.originator_id: head for head in await self._store.log.heads(sorted(incomplete))}
         for stream, version in await self._store.dead_letters.requests_of(sorted(incomplete)):
@@ -46,7 +46,7 @@ class ChangeCompleter:
 
     def _incomplete_stream(self, found: ParsedPart) -> str | None:
         """The stream of a change that leaves something out, else None."""
-        return self._stream_of(found.event) if isinstance(found, PartialEvent) and found.unchanged else None
+        return self._stream_of(found.event) if isinstance(found, Statement) and found.unchanged else None
 
     def _stream_of(self, event: DomainEvent) -> str | None:
         try:
@@ -59,7 +59,7 @@ class ChangeCompleter:
             return found
         stream, version = self._stream_of(found.event), found.event.source_version
         if stream is None or stream not in incomplete or not 0 <= version <= MAX_INTEGER:
-            return found.event if isinstance(found, PartialEvent) else found
+            return found.event if isinstance(found, Statement) else found
         if isinstance(found, RejectedPart):
             self._unknown[stream].add(version)
             return found
@@ -69,7 +69,7 @@ class ChangeCompleter:
             self._unknown[stream].add(version)
             return RejectedPart(rejection.with_traceback(None), found.event)
 
-    async def _completed(self, change: PartialEvent, stream: str, version: int) -> DomainEvent:
+    async def _completed(self, change: Statement, stream: str, version: int) -> DomainEvent:
         """Completes a change. `version` includes the epoch. Raises `Rejected`."""
         newest_payload, since = await self._newest_payload(stream, version)
         lowest = version_of(since) if since >= 0 and epoch_of(since) == epoch_of(version) else -1

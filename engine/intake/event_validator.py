@@ -93,6 +93,7 @@ class EventValidator:
             _encoder.encode(state),
             valid.content,
             valid.epoch,
+            event.tie,
         )
 
     def validate(self, event: DomainEvent) -> ValidatedEvent:

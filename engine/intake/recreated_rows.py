@@ -19,8 +19,8 @@ from pagefold.engine.events import NULL, DomainEvent, placed_in
 from pagefold.engine.intake.canonical_payloads import is_same_content
 from pagefold.engine.intake.epoch_registry import EpochRegistry, KnownEpochs, source_of
 from pagefold.engine.intake.event_validator import EventValidator
-from pagefold.engine.intake.formats.partial_event import PartialEvent
 from pagefold.engine.intake.formats.request_parts import ParsedPart
+from pagefold.engine.intake.statement import Statement
 from pagefold.engine.stores.event_state import EventState
 from pagefold.engine.stores.log_records import StoredEvent
 from pagefold.engine.stores.store import Log
@@ -49,14 +49,14 @@ class RecreatedRows:
 
     async def place(self, changes: Sequence[ParsedPart]) -> list[ParsedPart]:
         """The changes, with epochs where they are not in the current one."""
-        if not any(isinstance(each, PartialEvent) and each.moment is not None for each in changes):
+        if not any(isinstance(each, Statement) and each.moment is not None for each in changes):
             return list(changes)
         epochs_ = await self._epochs.refresh()
-        streams = {id(each): self._stream(each.event) for each in changes if isinstance(each, PartialEvent)}
+        streams = {id(each): self._stream(each.event) for each in changes if isinstance(each, Statement)}
         relevant = {
             stream
             for each in changes
-            if isinstance(each, PartialEvent)
+            if isinstance(each, Statement)
             and (stream := streams[id(each)])
             and (each.creates or _has_own_epochs(epochs_, stream))
         }
@@ -65,11 +65,9 @@ class RecreatedRows:
                 self._heads[head.originator_id] = earlier
         placed: list[ParsedPart] = []
         for each in changes:
-            stream = streams[id(each)] if isinstance(each, PartialEvent) else ""
+            stream = streams[id(each)] if isinstance(each, Statement) else ""
             placed.append(
-                await self._place(each, stream, epochs_)
-                if isinstance(each, PartialEvent) and stream in relevant
-                else each
+                await self._place(each, stream, epochs_) if isinstance(each, Statement) and stream in relevant else each
             )
         return placed
 
@@ -80,8 +78,8 @@ class RecreatedRows:
         newest = await self._log.newest_versions(relevant)
         not_newer = {stream for stream, version in newest.items() if epoch_of(version)}
         for each in changes:
-            stream = streams[id(each)] if isinstance(each, PartialEvent) else ""
-            if isinstance(each, PartialEvent) and stream in newest and each.event.source_version <= newest[stream]:
+            stream = streams[id(each)] if isinstance(each, Statement) else ""
+            if isinstance(each, Statement) and stream in newest and each.event.source_version <= newest[stream]:
                 not_newer.add(stream)
         return sorted(not_newer)
 
@@ -93,7 +91,7 @@ class RecreatedRows:
             return ""
         return stream if 0 <= event.source_version <= MAX_INTEGER else ""
 
-    async def _place(self, change: PartialEvent, stream: str, epochs_: KnownEpochs) -> PartialEvent:
+    async def _place(self, change: Statement, stream: str, epochs_: KnownEpochs) -> Statement:
         event, head = change.event, self._heads.get(stream)
         entered = epochs_.current(stream, 0 if head is None else head.version)
         if event.epoch is None and change.moment is not None and head is not None and entered == epoch_of(head.version):
@@ -103,7 +101,7 @@ class RecreatedRows:
         self._remember(stream, event, versioned(entered if event.epoch is None else event.epoch, event.source_version))
         return change._replace(event=event)
 
-    async def _epoch(self, change: PartialEvent, moment: datetime, stream: str, head: _StreamEvent) -> int | None:
+    async def _epoch(self, change: Statement, moment: datetime, stream: str, head: _StreamEvent) -> int | None:
         """The epoch of a change if it is not that of its stream's head, which is the current one; else None."""
         event, current = change.event, epoch_of(head.version)
         if current and (repeated := await self._repeated_epoch(change, stream, current - 1)) is not None:
@@ -116,7 +114,7 @@ class RecreatedRows:
             return None
         return current + 1 if earlier >= head.occurred_at else None
 
-    async def _repeated_epoch(self, change: PartialEvent, stream: str, upto: int) -> int | None:
+    async def _repeated_epoch(self, change: Statement, stream: str, upto: int) -> int | None:
         """The last epoch up to `upto` that holds the same event, in the log or earlier in this request."""
         event = change.event
         keys = [(stream, versioned(epoch, event.source_version)) for epoch in range(upto + 1)]
@@ -125,7 +123,7 @@ class RecreatedRows:
         same = [epoch_of(each.version) for each in found if self._is_same(change, each)]
         return max(same, default=None)
 
-    def _is_same(self, change: PartialEvent, earlier: _StreamEvent) -> bool:
+    def _is_same(self, change: Statement, earlier: _StreamEvent) -> bool:
         """Whether a change equals a stored event. The content of a partial change is not compared."""
         try:
             valid = self._validator.validate(change.event)

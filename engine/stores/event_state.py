@@ -4,7 +4,7 @@ from typing import Literal, NamedTuple, TypeAlias
 
 import msgspec
 
-from pagefold.engine.events import ValidatedEvent
+from pagefold.engine.events import Tie, ValidatedEvent
 
 _encoder = msgspec.json.Encoder()
 
@@ -58,7 +58,7 @@ CONTENT_START = len(state_ending(b"")) - len(b"}")
 class EncodedEvent(NamedTuple):
     """A validated event, encoded as it is stored.
 
-    `content` is its canonical payload. `epoch` as in `ValidatedEvent`.
+    `content` is its canonical payload. `epoch` as in `ValidatedEvent`, `tie` as in `DomainEvent`.
     """
 
     originator_id: str
@@ -67,6 +67,7 @@ class EncodedEvent(NamedTuple):
     state: bytes
     content: bytes
     epoch: int | None = None
+    tie: Tie = "keep"
 
     @property
     def key(self) -> tuple[str, int]:

@@ -1,7 +1,7 @@
 """Compiles what a contract says of a value, once, into a function that is applied to every record."""
 
+from collections.abc import Callable, Sequence
 from collections.abc import Mapping as MappingOf
-from collections.abc import Sequence
 from typing import NamedTuple, TypeVar, cast
 
 from msgspec import UNSET
@@ -49,6 +49,11 @@ def no_signal(_kind: str, _key: str, _value: str) -> None:
     """Drops what is not mapped."""
 
 
+def no_facts(_path: str) -> Reader | None:
+    """Every path is one of the record."""
+    return None
+
+
 class _Part(NamedTuple):
     """A compiled expression: what it reads, and the steps after that.
 
@@ -74,6 +79,7 @@ class Compiler:
     `tables` and `rates` are shared by all of them. `definitions` are expressions that others `use` by name. `signal`
     receives what is not mapped (`lookup`, `locale`) while records are read. `conversions` are the parameters with which
     a value is converted to the type of its target: a contract's zone for timestamps, its decimal separator for numbers.
+    `facts` gives the reader of a path that is not one of the record, but of what came with it.
     """
 
     def __init__(  # noqa: PLR0913  # what a contract has beside its mappings
@@ -86,10 +92,12 @@ class Compiler:
         definitions: MappingOf[str, Expression] | None = None,
         conversions: MappingOf[ValueType, MappingOf[str, object]] | None = None,
         signal: Signal = no_signal,
+        facts: Callable[[str], Reader | None] = no_facts,
     ) -> None:
         self.registry = registry
         self.scope = scope
         self.signal = signal
+        self.facts = facts
         self.conversions = conversions or {}
         self.tables = tables or {}
         self.rates = rates or {}
@@ -99,14 +107,21 @@ class Compiler:
         self.open_definitions: list[str] = []
         self._expressions = 0
 
-    def mapping(self, spec: object, key: str, expects: ValueType = ValueType.ANYTHING) -> Mapping:
+    def reader(self, path: str, key: str) -> Reader:
+        """The reader of a path of the record, or of a fact. Raises `InvalidMapping`."""
+        return self.facts(path) or self.scope.reader(path, key)
+
+    def mapping(
+        self, spec: object, key: str, expects: ValueType = ValueType.ANYTHING, blank: BlankPolicy = "skip"
+    ) -> Mapping:
         """Compiles a mapping: a path, or a table with a transform. Raises `InvalidMapping` with the place.
 
-        A value that has not the expected type is converted to it, exactly, or refused.
+        A value that has not the expected type is converted to it, exactly, or refused. `blank` is what becomes of a
+        blank value if the mapping does not say it.
         """
         self.paths, self.patterns = set(), set()
         table = _as_table(spec, key)
-        policy, default = _policy(table, key)
+        policy, default = _policy(table, key, blank)
         if default is not UNSET and not has_type(default, expects):
             raise InvalidMapping(f"{key}.default", f"is not of the type that the target has: {expects}")
         site = _Site(self, self.scope, key, depth=0)
@@ -153,6 +168,8 @@ class _Site:
 
     def read_path(self, path: str) -> Reader:
         """The reader of a path. Those of the record are remembered: what is in an item belongs to the item's path."""
+        if (fact := self._compiler.facts(path)) is not None:
+            return fact
         self._remember(path, self._compiler.paths)
         return self.scope.reader(path, self.key)
 
@@ -238,7 +255,7 @@ def _as_table(spec: object, key: str) -> dict[str, object]:
     raise InvalidMapping(key, f"expected a path or a table, got {spec!r:.60}")
 
 
-def _policy(table: dict[str, object], key: str) -> tuple[BlankPolicy, object]:
+def _policy(table: dict[str, object], key: str, otherwise: BlankPolicy) -> tuple[BlankPolicy, object]:
     """What becomes of a blank value: the policy, and the default that comes before it."""
     default, required, policy = table.get("default", UNSET), table.get("required", False), table.get("blank")
     if is_blank(default) and default is not UNSET:
@@ -248,7 +265,7 @@ def _policy(table: dict[str, object], key: str) -> tuple[BlankPolicy, object]:
     if not isinstance(required, bool):
         raise InvalidMapping(f"{key}.required", f"expected true or false, got {required!r:.40}")
     if policy is None:
-        return "refuse" if required else "skip", default
+        return "refuse" if required else otherwise, default
     if policy not in BLANK_POLICIES:
         raise InvalidMapping(f"{key}.blank", f"expected one of {', '.join(BLANK_POLICIES)}, got {policy!r:.40}")
     if required and policy != "refuse":

@@ -10,8 +10,8 @@ from pagefold import Config, DomainEvent, Shop
 from pagefold.engine.errors import Rejected
 from pagefold.engine.intake.event_validator import EventValidator
 from pagefold.engine.intake.formats.debezium import DebeziumReader
-from pagefold.engine.intake.formats.partial_event import PartialEvent
 from pagefold.engine.intake.formats.webhook_bodies import WebhookReader
+from pagefold.engine.intake.statement import Statement
 from pagefold.engine.snapshots.flat_json import FlatJSON, columns_of
 from tests.support.debezium_messages import envelope
 from tests.support.deliveries import found_in
@@ -70,7 +70,7 @@ def webhook_payload(item: Document) -> DomainEvent:
     """The event in a webhook."""
     webhooks = WebhookReader(connected(webhook={"secret_variables": ["S"], "paths": PATHS}), "wms-a")
     [found] = found_in(webhooks, orjson.dumps(item))
-    assert isinstance(found, PartialEvent)
+    assert isinstance(found, Statement)
     return found.event
 
 
@@ -90,7 +90,7 @@ def test_a_row_of_a_table_says_null() -> None:
     config = connected(cdc={"columns": COLUMNS})
     row = {"item_no": "A", "free": None, "due": None}
     [change] = found_in(DebeziumReader(config, "wms-a"), json.dumps(envelope("c", None, row)).encode())
-    assert isinstance(change, PartialEvent)
+    assert isinstance(change, Statement)
     assert change.event.payload == b'{"available":null}'
     assert EventValidator(config).validate(change.event).content == b'{"available":null}'
 

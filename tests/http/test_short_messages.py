@@ -7,9 +7,9 @@ import pytest
 
 from pagefold import Config, Rejected
 from pagefold.engine.intake.event_validator import EventValidator
-from pagefold.engine.intake.formats.partial_event import PartialEvent
 from pagefold.engine.intake.formats.request_parts import RejectedPart
 from pagefold.engine.intake.formats.webhook_bodies import WebhookReader
+from pagefold.engine.intake.statement import Statement
 from tests.support.deliveries import found_in
 from tests.support.small_shop import Document, document
 
@@ -56,7 +56,7 @@ def why_not(reader: WebhookReader, validator: EventValidator, body: bytes) -> st
     [found] = found_in(reader, body)
     if isinstance(found, RejectedPart):
         return str(found.rejection)
-    if not isinstance(found, PartialEvent):
+    if not isinstance(found, Statement):
         return found.reason
     try:
         validator.validate(found.event)

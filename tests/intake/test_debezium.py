@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from pagefold import ConfigurationError, DomainEvent, Rejected
 from pagefold.engine.intake.event_validator import EventValidator
 from pagefold.engine.intake.formats.debezium import DebeziumReader
-from pagefold.engine.intake.formats.partial_event import PartialEvent, fill_unchanged
 from pagefold.engine.intake.formats.request_parts import IgnoredMessage, ParsedPart, RejectedPart
+from pagefold.engine.intake.statement import Statement, fill_unchanged
 from tests.support.debezium_messages import (
     AT,
     COLUMNS,
@@ -129,8 +129,8 @@ def test_a_row_that_moves_is_withdrawn(moved: Document) -> None:
     columns = COLUMNS | {"channel": "shop"}
     before, after = ROW | {"shop": "web-us"}, ROW | {"shop": "web-us"} | moved
     withdrawn, stated = read(envelope("u", before, after), columns=columns)
-    assert isinstance(withdrawn, PartialEvent)
-    assert isinstance(stated, PartialEvent)
+    assert isinstance(withdrawn, Statement)
+    assert isinstance(stated, Statement)
     assert (withdrawn.event.sku, withdrawn.event.channel, withdrawn.event.payload) == ("TSHIRT-M", "web-us", None)
     assert (stated.event.sku, stated.event.channel) == (after["item_no"], after["shop"] or "*")
     assert withdrawn.event.source_version == stated.event.source_version
@@ -188,7 +188,7 @@ def test_a_complete_payload_can_be_kept() -> None:
     assert fill_unchanged(found, b'{"amount":"1"}').payload == b'{"amount":"1"}'
     stated = event(envelope("u", None, ROW | {"state": '{"amount": "2"}'}), **settings)
     assert stated.payload == b'{"amount": "2"}'
-    assert fill_unchanged(PartialEvent(stated), None) is stated
+    assert fill_unchanged(Statement(stated), None) is stated
 
 
 def test_parts_inside_objects_are_kept() -> None:
@@ -199,7 +199,7 @@ def test_parts_inside_objects_are_kept() -> None:
     for size, kept in (("M", {"size": "M", "text": "long"}), (None, {"text": "long"})):
         message = envelope("u", None, ROW | {"text": WORD, "size": size})
         [found] = found_in(DebeziumReader(config, "pim"), json.dumps(message).encode())
-        assert isinstance(found, PartialEvent)
+        assert isinstance(found, Statement)
         assert payload_of(fill_unchanged(found, standing)) == {"attributes": kept}
 
 
@@ -274,7 +274,7 @@ def test_a_body_may_have_several_messages() -> None:
     messages = [json.dumps(each) for each in (envelope("c", None, ROW), envelope("x"), None, envelope("d", ROW))]
     for body in (f"[{','.join(messages)}]", "\n".join(messages), "\r\n\n".join(messages) + "\n"):
         found = found_in(reader(), body.encode())
-        assert [type(each) for each in found] == [PartialEvent, RejectedPart, IgnoredMessage, PartialEvent]
+        assert [type(each) for each in found] == [Statement, RejectedPart, IgnoredMessage, Statement]
     assert found_in(reader(), json.dumps(envelope("c", None, ROW), indent=1).encode()) == found[:1]
     assert found_in(reader(), b"[]") == []
     assert len(found_in(reader(), b"null\n" * 5_000)) == 5_000
@@ -294,7 +294,7 @@ def test_the_examples_of_the_documentation_are_read() -> None:
     names = ["c_1", "u_2", "d_3", "t_4", "m_5"]
     bodies = [data_file("formats", "debezium", f"postgres_{name}.json").read_bytes() for name in names]
     made, changed, deleted, emptied, message = [found_in(DebeziumReader(config, "pim"), body) for body in bodies]
-    events = [each.event for found in (made, changed, deleted) for each in found if isinstance(each, PartialEvent)]
+    events = [each.event for found in (made, changed, deleted) for each in found if isinstance(each, Statement)]
     assert [each.sku for each in events] == ["1", "1", "1"]
     assert [each.source_version for each in events] == [24023128, 24023128, 46523128]
     assert payload_of(events[0]) == {"attributes": {"name": "Anne", "mail": "annek@noanswer.org"}}
@@ -332,13 +332,13 @@ def test_no_message_is_an_error(op: str, before: Document | None, after: Documen
     whole = envelope(op, before and ROW | before, after and ROW | after)
     for message in (envelope(op, before, after, **origin), whole, {"schema": KINDS, "payload": whole}):
         for found in found_in(READER, json.dumps(message).encode()):
-            assert isinstance(found, PartialEvent | IgnoredMessage | RejectedPart)
-            if isinstance(found, PartialEvent):
+            assert isinstance(found, Statement | IgnoredMessage | RejectedPart)
+            if isinstance(found, Statement):
                 assert isinstance(fill_unchanged(found, b'{"tiers":[1],"taxClass":{}}'), DomainEvent)
 
 
 @pytest.mark.parametrize(
-    ("depth", "found"), [(62, PartialEvent), (63, RejectedPart), (970, RejectedPart), (5_000, RejectedPart)]
+    ("depth", "found"), [(62, Statement), (63, RejectedPart), (970, RejectedPart), (5_000, RejectedPart)]
 )
 def test_nesting_is_bounded(depth: int, found: type[ParsedPart]) -> None:
     """At 64, counted from the message; deeper is rejected, and never another error, whatever the depth."""
@@ -352,7 +352,7 @@ def test_a_column_of_json_may_be_of_any_depth() -> None:
     [found] = found_in(
         READER, json.dumps({"schema": schema_of(tiers=KIND_OF_JSON), "payload": envelope("u", None, row)}).encode()
     )
-    assert isinstance(found, PartialEvent)
+    assert isinstance(found, Statement)
     with pytest.raises(Rejected, match=r"nested deeper than 64|expected"):
         EventValidator(configured()).validate(fill_unchanged(found, b"{}"))
 

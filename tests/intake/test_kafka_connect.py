@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from pagefold.engine.intake.event_validator import EventValidator
 from pagefold.engine.intake.formats.debezium import DebeziumReader
-from pagefold.engine.intake.formats.partial_event import PartialEvent
+from pagefold.engine.intake.statement import Statement
 from tests.support.debezium_messages import COLUMNS, ROW, configured, envelope, event, payload_of, refused, schema_of
 from tests.support.deliveries import found_in
 from tests.support.small_shop import Document
@@ -95,5 +95,5 @@ def test_json_and_dates_are_converted() -> None:
     [found] = found_in(
         DebeziumReader(config, "pim"), json.dumps({"schema": kinds, "payload": envelope("c", None, row)}).encode()
     )
-    assert isinstance(found, PartialEvent)
+    assert isinstance(found, Statement)
     assert payload_of(found.event) == {"attributes": {"care": {"wash": [30]}, "since": "2026-01-01", "note": "{"}}

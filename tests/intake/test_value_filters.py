@@ -9,9 +9,9 @@ import pagefold
 from pagefold import Config, ConfigurationError, Shop
 from pagefold.engine.http.metrics import exposition
 from pagefold.engine.intake.formats.debezium import DebeziumReader
-from pagefold.engine.intake.formats.partial_event import PartialEvent
 from pagefold.engine.intake.formats.request_parts import IgnoredMessage, ParsedPart, RejectedPart
 from pagefold.engine.intake.formats.webhook_bodies import WebhookReader
+from pagefold.engine.intake.statement import Statement
 from tests.dead_letters.test_webhook_retrier import (
     ENVIRONMENT,
     HOOK,
@@ -72,7 +72,7 @@ def table(message: object) -> list[type]:
 def test_an_item_counts_by_its_value(status: object, *, counts: bool) -> None:
     """It equals one of the declared values, at every path; an ignored item may be invalid."""
     [found] = webhook(row("A", status=status), kind="product")
-    assert isinstance(found, PartialEvent) is counts
+    assert isinstance(found, Statement) is counts
     for wrong in (row(None, status="draft"), row("A", "free", status="draft"), {}, 7):
         [found] = webhook(wrong, kind="product")  # type: ignore[arg-type]  # not a valid item
         assert isinstance(found, IgnoredMessage)
@@ -90,7 +90,7 @@ def test_a_withdrawal_is_filtered_too() -> None:
     body = delivery(row("A", gone=True, status="draft"), row("A", gone=True, status="publish"), kind="product")
     ignored, withdrawn = found_in(reader, body)
     assert isinstance(ignored, IgnoredMessage)
-    assert isinstance(withdrawn, PartialEvent)
+    assert isinstance(withdrawn, Statement)
     assert withdrawn.event.payload is None
 
 
@@ -102,21 +102,21 @@ def priced(sku: str, kind: object, **more: object) -> Document:
 @pytest.mark.parametrize(
     ("message", "found"),
     [
-        (envelope("c", None, priced("A", "retail")), [PartialEvent]),
-        (envelope("c", None, priced("A", 7)), [PartialEvent]),
+        (envelope("c", None, priced("A", "retail")), [Statement]),
+        (envelope("c", None, priced("A", 7)), [Statement]),
         (envelope("c", None, priced("A", "trade")), [IgnoredMessage]),
         (envelope("c", None, {"item": "A", "price": "1.00"}), [IgnoredMessage]),
         (envelope("c", None, {"item": None, "price": 1.5, "list": "trade"}), [IgnoredMessage]),
-        (envelope("u", priced("A", "retail"), priced("A", "trade")), [PartialEvent, IgnoredMessage]),
-        (envelope("u", priced("A", "trade"), priced("A", "retail")), [PartialEvent]),
-        (envelope("u", priced("A", "retail"), priced("B", "retail")), [PartialEvent, PartialEvent]),
+        (envelope("u", priced("A", "retail"), priced("A", "trade")), [Statement, IgnoredMessage]),
+        (envelope("u", priced("A", "trade"), priced("A", "retail")), [Statement]),
+        (envelope("u", priced("A", "retail"), priced("B", "retail")), [Statement, Statement]),
         (envelope("u", priced("A", "trade"), priced("B", "trade")), [IgnoredMessage]),
-        (envelope("u", priced("A", "retail"), priced("A", "__debezium_unavailable_value")), [PartialEvent]),
+        (envelope("u", priced("A", "retail"), priced("A", "__debezium_unavailable_value")), [Statement]),
         (envelope("u", None, priced("A", "__debezium_unavailable_value")), [RejectedPart]),
-        (envelope("d", priced("A", "retail")), [PartialEvent]),
+        (envelope("d", priced("A", "retail")), [Statement]),
         (envelope("d", priced("A", "trade")), [IgnoredMessage]),
         (envelope("d", priced("A", None)), [IgnoredMessage]),
-        (envelope("d", {"item": "A", "shop": "*", "list": "retail"}), [PartialEvent]),
+        (envelope("d", {"item": "A", "shop": "*", "list": "retail"}), [Statement]),
         (envelope("d", {"item": "A", "shop": "*"}), [RejectedPart]),
     ],
 )

@@ -10,10 +10,10 @@ from msgspec import UNSET
 
 from pagefold import Config, ConfigurationError, DomainEvent, Rejected
 from pagefold.engine.intake.event_validator import EventValidator
-from pagefold.engine.intake.formats.partial_event import PartialEvent
 from pagefold.engine.intake.formats.request_parts import ParsedPart, RejectedPart
 from pagefold.engine.intake.formats.webhook_bodies import WebhookReader
 from pagefold.engine.intake.mapping.value_conversion import value_at
+from pagefold.engine.intake.statement import Statement
 from tests.support.deliveries import found_in
 from tests.support.shared_data import data_file
 from tests.support.small_shop import Document, document
@@ -56,13 +56,13 @@ def read(delivery: object, **settings: object) -> list[ParsedPart]:
 
 def events_in(found: Sequence[ParsedPart]) -> list[DomainEvent]:
     """The events among them."""
-    return [each.event for each in found if isinstance(each, PartialEvent)]
+    return [each.event for each in found if isinstance(each, Statement)]
 
 
 def only(found: Sequence[ParsedPart]) -> DomainEvent:
     """The one event in it."""
     [one] = found
-    assert isinstance(one, PartialEvent), one
+    assert isinstance(one, Statement), one
     return one.event
 
 
@@ -260,7 +260,7 @@ def test_no_delivery_is_an_error(delivery: Document, body: bytes) -> None:
     """Any JSON, and any bytes, are events or a reason why they are not."""
     for reader in READERS:
         for text in (json.dumps(delivery).encode(), json.dumps(DELIVERY | delivery).encode(), body):
-            assert all(isinstance(each, PartialEvent | RejectedPart) for each in found_in(reader, text))
+            assert all(isinstance(each, Statement | RejectedPart) for each in found_in(reader, text))
 
 
 @pytest.mark.parametrize(

@@ -6,8 +6,8 @@ from decimal import Decimal
 
 from pagefold import Config, DomainEvent
 from pagefold.engine.intake.formats.debezium import DebeziumReader
-from pagefold.engine.intake.formats.partial_event import PartialEvent
 from pagefold.engine.intake.formats.request_parts import IgnoredMessage, ParsedPart, RejectedPart
+from pagefold.engine.intake.statement import Statement
 from tests.support.deliveries import found_in
 from tests.support.small_shop import Document, document
 
@@ -52,10 +52,10 @@ def read(message: object, **settings: object) -> list[ParsedPart]:
     return found_in(reader(**settings), json.dumps(message).encode())
 
 
-def change(message: object, **settings: object) -> PartialEvent:
+def change(message: object, **settings: object) -> Statement:
     """Its only change."""
     [found] = read(message, **settings)
-    assert isinstance(found, PartialEvent), found
+    assert isinstance(found, Statement), found
     return found
 
 

@@ -14,17 +14,21 @@ from pagefold.domains import DOMAINS
 from pagefold.engine.configuration.spelling import suggestion
 from pagefold.engine.configuration.toml_lines import KeyLines
 from pagefold.engine.errors import ConfigurationError
-from pagefold.engine.events import DomainEvent
+from pagefold.engine.events import DomainEvent, Tie
 from pagefold.engine.intake.contracts.contract_tables import RateSource, TableSource, lookup_table, rate_table
+from pagefold.engine.intake.contracts.delivery_facts import NO_FACTS, DeliveryFacts
 from pagefold.engine.intake.contracts.payload_places import payload_places
 from pagefold.engine.intake.contracts.statement_mapping import (
     FIELDS,
+    TIES,
+    Rules,
     StatementMapping,
     UnknownChannel,
     Values,
     Versions,
     Written,
 )
+from pagefold.engine.intake.statement import Statement
 from pagefold.engine.plugins.transform_plugins import load_registry
 from pagefold.engine.runtime.extras import needs_extra
 from pagefold.projections.transforms import (
@@ -44,6 +48,11 @@ Unmapped: TypeAlias = Literal["skip", "warn"]
 Form: TypeAlias = Literal["columns", "json"]
 """What the records of a source are: rows with columns, or JSON values."""
 
+Blanks: TypeAlias = Literal["skip", "withdraw", "refuse"]
+"""What becomes of a blank value in a payload, unless its mapping says it."""
+
+NO_DEFAULTS: Mapping[str, str] = {}
+
 MAX_SIGNALS = 10_000
 """How many different values that are not mapped are counted."""
 
@@ -62,12 +71,14 @@ class ContractExample(msgspec.Struct, frozen=True, forbid_unknown_fields=True, r
 class ContractHead(msgspec.Struct, frozen=True):
     """What a contract says beside its statements."""
 
-    name: Annotated[str, msgspec.Meta(min_length=1, max_length=100)]
+    name: Annotated[str, msgspec.Meta(min_length=1, max_length=100)] = ""
     version: Annotated[int, msgspec.Meta(ge=1)] = 1
     form: Form | None = None
     items: str | list[str] = []
     only: dict[str, list[object]] = {}
     versions: Versions = "integer"
+    tie: Tie | None = None
+    blanks: Blanks = "skip"
     zone: str | None = None
     decimal: str | None = None
     group: str | None = None
@@ -94,13 +105,18 @@ class Reading:
     the paths that no record had so far, by the number of the mapping that reads them; None if nobody asks.
     """
 
-    statements: list[DomainEvent] = field(default_factory=list)
+    statements: list[Statement] = field(default_factory=list)
     refusals: list[Refusal] = field(default_factory=list)
     records: int = 0
     left_out: int = 0
     channels: Counter[str] = field(default_factory=Counter)
     unmapped: Counter[str] = field(default_factory=Counter)
     absent: list[set[str]] | None = None
+
+    @property
+    def events(self) -> list[DomainEvent]:
+        """The events of the statements."""
+        return [statement.event for statement in self.statements]
 
 
 class Contract:
@@ -117,14 +133,16 @@ class Contract:
         channels: Collection[str],
         form: Form = "json",
         folder: Path | None = None,
+        defaults: Mapping[str, str] = NO_DEFAULTS,
     ) -> None:
         """Compiles a contract of a source for a shop with these channels. Raises `InvalidMapping`.
 
         `form` counts unless the contract says its own. `folder` is where the files of its tables are; without it, they
-        are in the working directory.
+        are in the working directory. `defaults` are the paths of fields that the contract leaves out.
         """
         self.document = document
-        self.head = _head(document)
+        self.head = _head(document, source)
+        self._facts = DeliveryFacts()
         form = self.head.form or form
         self.tables = {name: lookup_table(name, each, folder or Path()) for name, each in self.head.tables.items()}
         self.rates = {name: rate_table(name, each, folder or Path()) for name, each in self.head.rates.items()}
@@ -135,6 +153,8 @@ class Contract:
         self._only = Values(self._compiler(scope), self.head.only, "only")
         record_scope = ItemScope(scope) if items else scope
         shared = {name: document[name] for name in FIELDS if name in document}
+        head = self.head
+        rules = Rules(source, frozenset(channels), head.versions, self._tie(), head.blanks, defaults)
         self._mappings: list[tuple[Reader | None, StatementMapping]] = []
         for domain, key, table in domain_tables(document):
             each = table.get("each")
@@ -142,7 +162,7 @@ class Contract:
                 raise InvalidMapping(f"{key}.each", f"expected a path, got {each!r:.60}")
             inner = record_scope if each is None else ItemScope(record_scope)
             written = _written(domain, key, table, shared)
-            mapping = StatementMapping(self._compiler(inner), written, source, channels, self.head.versions)
+            mapping = StatementMapping(self._compiler(inner), written, rules)
             self._mappings.append((None if each is None else record_scope.reader(each, f"{key}.each"), mapping))
         if not self._mappings:
             raise InvalidMapping("", f"says nothing of a domain: write a table such as [{DOMAINS[0].name}]")
@@ -151,12 +171,24 @@ class Contract:
         self._names |= self.paths if form == "columns" else set()
 
     @classmethod
-    def load(cls, file: Path, *, source: str, channels: Collection[str], form: Form = "json") -> Self:
-        """The contract in a TOML file. Raises `ConfigurationError`, with the line."""
+    def load(
+        cls,
+        file: Path,
+        *,
+        source: str,
+        channels: Collection[str],
+        form: Form = "json",
+        defaults: Mapping[str, str] = NO_DEFAULTS,
+    ) -> Self:
+        """The contract in a TOML file. Raises `ConfigurationError`, with the line.
+
+        Its name is that of the file, unless it has another.
+        """
         try:
             text = file.read_text(encoding="utf-8-sig")
+            document = {"name": file.stem, **tomllib.loads(text)}
             with needs_extra("the contract", "contracts"):
-                return cls(tomllib.loads(text), source=source, channels=channels, form=form, folder=file.parent)
+                return cls(document, source=source, channels=channels, form=form, folder=file.parent, defaults=defaults)
         except OSError as error:
             raise ConfigurationError("", f"cannot be read: {error.strerror}", str(file)) from None
         except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
@@ -175,8 +207,9 @@ class Contract:
         """Every mapping, by domain: fields first, then places of the payload."""
         return [each for _, mapping in self._mappings for each in mapping.mappings]
 
-    def read(self, message: object, into: Reading | None = None) -> Reading:
-        """What a message says, or a row with columns."""
+    def read(self, message: object, into: Reading | None = None, facts: Mapping[str, object] = NO_FACTS) -> Reading:
+        """What a message says, or a row with columns. `facts` are those of its delivery, see `DeliveryFacts`."""
+        self._facts.current = facts
         reading = Reading() if into is None else into
         if not self._only.all_match(message):
             reading.left_out += 1
@@ -190,6 +223,12 @@ class Contract:
                         reading.absent[number].difference_update(mapping.present(item, reading.absent[number]))
                     self._state(mapping, item, reading)
         return reading
+
+    def _tie(self) -> Tie:
+        allowed = TIES[self.head.versions]
+        if self.head.tie is not None and self.head.tie not in allowed:
+            raise InvalidMapping("tie", f'has no effect with versions = "{self.head.versions}"')
+        return self.head.tie or allowed[0]
 
     def watchful_reading(self) -> Reading:
         """A reading that also finds out which paths no record has."""
@@ -240,6 +279,7 @@ class Contract:
             rates=self.rates,
             definitions=self.head.definitions,
             signal=self._note_signal,
+            facts=self._facts.reader,
         )
 
     def _note_signal(self, kind: str, key: str, value: str) -> None:
@@ -258,13 +298,14 @@ def _given(**parameters: str | None) -> dict[str, object]:
     return {name: value for name, value in parameters.items() if value is not None}
 
 
-def _head(document: Mapping[str, object]) -> ContractHead:
+def _head(document: Mapping[str, object], name: str) -> ContractHead:
+    """What a contract says beside its statements; `name` is its name unless it says another."""
     known = {*ContractHead.__struct_encode_fields__, *FIELDS, *_PAYLOADS}
-    for name in document:
-        if name not in known:
-            raise InvalidMapping(name, f"is unknown; {suggestion(name, sorted(known), 'keys')}")
+    for key in document:
+        if key not in known:
+            raise InvalidMapping(key, f"is unknown; {suggestion(key, sorted(known), 'keys')}")
     try:
-        return msgspec.convert({name: document[name] for name in document}, ContractHead)
+        return msgspec.convert({"name": name, **document}, ContractHead)
     except msgspec.ValidationError as error:
         problem, _, place = str(error).partition(" - at `$")
         raise InvalidMapping(place.removesuffix("`").lstrip("."), problem[:1].lower() + problem[1:]) from None

@@ -79,7 +79,7 @@ class ContractCheck:
             error = refusal.error
             kind = KindOfRefusal(refusal.domain, error.key, error.code, str(error), refusal.sku, line)
             self._refused(kind)
-        for event in reading.statements:
+        for event in reading.events:
             self._check_event(line, event)
         reading.refusals.clear()
         reading.statements.clear()

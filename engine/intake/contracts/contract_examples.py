@@ -32,7 +32,7 @@ def _made(contract: Contract, example: ContractExample) -> list[dict[str, object
     refused: list[dict[str, object]] = [
         {"type": refusal.domain, "refused": str(refusal.error)} for refusal in reading.refusals
     ]
-    return [*map(_document, reading.statements), *refused]
+    return [*map(_document, reading.events), *refused]
 
 
 def _document(event: DomainEvent) -> dict[str, object]:

@@ -7,15 +7,20 @@ from typing import Literal, NamedTuple, TypeAlias
 import msgspec
 from msgspec import UNSET
 
-from pagefold.engine.events import DomainEvent
+from pagefold.engine.events import DomainEvent, Tie
 from pagefold.engine.intake.contracts.payload_places import EVERY_MEMBER, PayloadPlace
 from pagefold.engine.intake.mapping.value_filters import is_one_of
+from pagefold.engine.intake.statement import Statement
 from pagefold.projections.streams import EVERY_CHANNEL
 from pagefold.projections.transforms import WITHDRAW, Compiler, InvalidMapping, InvalidValue, ValueType
 from pagefold.projections.transforms import Mapping as CompiledMapping
+from pagefold.projections.transforms.mapping import BlankPolicy
 
-Versions: TypeAlias = Literal["integer", "moment"]
-"""What `sourceVersion` is: an integer, or a moment, whose microseconds since 1970 are the version."""
+Versions: TypeAlias = Literal["integer", "moment", "none"]
+"""What `sourceVersion` is: an integer, or a moment, whose microseconds since 1970 are the version.
+
+None: the records have no version. Every statement has version 0 then, and its content decides.
+"""
 
 FIELDS: Mapping[str, ValueType] = {
     "sku": ValueType.TEXT,
@@ -30,6 +35,13 @@ FIELDS: Mapping[str, ValueType] = {
 """The fields of an event beside its domain and its payload, and their types."""
 
 REQUIRED = ("sku", "sourceVersion", "occurredAt")
+
+TIES: Mapping[Versions, Sequence[Tie]] = {
+    "integer": ("keep", "replace"),
+    "moment": ("keep", "replace"),
+    "none": ("content",),
+}
+"""The tie rules that a contract may have; the first is the one that it has unless it says another."""
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
@@ -55,12 +67,26 @@ class Written(NamedTuple):
     places: Sequence[PayloadPlace]
 
 
+class Rules(NamedTuple):
+    """What holds for every statement of a contract: source, channels of the shop, versions, ties, blank values.
+
+    `defaults` are the paths of fields that the contract leaves out.
+    """
+
+    source: str
+    channels: frozenset[str]
+    versions: Versions
+    tie: Tie
+    blanks: BlankPolicy
+    defaults: Mapping[str, str]
+
+
 class Values:
     """A filter: by path, the values that a record may have."""
 
     def __init__(self, compiler: Compiler, table: Mapping[str, Sequence[object]], key: str) -> None:
-        self.paths = frozenset(table)
-        self._values = [(compiler.scope.reader(path, f"{key}.{path}"), values) for path, values in table.items()]
+        self.paths = frozenset(path for path in table if compiler.facts(path) is None)
+        self._values = [(compiler.reader(path, f"{key}.{path}"), values) for path, values in table.items()]
 
     def all_match(self, record: Record) -> bool:
         """Whether the record has one of the values at every path."""
@@ -77,16 +103,14 @@ class StatementMapping:
     `paths` are those that it reads, `mappings` those of its fields and of its payload.
     """
 
-    def __init__(
-        self, compiler: Compiler, written: Written, source: str, channels: Collection[str], versions: Versions
-    ) -> None:
+    def __init__(self, compiler: Compiler, written: Written, rules: Rules) -> None:
         self.domain = written.domain
-        self._source = source
-        self._channels = frozenset([EVERY_CHANNEL, *channels])
-        self._versions = versions
+        self._rules = rules
+        self._channels = frozenset([EVERY_CHANNEL, *rules.channels])
         self._fields = self._compiled_fields(compiler, written)
         self._payload = [
-            (place.path, compiler.mapping(place.mapping, place.key, place.expects)) for place in written.places
+            (place.path, compiler.mapping(place.mapping, place.key, place.expects, rules.blanks))
+            for place in written.places
         ]
         self._only = Values(compiler, written.only, f"{written.key}.only")
         self._withdrawn = Values(compiler, written.withdrawn, f"{written.key}.withdraw")
@@ -97,13 +121,20 @@ class StatementMapping:
         self._readers = {path: compiler.scope.reader(path, written.key) for path in sorted(self.paths)}
 
     def _compiled_fields(self, compiler: Compiler, written: Written) -> dict[str, CompiledMapping]:
-        fields = dict(written.fields)
-        if self._versions == "moment":
-            fields.setdefault("occurredAt", fields.get("sourceVersion"))
+        versions = self._rules.versions
+        if versions == "none" and "sourceVersion" in written.fields:
+            raise InvalidMapping(f"{written.key}.sourceVersion", 'contradicts versions = "none"')
+        fields: dict[str, object] = dict(self._rules.defaults)
+        if versions == "none":
+            fields.pop("sourceVersion", None)
+        if versions == "moment" and "sourceVersion" in written.fields:
+            fields["occurredAt"] = written.fields["sourceVersion"]
+        fields |= written.fields
         for name in REQUIRED:
-            if fields.get(name) is None:
-                raise InvalidMapping(f"{written.key}.{name}", "is required")
-        types = {**FIELDS, "sourceVersion": ValueType.TIMESTAMP} if self._versions == "moment" else FIELDS
+            if fields.get(name) is None and not (versions == "none" and name == "sourceVersion"):
+                hint = '; a source without one has versions = "none"' if name == "sourceVersion" else ""
+                raise InvalidMapping(f"{written.key}.{name}", f"is required{hint}")
+        types = {**FIELDS, "sourceVersion": ValueType.TIMESTAMP} if versions == "moment" else FIELDS
         return {name: compiler.mapping(spec, f"{written.key}.{name}", types[name]) for name, spec in fields.items()}
 
     def counts(self, record: Record) -> bool:
@@ -122,23 +153,25 @@ class StatementMapping:
             return None
         return value.strip() if isinstance(value, str) else None
 
-    def statement(self, record: Record) -> DomainEvent | UnknownChannel:
+    def statement(self, record: Record) -> Statement | UnknownChannel:
         """What a record says. Raises `InvalidValue`."""
         channel = self._text("channel", record) or EVERY_CHANNEL
         if channel not in self._channels:
             return UnknownChannel(channel)
-        return DomainEvent(
+        event = DomainEvent(
             type=self.domain,
             sku=self._required("sku", record),
             channel=channel,
-            source=self._text("source", record) or self._source,
+            source=self._text("source", record) or self._rules.source,
             source_version=self._version(record),
             occurred_at=msgspec.convert(self._required("occurredAt", record), datetime),
             payload=None if self._withdrawn.any_matches(record) else self._payload_of(record),
             id=self._text("id", record),
             correlation_id=self._text("correlationId", record),
             epoch=self._epoch(record),
+            tie=self._rules.tie,
         )
+        return Statement(event)
 
     def _required(self, field: str, record: Record) -> str:
         text = self._text(field, record)
@@ -156,7 +189,9 @@ class StatementMapping:
         return self._fields[field].read(record) if field in self._fields else UNSET
 
     def _version(self, record: Record) -> int:
-        if self._versions == "moment":
+        if self._rules.versions == "none":
+            return 0
+        if self._rules.versions == "moment":
             return (msgspec.convert(self._required("sourceVersion", record), datetime) - _EPOCH) // _MICROSECOND
         value = self._value("sourceVersion", record)
         if not isinstance(value, int):

@@ -28,7 +28,6 @@ from pagefold.engine.errors import Rejected
 from pagefold.engine.events import DomainEvent
 from pagefold.engine.intake.formats.json_bodies import Headers, documents_in, read_document
 from pagefold.engine.intake.formats.kafka_connect import ConnectType, column_types, decode_value, timestamp_at
-from pagefold.engine.intake.formats.partial_event import PartialEvent
 from pagefold.engine.intake.formats.request_parts import (
     IgnoredMessage,
     MessagesBody,
@@ -40,6 +39,7 @@ from pagefold.engine.intake.formats.request_parts import (
 from pagefold.engine.intake.mapping.column_mapping import ColumnMapping, ColumnNames
 from pagefold.engine.intake.mapping.value_conversion import describe_type
 from pagefold.engine.intake.mapping.value_filters import is_one_of, unmatched_header
+from pagefold.engine.intake.statement import Statement
 from pagefold.engine.intake.strict_json import decode_rejection
 from pagefold.projections.streams import normalise_sku
 
@@ -170,7 +170,7 @@ class DebeziumReader:
         try:
             values = self._values(row, envelope.source)
             event = self._bound.withdrawal(values) if "payload" in unchanged else self._bound.event(values)
-            return PartialEvent(event, unchanged, _known_moment_of(envelope.source), envelope.op in _CREATES)
+            return Statement(event, unchanged, _known_moment_of(envelope.source), envelope.op in _CREATES)
         except Rejected as rejection:
             return self._rejected_part(rejection, row, envelope.source)
 
@@ -200,9 +200,9 @@ class DebeziumReader:
         if envelope.before is None or not self._is_full_row(envelope.before) or isinstance(current, RejectedPart):
             return [current]
         ended = self._row_withdrawal(envelope, schema)
-        if not isinstance(ended, PartialEvent):  # the row was excluded, or unreadable
+        if not isinstance(ended, Statement):  # the row was excluded, or unreadable
             return [current]
-        if not isinstance(current, PartialEvent):
+        if not isinstance(current, Statement):
             return [ended, current]
         is_same = _stream(ended.event) == _stream(current.event)
         return [current] if is_same else [ended, current._replace(creates=True)]
@@ -228,7 +228,7 @@ class DebeziumReader:
             return self._rejected_part(rejection, row, envelope.source)
         increment = int(self._column_of.get("sourceVersion", LSN) != LSN)
         event = msgspec.structs.replace(event, source_version=event.source_version + increment)
-        return PartialEvent(event, (), _known_moment_of(envelope.source))
+        return Statement(event, (), _known_moment_of(envelope.source))
 
     def _missing_in(self, before: Row) -> str | None:
         """The first field that a deletion needs and that was not sent."""

@@ -11,7 +11,7 @@ import msgspec
 
 from pagefold.engine.errors import Rejected
 from pagefold.engine.events import DomainEvent
-from pagefold.engine.intake.formats.partial_event import PartialEvent
+from pagefold.engine.intake.statement import Statement
 
 IgnoredCause: TypeAlias = Literal["channel", "filter", "table", "message"]
 """Why something is ignored:
@@ -34,7 +34,7 @@ class RejectedPart(NamedTuple):
     event: DomainEvent | None = None
 
 
-ParsedPart: TypeAlias = PartialEvent | IgnoredMessage | RejectedPart
+ParsedPart: TypeAlias = Statement | IgnoredMessage | RejectedPart
 """What one place of a request gives."""
 
 

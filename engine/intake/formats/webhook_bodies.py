@@ -21,7 +21,6 @@ from pagefold.engine.configuration.config import Config
 from pagefold.engine.configuration.webhook_config import ROOT_PREFIX, WebhookConfig
 from pagefold.engine.errors import Rejected
 from pagefold.engine.intake.formats.json_bodies import Headers, read_document
-from pagefold.engine.intake.formats.partial_event import PartialEvent
 from pagefold.engine.intake.formats.request_parts import (
     IgnoredMessage,
     ItemsBody,
@@ -34,6 +33,7 @@ from pagefold.engine.intake.formats.webhook_signatures import webhook_settings
 from pagefold.engine.intake.mapping.column_mapping import ColumnMapping, ColumnNames
 from pagefold.engine.intake.mapping.value_conversion import to_raw_json, to_timestamp, value_at
 from pagefold.engine.intake.mapping.value_filters import is_one_of, unmatched_header
+from pagefold.engine.intake.statement import Statement
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _TICK = timedelta(microseconds=1)
@@ -106,7 +106,7 @@ class WebhookReader:
         try:
             values = [_value(path, item, request) for path in self._paths]
             withdraws = self._withdraws(item, request)
-            return PartialEvent(self._bound.withdrawal(values) if withdraws else self._bound.event(values))
+            return Statement(self._bound.withdrawal(values) if withdraws else self._bound.event(values))
         except Rejected as rejection:
             values = self._some(self._identity, item, request)
             return RejectedPart(rejection.with_traceback(None), self._bound.place(values))

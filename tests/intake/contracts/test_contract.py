@@ -37,7 +37,7 @@ def payload(event: DomainEvent) -> Any:  # noqa: ANN401  # JSON
 
 def said(reading: Reading) -> list[tuple[str, str, Any]]:
     """Domain, SKU and payload of each statement."""
-    return [(event.type, event.sku, payload(event)) for event in reading.statements]
+    return [(event.type, event.sku, payload(event)) for event in reading.events]
 
 
 # --- records --------------------------------------------------------------------------------------
@@ -73,7 +73,7 @@ def test_one_record_makes_statements_of_several_domains() -> None:
         ("catalog", "MUG-B", {"attributes": {"title": "Mug"}, "parent": "mug"}),
         ("pricing", "MUG-B", {"currency": "USD", "amount": "8.00"}),
     ]
-    first = reading.statements[0]
+    first = reading.events[0]
     assert (first.source, first.channel, first.source_version) == ("shop", "*", 1_769_936_400_000_000)
     assert first.occurred_at.isoformat() == "2026-02-01T09:00:00+00:00"
     assert reading.records == 2
@@ -88,8 +88,8 @@ def test_items_at_several_paths() -> None:
     reading = read(
         text, {"rev": 3, "name": {"en": "Tee"}, "main": {"sku": "S"}, "others": [{"sku": "M"}, {"sku": "L"}]}
     )
-    assert [event.sku for event in reading.statements] == ["S", "M", "L"]
-    assert all(payload(event) == {"localized": {"name": {"en": "Tee"}}} for event in reading.statements)
+    assert [event.sku for event in reading.events] == ["S", "M", "L"]
+    assert all(payload(event) == {"localized": {"name": {"en": "Tee"}}} for event in reading.events)
 
 
 def test_each_makes_a_statement_of_every_element() -> None:
@@ -111,7 +111,7 @@ def test_each_makes_a_statement_of_every_element() -> None:
         {"currency": "GBP", "value": "3"},
     ]
     reading = read(text, {"sku": "A", "rev": 1, "prices": prices})
-    assert [(event.channel, payload(event)["amount"]) for event in reading.statements] == [
+    assert [(event.channel, payload(event)["amount"]) for event in reading.events] == [
         ("web-de", "1.00"),
         ("web-us", "2.00"),
     ]
@@ -127,7 +127,7 @@ def test_several_statements_of_one_domain() -> None:
         {"sku": "A", "rev": "1", "price-EUR": "19.00", "price-USD": "21.00"},
         form="columns",
     )
-    assert [(event.channel, payload(event)["currency"]) for event in reading.statements] == [
+    assert [(event.channel, payload(event)["currency"]) for event in reading.events] == [
         ("web-de", "EUR"),
         ("web-us", "USD"),
     ]
@@ -188,7 +188,7 @@ def test_a_record_that_cannot_be_read_is_refused(record: object, key: str, code:
     [refusal] = reading.refusals
     assert (refusal.domain, refusal.error.key, refusal.sku) == ("pricing", key, sku)
     assert refusal.error.code in {code, "not_an_integer"}
-    assert [event.sku for event in reading.statements] == ["B"]
+    assert [event.sku for event in reading.events] == ["B"]
 
 
 def test_numbers_and_moments_as_the_source_writes_them() -> None:
@@ -205,7 +205,7 @@ def test_numbers_and_moments_as_the_source_writes_them() -> None:
         available = "stock"
     """
     row = {"sku": "A", "rev": "1.200", "changed": "2026-07-01 12:00:00", "stock": "1.000,0"}
-    [event] = read(text, row, form="columns").statements
+    [event] = read(text, row, form="columns").events
     assert (event.source_version, payload(event)) == (1_200, {"available": 1_000})
     assert event.occurred_at.isoformat() == "2026-07-01T10:00:00+00:00"
 
@@ -262,3 +262,82 @@ def test_a_file_is_refused_with_its_line(tmp_path: Path) -> None:
         with pytest.raises(ConfigurationError, match=expected):
             Contract.load(file, source="shop", channels=[])
         file.write_text("a = = b") if expected.startswith("shop") else file.unlink(missing_ok=True)
+
+
+# --- versions, ties, blanks, facts ----------------------------------------------------------------
+
+UNVERSIONED = 'name = "shop"\nsku = "sku"\nversions = "none"\noccurredAt = { constant = "2026-03-01T00:00:00Z" }\n'
+
+
+def test_records_without_a_version() -> None:
+    """Their statements have version 0, and their content decides."""
+    [event] = read(UNVERSIONED + PRICE, {"sku": "A", "price": "1.00"}).events
+    assert (event.source_version, event.tie) == (0, "content")
+
+
+def test_a_tie_rule() -> None:
+    """A contract says whether a later statement of one version replaces the first."""
+    [event] = read('tie = "replace"\n' + HEAD + PRICE, {"sku": "A", "rev": 4, "price": "1.00"}).events
+    assert (event.source_version, event.tie) == (4, "replace")
+
+
+@pytest.mark.parametrize(
+    ("text", "key", "problem"),
+    [
+        ('tie = "replace"\n' + UNVERSIONED + PRICE, "tie", "has no effect"),
+        ('sourceVersion = "rev"\n' + UNVERSIONED + PRICE, "pricing.sourceVersion", "contradicts"),
+        (HEAD.replace('sourceVersion = "rev"\n', "") + PRICE, "pricing.sourceVersion", 'has versions = "none"'),
+        ('blanks = "zero"\n' + HEAD + PRICE, "blanks", "invalid enum value"),
+    ],
+)
+def test_contradictions_are_named(text: str, key: str, problem: str) -> None:
+    """What a contract says of versions, ties and blanks must agree."""
+    with pytest.raises(InvalidMapping, match=problem) as caught:
+        contract(text)
+    assert caught.value.key == key
+
+
+@pytest.mark.parametrize(
+    ("blanks", "expected"),
+    [
+        ("skip", [("pricing", "A", {"currency": "EUR"})]),
+        ("withdraw", [("pricing", "A", None)]),
+        ("refuse", []),
+    ],
+)
+def test_blanks_of_the_whole_contract(blanks: str, expected: object) -> None:
+    """What becomes of blank values is said once; a field that may be left out, such as an id, is left out."""
+    reading = read(f'blanks = "{blanks}"\nid = "id"\n' + HEAD + PRICE, {"sku": "A", "rev": 1, "price": " ", "id": ""})
+    assert said(reading) == expected
+    assert len(reading.refusals) == (blanks == "refuse")
+
+
+def test_a_mapping_has_the_last_word_on_blanks() -> None:
+    """A mapping's own policy counts."""
+    text = 'blanks = "withdraw"\n' + HEAD + PRICE + 'compareAt = { from = "old", blank = "skip" }\n'
+    reading = read(text, {"sku": "A", "rev": 1, "price": "1.00", "old": ""})
+    assert said(reading) == [("pricing", "A", {"currency": "EUR", "amount": "1.00"})]
+
+
+def test_facts_of_the_delivery() -> None:
+    """A contract reads headers and other facts beside the record; in items, too; and filters by them."""
+    text = """
+        items = "items"
+        sku = "sku"
+        sourceVersion = "@lsn"
+        occurredAt = { first_of = ["changed", "@taken"] }
+        correlationId = "@header.X-Request-ID"
+        only = { "@table" = ["public.items"] }
+        [catalog]
+        attributes.lsn = "@lsn"
+        attributes."@id" = "@id"
+    """
+    facts = {"@lsn": 77, "@taken": "2026-03-01T00:00:00Z", "@header.x-request-id": "r-1", "@table": "public.items"}
+    compiled, message = contract(text), {"items": [{"sku": "A", "@id": "own"}]}
+    [event] = compiled.read(message, facts=facts).events
+    assert (event.source_version, event.correlation_id, event.occurred_at.year) == (77, "r-1", 2026)
+    assert payload(event) == {"attributes": {"lsn": 77, "@id": "own"}}
+    assert compiled.read(message, facts=facts | {"@table": "public.others"}).left_out == 1
+    assert "@lsn" not in compiled.paths
+    [refusal] = compiled.read(message, facts={"@table": "public.items"}).refusals
+    assert "sourceVersion" in str(refusal.error)

@@ -30,7 +30,7 @@ def contract(text: str, folder: Path) -> Contract:
 
 def color(compiled: Contract, code: str) -> object:
     """What a color becomes."""
-    [event] = compiled.read({"sku": "A", "color": code}).statements
+    [event] = compiled.read({"sku": "A", "color": code}).events
     assert isinstance(event.payload, bytes)
     return msgspec.json.decode(event.payload).get("localized")
 
@@ -60,7 +60,7 @@ def test_exchange_rates_from_a_file(tmp_path: Path) -> None:
     compiled = contract(text, tmp_path)
     reading = compiled.read({"sku": "A", "price": "10.00", "day": "2026-02-15"})
     assert [str(refusal.error) for refusal in reading.refusals] == []
-    assert reading.statements[0].payload == b'{"currency":"USD","amount":"11.00"}'
+    assert reading.events[0].payload == b'{"currency":"USD","amount":"11.00"}'
 
 
 @pytest.mark.parametrize(

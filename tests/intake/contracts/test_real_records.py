@@ -119,5 +119,5 @@ def test_a_record_becomes_what_is_wanted(name: str) -> None:
     assert [str(refusal.error) for refusal in reading.refusals] == []
     assert [
         (event.channel, msgspec.json.decode(event.payload) if isinstance(event.payload, bytes) else None)
-        for event in reading.statements
+        for event in reading.events
     ] == case.wanted

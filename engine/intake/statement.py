@@ -1,4 +1,4 @@
-"""Changes that leave out unchanged values: filled from the log."""
+"""What a record of a source says: an event, and what only the log can add to it."""
 
 from collections.abc import Sequence
 from datetime import datetime
@@ -17,20 +17,29 @@ from pagefold.engine.intake.written_numbers import decode_written, encode_writte
 _NULL = b"null"
 
 
-class PartialEvent(NamedTuple):
-    """An event without the parts of its payload that `unchanged` names, such as `payload.attributes.description`.
+class Reference(NamedTuple):
+    """An id under which a source knows a SKU, and the kind of id, such as `shopify:inventory_item`."""
 
-    Those keep their stored values; `payload` stands for all of it. `moment` is when the database made the change, None
-    if it does not say. `creates`: the row may not have existed before.
+    kind: str
+    id: str
+
+
+class Statement(NamedTuple):
+    """An event, and what has to be looked up for it before it can be appended.
+
+    `unchanged` names the parts of the payload that were left out, such as `payload.attributes.description`: they keep
+    their stored values; `payload` stands for all of it. `moment` is when the database made the change, None if it does
+    not say. `creates`: the row may not have existed before. With a `reference`, the SKU of the event is yet unknown.
     """
 
     event: DomainEvent
     unchanged: tuple[str, ...] = ()
     moment: datetime | None = None
     creates: bool = False
+    reference: Reference | None = None
 
 
-def fill_unchanged(change: PartialEvent, stored: bytes | None) -> DomainEvent:
+def fill_unchanged(change: Statement, stored: bytes | None) -> DomainEvent:
     """Fills in the unchanged parts. `stored` is the stream's newest payload up to the change's version, as JSON.
 
     Of several such events the newest counts, so a repeated change is filled alike both times. Parts that `stored` lacks

@@ -1,0 +1,39 @@
+"""What a delivery says beside its records, as paths of a contract: when a snapshot was taken, a header, an LSN."""
+
+from collections.abc import Mapping
+
+from msgspec import UNSET
+
+from pagefold.projections.transforms.paths import Reader
+
+NO_FACTS: Mapping[str, object] = {}
+
+FACTS: Mapping[str, str] = {
+    "@lsn": "the log sequence number of a change in the source's database",
+    "@committed": "when the source's database made the change",
+    "@table": "the table of the row, as `schema.table`",
+    "@taken": "when a snapshot was taken: its begin marker, else the time of its file, or when it was asked for",
+    "@received": "when the delivery came in",
+}
+"""The paths of facts, and what they are. Every other path that begins with `@` is one of the record."""
+
+HEADER = "@header."
+"""Before the name of a header, whatever its case."""
+
+
+class DeliveryFacts:
+    """The facts of the delivery that is being read, which the compiled readers of a contract see.
+
+    `current` has them by path; names of headers are in lower case.
+    """
+
+    def __init__(self) -> None:
+        self.current: Mapping[str, object] = NO_FACTS
+
+    def reader(self, path: str) -> Reader | None:
+        """Reads a fact, whatever the record; UNSET where the delivery lacks it. None for a path of the record."""
+        if path.startswith(HEADER):
+            path = path.lower()
+        elif path not in FACTS:
+            return None
+        return lambda _record: self.current.get(path, UNSET)

@@ -1,0 +1,83 @@
+"""The contracts of a configuration: in it or beside it, for a source or for one of its entrances."""
+
+from pathlib import Path
+
+import pytest
+
+from pagefold import Config
+from pagefold.engine.errors import ConfigurationError
+from pagefold.engine.intake.contracts.source_contracts import invalid_contracts, source_contract
+
+SHOP = """
+store.url = "sqlite:///store"
+channels.web-de = { locale = "de", currency = "EUR" }
+[sources.erp]
+domains = ["pricing"]
+"""
+PRICES = """
+sku = "ITEM"
+versions = "none"
+pricing = { amount = "PRICE", currency = { constant = "EUR" } }
+"""
+
+
+def config_in(folder: Path, text: str) -> Config:
+    """The configuration in a file of a folder."""
+    file = folder / "pagefold.toml"
+    file.write_text(SHOP + text, encoding="utf-8")
+    return Config.load(file)
+
+
+def test_a_contract_in_the_configuration(tmp_path: Path) -> None:
+    """It has the name of its source, and the form of its entrance: here, columns with dots in their names."""
+    config = config_in(
+        tmp_path, 'snapshot.file = "prices.csv"\n[sources.erp.contract]\n' + PRICES.replace("ITEM", "a.b")
+    )
+    contract = source_contract(config, "erp", "snapshot")
+    assert contract is not None
+    assert contract.identity == "erp@1"
+    taken = {"@taken": "2026-03-01T00:00:00Z"}
+    [event] = contract.read({"a.b": "MUG", "PRICE": "7.50"}, facts=taken).events
+    assert (event.sku, event.source, event.source_version, event.tie) == ("MUG", "erp", 0, "content")
+    assert event.occurred_at.isoformat() == "2026-03-01T00:00:00+00:00"
+
+
+def test_a_contract_beside_the_configuration(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file is relative to the folder of the configuration, wherever the command runs."""
+    (tmp_path / "prices.toml").write_text(PRICES, encoding="utf-8")
+    config = config_in(tmp_path, 'contract = "prices.toml"\nsnapshot.file = "prices.ndjson"\n')
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    contract = source_contract(config, "erp", "snapshot")
+    assert contract is not None
+    assert contract.identity == "prices@1"
+
+
+def test_an_entrance_may_have_its_own_contract(tmp_path: Path) -> None:
+    """What an entrance says replaces what its source says; a source without a contract has none."""
+    inner = '{ name = "own", sku = "S", versions = "none", pricing.amount = "P" }'
+    own = f'snapshot = {{ file = "a.csv", contract = {inner} }}\n'
+    config = config_in(tmp_path, own + "[sources.erp.contract]\n" + PRICES)
+    found = [source_contract(config, "erp", entrance) for entrance in ("snapshot", "webhook")]
+    assert [each and each.identity for each in found] == ["own@1", "erp@1"]
+    assert source_contract(Config.parse(SHOP), "erp", "snapshot") is None
+
+
+@pytest.mark.parametrize("inline", [True, False])
+def test_errors_name_the_line(tmp_path: Path, *, inline: bool) -> None:
+    """What is wrong with a contract is said with its line, in the configuration or in its own file."""
+    wrong = PRICES.replace("amount", "amonut")
+    (tmp_path / "prices.toml").write_text(wrong, encoding="utf-8")
+    given = "[sources.erp.contract]\n" + wrong if inline else 'contract = "prices.toml"\n'
+    config = config_in(tmp_path, 'snapshot.file = "prices.csv"\n' + given)
+    with pytest.raises(ConfigurationError, match="did you mean 'amount'") as caught:
+        source_contract(config, "erp", "snapshot")
+    assert caught.value.place == (f"{tmp_path}/pagefold.toml:11" if inline else f"{tmp_path}/prices.toml:4")
+    assert [str(each) for each in invalid_contracts(config)] == [str(caught.value)]
+
+
+def test_a_missing_file(tmp_path: Path) -> None:
+    """A contract that is not there is named."""
+    config = config_in(tmp_path, 'contract = "gone.toml"\nsnapshot.file = "prices.csv"\n')
+    with pytest.raises(ConfigurationError, match=r"gone\.toml.*cannot be read"):
+        source_contract(config, "erp", "snapshot")
