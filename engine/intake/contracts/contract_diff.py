@@ -19,8 +19,7 @@ Key = TypeVar("Key")
 
 MAX_SPEC_CHARACTERS = 80
 
-_APART = ("name", "version", "examples", "definitions", "tables", "rates", "only", "items", "unmapped")
-_COMPARED_APART = frozenset([*_APART, *FIELDS, *(domain.name for domain in DOMAINS)])
+_COMPARED_APART = ("name", "version", "examples", "definitions", "tables", "rates", "only", "items", "unmapped")
 """What is compared in another way, or does not decide what a record becomes."""
 
 _HARMLESS = ("id", "correlationId")
@@ -42,7 +41,8 @@ class Change(NamedTuple):
 def contract_changes(old: Contract, new: Contract) -> list[Change]:
     """The changes from one contract to another, in the order of their places. Names and versions do not count."""
     shared = _shared_fields(old.document, new.document)
-    changes = [*_head_changes(old.document, new.document, shared), *_lookup_changes(old, new)]
+    changes = [*_option_changes(old, new), *_head_changes(old.document, new.document, shared)]
+    changes += _lookup_changes(old, new)
     before, after = _tables_by_domain(old.document), _tables_by_domain(new.document)
     for domain in {**before, **after}:
         tables = _with_fields(before.get(domain, []), old.document, shared)
@@ -53,12 +53,16 @@ def contract_changes(old: Contract, new: Contract) -> list[Change]:
 # --- the whole contract ---------------------------------------------------------------------------
 
 
+def _option_changes(old: Contract, new: Contract) -> Iterator[Change]:
+    for name in old.head.__struct_encode_fields__:
+        before, after = getattr(old.head, name, None), getattr(new.head, name, None)
+        if name not in _COMPARED_APART and before != after:
+            yield Change(name, "breaking", _from_to(before, after))
+
+
 def _head_changes(old: Table, new: Table, shared: Collection[str]) -> Iterator[Change]:
     for name in shared:
         yield from _field_changes(name, name, old.get(name), new.get(name))
-    for name in sorted({*old, *new}.difference(_COMPARED_APART)):
-        if old.get(name) != new.get(name):
-            yield Change(name, "breaking", _from_to(old.get(name), new.get(name)))
     yield from _filter_changes("only", old.get("only"), new.get("only"), keeps=True)
     yield from _unmapped_changes(old.get("unmapped", "skip"), new.get("unmapped", "skip"))
     yield from _item_changes(_listed(old.get("items", [])), _listed(new.get("items", [])))

@@ -10,6 +10,7 @@ from pagefold.engine.configuration.config import Config
 from pagefold.engine.stores.sqlite import store_health
 from pagefold.engine.stores.sqlite.connections import Connections, translate_errors
 from pagefold.engine.stores.sqlite.dead_letters import SQLiteDeadLetters
+from pagefold.engine.stores.sqlite.field_ledger import SQLiteFieldLedger
 from pagefold.engine.stores.sqlite.leases import SQLiteCoordination
 from pagefold.engine.stores.sqlite.log import SQLiteLog
 from pagefold.engine.stores.sqlite.log_proof import SQLiteProof
@@ -34,6 +35,7 @@ class SQLiteStore(Store):
         self.dead_letters = SQLiteDeadLetters(connections)
         self.records = SQLiteRecords(connections, proof, self.log)
         self.tokens = SQLiteTokens(connections)
+        self.fields = SQLiteFieldLedger(connections)
 
     @classmethod
     async def open(cls, config: Config, *, create: bool = True, killable: bool = False) -> Self:
