@@ -3,12 +3,13 @@
 It gives a page its identity: a page is live only while its catalog section is enabled.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import msgspec
 
 from pagefold.domains.domain import JSON, ChannelContext, Contribution, Domain, SectionBody, encode
 from pagefold.domains.locales import TextByLocale, are_canonical, canonical_text, upcast_text
+from pagefold.domains.references import Ids, canonical_references, ids_by_kind
 from pagefold.domains.values import check_json
 
 ATTRIBUTES_DEPTH = 3
@@ -38,6 +39,9 @@ class Catalog(
     enabled: bool = True
     """False disables the page in the channels of the event."""
 
+    references: dict[str, Ids] = {}
+    """Ids under which other systems know the product, by kind: text, an integer, or a list. No page shows them."""
+
 
 class Served(msgspec.Struct, gc=False):
     """The catalog section of a page."""
@@ -56,11 +60,13 @@ class Served(msgspec.Struct, gc=False):
 
 
 def validate(payload: Catalog) -> Catalog:
-    """Checks free-form attributes, and brings texts into canonical form.
+    """Checks free-form attributes, and brings texts and references into canonical form.
 
     Attributes are JSON that every reader decodes alike. Null and blank translations are dropped, and so is a text
-    without any.
+    without any. Ids are text, in order, each once; a list of one is that one.
     """
+    if payload.references:
+        payload = msgspec.structs.replace(payload, references=canonical_references(payload.references))
     for code, value in payload.attributes.items():
         if not isinstance(value, str):
             check_json(f"attributes.{code}", value, ATTRIBUTES_DEPTH)
@@ -110,12 +116,18 @@ def _attributes(payload: Catalog, context: ChannelContext) -> dict[str, JSON]:
     return attributes  # type: ignore[return-value]  # what was decoded from JSON is JSON
 
 
+def references(payload: Catalog) -> Mapping[str, Sequence[str]]:
+    """The ids under which other systems know the product, by kind."""
+    return ids_by_kind(payload.references) if payload.references else {}
+
+
 CATALOG = Domain(
     name="catalog",
     payload=Catalog,
     validate=validate,
     fold=fold,
     upcast=upcast,
+    references=references,
     varies_by=lambda context: context.locales,
     gives_identity=True,
     fold_version=2,

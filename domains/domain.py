@@ -5,7 +5,7 @@ A domain is pure. It defines what a source may send for a SKU (`payload`), which
 stores, clocks or the event loop.
 """
 
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, TypeAlias, TypeVar
 
@@ -96,6 +96,9 @@ class Domain(Generic[Payload]):
     `upcast(payload)` returns a stored payload as `fold` expects it, since a log can be older than a rule. Without it,
     payloads are used as stored.
 
+    `references(payload)` returns the ids under which other systems know the SKU, by kind. Without it, the domain has
+    none. The consumer keeps them beside the sections; no page shows them.
+
     `fold(contributions, context)` returns the section from one or more contributions, or None if it is disabled. It
     depends on nothing but its arguments.
 
@@ -114,6 +117,7 @@ class Domain(Generic[Payload]):
     channel_mismatch: Callable[[Payload, ChannelContext], InvalidPayload | None] | None = None
     violates: Callable[[Payload, Rules], InvalidPayload | None] | None = None
     upcast: Callable[[Payload], Payload] | None = None
+    references: Callable[[Payload], Mapping[str, Sequence[str]]] | None = None
     varies_by: Callable[[ChannelContext], Hashable] = same_for_all
     gives_identity: bool = False
     fold_version: int = 1

@@ -17,6 +17,7 @@ class CatalogPayload(TypedDict, total=False):
     family: str | None
     parent: str | None
     enabled: bool
+    references: dict[str, str | int | list[str | int]]
 
 
 class TierPayload(TypedDict):

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from datetime import datetime
-from typing import Literal, TypeAlias
+from typing import Literal, NamedTuple, TypeAlias
 
 import msgspec
 
@@ -40,6 +40,13 @@ class DomainEvent(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     correlation_id: str | None = None
     epoch: int | None = None
     tie: Tie = "keep"
+
+
+class Reference(NamedTuple):
+    """An id under which a source knows a SKU, and the kind of id, such as `shopify:inventory_item`."""
+
+    kind: str
+    id: str
 
 
 class PlacedEvent(DomainEvent, frozen=True, kw_only=True, gc=False):

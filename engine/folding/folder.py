@@ -13,6 +13,7 @@ from pagefold.engine.runtime.clock import now
 from pagefold.engine.runtime.compute_thread import compute_in_thread
 from pagefold.engine.stores.dead_letter_records import NewDeadLetter, Resolution
 from pagefold.engine.stores.log_records import StoredEvent
+from pagefold.engine.stores.reference_records import ReferenceChange, References, changes_of_references
 from pagefold.engine.stores.size_batches import split_equal
 from pagefold.engine.stores.store import FoldTransaction, Log
 from pagefold.projections import Channel, ChannelMismatch, DecodedEvent, DomainFold, SharedSections, skus_of
@@ -57,11 +58,30 @@ class FoldResult(NamedTuple):
 
 
 class FoldedSections(NamedTuple):
-    """The sections that heads give, by SKU, the heads that could not be folded, and the dead letters that say why."""
+    """The sections that heads give, by SKU, the heads that could not be folded, and the dead letters that say why.
+
+    `references` are those that the heads state.
+    """
 
     sections: list[SharedSections]
     bad: list[StoredEvent]
     dead_letters: list[NewDeadLetter]
+    references: References
+
+
+class ValidSections(NamedTuple):
+    """The sections of SKUs that fold without errors, by SKU, and the references that their heads state."""
+
+    sections: list[SharedSections]
+    references: References
+
+
+class _Folded(NamedTuple):
+    """The sections of the SKUs that fold without errors, the other SKUs, and the references of all their heads."""
+
+    sections: list[SharedSections]
+    failed: list[str]
+    references: dict[str, Mapping[str, Sequence[str]]]
 
 
 class _FoldError(NamedTuple):
@@ -84,6 +104,7 @@ class Folder:
         self._max_bytes = CHUNK_BYTES // (1 + self._fold.max_contents)
         self.suffixes = self._fold.suffixes
         self._upcast = domain.upcast
+        self._references = domain.references
         decoded_event = msgspec.defstruct(
             "DecodedEvent", [("payload", domain.payload | None)], bases=(DecodedEvent,), eq=False, gc=False
         )
@@ -105,10 +126,11 @@ class Folder:
         settled: list[StoredEvent] = []
         changed = 0
         async for found in self._chunks(skus_of(streams), self._fold.unused_streams(streams)):
-            sections, bad_here, dead_letters = await self.sections(found)
+            sections, bad_here, dead_letters, references = await self.sections(found)
             if dead_letters:
                 await transaction.add_dead_letters(dead_letters)
             changed += await transaction.write(sections)
+            await store_references(transaction, [head[1] for head in found], references)
             kept = _without_large_payloads(found)
             del found, sections  # free them before the next are read
             heads += kept
@@ -161,29 +183,53 @@ class Folder:
     async def sections(self, heads: list[StoredEvent]) -> FoldedSections:
         """The sections of the SKUs of these heads, which must be all that decide them. Writes nothing."""
 
-        def fold() -> tuple[list[SharedSections], list[str]]:
+        def fold() -> _Folded:
             return self._fold_valid(heads)
 
-        sections, failed = fold() if len(heads) <= MAX_ON_LOOP else await compute_in_thread(fold)
-        found = FoldedSections(sections, [], [])
+        sections, failed, references = fold() if len(heads) <= MAX_ON_LOOP else await compute_in_thread(fold)
+        found = FoldedSections(sections, [], [], references)
         for sku in failed:
             repaired = await self._fold_newest_valid(sku, heads)
             found.sections.extend(repaired.sections)
             found.bad.extend(repaired.bad)
             found.dead_letters.extend(repaired.dead_letters)
+            references.update(repaired.references)
         found.sections.sort(key=_sku)
         return found
 
-    async def fold_valid(self, heads: list[StoredEvent]) -> list[SharedSections] | None:
-        """As `fold_few`, in the compute thread."""
-        return await compute_in_thread(lambda: self.fold_few(heads))
+    @property
+    def has_references(self) -> bool:
+        """Whether the domain's payloads may state any."""
+        return self._references is not None
+
+    async def references(self, heads: Iterable[StoredEvent]) -> References:
+        """The references that some heads state, as `sections` finds them."""
+        found: dict[str, Mapping[str, Sequence[str]]] = {}
+        for head in heads:
+            event = self._decode(head)
+            if not isinstance(event, DecodedEvent):
+                event = await self._older({head.originator_id: head}, head.originator_id)
+            if references := self._references_of(event):
+                found[head.originator_id] = references
+        return found
+
+    def _references_of(self, event: DecodedEvent) -> Mapping[str, Sequence[str]]:
+        return {} if self._references is None or event.payload is None else self._references(event.payload)
+
+    async def fold_valid(self, heads: list[StoredEvent]) -> ValidSections | None:
+        """The sections of the SKUs of these heads, and their references, computed in the compute thread.
+
+        None if any of the heads cannot be folded.
+        """
+        sections, failed, references = await compute_in_thread(lambda: self._fold_valid(heads))
+        return None if failed else ValidSections(sorted(sections, key=_sku), references)
 
     def fold_few(self, heads: Sequence[StoredEvent]) -> list[SharedSections] | None:
-        """The sections of the SKUs of these heads, by SKU. None if any of the heads cannot be folded."""
-        shared, failed = self._fold_valid(heads)
-        return None if failed else sorted(shared, key=_sku)
+        """The sections of the SKUs of these heads, by SKU. None if any cannot be folded, or states references."""
+        sections, failed, references = self._fold_valid(heads)
+        return None if failed or references else sorted(sections, key=_sku)
 
-    def _fold_valid(self, heads: Sequence[StoredEvent]) -> tuple[list[SharedSections], list[str]]:
+    def _fold_valid(self, heads: Sequence[StoredEvent]) -> _Folded:
         """The sections of the SKUs that fold without errors, and the other SKUs."""
         by_sku: dict[str, list[StoredEvent]] = {}
         for head in heads:
@@ -195,20 +241,24 @@ class Folder:
                 known.append(head)
         shared: list[SharedSections] = []
         failed: list[str] = []
-        decode, fold, upcast = self._decoder.decode, self._fold.fold, self._upcast
+        references: dict[str, Mapping[str, Sequence[str]]] = {}
+        decode, fold, upcast, references_of = self._decoder.decode, self._fold.fold, self._upcast, self._references
         for sku, own_heads in by_sku.items():  # decode one SKU at a time: decoded events need many times the memory
             decoded: dict[str, DecodedEvent] = {}
             try:
                 for head in own_heads:
                     event = decode(head[5])
                     event.version = head[2] & OWN_VERSION  # as `version_of`, without a call for each
-                    if upcast is not None and event.payload is not None:
-                        event.payload = upcast(event.payload)
+                    if event.payload is not None:
+                        if upcast is not None:
+                            event.payload = upcast(event.payload)
+                        if references_of is not None and (stated := references_of(event.payload)):
+                            references[head[1]] = stated
                     decoded[head[1][len(sku) :]] = event
                 shared.append(fold(sku, decoded))
             except Exception:  # noqa: BLE001  # must not stop the others; `_fold_newest_valid` reports it
                 failed.append(sku)
-        return shared, failed
+        return _Folded(shared, failed, references)
 
     async def _fold_newest_valid(self, sku: str, heads: Iterable[StoredEvent]) -> FoldedSections:
         """Folds one SKU from the newest events that can be folded."""
@@ -228,7 +278,8 @@ class Folder:
         while True:
             outcome = self._try(sku, decoded)
             if not isinstance(outcome, _FoldError):
-                return FoldedSections([outcome], list(failed.values()), dead_letters)
+                references = {stream: self._references_of(event) for stream, event in decoded.items()}
+                return FoldedSections([outcome], list(failed.values()), dead_letters, references)
             stream = outcome.stream
             if stream not in failed:
                 failed[stream] = first[stream]
@@ -286,6 +337,19 @@ class Folder:
             fine = {head.originator_id for head in heads} - {head.originator_id for head in bad}
             if fine:
                 await transaction.resolve(fine, Resolution("folded", now(), by))
+
+
+async def store_references(
+    transaction: FoldTransaction, streams: Collection[str], references: References
+) -> list[ReferenceChange]:
+    """Stores exactly these references of some streams, and returns what has changed. Costs nothing without any."""
+    if not references and not transaction.has_references:
+        return []
+    changes = changes_of_references(await transaction.references(streams), references)
+    if changes:
+        removed = [row for change in changes for row in change.removed]
+        await transaction.change_references(removed, [row for change in changes for row in change.added])
+    return changes
 
 
 def _without_large_payloads(heads: list[StoredEvent]) -> list[StoredEvent]:

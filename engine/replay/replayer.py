@@ -17,7 +17,7 @@ import msgspec
 
 from pagefold.domains.domain import JSON
 from pagefold.engine.errors import ReadTooLarge
-from pagefold.engine.folding.folder import FoldedSections
+from pagefold.engine.folding.folder import FoldedSections, store_references
 from pagefold.engine.replay.section_verifier import (
     EMPTY_RANGE,
     MAX_STEP_BYTES,
@@ -33,10 +33,16 @@ from pagefold.engine.replay.verifier_pool import VerifierPool
 from pagefold.engine.runtime.task_groups import run_together
 from pagefold.engine.stores.dead_letter_records import DeadLetterFilter
 from pagefold.engine.stores.log_records import StoredEvent
+from pagefold.engine.stores.reference_records import (
+    ReferenceChange,
+    References,
+    StoredReference,
+    changes_of_references,
+)
 from pagefold.engine.stores.store import FoldTransaction, Log, Store
 from pagefold.projections import Section, SharedSections, sections_of
 from pagefold.projections.field_changes import FieldChange, changes_between, flatten
-from pagefold.projections.streams import decode_part, encode_part
+from pagefold.projections.streams import decode_part, encode_part, parse_stream_id
 
 MAX_TRANSACTION_SECONDS = 0.15
 """A transaction ends after the step in which it gets this old, so that consumers wait no longer."""
@@ -155,9 +161,9 @@ class Replayer:
         since = await self._store.log.end()
         await run_together(*(partial(self._replay_range, part, verify, write=write) for part in parts))
         found = sum((part.found for part in parts), ReplayResult())
-        if not prefix and sum(part.rows for part in parts) == await self._store.pages.count(self._domain):
-            return found
-        return found + await self._surplus(prefix, since, write=write)
+        if prefix or sum(part.rows for part in parts) != await self._store.pages.count(self._domain):
+            found += await self._surplus(prefix, since, write=write)
+        return found + await self._surplus_references(prefix, write=write)
 
     async def _replay_range(self, part: _Part, verify: Verify, *, write: bool) -> None:
         """Replays every section of a range: verifies, repairs what differs, and verifies on from there."""
@@ -245,10 +251,55 @@ class Replayer:
         if write:
             await self._write(transaction, step, folded, wrong, list(surplus))
         behind = self._report(drift, _skus_ahead(transaction, step.heads) if wrong else ())
+        stating = [head for head in step.heads if folded.references.get(head[1])]
+        references = await self._repair_references(
+            transaction, folded.references, folded.references, _streams_ahead(transaction, stating), write=write
+        )
         sections = _count(expected)
         self._on_progress(sections)
         total = sections + sum([pair.after is None for pair in drift])
-        return ReplayResult(total, len(drift) - behind, behind), sections if write else _count(rows)
+        found = ReplayResult(total, len(drift) - behind, behind) + references
+        return found, sections if write else _count(rows)
+
+    async def _repair_references(
+        self,
+        transaction: FoldTransaction,
+        streams: Collection[str],
+        references: References,
+        ahead: Collection[str],
+        *,
+        write: bool,
+    ) -> ReplayResult:
+        """Compares the stored references of streams with the log's. Streams `ahead` only wait for their consumer."""
+        if not streams:
+            return ReplayResult()
+        if write:
+            changes = await store_references(transaction, streams, references)
+        else:
+            changes = changes_of_references(await transaction.references(streams), references)
+        drifted = [change for change in changes if change.stream not in ahead]
+        if self._on_drift is not ignore:
+            for change in drifted:
+                self._on_drift(_drift_of_references(change, self._domain))
+        return ReplayResult(0, len(drifted), len(changes) - len(drifted))
+
+    async def _surplus_references(self, prefix: str, *, write: bool) -> ReplayResult:
+        """Repairs stored references that no head states, or whose stream has no head."""
+        found = ReplayResult()
+        folder = self._verifier.folder
+        begin = encode_part(prefix)
+        rows = (
+            await self._store.references.next_rows(StoredReference(begin, "", "", "")) if folder.has_references else []
+        )
+        while rows and rows[0].stream.startswith(begin):
+            streams = {row.stream for row in rows if row.stream.startswith(begin)}
+            async with self._begin() as transaction:
+                heads = await self._store.log.heads(sorted(streams))
+                silent = streams.difference(await folder.references(heads))
+                ahead = _streams_ahead(transaction, heads)
+                found += await self._repair_references(transaction, silent, {}, ahead, write=write)
+            rows = await self._store.references.next_rows(rows[-1])
+        return found
 
     async def _stored_and_folded(
         self, transaction: FoldTransaction, step: ScanStep
@@ -348,6 +399,20 @@ def _differences(stored: Sequence[SharedSections], expected: Sequence[SharedSect
     return [pair for pair in pairs if pair.before != pair.after] + surplus
 
 
+def _drift_of_references(change: ReferenceChange, domain: str) -> SectionDrift:
+    """The ids that a stream has or lacks wrongly, by kind."""
+    stream = parse_stream_id(change.stream)
+    before, after = _ids(change.removed), _ids(change.added)
+    return SectionDrift(stream.sku, stream.channel, domain, "differs", changes_between(before, after))
+
+
+def _ids(rows: Sequence[StoredReference]) -> dict[str, JSON]:
+    ids: dict[str, list[JSON]] = {}
+    for row in rows:
+        ids.setdefault(f"references.{row.kind}", []).append(row.id)
+    return {**ids}
+
+
 def _count(shared: Sequence[SharedSections]) -> int:
     """The number of sections."""
     return sum([len(each.channels) for each in shared])
@@ -366,6 +431,11 @@ def _skus_ahead(transaction: FoldTransaction, heads: Sequence[StoredEvent]) -> s
     """SKUs with events after the consumer's checkpoint."""
     position = transaction.checkpoint.position
     return {decode_part(head[1].partition("/")[0]) for head in heads if head[0] > position}
+
+
+def _streams_ahead(transaction: FoldTransaction, heads: Sequence[StoredEvent]) -> set[str]:
+    """The streams of heads after the consumer's checkpoint."""
+    return {head[1] for head in heads if head[0] > transaction.checkpoint.position}
 
 
 def _fields(section: Section | None) -> dict[str, JSON]:

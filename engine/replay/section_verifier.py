@@ -14,12 +14,12 @@ import anyio
 from pagefold.domains import AnyDomain
 from pagefold.engine.configuration.config import Config
 from pagefold.engine.errors import ReadTooLarge
-from pagefold.engine.folding.folder import FoldedSections, Folder
+from pagefold.engine.folding.folder import FoldedSections, Folder, ValidSections
 from pagefold.engine.runtime.task_groups import run_beside
 from pagefold.engine.stores.log_records import ScannedHeads, StoredEvent
+from pagefold.engine.stores.reference_records import changes_of_references
 from pagefold.engine.stores.size_batches import split_equal
 from pagefold.engine.stores.store import Log, Store
-from pagefold.projections import SharedSections
 from pagefold.projections.streams import decode_part, encode_part
 
 STEP_STREAMS = 6_000
@@ -63,10 +63,10 @@ class ScanStep(NamedTuple):
 
 
 class FoldedStep(NamedTuple):
-    """The result of a step: its SKUs by name, and their sections; None if any cannot be folded."""
+    """The result of a step: its SKUs by name, and what they fold to; None if any cannot be folded."""
 
     skus: list[str]
-    sections: list[SharedSections] | None
+    valid: ValidSections | None
     rest: StreamRange
 
 
@@ -170,14 +170,23 @@ class SectionVerifier:
         async def fold() -> None:
             async with to_compare:
                 async for skus, heads, rest in scanned:
-                    sections = await self.folder.fold_valid(heads)
-                    await to_compare.send(FoldedStep(list(map(decode_part, skus)), sections, rest))
+                    valid = await self.folder.fold_valid(heads)
+                    await to_compare.send(FoldedStep(list(map(decode_part, skus)), valid, rest))
 
         async with scanned, folded, run_beside(fold), run_beside(scan):
-            async for skus, sections, rest in folded:
-                if sections is None or not await self._store.pages.matches(self.domain, sections, skus):
+            async for skus, valid, rest in folded:
+                if valid is None or not await self._matches(valid, skus):
                     return
-                on_verified(VerifiedRange(sum([len(each.channels) for each in sections]), rest))
+                on_verified(VerifiedRange(sum([len(each.channels) for each in valid.sections]), rest))
+
+    async def _matches(self, valid: ValidSections, skus: list[str]) -> bool:
+        """Whether sections and references are stored as they must be. Others of these SKUs may be stored, too."""
+        if not await self._store.pages.matches(self.domain, valid.sections, skus):
+            return False
+        if not valid.references:
+            return True
+        stored = await self._store.references.of_streams(valid.references)
+        return not changes_of_references(stored, valid.references)
 
     async def next_step(self, streams: StreamRange) -> ScanStep:
         """The first SKUs of a range, with all of their current heads."""

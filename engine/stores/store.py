@@ -28,6 +28,7 @@ from pagefold.engine.stores.log_records import (
     TouchedStreams,
 )
 from pagefold.engine.stores.page_listing import ListedPage
+from pagefold.engine.stores.reference_records import KnownReferences, StoredReference
 from pagefold.engine.stores.store_health import StoreHealth
 from pagefold.engine.stores.token_records import Tokens
 from pagefold.projections.section_fold import SharedSections
@@ -277,6 +278,9 @@ class FoldTransaction(ABC):
     checkpoint: Checkpoint
     """The checkpoint at the start of the transaction."""
 
+    has_references: bool
+    """Whether the domain had ever had references at the start of the transaction."""
+
     @abstractmethod
     async def write(self, sections: Sequence[SharedSections]) -> int:
         """Stores all sections of the domain of each SKU, and returns for how many SKUs they changed.
@@ -294,6 +298,14 @@ class FoldTransaction(ABC):
     @abstractmethod
     async def remove(self, skus: Collection[str]) -> None:
         """Removes the domain's sections of these SKUs, which nothing in the log accounts for."""
+
+    @abstractmethod
+    async def references(self, streams: Collection[str]) -> list[StoredReference]:
+        """The stored references of some streams, in order."""
+
+    @abstractmethod
+    async def change_references(self, removed: Sequence[StoredReference], added: Sequence[StoredReference]) -> None:
+        """Removes some references, and stores others. Those that are stored already are left as they are."""
 
     @abstractmethod
     async def streaks(self) -> dict[str, int]:
@@ -354,9 +366,9 @@ class Lease(ABC):
         """Reads the heads of a few streams, and stores what `fold` makes of them, with the checkpoint at `end`.
 
         The same as a fold transaction that does nothing else, with fewer steps. None if that is needed: `fold` has
-        returned None, a stream has open dead letters, the heads may have more than `MAX_FEW_BYTES` together, or
-        something has changed meanwhile. Nothing was stored then. `fold` may be called in another thread. Raises
-        `LeaseLost`, `LogReplaced`, and what `fold` raises.
+        returned None, a stream has open dead letters or stored references, the heads may have more than
+        `MAX_FEW_BYTES` together, or something has changed meanwhile. Nothing was stored then. `fold` may be called in
+        another thread. Raises `LeaseLost`, `LogReplaced`, and what `fold` raises.
         """
 
     @abstractmethod
@@ -434,6 +446,7 @@ class Store(StoreHealth):
     pages: Pages
     coordination: Coordination
     dead_letters: DeadLetters
+    references: KnownReferences
     records: Records
     tokens: Tokens
     fields: FieldLedger

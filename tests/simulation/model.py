@@ -21,7 +21,7 @@ EPOCHS = "pagefold-epochs"
 """The stream of epoch events."""
 
 DEFAULTS: dict[str, Document] = {
-    "catalog": {"attributes": {}, "localized": {}, "categories": [], "enabled": True},
+    "catalog": {"attributes": {}, "localized": {}, "categories": [], "enabled": True, "references": {}},
     "pricing": {"tiers": [], "customerGroups": {}, "scheduled": []},
     "inventory": {"safetyStock": 0, "backorderable": False},
     "media": {"assets": []},
@@ -256,6 +256,9 @@ def canonical(domain: str, payload: Document | None) -> Document | None:
     if "localized" in fields:
         texts = {code: in_locales(text) for code, text in fields["localized"].items()}
         fields["localized"] = {code: text for code, text in texts.items() if text}
+    if "references" in fields:
+        ids = {kind: in_id_order(given) for kind, given in fields["references"].items()}
+        fields["references"] = {kind: each[0] if len(each) == 1 else each for kind, each in ids.items() if each}
     if "assets" in fields:
         assets = [asset | {"alt": in_locales(asset.get("alt", {}))} for asset in fields["assets"]]
         fields["assets"] = [without_defaults(asset, DEFAULTS["asset"]) for asset in assets]
@@ -273,6 +276,11 @@ def without_defaults(fields: Document, defaults: Document) -> Document:
         for name, value in fields.items()
         if value is not None and (name not in defaults or value != defaults[name])
     }
+
+
+def in_id_order(given: Any) -> list[str]:  # noqa: ANN401  # an id, or several
+    """Ids as text, each once."""
+    return sorted({str(each) for each in (given if isinstance(given, list) else [given])})
 
 
 def in_locales(texts: Mapping[str, str | None]) -> dict[str, str]:

@@ -52,6 +52,10 @@ catalogs = fields(
     family=st.none() | texts(5),
     parent=st.none() | texts(5),
     enabled=st.sampled_from([True, True, True, False]),
+    references=st.dictionaries(
+        st.sampled_from(["gtin", "shop:item"]),
+        st.integers(0, 9) | st.lists(st.integers(0, 9) | st.just("7"), max_size=3),
+    ),
 )
 tiers = st.fixed_dictionaries({"minQuantity": st.integers(1, LARGEST), "amount": amounts})
 

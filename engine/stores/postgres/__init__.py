@@ -17,6 +17,7 @@ from pagefold.engine.stores.postgres.log import PostgresLog
 from pagefold.engine.stores.postgres.log_proof import PostgresProof
 from pagefold.engine.stores.postgres.pages import PostgresPages
 from pagefold.engine.stores.postgres.recorder_tables import PostgresRecords
+from pagefold.engine.stores.postgres.references import PostgresReferences
 from pagefold.engine.stores.postgres.schema import check, prepare
 from pagefold.engine.stores.postgres.store_health import inspect
 from pagefold.engine.stores.postgres.tokens import PostgresTokens
@@ -39,6 +40,7 @@ class PostgresStore(Store):
         self.pages = PostgresPages(connections)
         self.coordination = PostgresCoordination(connections, config.work.lease_seconds)
         self.dead_letters = PostgresDeadLetters(connections)
+        self.references = PostgresReferences(connections)
         self.records = PostgresRecords(connections, self.proof, self.log)
         self.tokens = PostgresTokens(connections)
         self.fields = PostgresFieldLedger(connections)

@@ -11,6 +11,7 @@ from pagefold.engine.stores.postgres.connections import Record, Session
 from pagefold.engine.stores.postgres.dead_letters import dead_letter_columns
 from pagefold.engine.stores.postgres.log_proof import UNPROVED, problem
 from pagefold.engine.stores.postgres.sized_reads import sections_within
+from pagefold.engine.stores.reference_records import StoredReference
 from pagefold.engine.stores.section_rows import SectionRow, decode_sections, encode_sections
 from pagefold.engine.stores.size_batches import batches
 from pagefold.engine.stores.store import MAX_FEW_BYTES, Checkpoint, FewStored, FoldFew, FoldTransaction
@@ -26,9 +27,10 @@ SLICE_BYTES = 4 * 1024 * 1024
 class PostgresFoldTransaction(FoldTransaction):
     """Holds the lock of the checkpoint's row from before the heads are read until the commit."""
 
-    def __init__(self, session: Session, checkpoint: Checkpoint) -> None:
+    def __init__(self, session: Session, checkpoint: Checkpoint, *, references: bool) -> None:
         self._session = session
         self.checkpoint = checkpoint
+        self.has_references = references
 
     async def write(self, sections: Sequence[SharedSections]) -> int:
         rows, changed = sorted(encode_sections(sections)), 0
@@ -46,6 +48,18 @@ class PostgresFoldTransaction(FoldTransaction):
     async def remove(self, skus: Collection[str]) -> None:
         if skus:
             await self._session.execute("remove_sections", self.checkpoint.domain, list(skus))
+
+    async def references(self, streams: Collection[str]) -> list[StoredReference]:
+        rows = await self._session.fetch("references_of_streams", list(streams)) if streams else []
+        return list(map(StoredReference._make, rows))
+
+    async def change_references(self, removed: Sequence[StoredReference], added: Sequence[StoredReference]) -> None:
+        if removed:
+            await self._session.execute("remove_references", *list(zip(*removed, strict=True))[:3])
+        if added:
+            await self._session.execute("keep_references", *zip(*added, strict=True))
+            if not self.has_references:
+                await self._session.execute("have_references", self.checkpoint.domain)
 
     async def streaks(self) -> dict[str, int]:
         rows = await self._session.fetch("domain_streaks", self.checkpoint.domain)
@@ -77,7 +91,7 @@ class PostgresFoldTransaction(FoldTransaction):
 async def open_fold_transaction(session: Session, domain: str, holder: str | None) -> AsyncIterator[FoldTransaction]:
     """A transaction of the holder, or of a repair if that is None. Raises `LeaseLost`, `LogReplaced`."""
     async with session.turn, session.transaction():
-        *row, proved = await _checkpoint(session, domain)
+        *row, proved, references = await _checkpoint(session, domain)
         checkpoint = Checkpoint._make(row)
         if holder is not None and checkpoint.holder != holder:
             raise LeaseLost(domain)
@@ -86,7 +100,7 @@ async def open_fold_transaction(session: Session, domain: str, holder: str | Non
             raise LogReplaced(found)
         if holder is None:  # the holder may be between the two steps of `fold_few`
             await session.execute("change_row_version", domain)
-        yield PostgresFoldTransaction(session, checkpoint)
+        yield PostgresFoldTransaction(session, checkpoint, references=references)
 
 
 async def fold_few(
@@ -102,12 +116,12 @@ async def fold_few(
         rows = await session.fetch("fold_input", domain, streams, end, MAX_FEW_BYTES // len(streams))
         if not rows:
             return None
-        *row, version, proved, needs_person, mark = rows[0][:12]
+        *row, version, proved, needs_transaction, mark = rows[0][:12]
         checkpoint = Checkpoint._make(row)
         if checkpoint.holder != holder:
             raise LeaseLost(domain)
         heads = [event_of(row[12:]) for row in rows if row[12] is not None]
-        if not proved or needs_person or mark is None or any(head.state is None for head in heads):
+        if not proved or needs_transaction or mark is None or any(head.state is None for head in heads):
             return None
         if (folded := fold(checkpoint, heads)) is None:
             return None

@@ -16,6 +16,7 @@ from pagefold.engine.stores.sqlite.log import SQLiteLog
 from pagefold.engine.stores.sqlite.log_proof import SQLiteProof
 from pagefold.engine.stores.sqlite.pages import SQLitePages
 from pagefold.engine.stores.sqlite.recorder_tables import SQLiteRecords
+from pagefold.engine.stores.sqlite.references import SQLiteReferences
 from pagefold.engine.stores.sqlite.schema import check, prepare
 from pagefold.engine.stores.sqlite.tokens import SQLiteTokens
 from pagefold.engine.stores.store import Store
@@ -33,6 +34,7 @@ class SQLiteStore(Store):
         self.pages = SQLitePages(connections)
         self.coordination = SQLiteCoordination(connections, proof, config.work.lease_seconds, killable=killable)
         self.dead_letters = SQLiteDeadLetters(connections)
+        self.references = SQLiteReferences(connections)
         self.records = SQLiteRecords(connections, proof, self.log)
         self.tokens = SQLiteTokens(connections)
         self.fields = SQLiteFieldLedger(connections)

@@ -9,6 +9,7 @@ import apsw
 from pagefold.domains import DOMAINS
 from pagefold.engine.errors import LeaseLost, ReadTooLarge
 from pagefold.engine.stores.dead_letter_records import NewDeadLetter, Resolution
+from pagefold.engine.stores.reference_records import StoredReference
 from pagefold.engine.stores.section_rows import decode_sections, encode_sections
 from pagefold.engine.stores.sqlite.connections import (
     SQL,
@@ -30,10 +31,18 @@ from pagefold.projections.section_fold import SharedSections
 class SQLiteFoldTransaction(FoldTransaction):
     """Holds the write lock of `pages.db` from before the heads are read until the commit."""
 
-    def __init__(self, pages: ThreadedConnection[apsw.Connection], proof: SQLiteProof, checkpoint: Checkpoint) -> None:
+    def __init__(
+        self,
+        pages: ThreadedConnection[apsw.Connection],
+        proof: SQLiteProof,
+        checkpoint: Checkpoint,
+        *,
+        references: bool,
+    ) -> None:
         self._pages = pages
         self._proof = proof
         self.checkpoint = checkpoint
+        self.has_references = references
 
     async def write(self, sections: Sequence[SharedSections]) -> int:
         return await self._pages.run_reserved(partial(_write, sections=sections))
@@ -56,6 +65,19 @@ class SQLiteFoldTransaction(FoldTransaction):
     async def remove(self, skus: Collection[str]) -> None:
         if skus:
             await self._pages.fetch_reserved("remove_sections", self.checkpoint.domain, apsw.carray(tuple(skus)))
+
+    async def references(self, streams: Collection[str]) -> list[StoredReference]:
+        rows = await self._pages.fetch_reserved("references_of_streams", apsw.carray(tuple(streams))) if streams else []
+        return list(map(StoredReference._make, rows))
+
+    async def change_references(self, removed: Sequence[StoredReference], added: Sequence[StoredReference]) -> None:
+        def change(connection: apsw.Connection) -> None:
+            connection.executemany(SQL["remove_reference"], [row[:3] for row in removed])
+            connection.executemany(SQL["keep_reference"], added)
+            if added and not self.has_references:
+                fetch(connection, "have_references", self.checkpoint.domain)
+
+        await self._pages.run_reserved(change)
 
     async def streaks(self) -> dict[str, int]:
         return dict(await self._pages.fetch_reserved("domain_streaks", self.checkpoint.domain))
@@ -88,7 +110,8 @@ async def open_fold_transaction(
     """A transaction of the holder, or of a repair if that is None. Raises `LeaseLost`, `LogReplaced`."""
     async with connections.pages.transaction():
         read = partial(_checkpoint, proof=proof, domain=domain, holder=holder)
-        yield SQLiteFoldTransaction(connections.pages, proof, await connections.pages.run_reserved(read))
+        checkpoint, references = await connections.pages.run_reserved(read)
+        yield SQLiteFoldTransaction(connections.pages, proof, checkpoint, references=references)
 
 
 async def fold_few(
@@ -98,8 +121,10 @@ async def fold_few(
     wanted = apsw.carray(tuple(streams))
 
     def run(pages: apsw.Connection) -> FewStored | None:
-        checkpoint = _checkpoint(pages, proof, domain, holder)
+        checkpoint, references = _checkpoint(pages, proof, domain, holder)
         if fetch(pages, "have_dead_letters", domain, wanted)[0][0]:
+            return None
+        if references and fetch(pages, "references_of_streams", wanted):
             return None
         try:
             events = connections.events_witness.current()
@@ -114,15 +139,20 @@ async def fold_few(
     return await connections.pages.run(in_transaction(run))
 
 
-def _checkpoint(connection: apsw.Connection, proof: SQLiteProof, domain: str, holder: str | None) -> Checkpoint:
-    """The checkpoint, inside a transaction. Raises `LeaseLost`, `LogReplaced`."""
+def _checkpoint(
+    connection: apsw.Connection, proof: SQLiteProof, domain: str, holder: str | None
+) -> tuple[Checkpoint, bool]:
+    """The checkpoint, inside a transaction, and whether the domain has had references.
+
+    Raises `LeaseLost`, `LogReplaced`.
+    """
     fetch(connection, "create_checkpoint", domain)
-    *row, log_id = fetch(connection, "checkpoint", domain)[0]
+    *row, log_id, references = fetch(connection, "checkpoint", domain)[0]
     checkpoint = Checkpoint._make(row)
     if holder is not None and checkpoint.holder != holder:
         raise LeaseLost(domain)
     proof.check_checkpoint(domain, checkpoint.position, checkpoint.mark, log_id)
-    return checkpoint
+    return checkpoint, bool(references)
 
 
 def _write(connection: apsw.Connection, sections: Sequence[SharedSections]) -> int:

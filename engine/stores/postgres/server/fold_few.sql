@@ -1,6 +1,6 @@
 -- fold_input --
 -- In one snapshot: the checkpoint of a domain with its row version and whether the log proves it, whether some streams have
--- open dead letters, the mark of the event at a position, and the newest event of each stream. A state above the limit is left
+-- open dead letters or references, the mark of the event at a position, and the newest event of each stream. A state above the limit is left
 -- out. Locks nothing: `fold_output` stores nothing if the row version has changed.
 WITH checked AS MATERIALIZED (
     SELECT domain, position, applied, stale, dead, fingerprint, holder, mark, xmin::text AS row_version, position = 0 OR (
@@ -14,7 +14,9 @@ WITH checked AS MATERIALIZED (
     ) AS proved, EXISTS (
         SELECT 1 FROM dead_letters
         WHERE kind = 'projection' AND domain = $1 AND originator_id = ANY ($2::text[]) AND resolution IS NULL
-    ) AS needs_person, (
+    ) OR EXISTS (
+        SELECT 1 FROM known_references WHERE stream = ANY ($2::text[])
+    ) AS needs_transaction, (
         SELECT event_mark(event.originator_id, event.originator_version, event.revision, event.topic, event.state)
         FROM stored_events AS event WHERE event.notification_id = $3
     ) AS end_mark

@@ -4,7 +4,7 @@ SELECT domain, position, applied, stale, dead, fingerprint, holder, mark FROM ch
 
 -- checkpoint --
 -- The checkpoint of one domain, locked until the transaction ends: its sections have one writer at a time. And whether the
--- log proves it.
+-- log proves it, and whether it has had references.
 SELECT domain, position, applied, stale, dead, fingerprint, holder, mark, position = 0 OR (
     mark IS NOT DISTINCT FROM (
         SELECT event_mark(event.originator_id, event.originator_version, event.revision, event.topic, event.state)
@@ -13,7 +13,7 @@ SELECT domain, position, applied, stale, dead, fingerprint, holder, mark, positi
     AND log_id IS NOT DISTINCT FROM (
         SELECT log_id FROM log_identity WHERE one AND written_in = 'stored_events'::regclass::oid
     )
-) AS proved
+) AS proved, has_references
 FROM checkpoints WHERE domain = $1 FOR UPDATE;
 
 -- create_checkpoint --

@@ -3,8 +3,8 @@
 SELECT domain, position, applied, stale, dead, fingerprint, holder, mark FROM checkpoints ORDER BY domain;
 
 -- checkpoint --
--- The checkpoint of one domain. The transaction is already the only writer.
-SELECT domain, position, applied, stale, dead, fingerprint, holder, mark, log_id FROM checkpoints WHERE domain = ?;
+-- The checkpoint of one domain, and whether it has had references. The transaction is already the only writer.
+SELECT domain, position, applied, stale, dead, fingerprint, holder, mark, log_id, has_references FROM checkpoints WHERE domain = ?;
 
 -- create_checkpoint --
 -- Creates the checkpoint of a domain that was never folded.
