@@ -30,6 +30,7 @@ DEFAULTS: Document = {
     "localized": {},
     "categories": [],
     "enabled": True,
+    "references": {},
     "tiers": [],
     "customerGroups": {},
     "scheduled": [],
@@ -336,6 +337,10 @@ def canonical(payload: Mapping[str, Any]) -> Document:
     if "localized" in fields:
         texts = {code: translated(text) for code, text in fields["localized"].items()}
         fields = explicit_fields(fields | {"localized": {code: text for code, text in texts.items() if text}}, DEFAULTS)
+    if "references" in fields:
+        ids = {kind: ids_in_order(given) for kind, given in fields["references"].items()}
+        short = {kind: each[0] if len(each) == 1 else each for kind, each in ids.items() if each}
+        fields = explicit_fields(fields | {"references": short}, DEFAULTS)
     if "assets" in fields:
         fields["assets"] = [
             explicit_fields(item | {"alt": translated(item.get("alt", {}))}, DEFAULTS) for item in fields["assets"]
@@ -345,6 +350,11 @@ def canonical(payload: Mapping[str, Any]) -> Document:
             if name in item:
                 item[name] = to_utc(parse_timestamp(item[name]))
     return fields
+
+
+def ids_in_order(given: object) -> list[str]:
+    """One id or several as texts, each once, in order."""
+    return sorted({str(each) for each in (given if isinstance(given, list) else [given])})
 
 
 def explicit_fields(fields: Mapping[str, Any], defaults: Document) -> Document:

@@ -9,19 +9,12 @@ from msgspec import UNSET
 
 from pagefold.domains.domain import DECODE_ERRORS
 from pagefold.engine.errors import Rejected
-from pagefold.engine.events import DomainEvent
+from pagefold.engine.events import DomainEvent, Reference
 from pagefold.engine.intake.mapping.value_conversion import value_at
 from pagefold.engine.intake.strict_json import decode_rejection
 from pagefold.engine.intake.written_numbers import decode_written, encode_written
 
 _NULL = b"null"
-
-
-class Reference(NamedTuple):
-    """An id under which a source knows a SKU, and the kind of id, such as `shopify:inventory_item`."""
-
-    kind: str
-    id: str
 
 
 class Statement(NamedTuple):

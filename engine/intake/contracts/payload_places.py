@@ -48,7 +48,7 @@ def _has_free_names(payload: type[msgspec.Struct], name: str) -> bool:
 
 def _type_at(payload: type[msgspec.Struct], path: tuple[str, ...]) -> ValueType:
     expected = expected_type(payload, path) or ExpectedType()
-    if expected.free:
+    if expected.free or (expected.text and expected.structure):  # an id, or a list of ids
         return ValueType.ANYTHING
     if expected.flag:
         return ValueType.BOOLEAN

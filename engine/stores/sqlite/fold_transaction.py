@@ -72,8 +72,8 @@ class SQLiteFoldTransaction(FoldTransaction):
 
     async def change_references(self, removed: Sequence[StoredReference], added: Sequence[StoredReference]) -> None:
         def change(connection: apsw.Connection) -> None:
-            connection.executemany(SQL["remove_reference"], [row[:3] for row in removed])
-            connection.executemany(SQL["keep_reference"], added)
+            connection.executemany(SQL["remove_references"], [row[:3] for row in removed])
+            connection.executemany(SQL["keep_references"], added)
             if added and not self.has_references:
                 fetch(connection, "have_references", self.checkpoint.domain)
 

@@ -32,11 +32,11 @@ FROM (
 GROUP BY kind
 ORDER BY kind;
 
--- remove_reference --
+-- remove_references --
 -- Removes a reference of a stream.
 DELETE FROM known_references WHERE stream = ? AND kind = ? AND id = ?;
 
--- keep_reference --
+-- keep_references --
 -- Stores a reference of a stream.
 INSERT INTO known_references (stream, kind, id, sku) VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING;
 
