@@ -6,8 +6,14 @@ An amount has the digits of its currency's minor unit, and more only where they 
 
 import re
 from collections.abc import Sequence
+from typing import Annotated, TypeAlias
+
+import msgspec
 
 from pagefold.domains.domain import InvalidPayload
+
+Amount: TypeAlias = Annotated[str, msgspec.Meta(extra={"format": "amount"})]
+"""The text of an amount."""
 
 MAX_INTEGER_DIGITS = 15
 MAX_FRACTION_DIGITS = 6

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import msgspec
 
-from pagefold.domains.amounts import are_canonical, canonical_amount, is_zero
+from pagefold.domains.amounts import Amount, are_canonical, canonical_amount, is_zero
 from pagefold.domains.domain import ChannelContext, Contribution, Domain, InvalidPayload, Rules, SectionBody, encode
 from pagefold.domains.values import Timestamp, check_currency, to_utc
 
@@ -18,7 +18,7 @@ class Tier(msgspec.Struct, frozen=True, gc=False, forbid_unknown_fields=True, re
     min_quantity: Annotated[int, msgspec.Meta(ge=1, le=2**53 - 1)]
     """The quantity from which the price holds."""
 
-    amount: str
+    amount: Amount
     """The price of one piece."""
 
 
@@ -32,7 +32,7 @@ class Scheduled(
 ):
     """A price for a period: `from` inclusive, `until` exclusive; either may be absent."""
 
-    amount: str
+    amount: Amount
     """The price in that time."""
 
     from_: Timestamp | None = None
@@ -50,10 +50,10 @@ class Pricing(
     currency: str
     """An ISO 4217 code in capitals. The price counts in the channels of this currency."""
 
-    amount: str
+    amount: Amount
     """The price: a decimal string with up to 15 digits and 6 decimals, never negative."""
 
-    compare_at: str | None = None
+    compare_at: Amount | None = None
     """The price to show crossed out."""
 
     tax_included: bool | None = None
@@ -65,7 +65,7 @@ class Pricing(
     tiers: list[Tier] = []
     """Prices by quantity."""
 
-    customer_groups: dict[str, str] = {}
+    customer_groups: dict[str, Amount] = {}
     """Prices by customer group."""
 
     scheduled: list[Scheduled] = []

@@ -13,11 +13,11 @@ _state = msgspec.json.Decoder(EventState)
 
 def is_same_content(topic: str, stored: bytes, content: bytes) -> bool:
     """Whether a stored payload equals a canonical one, perhaps in another spelling."""
-    return stored == content or _canonical(topic, stored) == content
+    return stored == content or canonical_payload(topic, stored) == content
 
 
-def _canonical(topic: str, payload: bytes) -> bytes:
-    """The payload in canonical form; unchanged if its domain would reject it."""
+def canonical_payload(topic: str, payload: bytes) -> bytes:
+    """A payload in canonical form, as it would be stored; unchanged if its domain would reject it."""
     if topic not in _domains:
         return payload
     decoder, validate = _domains[topic]

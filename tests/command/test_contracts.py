@@ -51,7 +51,7 @@ def test_an_export_that_arrives_whole(place: Path) -> None:
     """Samples and counts by domain; nothing is written."""
     code, out, err = check()
     assert code == 0
-    assert 'pricing A-1 * erp 1: {"currency": "EUR", "amount": "19.9"}' in out
+    assert 'pricing A-1 * erp 1: {"amount": "19.90", "currency": "EUR"}' in out
     assert 'catalog B-2 * erp 2: {"attributes": {"color": "blue"}}' in out
     assert [line.split() for line in out.splitlines()[-2:]] == [["catalog", "2", "0"], ["pricing", "2", "0"]]
     assert err == "erp@2: 2 rows, 2 records\n"

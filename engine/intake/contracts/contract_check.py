@@ -4,6 +4,8 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
+import msgspec
+
 from pagefold.engine.configuration.config import Config
 from pagefold.engine.errors import Rejected
 from pagefold.engine.events import DomainEvent
@@ -86,7 +88,7 @@ class ContractCheck:
 
     def _check_event(self, line: int, event: DomainEvent) -> None:
         try:
-            self._validator.encode(event, now(), "check")
+            content = self._validator.encode(event, now(), "check").content
         except Rejected as rejection:
             place = f"{event.type}.{rejection.path}" if rejection.path else event.type
             self._refused(KindOfRefusal(event.type, place, "rejected", str(rejection), event.sku, line))
@@ -94,7 +96,8 @@ class ContractCheck:
         counts = self.result.statements if event.payload is not None else self.result.withdrawals
         counts[event.type] += 1
         if len(self.result.samples) < self._samples:
-            self.result.samples.append(event)
+            payload = None if event.payload is None else content
+            self.result.samples.append(msgspec.structs.replace(event, payload=payload))
 
     def _refused(self, kind: KindOfRefusal) -> None:
         known = self.result.refusals.setdefault((kind.domain, kind.place, kind.code), kind)

@@ -6,6 +6,7 @@ from typing import NamedTuple
 import msgspec
 
 from pagefold.engine.events import DomainEvent
+from pagefold.engine.intake.canonical_payloads import canonical_payload
 from pagefold.engine.intake.contracts.contract import Contract, ContractExample
 
 _NAMES = {"source_version": "sourceVersion", "occurred_at": "occurredAt", "correlation_id": "correlationId"}
@@ -38,7 +39,8 @@ def _made(contract: Contract, example: ContractExample) -> list[dict[str, object
 def _document(event: DomainEvent) -> dict[str, object]:
     document = {_NAMES.get(name, name): value for name, value in msgspec.to_builtins(event).items()}
     payload = event.payload
-    document["payload"] = msgspec.json.decode(payload) if isinstance(payload, bytes) else payload
+    stored = canonical_payload(event.type, payload) if isinstance(payload, bytes) else b"null"
+    document["payload"] = msgspec.json.decode(stored)
     if payload is None:
         document["withdrawn"] = True
     return {name: value for name, value in document.items() if value is not None or name == "payload"}
@@ -46,6 +48,14 @@ def _document(event: DomainEvent) -> dict[str, object]:
 
 def _agree(expected: Sequence[Mapping[str, object]], found: Sequence[Mapping[str, object]]) -> bool:
     return len(expected) == len(found) and all(
-        all(name in made and made[name] == value for name, value in wanted.items())
+        all(name in made and made[name] == _stored(made, name, value) for name, value in wanted.items())
         for wanted, made in zip(expected, found, strict=True)
     )
+
+
+def _stored(made: Mapping[str, object], name: str, value: object) -> object:
+    """What an example expects; of a payload, as it would be stored."""
+    if name != "payload" or not isinstance(value, dict):
+        return value
+    stored: object = msgspec.json.decode(canonical_payload(str(made.get("type")), msgspec.json.encode(value)))
+    return stored

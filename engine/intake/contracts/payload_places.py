@@ -1,10 +1,11 @@
 """The places in a domain's payload that a contract may fill, and the types of values that they take."""
 
 from collections.abc import Iterator, Mapping
-from typing import NamedTuple
+from typing import NamedTuple, get_args
 
 import msgspec
 
+from pagefold.domains.amounts import Amount
 from pagefold.domains.values import Timestamp
 from pagefold.engine.configuration.spelling import suggestion
 from pagefold.engine.intake.mapping.payload_types import ExpectedType, expected_type
@@ -56,7 +57,9 @@ def _type_at(payload: type[msgspec.Struct], path: tuple[str, ...]) -> ValueType:
         return ValueType.INTEGER
     if expected.structure:
         return _structure_at(payload, path)
-    return ValueType.TIMESTAMP if _is_timestamp(payload, path) else ValueType.TEXT
+    if _has_values_of(Timestamp, payload, path[0]):
+        return ValueType.TIMESTAMP
+    return ValueType.DECIMAL if _has_values_of(Amount, payload, path[0]) else ValueType.TEXT
 
 
 def _structure_at(payload: type[msgspec.Struct], path: tuple[str, ...]) -> ValueType:
@@ -65,8 +68,7 @@ def _structure_at(payload: type[msgspec.Struct], path: tuple[str, ...]) -> Value
     return ValueType.LOCALIZED if path[0] == "localized" and len(path) > 1 else ValueType.OBJECT
 
 
-def _is_timestamp(payload: type[msgspec.Struct], path: tuple[str, ...]) -> bool:
-    if len(path) > 1:
-        return False
-    field = next(field for field in msgspec.structs.fields(payload) if field.encode_name == path[0])
-    return Timestamp in (field.type, *getattr(field.type, "__args__", ()))
+def _has_values_of(kind: object, payload: type[msgspec.Struct], name: str) -> bool:
+    """Whether a field, or each member of it, has this type."""
+    field = next(field for field in msgspec.structs.fields(payload) if field.encode_name == name)
+    return kind in (field.type, *get_args(field.type))

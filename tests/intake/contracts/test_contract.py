@@ -2,6 +2,7 @@
 
 import tomllib
 from collections.abc import Sequence
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import pytest
 
 from pagefold import DomainEvent
 from pagefold.engine.errors import ConfigurationError
+from pagefold.engine.intake.canonical_payloads import canonical_payload
 from pagefold.engine.intake.contracts.contract import Contract, Form, Reading
 from pagefold.projections.transforms import InvalidMapping
 
@@ -31,8 +33,9 @@ def read(text: str, *messages: object, form: Form = "json") -> Reading:
 
 
 def payload(event: DomainEvent) -> Any:  # noqa: ANN401  # JSON
-    """The payload of an event, decoded."""
-    return msgspec.json.decode(event.payload) if isinstance(event.payload, bytes) else event.payload
+    """The payload of an event, as it would be stored, decoded."""
+    stored = event.payload
+    return msgspec.json.decode(canonical_payload(event.type, stored)) if isinstance(stored, bytes) else stored
 
 
 def said(reading: Reading) -> list[tuple[str, str, Any]]:
@@ -341,3 +344,31 @@ def test_facts_of_the_delivery() -> None:
     assert "@lsn" not in compiled.paths
     [refusal] = compiled.read(message, facts={"@table": "public.items"}).refusals
     assert "sourceVersion" in str(refusal.error)
+
+
+@pytest.mark.parametrize(
+    ("price", "amount"),
+    [
+        ("1.299,00", "1299.00"),
+        (",99", "0.99"),
+        ("019,90", "19.90"),
+        (Decimal("19.90"), "19.90"),
+        (20, "20.00"),
+    ],
+)
+def test_amounts_are_decimals(price: object, amount: str) -> None:
+    """An amount has the separators of the contract, at any place; digits that mean nothing are left out."""
+    text = 'decimal = ","\ngroup = "."\n' + HEAD + PRICE + 'compareAt = "price"\ncustomerGroups.trade = "price"\n'
+    [(_, _, said_price)] = said(read(text, {"sku": "A", "rev": 1, "price": price}))
+    assert said_price == {
+        "currency": "EUR",
+        "amount": amount,
+        "compareAt": amount,
+        "customerGroups": {"trade": amount},
+    }
+
+
+def test_what_is_no_amount_is_refused() -> None:
+    """With its place, before the event is checked."""
+    [refusal] = read(HEAD + PRICE, {"sku": "A", "rev": 1, "price": "on request"}).refusals
+    assert "pricing.amount of `price`: 'on request' is not a number" in str(refusal.error)
