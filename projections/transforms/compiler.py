@@ -111,6 +111,17 @@ class Compiler:
         """The reader of a path of the record, or of a fact. Raises `InvalidMapping`."""
         return self.facts(path) or self.scope.reader(path, key)
 
+    def record_path(self, path: str) -> str | None:
+        """A path as the record has it; None if it is inside an item, which belongs to the item's own path."""
+        return _record_path(path, self.scope)
+
+    def record_reader(self, path: str, key: str) -> Reader:
+        """Reads a path of `record_path`, wherever the compiler is."""
+        scope, prefix = self.scope, ""
+        while isinstance(scope, ItemScope):
+            scope, prefix = scope.outer, f"{ROOT}.{prefix}"
+        return self.scope.reader(prefix + path, key)
+
     def mapping(
         self, spec: object, key: str, expects: ValueType = ValueType.ANYTHING, blank: BlankPolicy = "skip"
     ) -> Mapping:
@@ -179,12 +190,8 @@ class _Site:
         return self.scope.members(pattern, f"{self.key}.{parameter}")
 
     def _remember(self, path: str, paths: set[str]) -> None:
-        scope = self.scope
-        while isinstance(scope, ItemScope):
-            if not path.startswith(f"{ROOT}."):
-                return
-            path, scope = path.removeprefix(f"{ROOT}."), scope.outer
-        paths.add(path)
+        if (found := _record_path(path, self.scope)) is not None:
+            paths.add(found)
 
     def count(self) -> None:
         """Counts an expression at this place."""
@@ -240,6 +247,14 @@ class _Site:
     def invalid(self, problem: str, parameter: str = "") -> InvalidMapping:
         """See `transform.Site`."""
         return InvalidMapping(f"{self.key}.{parameter}" if parameter else self.key, problem)
+
+
+def _record_path(path: str, scope: Scope) -> str | None:
+    while isinstance(scope, ItemScope):
+        if not path.startswith(f"{ROOT}."):
+            return None
+        path, scope = path.removeprefix(f"{ROOT}."), scope.outer
+    return path
 
 
 def _listed(names: MappingOf[str, object]) -> str:

@@ -2,7 +2,7 @@
 
 import tomllib
 from collections import Counter
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -12,8 +12,8 @@ import msgspec
 
 from pagefold.domains import DOMAINS
 from pagefold.engine.configuration.spelling import suggestion
-from pagefold.engine.configuration.toml_lines import KeyLines
-from pagefold.engine.errors import ConfigurationError
+from pagefold.engine.configuration.toml_lines import KeyLines, KeyPlaces
+from pagefold.engine.errors import ConfigurationError, Rejected
 from pagefold.engine.events import DomainEvent, Tie
 from pagefold.engine.intake.contracts.contract_tables import RateSource, TableSource, lookup_table, rate_table
 from pagefold.engine.intake.contracts.delivery_facts import NO_FACTS, DeliveryFacts
@@ -21,12 +21,15 @@ from pagefold.engine.intake.contracts.payload_places import payload_places
 from pagefold.engine.intake.contracts.statement_mapping import (
     FIELDS,
     TIES,
+    Record,
     Rules,
     StatementMapping,
     UnknownChannel,
+    Unsent,
     Values,
     Versions,
     Written,
+    no_paths,
 )
 from pagefold.engine.intake.statement import Statement
 from pagefold.engine.plugins.transform_plugins import load_registry
@@ -45,6 +48,12 @@ from pagefold.projections.transforms import Mapping as CompiledMapping
 from pagefold.projections.transforms.paths import ItemScope, Reader, path_names
 
 Unmapped: TypeAlias = Literal["skip", "warn"]
+Writers: TypeAlias = Mapping[str, Collection[str]]
+"""By domain, the sources that may write it."""
+
+PlaceOf: TypeAlias = Callable[[str], str | None]
+"""The file and the line of a place in the contract, such as `pricing.amount`; None if that is not known."""
+
 Form: TypeAlias = Literal["columns", "json"]
 """What the records of a source are: rows with columns, or JSON values."""
 
@@ -90,11 +99,15 @@ class ContractHead(msgspec.Struct, frozen=True):
 
 
 class Refusal(NamedTuple):
-    """A statement that could not be made of a record: of which SKU, if it is known, and why."""
+    """A statement that could not be made of a record: of which SKU, if it is known, and why.
+
+    `event` is the event without its payload, if its stream and its version are known.
+    """
 
     domain: str
     sku: str | None
     error: InvalidValue
+    event: DomainEvent | None = None
 
 
 @dataclass(slots=True)
@@ -122,10 +135,11 @@ class Reading:
 class Contract:
     """A compiled contract: `read` gives what a message, or a row, says.
 
-    `signals` counts what transforms did not find: kind (`lookup`, `locale`), place in the contract, and value.
+    `signals` counts what transforms did not find: kind (`lookup`, `locale`), place in the contract, and value. `lists`
+    are the paths of its items, and of the lists that `each` reads in a record. Several threads may read at a time.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913  # what a contract has to know of its shop
         self,
         document: Mapping[str, object],
         *,
@@ -134,27 +148,31 @@ class Contract:
         form: Form = "json",
         folder: Path | None = None,
         defaults: Mapping[str, str] = NO_DEFAULTS,
+        writers: Writers | None = None,
     ) -> None:
         """Compiles a contract of a source for a shop with these channels. Raises `InvalidMapping`.
 
         `form` counts unless the contract says its own. `folder` is where the files of its tables are; without it, they
-        are in the working directory. `defaults` are the paths of fields that the contract leaves out.
+        are in the working directory. `defaults` are the paths of fields that the contract leaves out. `writers` are the
+        sources that may write each domain; without it, any name is a source.
         """
         self.document = document
+        self.place_of: PlaceOf = no_place
         self.head = _head(document, source)
         self._facts = DeliveryFacts()
-        form = self.head.form or form
+        self.form = form = self.head.form or form
         self.tables = {name: lookup_table(name, each, folder or Path()) for name, each in self.head.tables.items()}
         self.rates = {name: rate_table(name, each, folder or Path()) for name, each in self.head.rates.items()}
         self.signals: Counter[tuple[str, str, str]] = Counter()
         scope: Scope = ColumnScope() if form == "columns" else NestedScope()
-        items = [self.head.items] if isinstance(self.head.items, str) else self.head.items
-        self._items = [scope.reader(path, "items") for path in items]
-        self._only = Values(self._compiler(scope), self.head.only, "only")
-        record_scope = ItemScope(scope) if items else scope
+        self.items = [self.head.items] if isinstance(self.head.items, str) else self.head.items
+        self._items = [scope.reader(path, "items") for path in self.items]
+        self.only = Values(self._compiler(scope), self.head.only, "only")
+        record_scope = ItemScope(scope) if self.items else scope
         shared = {name: document[name] for name in FIELDS if name in document}
         head = self.head
-        rules = Rules(source, frozenset(channels), head.versions, self._tie(), head.blanks, defaults)
+        rules = Rules(source, frozenset(channels), head.versions, self._tie(), head.blanks, defaults, writers)
+        lists = {*self.items}
         self._mappings: list[tuple[Reader | None, StatementMapping]] = []
         for domain, key, table in domain_tables(document):
             each = table.get("each")
@@ -164,9 +182,12 @@ class Contract:
             written = _written(domain, key, table, shared)
             mapping = StatementMapping(self._compiler(inner), written, rules)
             self._mappings.append((None if each is None else record_scope.reader(each, f"{key}.each"), mapping))
+            if each is not None and (path := self._compiler(record_scope).record_path(each)) is not None:
+                lists.add(path)
+        self.lists = frozenset(lists)
         if not self._mappings:
             raise InvalidMapping("", f"says nothing of a domain: write a table such as [{DOMAINS[0].name}]")
-        self.paths = frozenset[str]().union(self._only.paths, *(mapping.paths for _, mapping in self._mappings))
+        self.paths = frozenset[str]().union(self.only.paths, *(mapping.paths for _, mapping in self._mappings))
         self._names = {path_names(path, "")[0] for path in self.paths if form == "json" and path_names(path, "")}
         self._names |= self.paths if form == "columns" else set()
 
@@ -179,6 +200,7 @@ class Contract:
         channels: Collection[str],
         form: Form = "json",
         defaults: Mapping[str, str] = NO_DEFAULTS,
+        writers: Writers | None = None,
     ) -> Self:
         """The contract in a TOML file. Raises `ConfigurationError`, with the line.
 
@@ -188,7 +210,15 @@ class Contract:
             text = file.read_text(encoding="utf-8-sig")
             document = {"name": file.stem, **tomllib.loads(text)}
             with needs_extra("the contract", "contracts"):
-                return cls(document, source=source, channels=channels, form=form, folder=file.parent, defaults=defaults)
+                contract = cls(
+                    document,
+                    source=source,
+                    channels=channels,
+                    form=form,
+                    folder=file.parent,
+                    defaults=defaults,
+                    writers=writers,
+                )
         except OSError as error:
             raise ConfigurationError("", f"cannot be read: {error.strerror}", str(file)) from None
         except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
@@ -196,6 +226,8 @@ class Contract:
         except InvalidMapping as error:
             line = KeyLines(text).line_of(error.key)
             raise ConfigurationError(error.key, error.problem, f"{file}:{line}" if line else str(file)) from None
+        contract.place_of = KeyPlaces(file.name, text).place_of
+        return contract
 
     @property
     def identity(self) -> str:
@@ -207,22 +239,85 @@ class Contract:
         """Every mapping, by domain: fields first, then places of the payload."""
         return [each for _, mapping in self._mappings for each in mapping.mappings]
 
-    def read(self, message: object, into: Reading | None = None, facts: Mapping[str, object] = NO_FACTS) -> Reading:
-        """What a message says, or a row with columns. `facts` are those of its delivery, see `DeliveryFacts`."""
-        self._facts.current = facts
+    @property
+    def headers(self) -> frozenset[str]:
+        """The names of the headers of a delivery that it reads, in lower case."""
+        return self._facts.headers
+
+    def read(
+        self,
+        message: object,
+        into: Reading | None = None,
+        facts: Mapping[str, object] = NO_FACTS,
+        unsent: Unsent = no_paths,
+    ) -> Reading:
+        """What a message says, or a row with columns. `facts` are those of its delivery, see `DeliveryFacts`.
+
+        `unsent` says which paths were left out of it because they did not change, see `StatementMapping.statement`.
+        """
         reading = Reading() if into is None else into
-        if not self._only.all_match(message):
+        if not self.counts(message, facts):
             reading.left_out += 1
             return reading
-        for record in self._records(message):
-            reading.records += 1
-            self._note_unmapped(record, reading)
-            for number, (each, mapping) in enumerate(self._mappings):
-                for item in _elements(each, record):
-                    if reading.absent is not None and reading.absent[number]:
-                        reading.absent[number].difference_update(mapping.present(item, reading.absent[number]))
-                    self._state(mapping, item, reading)
+        for record in self.records(message):
+            self.read_record(record, reading, facts, unsent)
         return reading
+
+    def counts(self, message: object, facts: Mapping[str, object] = NO_FACTS) -> bool:
+        """Whether a message has one of the accepted values at every path of the contract's `only`."""
+        self._facts.begin(facts)
+        return self.only.all_match(message)
+
+    def records(self, message: object) -> Iterator[Record]:
+        """The records of a message, as `read_record` takes them: the items at each path, in order."""
+        if not self._items:
+            yield message
+            return
+        for read in self._items:
+            for item in listed(read(message)):
+                yield item, message
+
+    def read_record(
+        self,
+        record: Record,
+        reading: Reading,
+        facts: Mapping[str, object] = NO_FACTS,
+        unsent: Unsent = no_paths,
+    ) -> None:
+        """What one of the `records` of a message says."""
+        self._facts.begin(facts)
+        reading.records += 1
+        self._note_unmapped(record, reading)
+        for number, (each, mapping) in enumerate(self._mappings):
+            for item in _elements(each, record):
+                if reading.absent is not None and reading.absent[number]:
+                    reading.absent[number].difference_update(mapping.present(item, reading.absent[number]))
+                self._state(mapping, item, reading, unsent)
+
+    def parts(self, message: object, facts: Mapping[str, object]) -> Iterator[tuple[StatementMapping, Record]]:
+        """Each table with each of the records in a message that it reads, whether that counts or not."""
+        self._facts.begin(facts)
+        for record in self.records(message):
+            for each, mapping in self._mappings:
+                for item in _elements(each, record):
+                    yield mapping, item
+
+    def rejection(self, refusal: Refusal) -> Rejected:
+        """A refusal as an error: the place in the contract; the value and its path, the rule, the SKU, the line."""
+        return self.rejected(refusal.error, refusal.sku)
+
+    def rejected(self, error: InvalidValue, sku: str | None) -> Rejected:
+        """The same of an error."""
+        path = f"`{error.path}`: " if error.path else ""
+        rule = f" ({error.transform})" if error.transform else ""
+        known = [each for each in (sku and f"SKU {sku}", self.place_of(self._written_at(error.key))) if each]
+        where = f"; {', '.join(known)}" if known else ""
+        return Rejected(error.key, f"{path}{error.excerpt} {error.reason}{rule}{where}")
+
+    def _written_at(self, key: str) -> str:
+        """Where the contract says what is at a place: a field of an event that it says once, for all tables."""
+        field = key.partition(".")[2]
+        return field if field in FIELDS and field in self.document else key
 
     def _tie(self) -> Tie:
         allowed = TIES[self.head.versions]
@@ -239,22 +334,14 @@ class Contract:
         pairs = zip(self._mappings, reading.absent or (), strict=False)
         return sorted({(mapping.domain, path) for (_, mapping), paths in pairs for path in paths})
 
-    def _records(self, message: object) -> Iterator[object]:
-        if not self._items:
-            yield message
-            return
-        for read in self._items:
-            for item in _listed(read(message)):
-                yield item, message
-
-    def _state(self, mapping: StatementMapping, record: object, reading: Reading) -> None:
+    def _state(self, mapping: StatementMapping, record: Record, reading: Reading, unsent: Unsent) -> None:
         if not mapping.counts(record):
             reading.left_out += 1
             return
         try:
-            statement = mapping.statement(record)
+            statement = mapping.statement(record, unsent)
         except InvalidValue as error:
-            reading.refusals.append(Refusal(mapping.domain, mapping.sku(record), error))
+            reading.refusals.append(Refusal(mapping.domain, mapping.sku(record), error, mapping.place(record)))
             return
         if isinstance(statement, UnknownChannel):
             reading.channels[statement.name] += 1
@@ -286,6 +373,11 @@ class Contract:
         signal = (kind, key, value)
         if signal in self.signals or len(self.signals) < MAX_SIGNALS:
             self.signals[signal] += 1
+
+
+def no_place(_key: str) -> str | None:
+    """The contract was not read from a file."""
+    return None
 
 
 @cache
@@ -342,11 +434,11 @@ def _elements(each: Reader | None, record: object) -> Iterator[object]:
     if each is None:
         yield record
         return
-    for item in _listed(each(record)):
+    for item in listed(each(record)):
         yield item, record
 
 
-def _listed(value: object) -> list[object]:
+def listed(value: object) -> list[object]:
     """The items of a list; an object is one item."""
     if isinstance(value, list):
         return value

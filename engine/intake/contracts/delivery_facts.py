@@ -1,6 +1,7 @@
 """What a delivery says beside its records, as paths of a contract: when a snapshot was taken, a header, an LSN."""
 
 from collections.abc import Mapping
+from threading import local
 
 from msgspec import UNSET
 
@@ -21,14 +22,26 @@ HEADER = "@header."
 """Before the name of a header, whatever its case."""
 
 
-class DeliveryFacts:
-    """The facts of the delivery that is being read, which the compiled readers of a contract see.
+class _Current(local):
+    """The facts of the delivery that this thread reads."""
 
-    `current` has them by path; names of headers are in lower case.
+    def __init__(self) -> None:
+        self.facts: Mapping[str, object] = NO_FACTS
+
+
+class DeliveryFacts:
+    """The facts of the delivery that a thread reads, which the compiled readers of a contract see.
+
+    They are by path; names of headers are in lower case. `paths` are those that the contract reads.
     """
 
     def __init__(self) -> None:
-        self.current: Mapping[str, object] = NO_FACTS
+        self._current = _Current()
+        self.paths: set[str] = set()
+
+    def begin(self, facts: Mapping[str, object]) -> None:
+        """Sets the facts of what this thread reads next."""
+        self._current.facts = facts
 
     def reader(self, path: str) -> Reader | None:
         """Reads a fact, whatever the record; UNSET where the delivery lacks it. None for a path of the record."""
@@ -36,4 +49,11 @@ class DeliveryFacts:
             path = path.lower()
         elif path not in FACTS:
             return None
-        return lambda _record: self.current.get(path, UNSET)
+        self.paths.add(path)
+        current = self._current
+        return lambda _record: current.facts.get(path, UNSET)
+
+    @property
+    def headers(self) -> frozenset[str]:
+        """The names of the headers that the contract reads, in lower case."""
+        return frozenset(path.removeprefix(HEADER) for path in self.paths if path.startswith(HEADER))

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Literal, NamedTuple, TypeAlias
 
+from pagefold.domains import DOMAINS
 from pagefold.engine.configuration.config import Config
 from pagefold.engine.errors import ConfigurationError
 from pagefold.engine.intake.contracts.contract import Contract, Form
@@ -50,23 +51,41 @@ def form_of(config: Config, source: str, entrance: Entrance) -> Form:
 def source_contract(config: Config, source: str, entrance: Entrance) -> Contract | None:
     """The compiled contract of an entrance; None if it has none.
 
-    Each call compiles: a contract is read by one thread at a time. Raises `ConfigurationError`, with the line.
+    Each call compiles. Raises `ConfigurationError`, with the line.
     """
     found = contract_key(config, source, entrance)
     if found is None:
         return None
     channels, defaults, form = config.channels, DEFAULTS[entrance], form_of(config, source, entrance)
+    writers = {domain.name: config.sources_of(domain.name) for domain in DOMAINS}
     if isinstance(found.given, str):
         file = config.folder / found.given
-        return Contract.load(file, source=source, channels=channels, form=form, defaults=defaults)
+        return Contract.load(file, source=source, channels=channels, form=form, defaults=defaults, writers=writers)
     try:
         with needs_extra("the contract", "contracts"):
-            return Contract(
-                found.given, source=source, channels=channels, form=form, folder=config.folder, defaults=defaults
+            contract = Contract(
+                found.given,
+                source=source,
+                channels=channels,
+                form=form,
+                folder=config.folder,
+                defaults=defaults,
+                writers=writers,
             )
     except InvalidMapping as error:
         key = f"{found.key}.{error.key}" if error.key else found.key
         raise config.error(key, error.problem) from None
+    contract.place_of = lambda key: config.error(f"{found.key}.{key}", "").place
+    return contract
+
+
+def required_contract(config: Config, source: str, entrance: Entrance) -> Contract:
+    """The same for an entrance that must have one. Raises `ConfigurationError`."""
+    contract = source_contract(config, source, entrance)
+    if contract is None:
+        problem = "is required: what the records say; pagefold contracts generate writes a draft"
+        raise config.error(f"sources.{source}.{entrance}.contract", problem)
+    return contract
 
 
 def invalid_contracts(config: Config) -> list[ConfigurationError]:

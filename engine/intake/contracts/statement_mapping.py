@@ -7,6 +7,7 @@ from typing import Literal, NamedTuple, TypeAlias
 import msgspec
 from msgspec import UNSET
 
+from pagefold.engine.configuration.spelling import suggestion
 from pagefold.engine.events import DomainEvent, Tie
 from pagefold.engine.intake.contracts.payload_places import EVERY_MEMBER, PayloadPlace
 from pagefold.engine.intake.mapping.value_filters import is_one_of
@@ -15,6 +16,7 @@ from pagefold.projections.streams import EVERY_CHANNEL
 from pagefold.projections.transforms import WITHDRAW, Compiler, InvalidMapping, InvalidValue, ValueType
 from pagefold.projections.transforms import Mapping as CompiledMapping
 from pagefold.projections.transforms.mapping import BlankPolicy
+from pagefold.projections.transforms.paths import Reader
 
 Versions: TypeAlias = Literal["integer", "moment", "none"]
 """What `sourceVersion` is: an integer, or a moment, whose microseconds since 1970 are the version.
@@ -46,8 +48,18 @@ TIES: Mapping[Versions, Sequence[Tie]] = {
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
 
+UNSENT = "was not sent, because it did not change"
+
 Record: TypeAlias = object
 """A record as the contract's scope reads it."""
+
+Unsent: TypeAlias = Callable[[Collection[str], Collection[str]], Collection[str]]
+"""Which of some paths, and of some patterns of paths, were left out of a record because they did not change."""
+
+
+def no_paths(_paths: Collection[str], _patterns: Collection[str]) -> Collection[str]:
+    """Nothing was left out."""
+    return ()
 
 
 class UnknownChannel(NamedTuple):
@@ -70,7 +82,8 @@ class Written(NamedTuple):
 class Rules(NamedTuple):
     """What holds for every statement of a contract: source, channels of the shop, versions, ties, blank values.
 
-    `defaults` are the paths of fields that the contract leaves out.
+    `defaults` are the paths of fields that the contract leaves out. `writers` are the sources that may write each
+    domain; None if that is not to be checked.
     """
 
     source: str
@@ -79,13 +92,15 @@ class Rules(NamedTuple):
     tie: Tie
     blanks: BlankPolicy
     defaults: Mapping[str, str]
+    writers: Mapping[str, Collection[str]] | None = None
 
 
 class Values:
     """A filter: by path, the values that a record may have."""
 
     def __init__(self, compiler: Compiler, table: Mapping[str, Sequence[object]], key: str) -> None:
-        self.paths = frozenset(path for path in table if compiler.facts(path) is None)
+        paths = (compiler.record_path(path) for path in table if compiler.facts(path) is None)
+        self.paths = frozenset(path for path in paths if path is not None)
         self._values = [(compiler.reader(path, f"{key}.{path}"), values) for path, values in table.items()]
 
     def all_match(self, record: Record) -> bool:
@@ -100,25 +115,47 @@ class Values:
 class StatementMapping:
     """How a record becomes a statement of one domain. Raises `InvalidMapping` for what cannot be compiled.
 
-    `paths` are those that it reads, `mappings` those of its fields and of its payload.
+    `paths` are those that it reads outside of items, `mappings` those of its fields and of its payload.
     """
 
     def __init__(self, compiler: Compiler, written: Written, rules: Rules) -> None:
         self.domain = written.domain
+        self.key = written.key
         self._rules = rules
         self._channels = frozenset([EVERY_CHANNEL, *rules.channels])
-        self._fields = self._compiled_fields(compiler, written)
+        self.fields = self._compiled_fields(compiler, written)
         self._payload = [
             (place.path, compiler.mapping(place.mapping, place.key, place.expects, rules.blanks))
             for place in written.places
         ]
-        self._only = Values(compiler, written.only, f"{written.key}.only")
-        self._withdrawn = Values(compiler, written.withdrawn, f"{written.key}.withdraw")
-        self.mappings = [*self._fields.values(), *(mapping for _, mapping in self._payload)]
+        self.only = Values(compiler, written.only, f"{written.key}.only")
+        self.withdrawn = Values(compiler, written.withdrawn, f"{written.key}.withdraw")
+        self.mappings = [*self.fields.values(), *self.payload]
         self.paths = frozenset[str]().union(
-            self._only.paths, self._withdrawn.paths, *(mapping.paths for mapping in self.mappings)
+            self.only.paths, self.withdrawn.paths, *(mapping.paths for mapping in self.mappings)
         )
-        self._readers = {path: compiler.scope.reader(path, written.key) for path in sorted(self.paths)}
+        self._readers = {path: compiler.record_reader(path, written.key) for path in sorted(self.paths)}
+        self._check_constants(written.fields)
+        self._named_source = _path_reader(compiler, written, "source")
+
+    @property
+    def payload(self) -> list[CompiledMapping]:
+        """The mappings of the payload's places."""
+        return [mapping for _, mapping in self._payload]
+
+    def _check_constants(self, fields: Mapping[str, object]) -> None:
+        """Refuses a domain that its source does not have, and a constant channel or source that is unknown."""
+        writers = None if self._rules.writers is None else self._rules.writers[self.domain]
+        if writers is None:
+            return  # no shop is known
+        if "source" not in fields and self._rules.source not in writers:
+            raise InvalidMapping(self.key, f"the source {self._rules.source} does not have the domain {self.domain}")
+        for name, known in (("channel", self._channels), ("source", writers)):
+            spec = fields.get(name)
+            value = spec.get("constant") if isinstance(spec, dict) else None
+            if isinstance(value, str) and value not in known:
+                problem = f"{value!r:.50} is unknown; {suggestion(value, sorted(known), f'{name}s')}"
+                raise InvalidMapping(self.fields[name].key, problem)
 
     def _compiled_fields(self, compiler: Compiler, written: Written) -> dict[str, CompiledMapping]:
         versions = self._rules.versions
@@ -139,7 +176,7 @@ class StatementMapping:
 
     def counts(self, record: Record) -> bool:
         """Whether the record has one of the accepted values at every path of `only`."""
-        return self._only.all_match(record)
+        return self.only.all_match(record)
 
     def present(self, record: Record, paths: Collection[str]) -> list[str]:
         """Which of these paths the record has, if only with a blank value."""
@@ -148,36 +185,88 @@ class StatementMapping:
     def sku(self, record: Record) -> str | None:
         """The SKU of a record; None if it has none, or an invalid one."""
         try:
-            value = self._fields["sku"].read(record)
+            value = self.fields["sku"].read(record)
         except InvalidValue:
             return None
         return value.strip() if isinstance(value, str) else None
 
-    def statement(self, record: Record) -> Statement | UnknownChannel:
-        """What a record says. Raises `InvalidValue`."""
+    def statement(self, record: Record, unsent: Unsent = no_paths) -> Statement | UnknownChannel:
+        """What a record says. Raises `InvalidValue`.
+
+        `unsent` says which of some paths were left out because they did not change; the places of the payload that
+        depend on one are unchanged.
+        """
         channel = self._text("channel", record) or EVERY_CHANNEL
         if channel not in self._channels:
             return UnknownChannel(channel)
-        event = DomainEvent(
+        if unsent is no_paths:
+            return Statement(self._event(record, channel, self._payload_of))
+        kept = self._unchanged(unsent)
+        event = self._event(record, channel, lambda record: self._payload_of(record, kept))
+        unchanged = () if event.payload is None else tuple(".".join(("payload", *path)) for path in kept)
+        return Statement(event, unchanged)
+
+    def withdrawal(self, record: Record, moment: datetime | None = None) -> DomainEvent | UnknownChannel:
+        """The withdrawal of what a record said. `moment` counts in place of its own. Raises `InvalidValue`."""
+        channel = self._text("channel", record) or EVERY_CHANNEL
+        if channel not in self._channels:
+            return UnknownChannel(channel)
+        return self._event(record, channel, _no_payload, moment)
+
+    def place(self, record: Record) -> DomainEvent | None:
+        """The event of a record without its payload; None if its stream or its version is not known."""
+        try:
+            found = self.withdrawal(record, _EPOCH)
+        except InvalidValue:
+            return None
+        return found if isinstance(found, DomainEvent) else None
+
+    def _event(
+        self, record: Record, channel: str, payload: Callable[[Record], bytes | None], moment: datetime | None = None
+    ) -> DomainEvent:
+        return DomainEvent(
             type=self.domain,
             sku=self._required("sku", record),
             channel=channel,
-            source=self._text("source", record) or self._rules.source,
+            source=self._source(record) if "source" in self.fields else self._rules.source,
             source_version=self._version(record),
-            occurred_at=msgspec.convert(self._required("occurredAt", record), datetime),
-            payload=None if self._withdrawn.any_matches(record) else self._payload_of(record),
+            occurred_at=moment or msgspec.convert(self._required("occurredAt", record), datetime),
+            payload=None if self.withdrawn.any_matches(record) else payload(record),
             id=self._text("id", record),
             correlation_id=self._text("correlationId", record),
             epoch=self._epoch(record),
             tie=self._rules.tie,
         )
-        return Statement(event)
+
+    def _source(self, record: Record) -> str:
+        """The source that a record names: one that may write the domain. Raises `InvalidValue`, with the value."""
+        writers = None if self._rules.writers is None else self._rules.writers[self.domain]
+        name: object = self._text("source", record)
+        if isinstance(name, str) and (writers is None or name in writers):
+            return name
+        if name is None and self._named_source is not None:
+            given = self._named_source(record)
+            name = None if given is UNSET else given
+        problem = "is not a source" if writers is None else f"is not a source with the domain {self.domain}"
+        mapping = self.fields["source"]
+        raise InvalidValue("unknown_source", name, problem).located(mapping.key, ", ".join(sorted(mapping.paths)))
+
+    def _unchanged(self, unsent: Unsent) -> dict[tuple[str, ...], None]:
+        """The places of the payload that depend on what was not sent. Raises `InvalidValue` if others depend on it."""
+        needed = [*self.fields.values(), *(mapping for path, mapping in self._payload if path[-1] == EVERY_MEMBER)]
+        for mapping in needed:
+            if (path := next(iter(unsent(mapping.paths, mapping.patterns)), None)) is not None:
+                raise InvalidValue("unsent", None, UNSENT).located(mapping.key, path)
+        for name, values in (("only", self.only), ("withdraw", self.withdrawn)):
+            if (path := next(iter(unsent(values.paths, ())), None)) is not None:
+                raise InvalidValue("unsent", None, UNSENT).located(f"{self.key}.{name}", path)
+        return dict.fromkeys(path for path, mapping in self._payload if any(unsent(mapping.paths, mapping.patterns)))
 
     def _required(self, field: str, record: Record) -> str:
         text = self._text(field, record)
         if text is None:
             raise InvalidValue("blank", None, "is blank, and a value is required").located(
-                self._fields[field].key, ", ".join(self._fields[field].paths)
+                self.fields[field].key, ", ".join(sorted(self.fields[field].paths))
             )
         return text
 
@@ -186,7 +275,7 @@ class StatementMapping:
         return value.strip() or None if isinstance(value, str) else None
 
     def _value(self, field: str, record: Record) -> object:
-        return self._fields[field].read(record) if field in self._fields else UNSET
+        return self.fields[field].read(record) if field in self.fields else UNSET
 
     def _version(self, record: Record) -> int:
         if self._rules.versions == "none":
@@ -202,9 +291,12 @@ class StatementMapping:
         value = self._value("epoch", record)
         return value if isinstance(value, int) else None
 
-    def _payload_of(self, record: Record) -> bytes | None:
+    def _payload_of(self, record: Record, kept: Collection[tuple[str, ...]] = ()) -> bytes | None:
+        """The payload, without the places that are kept as they are."""
         payload: dict[str, object] = {}
         for path, mapping in self._payload:
+            if kept and path in kept:
+                continue
             value = mapping.read(record)
             if value is WITHDRAW:
                 return None
@@ -215,6 +307,17 @@ class StatementMapping:
             else:
                 _put(payload.setdefault(path[0], {}), path[1], value)  # type: ignore[arg-type]  # a place is one or the other
         return _encode(payload)
+
+
+def _path_reader(compiler: Compiler, written: Written, field: str) -> Reader | None:
+    """Reads what a field's mapping begins with; None if that is no path."""
+    spec = written.fields.get(field)
+    path = spec.get("from") if isinstance(spec, dict) else spec
+    return compiler.reader(path, f"{written.key}.{field}") if isinstance(path, str) else None
+
+
+def _no_payload(_record: Record) -> None:
+    """The payload of a withdrawal."""
 
 
 _encode: Callable[[object], bytes] = msgspec.json.Encoder().encode

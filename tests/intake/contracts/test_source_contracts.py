@@ -1,5 +1,6 @@
 """The contracts of a configuration: in it or beside it, for a source or for one of its entrances."""
 
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -81,3 +82,69 @@ def test_a_missing_file(tmp_path: Path) -> None:
     config = config_in(tmp_path, 'contract = "gone.toml"\nsnapshot.file = "prices.csv"\n')
     with pytest.raises(ConfigurationError, match=r"gone\.toml.*cannot be read"):
         source_contract(config, "erp", "snapshot")
+
+
+STOCK = """
+[sources.shop]
+domains = ["inventory"]
+[sources.wh-north]
+domains = ["inventory"]
+[sources.crm]
+domains = ["catalog"]
+[sources.shop.snapshot]
+file = "stock.ndjson"
+[sources.shop.contract]
+sku = "item"
+versions = "none"
+source = { from = "location", lookup = { values = { 100 = "wh-north", 200 = "crm" } } }
+inventory.available = "free"
+"""
+
+
+def test_a_record_may_name_another_source(tmp_path: Path) -> None:
+    """One that has the domain; any other is refused, with its value, and never taken for the contract's own."""
+    contract = source_contract(config_in(tmp_path, STOCK), "shop", "snapshot")
+    assert contract is not None
+    rows = [{"item": "A", "location": place, "free": 1} for place in (100, "100", 200, 300, None)]
+    taken = {"@taken": "2026-03-01T00:00:00Z"}
+    found = [contract.read(row, facts=taken) for row in rows]
+    assert [[event.source for event in each.events] for each in found] == [["wh-north"], ["wh-north"], [], [], []]
+    reasons = [contract.rejection(refusal).reason for each in found for refusal in each.refusals]
+    line = f"SKU A, {tmp_path}/pagefold.toml:18"
+    problem = "is not a source with the domain inventory"
+    assert reasons == [f"`location`: {value} {problem}; {line}" for value in ("'crm'", "300", "null")]
+
+
+@pytest.mark.parametrize(
+    ("wrong", "problem"),
+    [
+        ('source = { constant = "crm" }\n', "'crm' is unknown; the sources are shop, wh-north"),
+        ('channel = { constant = "web-dee" }\n', "'web-dee' is unknown; did you mean 'web-de'"),
+        ('pricing = { amount = "p" }\n', "the source shop does not have the domain pricing"),
+    ],
+)
+def test_what_no_record_could_be_is_an_error(tmp_path: Path, wrong: str, problem: str) -> None:
+    """A constant channel or source that is not there, and a domain that the source does not have."""
+    own = "" if wrong.startswith("source") else 'source = { from = "location" }\n'
+    before, _, after = STOCK.partition("source = {")
+    rest = after.partition("\n")[2]
+    text = before + ("" if wrong.startswith("pricing") else own) + wrong + rest
+    with pytest.raises(ConfigurationError, match=problem) as caught:
+        source_contract(config_in(tmp_path, text), "shop", "snapshot")
+    assert (caught.value.place or "").startswith(f"{tmp_path}/pagefold.toml:")
+
+
+def test_threads_read_at_the_same_time(tmp_path: Path) -> None:
+    """Each with the facts of its own delivery."""
+    text = STOCK.replace('source = { from = "location"', 'id = "@header.X-Id"\nsource = { from = "location"')
+    contract = source_contract(config_in(tmp_path, text), "shop", "snapshot")
+    assert contract is not None
+    assert contract.headers == {"x-id"}
+
+    def read(number: int) -> set[str | None]:
+        facts = {"@taken": "2026-03-01T00:00:00Z", "@header.x-id": str(number)}
+        row = {"item": "A", "location": 100, "free": 1}
+        return {event.id for _ in range(500) for event in contract.read(row, facts=facts).events}
+
+    with ThreadPoolExecutor(4) as pool:
+        assert list(pool.map(read, range(8))) == [{str(number)} for number in range(8)]
