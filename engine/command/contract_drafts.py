@@ -7,6 +7,7 @@ from pagefold.engine.command.console import print_message, show_table, write_jso
 from pagefold.engine.command.options import AsJSON, Exit
 from pagefold.engine.intake.contracts.contract import Contract, Form
 from pagefold.engine.intake.contracts.contract_diff import contract_changes
+from pagefold.engine.intake.contracts.source_contracts import DEFAULTS
 
 
 def diff(old: Path, new: Path, /, *, form: Form = "json", as_json: AsJSON = False) -> int:
@@ -26,7 +27,9 @@ def diff(old: Path, new: Path, /, *, form: Form = "json", as_json: AsJSON = Fals
     as_json
         Print one JSON object per change and line: place, effect, text.
     """
-    before, after = (Contract.load(file, source="any", channels=(), form=form) for file in (old, new))
+    before, after = (
+        Contract.load(file, source="any", channels=(), form=form, defaults=DEFAULTS["cdc"]) for file in (old, new)
+    )
     changes = contract_changes(before, after)
     effects = Counter(change.effect for change in changes)
     if as_json:

@@ -9,7 +9,7 @@ import msgspec
 from cyclopts import App, Parameter
 from cyclopts.validators import Number
 
-from pagefold.engine.command.console import count, print_error, print_message, show_table, write_json
+from pagefold.engine.command.console import count, percent, print_error, print_message, show_table, write_json
 from pagefold.engine.command.options import AsJSON, Exit, Injected, Options, UsageError, unknown_source
 from pagefold.engine.configuration.config import Config
 from pagefold.engine.events import DomainEvent
@@ -17,6 +17,7 @@ from pagefold.engine.intake.contracts.contract import Contract, Form
 from pagefold.engine.intake.contracts.contract_check import CheckResult, ContractCheck
 from pagefold.engine.intake.contracts.contract_examples import failed_examples
 from pagefold.engine.intake.contracts.export_rows import Format, export_rows, format_of
+from pagefold.engine.intake.contracts.source_contracts import DEFAULTS
 
 MAX_SHOWN_NAMES = 20
 
@@ -54,9 +55,9 @@ def show(
     compiled = _loaded(options.load(), contract, source)
     if as_json:
         for each in compiled.mappings:
-            write_json({"place": each.key, "reads": sorted(each.paths), "type": str(each.output)})
+            write_json({"place": each.key, "reads": sorted(each.reads), "type": str(each.output)})
     else:
-        rows = [(each.key, ", ".join(sorted(each.paths)), str(each.output)) for each in compiled.mappings]
+        rows = [(each.key, ", ".join(sorted(each.reads)), str(each.output)) for each in compiled.mappings]
         show_table(["place", "reads", "type"], rows, wrapped={"reads"})
     return Exit.DONE
 
@@ -146,7 +147,8 @@ def _checked(
 def _loaded(config: Config, file: Path, source: str, form: Form = "json") -> Contract:
     if source not in config.sources:
         raise UsageError("--source", unknown_source(source, config))
-    return Contract.load(file, source=source, channels=config.channels, form=form)
+    defaults = DEFAULTS["snapshot"]
+    return Contract.load(file, source=source, channels=config.channels, form=form, defaults=defaults)
 
 
 def _json(value: object) -> str:
@@ -165,7 +167,7 @@ def _show(contract: Contract, result: CheckResult) -> None:
         [(domain, f"{said:,}", f"{withdrawn:,}") for domain, said, withdrawn in counts],
         numbers={"statements", "withdrawals"},
     )
-    for line in _remarks(contract, result):
+    for line in _remarks(result):
         print_message(line)
     print_message(f"{contract.identity}: {count(result.rows, 'row')}, {count(result.reading.records, 'record')}")
 
@@ -174,22 +176,29 @@ def _domains(result: CheckResult) -> list[str]:
     return sorted({*result.statements, *result.withdrawals})
 
 
-def _remarks(contract: Contract, result: CheckResult) -> Iterator[str]:
+def _remarks(result: CheckResult) -> Iterator[str]:
     """Everything that a person should know of, a line each."""
     for kind in sorted(result.refusals.values(), key=lambda kind: -kind.count):
         of = f"{kind.sku}, line {kind.line}" if kind.sku else f"line {kind.line}"
         yield f"refused {kind.count:,}: {kind.example} ({kind.domain}, such as {of})"
-    for domain, path in result.absent:
-        yield f"no record has `{path}`, which the contract reads for {domain}"
+    if result.problem is not None:
+        yield f"a run would stop: {result.problem}"
+    for each in result.missing:
+        if not each.needed:
+            yield f"no record has `{each.path}`, which the contract reads for {each.domain}"
     if result.reading.left_out:
         yield f"left out by `only`: {result.reading.left_out:,}"
     for channel, number in result.reading.channels.most_common(MAX_SHOWN_NAMES):
         yield f"for the unknown channel {channel!r}: {count(number, 'statement')}, left out"
-    for (signal, place, value), number in contract.signals.most_common(MAX_SHOWN_NAMES):
+    for (signal, place, value), number in result.signals.most_common(MAX_SHOWN_NAMES):
         yield f"{place}: {value!r:.60} is not mapped ({signal}): {count(number, 'value')}"
     records = max(result.reading.records, 1)
-    for name, number in result.reading.unmapped.most_common(MAX_SHOWN_NAMES):
-        yield f"not mapped: {name!r:.60}, in {number * 100 // records} % of the records"
+    unmapped = result.unmapped
+    for name, counts in unmapped[:MAX_SHOWN_NAMES]:
+        share = percent(counts.records * 100 / records)
+        yield f"not mapped: {name!r:.60}, in {share} of the records, such as {counts.example!r:.60}"
+    if len(unmapped) > MAX_SHOWN_NAMES:
+        yield f"not mapped: {count(len(unmapped) - MAX_SHOWN_NAMES, 'field')} more; --json has all"
 
 
 def _document(contract: Contract, result: CheckResult) -> dict[str, object]:
@@ -212,13 +221,13 @@ def _document(contract: Contract, result: CheckResult) -> dict[str, object]:
             }
             for kind in result.refusals.values()
         ],
-        "absent": [{"domain": domain, "path": path} for domain, path in result.absent],
+        "absent": [each._asdict() for each in result.missing],
         "leftOut": result.reading.left_out,
         "unknownChannels": dict(result.reading.channels),
-        "notMapped": dict(result.reading.unmapped),
+        "notMapped": {name: counts.records for name, counts in result.unmapped},
         "values": [
             {"kind": kind, "place": place, "value": value, "count": number}
-            for (kind, place, value), number in contract.signals.items()
+            for (kind, place, value), number in result.signals.items()
         ],
     }
 

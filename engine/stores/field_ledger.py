@@ -66,7 +66,8 @@ class Sightings(NamedTuple):
 class FieldEntry(NamedTuple):
     """What the ledger has of a field.
 
-    `records` had a value, of `all_records` of its family since the first. `types` are bits: see `value_kinds`.
+    `records` had a value, of `all_records` of its family since the first. `types` are bits: see `kinds_in`. Those that
+    raised an alert are not in `accepted_types` until it is acknowledged.
     """
 
     source: str
@@ -78,6 +79,7 @@ class FieldEntry(NamedTuple):
     records: int
     all_records: int
     types: int
+    accepted_types: int
     mapped: bool
     example: str
     alert: Alert | None
@@ -142,4 +144,4 @@ class FieldLedger(ABC):
 
     @abstractmethod
     async def acknowledge(self, selection: FieldFilter, alerts: Collection[Alert]) -> int:
-        """Ends the alerts of these kinds; returns how many."""
+        """Ends the alerts of these kinds, and accepts the types of their fields; returns how many."""

@@ -2,12 +2,14 @@
 
 from collections.abc import Callable, Sequence
 from collections.abc import Mapping as MappingOf
+from contextlib import AbstractContextManager
 from typing import NamedTuple, TypeVar, cast
 
 from msgspec import UNSET
 
 from pagefold.projections.transforms.errors import InvalidMapping
 from pagefold.projections.transforms.mapping import BLANK_POLICIES, BlankPolicy, Ending, Mapping, finished
+from pagefold.projections.transforms.path_needs import PathNeeds
 from pagefold.projections.transforms.paths import ROOT, ItemScope, Reader, Scope
 from pagefold.projections.transforms.pipeline import Step, composed, named_reader
 from pagefold.projections.transforms.registry import RESERVED, Registry
@@ -17,6 +19,7 @@ from pagefold.projections.transforms.transform import (
     AnyTransform,
     Built,
     Expression,
+    Level,
     Signal,
     check_parameters,
 )
@@ -77,8 +80,9 @@ class Compiler:
     """Compiles the mappings of one contract.
 
     `tables` and `rates` are shared by all of them. `definitions` are expressions that others `use` by name. `signal`
-    receives what is not mapped (`lookup`, `locale`) while records are read. `conversions` are the parameters with which
-    a value is converted to the type of its target: a contract's zone for timestamps, its decimal separator for numbers.
+    receives what is not mapped (`lookup`, `locale`) while records are read; `unmapped` says what becomes of it, where a
+    transform does not. `conversions` are the parameters with which a value is converted to the type of its target: a
+    contract's zone for timestamps, its decimal separator for numbers.
     `facts` gives the reader of a path that is not one of the record, but of what came with it.
     """
 
@@ -92,11 +96,13 @@ class Compiler:
         definitions: MappingOf[str, Expression] | None = None,
         conversions: MappingOf[ValueType, MappingOf[str, object]] | None = None,
         signal: Signal = no_signal,
+        unmapped: MappingOf[str, Level] | None = None,
         facts: Callable[[str], Reader | None] = no_facts,
     ) -> None:
         self.registry = registry
         self.scope = scope
         self.signal = signal
+        self.unmapped = unmapped or {}
         self.facts = facts
         self.conversions = conversions or {}
         self.tables = tables or {}
@@ -104,6 +110,9 @@ class Compiler:
         self.definitions = definitions or {}
         self.paths: set[str] = set()
         self.patterns: set[str] = set()
+        self.reads: set[str] = set()
+        self.read_patterns: set[str] = set()
+        self.needs = PathNeeds()
         self.open_definitions: list[str] = []
         self._expressions = 0
 
@@ -131,6 +140,7 @@ class Compiler:
         blank value if the mapping does not say it.
         """
         self.paths, self.patterns = set(), set()
+        self.reads, self.read_patterns, self.needs = set(), set(), PathNeeds()
         table = _as_table(spec, key)
         policy, default = _policy(table, key, blank)
         if default is not UNSET and not has_type(default, expects):
@@ -142,7 +152,10 @@ class Compiler:
         loose = part.output in {ValueType.ANYTHING, ValueType.LIST, ValueType.OBJECT}
         ending = Ending(key, part.path, policy, default, check, to_json if loose else None)
         read = finished(part.read, part.steps, ending, part.source)
-        return Mapping(key, read, part.output, frozenset(self.paths), frozenset(self.patterns))
+        may_lack = default is not UNSET or table.get("blank", "refuse") != "refuse"
+        needed = frozenset() if may_lack else self.needs.groups
+        outside = frozenset(self.paths), frozenset(self.patterns)
+        return Mapping(key, read, part.output, *outside, frozenset(self.reads), frozenset(self.read_patterns), needed)
 
     def count_expression(self, key: str) -> None:
         """Counts an expression. Raises `InvalidMapping` beyond the limit."""
@@ -158,6 +171,7 @@ class _Site:
         self.key = key
         self.scope = scope
         self.signal = compiler.signal
+        self.unmapped = compiler.unmapped
         self._compiler = compiler
         self._depth = depth
         if depth > MAX_NESTING:
@@ -181,17 +195,26 @@ class _Site:
         """The reader of a path. Those of the record are remembered: what is in an item belongs to the item's path."""
         if (fact := self._compiler.facts(path)) is not None:
             return fact
-        self._remember(path, self._compiler.paths)
+        if (own := self._remember(path, self._compiler.paths, self._compiler.reads)) is not None:
+            self._compiler.needs.add(own)
         return self.scope.reader(path, self.key)
+
+    def alternatives(self) -> AbstractContextManager[None]:
+        """See `transform.Site`."""
+        return self._compiler.needs.alternatives()
 
     def members(self, pattern: str, parameter: str) -> tuple[Reader, str]:
         """See `transform.Site`."""
-        self._remember(pattern, self._compiler.patterns)
+        self._remember(pattern, self._compiler.patterns, self._compiler.read_patterns)
         return self.scope.members(pattern, f"{self.key}.{parameter}")
 
-    def _remember(self, path: str, paths: set[str]) -> None:
+    def _remember(self, path: str, paths: set[str], reads: set[str]) -> str | None:
+        """Notes a path in both forms. Returns it as the table has it; None if it is inside an item of the record."""
         if (found := _record_path(path, self.scope)) is not None:
             paths.add(found)
+        if (found := _record_path(path, self.scope, self._compiler.scope)) is not None:
+            reads.add(found)
+        return found
 
     def count(self) -> None:
         """Counts an expression at this place."""
@@ -199,7 +222,8 @@ class _Site:
 
     def expression(self, spec: Expression, parameter: str) -> Reader:
         """See `transform.Site`."""
-        return self._inner(spec, self.at(parameter))
+        with self._compiler.needs.alternative():
+            return self._inner(spec, self.at(parameter))
 
     def within_items(self, spec: Expression, parameter: str) -> Reader:
         """See `transform.Site`."""
@@ -210,8 +234,10 @@ class _Site:
         for name in ("blank", "required", "check"):
             if name in table:
                 raise InvalidMapping(f"{site.key}.{name}", "belongs to a whole mapping, not to a part of one")
-        part = _expression(site, table)
-        return _with_default(part.reader(), table["default"]) if "default" in table else part.reader()
+        if "default" not in table:
+            return _expression(site, table).reader()
+        with self._compiler.needs.ignored():
+            return _with_default(_expression(site, table).reader(), table["default"])
 
     def given(self, value: object, parameter: str) -> Reader | None:
         """See `transform.Site`."""
@@ -249,8 +275,8 @@ class _Site:
         return InvalidMapping(f"{self.key}.{parameter}" if parameter else self.key, problem)
 
 
-def _record_path(path: str, scope: Scope) -> str | None:
-    while isinstance(scope, ItemScope):
+def _record_path(path: str, scope: Scope, upto: Scope | None = None) -> str | None:
+    while scope is not upto and isinstance(scope, ItemScope):
         if not path.startswith(f"{ROOT}."):
             return None
         path, scope = path.removeprefix(f"{ROOT}."), scope.outer

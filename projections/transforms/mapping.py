@@ -43,7 +43,9 @@ class Mapping:
 
     `read` gives the value for a record, as JSON; UNSET to leave the target out, or WITHDRAW. It raises `InvalidValue`
     with the mapping's place. `paths` are those that it reads in the record, each with all that is below it; `patterns`
-    are paths whose last name has a placeholder.
+    are paths whose last name has a placeholder. Both are those outside of items; `reads` and `read_patterns` are the
+    same as the mapping has them, those inside its item too. `needed` are sets of `reads`, of each of which some record
+    should have one: not where the mapping says what becomes of a blank value.
     """
 
     key: str
@@ -51,6 +53,9 @@ class Mapping:
     output: ValueType
     paths: frozenset[str]
     patterns: frozenset[str]
+    reads: frozenset[str]
+    read_patterns: frozenset[str]
+    needed: frozenset[frozenset[str]]
 
 
 def _on_blank(policy: BlankPolicy, default: object) -> Callable[[], object]:

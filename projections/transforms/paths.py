@@ -25,6 +25,9 @@ class Scope(Protocol):
     def members(self, pattern: str, key: str) -> tuple[Reader, str]:
         """For names with a placeholder: a reader of the object that has them, and the pattern of a name in it."""
 
+    def outermost(self, path: str) -> str:
+        """The beginning of a path: its first name, as a path."""
+
 
 def _value_of(name: str) -> Reader:
     def read(record: object) -> object:
@@ -48,6 +51,10 @@ class ColumnScope:
         if not path:
             raise InvalidMapping(key, "names no column")
         return _value_of(path)
+
+    def outermost(self, path: str) -> str:
+        """The column."""
+        return path
 
     def members(self, pattern: str, key: str) -> tuple[Reader, str]:
         """All columns."""
@@ -73,6 +80,11 @@ class NestedScope:
         if len(names) == 1 and not names[0].isdecimal():
             return _value_of(names[0])
         return _along(names)
+
+    def outermost(self, path: str) -> str:
+        """The first name; `$` of the record itself."""
+        names = path_names(path, "")
+        return names[0].replace(".", "\\.") if names else ROOT
 
     def members(self, pattern: str, key: str) -> tuple[Reader, str]:
         """The object before the last name, and that name."""
@@ -139,6 +151,14 @@ class ItemScope:
         if path.startswith(f"{ROOT}."):
             return _within(self.outer.reader(path[len(ROOT) + 1 :], key), 1)
         return _within(self._inner.reader(path, key), 0)
+
+    def outermost(self, path: str) -> str:
+        """The first name in the item, or in the record around it."""
+        if path == ".":
+            return path
+        if path.startswith(f"{ROOT}."):
+            return f"{ROOT}.{self.outer.outermost(path[len(ROOT) + 1 :])}"
+        return self._inner.outermost(path)
 
     def members(self, pattern: str, key: str) -> tuple[Reader, str]:
         """The members of the item."""

@@ -5,8 +5,9 @@ reads no clock, draws no random numbers, keeps no state, and changes neither the
 """
 
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import Annotated, Any, Generic, Protocol, TypeAlias, TypeVar
+from typing import Annotated, Any, Generic, Literal, Protocol, TypeAlias, TypeVar
 
 import msgspec
 
@@ -20,6 +21,9 @@ ValueFunction: TypeAlias = Callable[[object], object]
 
 Signal: TypeAlias = Callable[[str, str, str], None]
 """Receives what a contract does not map: its kind, the place in the contract, and the value."""
+
+Level: TypeAlias = Literal["skip", "warn", "fail"]
+"""What becomes of what is not mapped: left out, left out and reported, or an error."""
 
 Expression: TypeAlias = Annotated[str | dict[str, object], msgspec.Meta(title="path or table")]
 """A parameter that reads the record: a path, or a table as that of a mapping."""
@@ -53,8 +57,14 @@ class Site(Protocol):
     signal: Signal
     """Receives what is not mapped while records are read."""
 
+    unmapped: Mapping[str, Level]
+    """What becomes of it by kind (`lookup`, `locale`), where the contract says so."""
+
     def expression(self, spec: Expression, parameter: str) -> Reader:
         """Compiles a parameter that reads the record. Raises `InvalidMapping`."""
+
+    def alternatives(self) -> AbstractContextManager[None]:
+        """While they are compiled: parameters of which only one needs to have a value."""
 
     def members(self, pattern: str, parameter: str) -> tuple[Reader, str]:
         """Compiles a path whose last name has a placeholder: see `Scope.members`."""

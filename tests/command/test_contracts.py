@@ -69,20 +69,38 @@ def test_what_would_be_lost(place: Path) -> None:
     assert "(pricing, such as C, line 4)" in err
     assert "(pricing, such as E, line 6)" in err
     assert "refused 1: has 2 cells; the header has 4 (row, such as line 7)" in err
-    assert "no record has `WEIGHT`, which the contract reads for catalog" in err
+    assert "a run would stop: no record has `WEIGHT`, which the contract reads for catalog; records have ITEM," in err
     assert "catalog.attributes.color.lookup: 'gr' is not mapped (lookup): 1 value" in err
     code, out, err = check("--json")
     document = orjson.loads(out)
     assert (code, err) == (1, "")
     assert (document["contract"], document["rows"], document["records"]) == ("erp@2", 6, 5)
     assert document["statements"] == {"pricing": 2, "catalog": 5}
-    assert document["absent"] == [{"domain": "catalog", "path": "WEIGHT"}]
+    assert document["absent"] == [{"domain": "catalog", "path": "WEIGHT", "needed": True}]
     assert {(kind["domain"], kind["count"]) for kind in document["refusals"]} == {
         ("pricing", 2),
         ("pricing", 1),
         ("row", 1),
     }
     assert document["values"][0]["value"] == "gr"
+
+
+def test_a_value_that_no_table_has_is_lost(place: Path) -> None:
+    """That alone is exit code 1; a field that the contract does not read is shown with its share, and is not."""
+    (place / "items.csv").write_text("ITEM;REV;PRICE;COLOR;NOTE\nA;1;1,00;rd;new\nB;1;1,00;bl;\n")
+    code, _, err = check()
+    assert (code, err.splitlines()[0]) == (0, "not mapped: 'NOTE', in 50 % of the records, such as 'new'")
+    (place / "items.csv").write_text("ITEM;REV;PRICE;COLOR\nA;1;1,00;gr\n")
+    assert check()[0] == 1
+    (place / "erp.toml").write_text('unmapped = "skip"\n' + CONTRACT)
+    assert check()[0] == 0
+
+
+def test_a_path_that_may_be_blank_does_not_stop_a_run(place: Path) -> None:
+    """It is shown all the same."""
+    (place / "erp.toml").write_text(CONTRACT + 'attributes.weight = { from = "WEIGHT", blank = "skip" }\n')
+    code, _, err = check()
+    assert (code, err.splitlines()[0]) == (0, "no record has `WEIGHT`, which the contract reads for catalog")
 
 
 @pytest.mark.parametrize(

@@ -71,6 +71,7 @@ async def test_what_is_counted(store: Store) -> None:
         15,
         20,
         TEXT | NUMBER,
+        TEXT | NUMBER,
         mapped=True,
         example="3",
         alert=None,
@@ -131,8 +132,11 @@ async def test_another_type_raises_an_alert(store: Store) -> None:
     await add(store, 3, color(types=NUMBER))
     found = await entry(store)
     assert (found.alert, found.alerted_at, found.types) == ("type", DAYS[3], TEXT | LIST | NUMBER)
+    await add(store, 3, color(types=NUMBER))
+    assert (await entry(store)).accepted_types == TEXT | LIST
     assert await store.fields.acknowledge(FieldFilter("erp"), ["new", "vanished"]) == 0
     assert await store.fields.acknowledge(FieldFilter("erp", field="color"), ["type"]) == 1
+    assert (await entry(store)).accepted_types == TEXT | LIST | NUMBER
     await add(store, 4, color(types=NUMBER))
     assert (await entry(store)).alert is None
     assert await store.fields.alert_counts() == []

@@ -17,7 +17,10 @@ from pagefold.engine.errors import ConfigurationError, Rejected
 from pagefold.engine.events import DomainEvent, Tie
 from pagefold.engine.intake.contracts.contract_tables import RateSource, TableSource, lookup_table, rate_table
 from pagefold.engine.intake.contracts.delivery_facts import NO_FACTS, DeliveryFacts
+from pagefold.engine.intake.contracts.field_observer import FieldObserver
+from pagefold.engine.intake.contracts.missing_paths import NO_ELEMENT, MissingPath, missing_paths, paths_to_find
 from pagefold.engine.intake.contracts.payload_places import payload_places
+from pagefold.engine.intake.contracts.record_fields import KIND_BITS, RecordFields, kind_of, kinds_in, read_paths
 from pagefold.engine.intake.contracts.statement_mapping import (
     FIELDS,
     TIES,
@@ -31,6 +34,7 @@ from pagefold.engine.intake.contracts.statement_mapping import (
     Written,
     no_paths,
 )
+from pagefold.engine.intake.contracts.unmapped_levels import Unmapped, UnmappedLevels, levels_of
 from pagefold.engine.intake.statement import Statement
 from pagefold.engine.plugins.transform_plugins import load_registry
 from pagefold.engine.runtime.extras import needs_extra
@@ -45,9 +49,8 @@ from pagefold.projections.transforms import (
     ValueType,
 )
 from pagefold.projections.transforms import Mapping as CompiledMapping
-from pagefold.projections.transforms.paths import ItemScope, Reader, path_names
+from pagefold.projections.transforms.paths import ROOT, ItemScope, Reader
 
-Unmapped: TypeAlias = Literal["skip", "warn"]
 Writers: TypeAlias = Mapping[str, Collection[str]]
 """By domain, the sources that may write it."""
 
@@ -91,7 +94,8 @@ class ContractHead(msgspec.Struct, frozen=True):
     zone: str | None = None
     decimal: str | None = None
     group: str | None = None
-    unmapped: Unmapped = "skip"
+    unmapped: Unmapped | UnmappedLevels | None = None
+    ignore: list[str] = []
     definitions: dict[str, str | dict[str, object]] = {}
     tables: dict[str, TableSource] = {}
     rates: dict[str, RateSource] = {}
@@ -114,8 +118,8 @@ class Refusal(NamedTuple):
 class Reading:
     """What was made of some records: statements and refusals in their order, and counts of what does not count.
 
-    `channels` are unknown ones; `unmapped` are the names of the records that the contract does not read. `absent` are
-    the paths that no record had so far, by the number of the mapping that reads them; None if nobody asks.
+    `channels` are unknown ones. `absent` is what no record had so far, of the paths that each table reads; None if
+    nobody asks.
     """
 
     statements: list[Statement] = field(default_factory=list)
@@ -123,7 +127,6 @@ class Reading:
     records: int = 0
     left_out: int = 0
     channels: Counter[str] = field(default_factory=Counter)
-    unmapped: Counter[str] = field(default_factory=Counter)
     absent: list[set[str]] | None = None
 
     @property
@@ -136,7 +139,9 @@ class Contract:
     """A compiled contract: `read` gives what a message, or a row, says.
 
     `signals` counts what transforms did not find: kind (`lookup`, `locale`), place in the contract, and value. `lists`
-    are the paths of its items, and of the lists that `each` reads in a record. Several threads may read at a time.
+    are the paths of its items, and of the lists that `each` reads in a record. `fields` lists the fields of records;
+    `observer` counts them, if there is one. `known_kinds` are the kinds of values that fields had so far, as bits by
+    path, for `unmapped.type`. Several threads may read at a time.
     """
 
     def __init__(  # noqa: PLR0913  # what a contract has to know of its shop
@@ -159,6 +164,7 @@ class Contract:
         self.document = document
         self.place_of: PlaceOf = no_place
         self.head = _head(document, source)
+        self.levels = levels_of(self.head.unmapped)
         self._facts = DeliveryFacts()
         self.form = form = self.head.form or form
         self.tables = {name: lookup_table(name, each, folder or Path()) for name, each in self.head.tables.items()}
@@ -175,11 +181,9 @@ class Contract:
         lists = {*self.items}
         self._mappings: list[tuple[Reader | None, StatementMapping]] = []
         for domain, key, table in domain_tables(document):
-            each = table.get("each")
-            if each is not None and not isinstance(each, str):
-                raise InvalidMapping(f"{key}.each", f"expected a path, got {each!r:.60}")
-            inner = record_scope if each is None else ItemScope(record_scope)
             written = _written(domain, key, table, shared)
+            each = written.each
+            inner = record_scope if each is None else ItemScope(record_scope)
             mapping = StatementMapping(self._compiler(inner), written, rules)
             self._mappings.append((None if each is None else record_scope.reader(each, f"{key}.each"), mapping))
             if each is not None and (path := self._compiler(record_scope).record_path(each)) is not None:
@@ -188,8 +192,9 @@ class Contract:
         if not self._mappings:
             raise InvalidMapping("", f"says nothing of a domain: write a table such as [{DOMAINS[0].name}]")
         self.paths = frozenset[str]().union(self.only.paths, *(mapping.paths for _, mapping in self._mappings))
-        self._names = {path_names(path, "")[0] for path in self.paths if form == "json" and path_names(path, "")}
-        self._names |= self.paths if form == "columns" else set()
+        self.fields = self._record_fields(columns=form == "columns")
+        self.observer: FieldObserver | None = None
+        self.known_kinds: Mapping[str, int] = {}
 
     @classmethod
     def load(
@@ -287,12 +292,14 @@ class Contract:
         """What one of the `records` of a message says."""
         self._facts.begin(facts)
         reading.records += 1
-        self._note_unmapped(record, reading)
+        if self.observer is not None:
+            self.observer.note(record)
+        problem = self._problem(record)
         for number, (each, mapping) in enumerate(self._mappings):
             for item in _elements(each, record):
-                if reading.absent is not None and reading.absent[number]:
-                    reading.absent[number].difference_update(mapping.present(item, reading.absent[number]))
-                self._state(mapping, item, reading, unsent)
+                if reading.absent is not None and (absent := reading.absent[number]):
+                    absent.difference_update(mapping.present(item, absent), (NO_ELEMENT,))
+                self._state(mapping, item, reading, unsent, problem)
 
     def parts(self, message: object, facts: Mapping[str, object]) -> Iterator[tuple[StatementMapping, Record]]:
         """Each table with each of the records in a message that it reads, whether that counts or not."""
@@ -327,18 +334,25 @@ class Contract:
 
     def watchful_reading(self) -> Reading:
         """A reading that also finds out which paths no record has."""
-        return Reading(absent=[set(mapping.paths) for _, mapping in self._mappings])
+        return Reading(absent=[paths_to_find(mapping) for _, mapping in self._mappings])
+
+    def missing_paths(self, reading: Reading) -> list[MissingPath]:
+        """The paths that no record had, in order."""
+        return missing_paths([mapping for _, mapping in self._mappings], reading.absent or [])
 
     def absent_paths(self, reading: Reading) -> list[tuple[str, str]]:
-        """The domain and the path of what no record had, in order."""
-        pairs = zip(self._mappings, reading.absent or (), strict=False)
-        return sorted({(mapping.domain, path) for (_, mapping), paths in pairs for path in paths})
+        """The domain and the path of what no record had, although some record had to: nothing may be changed then."""
+        return [(each.domain, each.path) for each in self.missing_paths(reading) if each.needed]
 
-    def _state(self, mapping: StatementMapping, record: Record, reading: Reading, unsent: Unsent) -> None:
+    def _state(
+        self, mapping: StatementMapping, record: Record, reading: Reading, unsent: Unsent, problem: InvalidValue | None
+    ) -> None:
         if not mapping.counts(record):
             reading.left_out += 1
             return
         try:
+            if problem is not None:
+                raise problem
             statement = mapping.statement(record, unsent)
         except InvalidValue as error:
             reading.refusals.append(Refusal(mapping.domain, mapping.sku(record), error, mapping.place(record)))
@@ -348,12 +362,30 @@ class Contract:
         else:
             reading.statements.append(statement)
 
-    def _note_unmapped(self, record: object, reading: Reading) -> None:
-        if self.head.unmapped == "skip":
-            return
-        item = record[0] if self._items and isinstance(record, tuple) else record
-        if isinstance(item, dict):
-            reading.unmapped.update(name for name in item if name not in self._names)
+    def _problem(self, record: object) -> InvalidValue | None:
+        """What a record has that the contract does not read, or reads as another kind, where that is an error."""
+        attribute, kind = self.levels.attribute == "fail", self.levels.type == "fail"
+        for each in self.fields.of(record) if attribute or kind else ():
+            if attribute and not each.mapped:
+                error = InvalidValue("unmapped", each.value, "is not mapped, and `unmapped` is `fail`")
+                return error.located("unmapped.attribute", each.path)
+            known = self.known_kinds.get(each.path, 0) if kind else 0
+            if known and not known & KIND_BITS[kind_of(each.value)]:
+                before = " or ".join(kinds_in(known))
+                error = InvalidValue("other_type", each.value, f"is {kind_of(each.value)}; so far it was {before}")
+                return error.located("unmapped.type", each.path)
+        return None
+
+    def _record_fields(self, *, columns: bool) -> RecordFields:
+        tables = [(mapping.each, mapping) for _, mapping in self._mappings]
+        paths = read_paths((each, mapping.reads) for each, mapping in tables)
+        patterns = read_paths((each, mapping.read_patterns) for each, mapping in tables)
+        own = [f"{ROOT}.{path}" if self.items else path for path in self.only.reads]
+        return RecordFields({*paths, *own}, patterns, self.head.ignore, columns=columns, items=self.items)
+
+    def family(self, record: object) -> str:
+        """The family that the record's catalog statement has; "" if it has none."""
+        return next(filter(None, (mapping.family(record) for each, mapping in self._mappings if each is None)), "")
 
     def _compiler(self, scope: Scope) -> Compiler:
         separators = _given(decimal=self.head.decimal, group=self.head.group)
@@ -366,6 +398,7 @@ class Contract:
             rates=self.rates,
             definitions=self.head.definitions,
             signal=self._note_signal,
+            unmapped=self.levels.of_values,
             facts=self._facts.reader,
         )
 
@@ -419,8 +452,13 @@ def domain_tables(document: Mapping[str, object]) -> Iterator[tuple[str, str, di
 def _written(domain: str, key: str, table: Mapping[str, object], shared: Mapping[str, object]) -> Written:
     fields = {**shared, **{name: table[name] for name in FIELDS if name in table}}
     payload = {name: value for name, value in table.items() if name not in FIELDS and name not in OPTIONS}
+    each = table.get("each")
+    if each is not None and not isinstance(each, str):
+        raise InvalidMapping(f"{key}.each", f"expected a path, got {each!r:.60}")
     only, withdrawn = (_values(table.get(name, {}), f"{key}.{name}") for name in _FILTERS)
-    return Written(domain, key, fields, only, withdrawn, list(payload_places(domain, _PAYLOADS[domain], payload, key)))
+    return Written(
+        domain, key, each, fields, only, withdrawn, list(payload_places(domain, _PAYLOADS[domain], payload, key))
+    )
 
 
 def _values(table: object, key: str) -> Mapping[str, list[object]]:

@@ -11,8 +11,13 @@ from pagefold.engine.errors import Rejected
 from pagefold.engine.events import DomainEvent
 from pagefold.engine.intake.contracts.contract import Contract, Reading
 from pagefold.engine.intake.contracts.export_rows import Damaged, Row
+from pagefold.engine.intake.contracts.field_observer import FieldCount, FieldCounts, FieldObserver
+from pagefold.engine.intake.contracts.missing_paths import MissingPath, missing_problem
 from pagefold.engine.intake.event_validator import EventValidator
 from pagefold.engine.runtime.clock import now
+
+MAX_NAMES = 1_000
+"""How many names of records are remembered, to be shown beside one that none has."""
 
 DAMAGED_ROW = "row"
 """The domain of a row that cannot be read: it has none."""
@@ -33,14 +38,21 @@ class KindOfRefusal:
 
 @dataclass(slots=True)
 class CheckResult:
-    """What was found. `statements` and `withdrawals` are counts by domain."""
+    """What was found. `statements` and `withdrawals` are counts by domain.
+
+    `missing` are paths that no record has, and `problem` says so if that would stop a run. `signals` are values that a
+    table does not have, and names that are no locales: see `Contract`.
+    """
 
     rows: int = 0
     statements: Counter[str] = field(default_factory=Counter)
     withdrawals: Counter[str] = field(default_factory=Counter)
     samples: list[DomainEvent] = field(default_factory=list)
     refusals: dict[tuple[str, str, str], KindOfRefusal] = field(default_factory=dict)
-    absent: list[tuple[str, str]] = field(default_factory=list)
+    missing: list[MissingPath] = field(default_factory=list)
+    problem: str | None = None
+    fields: FieldCounts = field(default_factory=FieldCounts)
+    signals: Counter[tuple[str, str, str]] = field(default_factory=Counter)
     reading: Reading = field(default_factory=Reading)
 
     @property
@@ -50,8 +62,14 @@ class CheckResult:
 
     @property
     def loses_something(self) -> bool:
-        """Whether a value of the export would not arrive: refused, or read from a place that no record has."""
-        return bool(self.refusals or self.absent)
+        """Whether something would not arrive: refused, read from a place that no record has, or not in a table."""
+        return bool(self.refusals or self.signals or self.problem)
+
+    @property
+    def unmapped(self) -> list[tuple[str, FieldCount]]:
+        """The fields that the contract does not read, those that most records have first."""
+        found = [(path, counts) for (_, path), counts in self.fields.fields.items() if not counts.mapped]
+        return sorted(found, key=lambda each: (-each[1].records, each[0]))
 
 
 class ContractCheck:
@@ -61,6 +79,9 @@ class ContractCheck:
         self._contract = contract
         self._validator = EventValidator(config)
         self._samples = samples
+        self._names: dict[str, None] = {}
+        self._facts = {"@taken": now()}
+        contract.observer = self._observer = FieldObserver(contract.fields, lambda _record: "", sampled=1)
         self.result = CheckResult(reading=contract.watchful_reading())
 
     def run(self, rows: Iterable[Row]) -> CheckResult:
@@ -68,15 +89,21 @@ class ContractCheck:
         for line, value in rows:
             self.result.rows += 1
             self._check(line, value)
-        if self.result.reading.records:
-            self.result.absent = self._contract.absent_paths(self.result.reading)
-        return self.result
+        result = self.result
+        result.fields, result.signals = self._observer.take(), self._contract.signals
+        if result.reading.records:
+            result.missing = self._contract.missing_paths(result.reading)
+            needed = [(each.domain, each.path) for each in result.missing if each.needed]
+            result.problem = missing_problem(needed, self._names) if needed else None
+        return result
 
     def _check(self, line: int, value: object) -> None:
         if isinstance(value, Damaged):
             self._refused(KindOfRefusal(DAMAGED_ROW, "", value.reason.partition(":")[0], value.reason, None, line))
             return
-        reading = self._contract.read(value, self.result.reading)
+        if isinstance(value, dict) and not value.keys() <= self._names.keys() and len(self._names) < MAX_NAMES:
+            self._names |= dict.fromkeys(value)
+        reading = self._contract.read(value, self.result.reading, self._facts)
         for refusal in reading.refusals:
             error = refusal.error
             kind = KindOfRefusal(refusal.domain, error.key, error.code, str(error), refusal.sku, line)

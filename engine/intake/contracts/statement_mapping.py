@@ -1,7 +1,9 @@
 """One table of a contract, compiled: how a record becomes a statement of one domain."""
 
 from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
+from itertools import chain
 from typing import Literal, NamedTuple, TypeAlias
 
 import msgspec
@@ -73,6 +75,7 @@ class Written(NamedTuple):
 
     domain: str
     key: str
+    each: str | None
     fields: Mapping[str, object]
     only: Mapping[str, Sequence[object]]
     withdrawn: Mapping[str, Sequence[object]]
@@ -101,6 +104,7 @@ class Values:
     def __init__(self, compiler: Compiler, table: Mapping[str, Sequence[object]], key: str) -> None:
         paths = (compiler.record_path(path) for path in table if compiler.facts(path) is None)
         self.paths = frozenset(path for path in paths if path is not None)
+        self.reads = frozenset(path for path in table if compiler.facts(path) is None)
         self._values = [(compiler.reader(path, f"{key}.{path}"), values) for path, values in table.items()]
 
     def all_match(self, record: Record) -> bool:
@@ -115,12 +119,16 @@ class Values:
 class StatementMapping:
     """How a record becomes a statement of one domain. Raises `InvalidMapping` for what cannot be compiled.
 
-    `paths` are those that it reads outside of items, `mappings` those of its fields and of its payload.
+    `paths` are those that it reads outside of items; `reads` all of them, as the table has them, and `read_patterns`
+    those with a placeholder. `needed` are sets of them, of each of which some record should have one; `strict` are
+    those of fields of the event and of `only`; `outermost` has the first name of each. `mappings` are those of its
+    fields and of its payload.
     """
 
     def __init__(self, compiler: Compiler, written: Written, rules: Rules) -> None:
         self.domain = written.domain
         self.key = written.key
+        self.each = written.each
         self._rules = rules
         self._channels = frozenset([EVERY_CHANNEL, *rules.channels])
         self.fields = self._compiled_fields(compiler, written)
@@ -134,7 +142,14 @@ class StatementMapping:
         self.paths = frozenset[str]().union(
             self.only.paths, self.withdrawn.paths, *(mapping.paths for mapping in self.mappings)
         )
-        self._readers = {path: compiler.record_reader(path, written.key) for path in sorted(self.paths)}
+        self.reads = self.only.reads.union(self.withdrawn.reads, *(mapping.reads for mapping in self.mappings))
+        self.read_patterns = frozenset[str]().union(*(mapping.read_patterns for mapping in self.mappings))
+        self.needed = frozenset(frozenset([path]) for path in self.only.reads)
+        self.needed = self.needed.union(*(mapping.needed for mapping in self.mappings))
+        self.strict = self.only.reads.union(*chain(*(mapping.needed for mapping in self.fields.values())))
+        self.outermost = {path: compiler.scope.outermost(path) for path in sorted(self.reads)}
+        read = {*self.reads, *self.outermost.values()}
+        self._readers = {path: compiler.scope.reader(path, written.key) for path in sorted(read)}
         self._check_constants(written.fields)
         self._named_source = _path_reader(compiler, written, "source")
 
@@ -172,7 +187,8 @@ class StatementMapping:
                 hint = '; a source without one has versions = "none"' if name == "sourceVersion" else ""
                 raise InvalidMapping(f"{written.key}.{name}", f"is required{hint}")
         types = {**FIELDS, "sourceVersion": ValueType.TIMESTAMP} if versions == "moment" else FIELDS
-        return {name: compiler.mapping(spec, f"{written.key}.{name}", types[name]) for name, spec in fields.items()}
+        named = {name: fields[name] for name in FIELDS if name in fields}
+        return {name: compiler.mapping(spec, f"{written.key}.{name}", types[name]) for name, spec in named.items()}
 
     def counts(self, record: Record) -> bool:
         """Whether the record has one of the accepted values at every path of `only`."""
@@ -180,7 +196,7 @@ class StatementMapping:
 
     def present(self, record: Record, paths: Collection[str]) -> list[str]:
         """Which of these paths the record has, if only with a blank value."""
-        return [path for path in paths if self._readers[path](record) is not UNSET]
+        return [path for path in paths if path and self._readers[path](record) is not UNSET]
 
     def sku(self, record: Record) -> str | None:
         """The SKU of a record; None if it has none, or an invalid one."""
@@ -189,6 +205,15 @@ class StatementMapping:
         except InvalidValue:
             return None
         return value.strip() if isinstance(value, str) else None
+
+    def family(self, record: Record) -> str:
+        """The family that the statement has; "" if it has none, or a domain without."""
+        for path, mapping in self._payload if self.domain == "catalog" else ():
+            if path == ("family",):
+                with suppress(InvalidValue):
+                    value = mapping.read(record)
+                    return value.strip() if isinstance(value, str) else ""
+        return ""
 
     def statement(self, record: Record, unsent: Unsent = no_paths) -> Statement | UnknownChannel:
         """What a record says. Raises `InvalidValue`.

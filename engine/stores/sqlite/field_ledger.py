@@ -59,7 +59,7 @@ class SQLiteFieldLedger(FieldLedger):
         rows: list[Row] = await self._connections.events_browser.run(
             lambda connection: connection.execute(SQL["field_entries"], given).fetchall()
         )
-        return [FieldEntry(*row)._replace(mapped=bool(row[9])) for row in rows]
+        return [FieldEntry(*row)._replace(mapped=bool(row[10])) for row in rows]
 
     async def alert_counts(self) -> list[tuple[str, Alert, int]]:
         return [

@@ -71,7 +71,8 @@ class FirstOf(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 def _first_of(parameters: FirstOf, site: Site) -> Reader:
-    readers = [site.expression(spec, f"values[{index}]") for index, spec in enumerate(parameters.values)]
+    with site.alternatives():
+        readers = [site.expression(spec, f"values[{index}]") for index, spec in enumerate(parameters.values)]
 
     def read(record: object) -> object:
         for reader in readers:

@@ -10,7 +10,7 @@ from msgspec import UNSET
 
 from pagefold.domains.locales import canonical_locale, with_general_forms
 from pagefold.projections.transforms.builtin.lists import items_of, member_reader
-from pagefold.projections.transforms.builtin.lookups import UNMAPPED, Report, Unmapped, reporter
+from pagefold.projections.transforms.builtin.lookups import UNMAPPED, Report, reporter
 from pagefold.projections.transforms.errors import InvalidValue
 from pagefold.projections.transforms.json_text import parsed_structure
 from pagefold.projections.transforms.paths import Reader, column_of, named_members
@@ -19,6 +19,7 @@ from pagefold.projections.transforms.transform import (
     WRONG_TYPE,
     Example,
     Expression,
+    Level,
     Site,
     Transform,
     ValueFunction,
@@ -95,7 +96,7 @@ class Localized(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename=
     locales: Annotated[
         list[str] | None, msgspec.Meta(description="the locales that are asked for; without it, every one")
     ] = None
-    unmapped: Annotated[Unmapped, msgspec.Meta(description=UNMAPPED)] = "warn"
+    unmapped: Annotated[Level | None, msgspec.Meta(description=UNMAPPED)] = None
 
 
 def _localized(parameters: Localized, site: Site) -> ValueFunction:
@@ -175,14 +176,14 @@ class LocaleColumns(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     locales: Annotated[
         list[str] | None, msgspec.Meta(description="the locales that are asked for; without it, every one")
     ] = None
-    unmapped: Annotated[Unmapped, msgspec.Meta(description=UNMAPPED)] = "skip"
+    unmapped: Annotated[Level | None, msgspec.Meta(description=UNMAPPED.replace("`warn`", "`skip`"))] = None
 
 
 def _locale_columns(parameters: LocaleColumns, site: Site) -> Reader:
     if (parameters.pattern is None) == (not parameters.texts):
         raise site.invalid("needs either `pattern` or `texts`")
     tag_of = _tagger(parameters.locales, site, in_names=parameters.pattern is not None)
-    report = reporter(parameters.unmapped, "locale", "the locales", site)
+    report = reporter(parameters.unmapped, "locale", "the locales", site, "skip")
     if parameters.pattern is not None:
         return _by_pattern(parameters.pattern, tag_of, report, site)
     if len(_tags([*parameters.texts], site, "texts")) < len(parameters.texts):

@@ -1,7 +1,7 @@
 """Values that are looked up in a table: labels of codes, texts by locale, the way to the root of a tree."""
 
 from collections.abc import Callable
-from typing import Annotated, Literal
+from typing import Annotated
 
 import msgspec
 from msgspec import UNSET
@@ -10,21 +10,32 @@ from pagefold.domains.locales import canonical_locale, with_general_forms
 from pagefold.projections.transforms.builtin.lists import items_of
 from pagefold.projections.transforms.errors import InvalidMapping, InvalidValue, excerpt
 from pagefold.projections.transforms.tables import LookupTable, key_text, text_table
-from pagefold.projections.transforms.transform import WRONG_TYPE, Example, Site, Transform, ValueFunction, wrong_type
+from pagefold.projections.transforms.transform import (
+    WRONG_TYPE,
+    Example,
+    Level,
+    Site,
+    Transform,
+    ValueFunction,
+    wrong_type,
+)
 from pagefold.projections.transforms.value_types import ValueType, is_blank
 
 MAX_ANCESTORS = 64
 
-Unmapped = Literal["skip", "warn", "fail"]
-UNMAPPED = "what is not there: left out; left out and reported (`warn`); or an error (`fail`)"
+UNMAPPED = (
+    "what becomes of a value that is not there: it is left out, with `warn` reported, or is an error. By default as "
+    "the contract says, else `warn`"
+)
 
 Report = Callable[[object], object]
 """Reports a value that is not there, or refuses it. Gives UNSET."""
 
 
-def reporter(unmapped: Unmapped, kind: str, where: str, site: Site) -> Report:
-    """What becomes of values that are not mapped."""
+def reporter(unmapped: Level | None, kind: str, where: str, site: Site, usual: Level = "warn") -> Report:
+    """What becomes of values that are not mapped: what the transform says, else the contract, else what is usual."""
     signal, key = site.signal, site.key
+    level = unmapped or site.unmapped.get(kind) or usual
 
     def skip(_value: object) -> object:
         return UNSET
@@ -36,7 +47,7 @@ def reporter(unmapped: Unmapped, kind: str, where: str, site: Site) -> Report:
     def fail(value: object) -> object:
         raise InvalidValue("unmapped", value, f"is not in {where}")
 
-    return {"skip": skip, "warn": warn, "fail": fail}[unmapped]
+    return {"skip": skip, "warn": warn, "fail": fail}[level]
 
 
 class Lookup(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -50,7 +61,7 @@ class Lookup(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         str | None, msgspec.Meta(description="of a table with texts by locale: which one, with its more general forms")
     ] = None
     ignore_case: Annotated[bool, msgspec.Meta(description="whether case does not matter in `values`")] = False
-    unmapped: Annotated[Unmapped, msgspec.Meta(description=UNMAPPED)] = "warn"
+    unmapped: Annotated[Level | None, msgspec.Meta(description=UNMAPPED)] = None
     keep: Annotated[bool, msgspec.Meta(description="whether a value that is not there stays as it is")] = False
 
 
@@ -84,7 +95,8 @@ def _places(table: LookupTable, locale: str | None, site: Site) -> list[int]:
 def _lookup(parameters: Lookup, site: Site) -> ValueFunction:
     table = _table_of(parameters, site)
     places = _places(table, parameters.locale, site)
-    report = reporter(parameters.unmapped, "lookup", f"the table {table.name!r}", site)
+    unmapped = parameters.unmapped or ("warn" if parameters.keep else None)
+    report = reporter(unmapped, "lookup", f"the table {table.name!r}", site)
     find, keep, exact = table.find, parameters.keep, table.exact
 
     def lookup(value: object) -> object:
@@ -132,7 +144,7 @@ class Translate(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         dict[str, dict[str, str]], msgspec.Meta(description="or a small table, right here: each value, and its texts")
     ] = {}
     ignore_case: Annotated[bool, msgspec.Meta(description="whether case does not matter in `values`")] = False
-    unmapped: Annotated[Unmapped, msgspec.Meta(description=UNMAPPED)] = "warn"
+    unmapped: Annotated[Level | None, msgspec.Meta(description=UNMAPPED)] = None
     keep: Annotated[
         bool, msgspec.Meta(description="whether the value itself stands where the table has no text in a locale")
     ] = False
@@ -207,7 +219,7 @@ class Ancestors(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     root: Annotated[
         str | None, msgspec.Meta(description="the code that the way must begin with; else it is left out")
     ] = None
-    unmapped: Annotated[Unmapped, msgspec.Meta(description=UNMAPPED)] = "warn"
+    unmapped: Annotated[Level | None, msgspec.Meta(description=UNMAPPED)] = None
 
 
 def _ancestors(parameters: Ancestors, site: Site) -> ValueFunction:

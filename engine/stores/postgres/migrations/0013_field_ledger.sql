@@ -10,6 +10,7 @@ CREATE TABLE source_fields (
     records bigint NOT NULL,
     seen_at bigint NOT NULL,
     types integer NOT NULL,
+    accepted_types integer NOT NULL,
     mapped boolean NOT NULL,
     example text NOT NULL,
     alert text COLLATE "C" CHECK (alert IN ('new', 'vanished', 'type')),

@@ -1,9 +1,9 @@
 -- count_records --
 -- Adds records of families, in the order given.
 INSERT INTO source_fields (
-    source, contract, family, field, first_seen, last_seen, records, seen_at, types, mapped, example
+    source, contract, family, field, first_seen, last_seen, records, seen_at, types, accepted_types, mapped, example
 )
-SELECT $1, $2, given.family, '', $3, $3, given.records, 0, 0, false, ''
+SELECT $1, $2, given.family, '', $3, $3, given.records, 0, 0, 0, false, ''
 FROM unnest($4::text[], $5::bigint[]) AS given (family, records)
 ON CONFLICT (source, contract, family, field) DO UPDATE SET
     last_seen = greatest(source_fields.last_seen, excluded.last_seen),
@@ -12,10 +12,10 @@ ON CONFLICT (source, contract, family, field) DO UPDATE SET
 -- note_fields --
 -- Adds records with fields, in the order given. `seen_at` is then the number of the family's records.
 INSERT INTO source_fields (
-    source, contract, family, field, first_seen, last_seen, records, seen_at, types, mapped, example, alert, alerted_at
+    source, contract, family, field, first_seen, last_seen, records, seen_at, types, accepted_types, mapped, example, alert, alerted_at
 )
-SELECT $1, $2, given.family, given.field, $3, $3, given.records, total.records, given.types, given.mapped,
-    given.example, CASE WHEN $4 AND NOT given.mapped THEN 'new' END, CASE WHEN $4 AND NOT given.mapped THEN $3 END
+SELECT $1, $2, given.family, given.field, $3, $3, given.records, total.records, given.types, given.types,
+    given.mapped, given.example, CASE WHEN $4 AND NOT given.mapped THEN 'new' END, CASE WHEN $4 AND NOT given.mapped THEN $3 END
 FROM unnest($6::text[], $7::text[], $8::bigint[], $9::integer[], $10::boolean[], $11::text[])
     AS given (family, field, records, types, mapped, example)
 JOIN source_fields AS total
@@ -25,6 +25,11 @@ ON CONFLICT (source, contract, family, field) DO UPDATE SET
     records = source_fields.records + excluded.records,
     seen_at = excluded.seen_at,
     types = source_fields.types | excluded.types,
+    accepted_types = CASE
+        WHEN source_fields.alert = 'type' OR ($5 AND source_fields.types | excluded.types <> source_fields.types)
+            THEN source_fields.accepted_types
+        ELSE source_fields.accepted_types | excluded.types
+    END,
     mapped = excluded.mapped,
     example = excluded.example,
     alert = CASE
@@ -65,7 +70,7 @@ SELECT min(first_seen), count(*) FROM source_fields WHERE source = $1 AND contra
 -- field_entries --
 -- The next fields, by key.
 SELECT entry.source, entry.contract, entry.family, entry.field, entry.first_seen, entry.last_seen, entry.records,
-    total.records, entry.types, entry.mapped, entry.example, entry.alert, entry.alerted_at
+    total.records, entry.types, entry.accepted_types, entry.mapped, entry.example, entry.alert, entry.alerted_at
 FROM source_fields AS entry
 JOIN source_fields AS total
     ON total.source = entry.source AND total.contract = entry.contract AND total.family = entry.family AND total.field = ''
@@ -80,7 +85,7 @@ LIMIT $9;
 SELECT source, alert, count(*) FROM source_fields WHERE alert IS NOT NULL GROUP BY source, alert ORDER BY source, alert;
 
 -- end_alerts --
--- Ends alerts.
-UPDATE source_fields SET alert = NULL, alerted_at = NULL
+-- Ends alerts, and accepts the types of their fields.
+UPDATE source_fields SET alert = NULL, alerted_at = NULL, accepted_types = types
 WHERE alert = ANY ($4::text[]) AND ($1::text IS NULL OR source = $1)
     AND ($2::text IS NULL OR contract = $2) AND ($3::text IS NULL OR field = $3);

@@ -1,20 +1,20 @@
 -- count_records --
 -- Adds records of a family.
 INSERT INTO source_fields (
-    source, contract, family, field, first_seen, last_seen, records, seen_at, types, mapped, example
-) VALUES (:source, :contract, :family, '', :at, :at, :records, 0, 0, 0, '')
+    source, contract, family, field, first_seen, last_seen, records, seen_at, types, accepted_types, mapped, example
+) VALUES (:source, :contract, :family, '', :at, :at, :records, 0, 0, 0, 0, '')
 ON CONFLICT (source, contract, family, field) DO UPDATE SET
     last_seen = max(last_seen, excluded.last_seen), records = records + excluded.records;
 
 -- note_fields --
 -- Adds records with a field. `seen_at` is then the number of the family's records.
 INSERT INTO source_fields (
-    source, contract, family, field, first_seen, last_seen, records, seen_at, types, mapped, example, alert, alerted_at
+    source, contract, family, field, first_seen, last_seen, records, seen_at, types, accepted_types, mapped, example, alert, alerted_at
 ) VALUES (
     :source, :contract, :family, :field, :at, :at, :records, (
         SELECT total.records FROM source_fields AS total
         WHERE total.source = :source AND total.contract = :contract AND total.family = :family AND total.field = ''
-    ), :types, :mapped, :example,
+    ), :types, :types, :mapped, :example,
     CASE WHEN :alert_new AND NOT :mapped THEN 'new' END, CASE WHEN :alert_new AND NOT :mapped THEN :at END
 )
 ON CONFLICT (source, contract, family, field) DO UPDATE SET
@@ -22,6 +22,10 @@ ON CONFLICT (source, contract, family, field) DO UPDATE SET
     records = records + excluded.records,
     seen_at = excluded.seen_at,
     types = types | excluded.types,
+    accepted_types = CASE
+        WHEN alert = 'type' OR (:alert_type AND types | excluded.types <> types) THEN accepted_types
+        ELSE accepted_types | excluded.types
+    END,
     mapped = excluded.mapped,
     example = excluded.example,
     alert = CASE
@@ -66,7 +70,7 @@ SELECT min(first_seen), count(*) FROM source_fields WHERE source = ? AND contrac
 -- field_entries --
 -- The next fields, by key.
 SELECT entry.source, entry.contract, entry.family, entry.field, entry.first_seen, entry.last_seen, entry.records,
-    total.records, entry.types, entry.mapped, entry.example, entry.alert, entry.alerted_at
+    total.records, entry.types, entry.accepted_types, entry.mapped, entry.example, entry.alert, entry.alerted_at
 FROM source_fields AS entry
 JOIN source_fields AS total
     ON total.source = entry.source AND total.contract = entry.contract AND total.family = entry.family AND total.field = ''
@@ -82,8 +86,8 @@ LIMIT :limit;
 SELECT source, alert, count(*) FROM source_fields WHERE alert IS NOT NULL GROUP BY source, alert ORDER BY source, alert;
 
 -- end_alerts --
--- Ends alerts.
-UPDATE source_fields SET alert = NULL, alerted_at = NULL
+-- Ends alerts, and accepts the types of their fields.
+UPDATE source_fields SET alert = NULL, alerted_at = NULL, accepted_types = types
 WHERE alert IN carray(:alerts) AND (:source IS NULL OR source = :source)
     AND (:contract IS NULL OR contract = :contract) AND (:field IS NULL OR field = :field)
 RETURNING field;

@@ -10,6 +10,7 @@ CREATE TABLE source_fields (
     records INTEGER NOT NULL,
     seen_at INTEGER NOT NULL,
     types INTEGER NOT NULL,
+    accepted_types INTEGER NOT NULL,
     mapped INTEGER NOT NULL,
     example TEXT NOT NULL,
     alert TEXT CHECK (alert IN ('new', 'vanished', 'type')),
