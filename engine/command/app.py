@@ -30,6 +30,7 @@ from pagefold.engine.command.pages import pages
 from pagefold.engine.command.rebuild import rebuild
 from pagefold.engine.command.rebuilds import rebuilds
 from pagefold.engine.command.recover import recover
+from pagefold.engine.command.schedule import schedule
 from pagefold.engine.command.schema import schema
 from pagefold.engine.command.status import status
 from pagefold.engine.command.tokens import tokens
@@ -84,6 +85,7 @@ pagefold pages export web-de            # all documents of a channel, as NDJSON
 pagefold rebuild --dry-run              # what differs from the snapshots
 pagefold rebuild --source erp           # repair it, for one source
 pagefold rebuilds list                  # past rebuilds
+pagefold schedule                       # what is done by itself, and how it went
 pagefold epochs raise erp --reason …    # its counter was restarted
 pagefold verify                         # compare all pages with the log
 pagefold recover                        # fold all pages, after a restore of the log
@@ -120,7 +122,7 @@ app.command(ingest, usage="pagefold ingest [OPTIONS] FILE...", help_epilogue="")
 for command in (init, check, work, get, history, rebuild, verify, recover, backup, restore, status):
     app.command(command, help_epilogue="")
 contracts.command(diff)
-for group in (pages, dead_letters, rebuilds, epochs, contracts, tokens, schema):
+for group in (pages, dead_letters, rebuilds, schedule, epochs, contracts, tokens, schema):
     app.command(group)
 
 

@@ -13,6 +13,7 @@ from pagefold.engine.errors import ConfigurationError
 from pagefold.engine.intake.formats.debezium import DebeziumReader
 from pagefold.engine.intake.formats.webhook_bodies import WebhookReader
 from pagefold.engine.intake.formats.webhook_signatures import webhook_secret
+from pagefold.engine.runtime.extras import needs_extra
 from pagefold.engine.snapshots.endpoint_client import bearer_token
 from pagefold.engine.snapshots.flat_json import columns_of
 from pagefold.engine.snapshots.json_rows import JSONRows
@@ -54,7 +55,16 @@ def problems_of(inspected: InspectedConfig, environment: Mapping[str, str]) -> l
     for name in inspected.config.sources:
         if not any(f"{each.key}.".startswith(f"sources.{name}.") for each in inspected.problems):
             problems += _source_problems(inspected.config, name, environment)
+    if not inspected.problems and inspected.config.schedule.tasks:
+        problems += _raised(partial(_timetables, inspected.config))
     return problems
+
+
+def _timetables(config: Config) -> None:
+    with needs_extra("[schedule]", "rebuild"):
+        from pagefold.engine.schedule.scheduler import timetables  # noqa: PLC0415  # as most shops need no schedule
+
+    timetables(config)
 
 
 def _source_problems(config: Config, name: str, environment: Mapping[str, str]) -> Iterator[ConfigurationError]:

@@ -16,6 +16,7 @@ from pagefold.engine.command.console import print_message
 from pagefold.engine.command.options import Exit, Injected, Options
 from pagefold.engine.command.signals import StopSignal, stoppable
 from pagefold.engine.command.supervisor import Start, Task, supervise
+from pagefold.engine.command.work import work_and_run_schedule
 from pagefold.engine.configuration.config import Config
 from pagefold.engine.errors import StoreError, StoreUnavailable
 from pagefold.engine.http.authorization import EVERYTHING, BearerAuthenticator, anonymous_grant
@@ -173,7 +174,7 @@ def _consumers(shop: Shop, *, work: bool) -> AbstractAsyncContextManager[None]:
 
     A consumer that fails does not end the server: pages are served as they are, and readiness reports the failure.
     """
-    return run_beside(partial(shop.work, enduring=True)) if work else nullcontext()
+    return run_beside(partial(work_and_run_schedule, shop, enduring=True)) if work else nullcontext()
 
 
 async def _stopped(stop: StopSignal, parent_gone: int | None) -> None:

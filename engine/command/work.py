@@ -3,6 +3,7 @@
 import time
 from collections.abc import AsyncIterator, Collection, Mapping
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import Annotated, NamedTuple
 
 import anyio
@@ -14,7 +15,9 @@ from pagefold.engine.command.options import DOMAIN_NAMES, AsJSON, Exit, Injected
 from pagefold.engine.command.progress import LINE_SECONDS, fold_bars
 from pagefold.engine.command.signals import stoppable
 from pagefold.engine.runtime.event_loop import run
+from pagefold.engine.runtime.extras import needs_extra
 from pagefold.engine.runtime.logs import Logger
+from pagefold.engine.runtime.task_groups import run_together
 from pagefold.engine.shop import Shop
 from pagefold.engine.stores.store import Checkpoint
 
@@ -57,9 +60,20 @@ async def _work(domains: Collection[str], options: Options) -> int:
     async with pagefold.open(options.load(), create=False, killable=True) as shop, stoppable() as stop:
         log.info("working", store=shop.store.name, domains=list(domains))
         with stop.scope:
-            await shop.work(domains)
+            await work_and_run_schedule(shop, domains)
     log.info("stopped", signal=stop.signal and stop.signal.name)
     return Exit.DONE
+
+
+async def work_and_run_schedule(shop: Shop, domains: Collection[str] | None = None, *, enduring: bool = False) -> None:
+    """Runs the consumers, and the tasks of the schedule if there are any, until it is cancelled."""
+    work = partial(shop.work, domains, enduring=enduring)
+    if not shop.config.schedule.tasks:
+        await work()
+        return
+    with needs_extra("[schedule]", "rebuild"):
+        from pagefold.engine.schedule.scheduler import Scheduler  # noqa: PLC0415  # as most shops need no schedule
+    await run_together(work, Scheduler(shop).run)
 
 
 class _Progress(NamedTuple):

@@ -22,6 +22,7 @@ from pagefold.engine.configuration.cdc_config import CdcConfig, check_cdc
 from pagefold.engine.configuration.channel_config import ChannelConfig, check_channel, check_domains
 from pagefold.engine.configuration.dead_letter_config import DeadLettersConfig
 from pagefold.engine.configuration.http_config import HttpConfig
+from pagefold.engine.configuration.schedule_config import ScheduleConfig, check_schedule
 from pagefold.engine.configuration.snapshot_config import SnapshotConfig, check_snapshot
 from pagefold.engine.configuration.spelling import suggestion
 from pagefold.engine.configuration.structure import StructureCheck
@@ -133,6 +134,7 @@ class Config(Table, frozen=True):
     append: AppendConfig = AppendConfig()
     http: HttpConfig = HttpConfig()
     dead_letters: DeadLettersConfig = DeadLettersConfig()
+    schedule: ScheduleConfig = ScheduleConfig()
 
     @classmethod
     def load(cls, path: str | os.PathLike[str] | None = None, *, store: str | None = None) -> "Config":
@@ -272,6 +274,16 @@ def _problems(config: Config) -> Iterator[ConfigurationError]:
     for name, channel in config.channels.items():
         yield from _check_name(f"channels.{name}", name)
         yield from check_channel(f"channels.{name}", channel, config)
+    yield from _check_schedule(config)
+
+
+def _check_schedule(config: Config) -> Iterator[ConfigurationError]:
+    sources = {name: source.snapshot is not None for name, source in config.sources.items()}
+    yield from check_schedule(config.schedule, sources)
+    for name, task in config.schedule.tasks.items():
+        yield from _check_name(f"schedule.tasks.{name}", name)
+        if task.domains:
+            yield from check_domains(f"schedule.tasks.{name}.domains", task.domains)
 
 
 def _check_source(key: str, name: str, source: SourceConfig, config: Config) -> Iterator[ConfigurationError]:

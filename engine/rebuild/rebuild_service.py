@@ -40,7 +40,8 @@ class RebuildRequest(msgspec.Struct, frozen=True, kw_only=True):
 
     `domains` limits it, None for all that the source may write; `prefix` is a prefix of SKUs; `max_orphans` overrides
     the configuration; `confirmed` allows any number of withdrawals; a `dry_run` writes nothing. `new_epoch` declares
-    the snapshot the truth: the source's epoch is raised, and every row enters the new one.
+    the snapshot the truth: the source's epoch is raised, and every row enters the new one. `rows_per_second` is how
+    fast the snapshot is read at most, None for as fast as possible.
     """
 
     domains: Collection[str] | None = None
@@ -49,6 +50,7 @@ class RebuildRequest(msgspec.Struct, frozen=True, kw_only=True):
     confirmed: bool = False
     dry_run: bool = False
     new_epoch: bool = False
+    rows_per_second: float | None = None
 
 
 DEFAULT_REQUEST = RebuildRequest()
@@ -169,8 +171,17 @@ class RebuildService:
         async with self._claimed(source):
             return await self._begin(source, request, observer)
 
-    async def resume(self, run_id: str, observer: RunObserver = NO_OBSERVER, *, confirmed: bool = False) -> RunReport:
+    async def resume(
+        self,
+        run_id: str,
+        observer: RunObserver = NO_OBSERVER,
+        *,
+        confirmed: bool = False,
+        rows_per_second: float | None = None,
+    ) -> RunReport:
         """Resumes a run; `confirmed` allows a held run any number of removals. A completed run is only reported.
+
+        `rows_per_second` as in `RebuildRequest`.
 
         Raises `UnknownRun`, `RunNotResumable`, and what `rebuild` raises.
         """
@@ -193,7 +204,7 @@ class RebuildService:
                         raise RunNotResumable(
                             run.id, run.source, f"the snapshot {snapshot.name} is not the one that the run began with"
                         )
-                    return await self._continue(run, snapshot, observer)
+                    return await self._continue(run, snapshot, observer, rows_per_second)
             return await self._continue(run, None, observer)
 
     async def report(self, run_id: str) -> RunReport:
@@ -231,7 +242,7 @@ class RebuildService:
             if request.dry_run:
                 run = RebuildRun.start(spec)
                 record_epoch(run, epoch)
-                return await self._execute(run, snapshot, None, observer, confirmed=request.confirmed)
+                return await self._execute(run, snapshot, None, observer, request)
             run = await self.runs.start(spec)
             record_epoch(run, epoch)
             await self.runs.save(run)
@@ -239,7 +250,7 @@ class RebuildService:
             if previous is not None and previous.resumable:
                 previous.supersede(run.id)
                 await self.runs.save(previous)
-            return await self._execute(run, snapshot, self.runs, observer, confirmed=request.confirmed)
+            return await self._execute(run, snapshot, self.runs, observer, request)
 
     def _spec_of(self, source: str, request: RebuildRequest, snapshot: Snapshot, start: int) -> RunSpec:
         settings = self._config.sources[source]
@@ -259,10 +270,12 @@ class RebuildService:
             settle=declared.settle_seconds,
         )
 
-    async def _continue(self, run: RebuildRun, snapshot: Snapshot | None, observer: RunObserver) -> RunReport:
+    async def _continue(
+        self, run: RebuildRun, snapshot: Snapshot | None, observer: RunObserver, rows_per_second: float | None = None
+    ) -> RunReport:
         await self.runs.save(run)
         observer.begun(run.id)
-        return await self._execute(run, snapshot, self.runs, observer)
+        return await self._execute(run, snapshot, self.runs, observer, RebuildRequest(rows_per_second=rows_per_second))
 
     async def _execute(
         self,
@@ -270,14 +283,20 @@ class RebuildService:
         snapshot: Snapshot | None,
         runs: RunRepository | None,
         observer: RunObserver,
-        *,
-        confirmed: bool = False,
+        request: RebuildRequest,
     ) -> RunReport:
         started = time.monotonic()
         if run.epoch and runs is not None:
             await self._epoch_service.ensure_epoch(run.source, run.epoch, run.id)
         rebuild = SourceRebuild(
-            self._store, self._config, run, runs, observer, epochs=self._epochs, confirmed=confirmed
+            self._store,
+            self._config,
+            run,
+            runs,
+            observer,
+            epochs=self._epochs,
+            confirmed=request.confirmed,
+            rows_per_second=request.rows_per_second,
         )
         try:
             await rebuild.run(snapshot)

@@ -4,7 +4,7 @@ A snapshot in that order is streamed. The rows of any other are spilled to a tem
 """
 
 import re
-from collections.abc import AsyncGenerator, Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import aclosing, closing
 from itertools import groupby
 from operator import le, lt
@@ -58,7 +58,7 @@ _MAX_INTEGER = 2**63 - 1
 _PARSED_ENVELOPE = b""
 """Stored instead of an event whose envelope is parsed again from its line."""
 
-Progress: TypeAlias = Callable[[Batch], None]
+Progress: TypeAlias = Callable[[Batch], Awaitable[None]]
 
 
 class Refusal(NamedTuple):
@@ -299,7 +299,7 @@ async def streamed_rows(
                 pairs = list(assigner.distinct(assigned))
                 assigned, skipped = [each for each, _ in pairs], sum((more for _, more in pairs), skipped)
             last = streams[-1] if streams else last
-            progress(batch)
+            await progress(batch)
             compared, dropped = assigner.compared_rows(assigned)
             before += skipped + dropped
             cursor = batch.cursor if snapshot.resumable else None
@@ -319,7 +319,7 @@ async def sorted_rows(
         async with aclosing(snapshot.batches()) as batches:
             async for batch in batches:
                 before += await run_sync(spill.add, assigner, batch.rows)
-                progress(batch)
+                await progress(batch)
         chunks = spill.chunks(assigner)
         while (chunk := await run_sync(next, chunks, None)) is not None:
             yield chunk._replace(skipped=before + chunk.skipped)

@@ -27,6 +27,7 @@ from pagefold.engine.rebuild.findings import ComparedChunk, Findings
 from pagefold.engine.rebuild.head_scan import HeadScan, Span
 from pagefold.engine.rebuild.losses import Loss, Losses, find_suspects
 from pagefold.engine.rebuild.older_rows import NO_OLDER_ROWS, record_older_rows
+from pagefold.engine.rebuild.pace import Pace
 from pagefold.engine.rebuild.recreated_records import OlderRowHandler
 from pagefold.engine.rebuild.repair_appender import append_placed
 from pagefold.engine.rebuild.row_comparer import (
@@ -62,7 +63,7 @@ from pagefold.engine.runtime.clock import now
 from pagefold.engine.runtime.logs import Logger
 from pagefold.engine.runtime.task_groups import prefetch
 from pagefold.engine.snapshots.coverage import NOTHING
-from pagefold.engine.snapshots.snapshot import Snapshot
+from pagefold.engine.snapshots.snapshot import Batch, Snapshot
 from pagefold.engine.stores.log_records import StoredEvent
 from pagefold.engine.stores.store import Store
 from pagefold.projections.streams import encode_part, normalise_sku
@@ -99,7 +100,9 @@ class SourceRebuild:
         *,
         epochs: EpochRegistry,
         confirmed: bool,
+        rows_per_second: float | None = None,
     ) -> None:
+        self._pace = Pace(rows_per_second)
         self._epochs = epochs
         self._older_rows = OlderRowHandler(
             store, epochs, run, runs, is_settled=self._is_orphan, save=self._save, retry=self._retry
@@ -191,8 +194,12 @@ class SourceRebuild:
 
     def _chunks(self, snapshot: Snapshot, cursor: JSON) -> AsyncGenerator[RowChunk, None]:
         if self._run.spilled:
-            return sorted_rows(snapshot, self._assigner, self._observer.read)
-        return streamed_rows(snapshot, self._assigner, cursor, self._observer.read)
+            return sorted_rows(snapshot, self._assigner, self._note_read)
+        return streamed_rows(snapshot, self._assigner, cursor, self._note_read)
+
+    async def _note_read(self, batch: Batch) -> None:
+        self._observer.read(batch)
+        await self._pace.keep(len(batch.rows))
 
     @property
     def _place(self) -> tuple[JSON, str]:

@@ -5,9 +5,14 @@ from datetime import UTC, datetime, timedelta
 from pagefold.domains.values import format_timestamp
 
 
+def moment() -> datetime:
+    """The current time."""
+    return datetime.now(UTC)
+
+
 def now() -> str:
     """The current time, as fixed-width UTC text."""
-    return format_timestamp(datetime.now(UTC))
+    return format_timestamp(moment())
 
 
 def days_ago(days: float) -> str:

@@ -10,6 +10,7 @@ Extra: TypeAlias = Literal["cli", "contracts", "eventsourcing", "rebuild", "serv
 
 EXTRA_OF: dict[str, Extra] = {
     "aiolimiter": "rebuild",
+    "cronsim": "rebuild",
     "backports": "rebuild",
     "cyclopts": "cli",
     "eventsourcing": "eventsourcing",

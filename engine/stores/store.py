@@ -29,6 +29,7 @@ from pagefold.engine.stores.log_records import (
 )
 from pagefold.engine.stores.page_listing import ListedPage
 from pagefold.engine.stores.reference_records import KnownReferences, StoredReference
+from pagefold.engine.stores.schedule_records import Schedule
 from pagefold.engine.stores.store_health import StoreHealth
 from pagefold.engine.stores.token_records import Tokens
 from pagefold.projections.section_fold import SharedSections
@@ -450,6 +451,7 @@ class Store(StoreHealth):
     records: Records
     tokens: Tokens
     fields: FieldLedger
+    schedule: Schedule
     proof: Proof
 
     @classmethod

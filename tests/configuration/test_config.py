@@ -19,6 +19,7 @@ from pagefold.engine.configuration.config import (
 )
 from pagefold.engine.configuration.dead_letter_config import DeadLettersConfig
 from pagefold.engine.configuration.http_config import HttpConfig
+from pagefold.engine.configuration.schedule_config import ScheduleConfig, TaskConfig
 from pagefold.engine.configuration.snapshot_config import OrphanLimit, SnapshotConfig
 from pagefold.engine.configuration.toml_tables import redacted
 from pagefold.engine.configuration.webhook_config import WebhookConfig
@@ -399,6 +400,8 @@ TABLES: dict[str, type[msgspec.Struct]] = {
     "append": AppendConfig,
     "http": HttpConfig,
     "dead_letters": DeadLettersConfig,
+    "schedule": ScheduleConfig,
+    "schedule.tasks.": TaskConfig,
 }
 EXAMPLE = re.compile(r"^#   (?=[a-z_]+(?:\.[A-Za-z.]+)? = |\[|# )", re.MULTILINE)
 """The start of an example's lines: without it, they are part of the configuration."""
@@ -412,6 +415,8 @@ def documented() -> dict[str, dict[str, bool]]:
         key = None
         if header := re.fullmatch(r"\[(\w+)(\.[\w-]+)?(?:\.(\w+))?\]", line):
             outer, name, inner = header.groups()
+            if outer == "schedule" and inner:  # its tables have names one level below
+                outer, inner, key, within = "schedule.tasks", None, "tasks", "schedule"
             table = outer + ("." if name else "") + (f"{inner}." if inner else "")
             if inner:
                 table, key, within = table if table in TABLES else "", inner, f"{outer}."

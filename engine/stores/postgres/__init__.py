@@ -18,6 +18,7 @@ from pagefold.engine.stores.postgres.log_proof import PostgresProof
 from pagefold.engine.stores.postgres.pages import PostgresPages
 from pagefold.engine.stores.postgres.recorder_tables import PostgresRecords
 from pagefold.engine.stores.postgres.references import PostgresReferences
+from pagefold.engine.stores.postgres.schedule import PostgresSchedule
 from pagefold.engine.stores.postgres.schema import check, prepare
 from pagefold.engine.stores.postgres.store_health import inspect
 from pagefold.engine.stores.postgres.tokens import PostgresTokens
@@ -44,6 +45,7 @@ class PostgresStore(Store):
         self.records = PostgresRecords(connections, self.proof, self.log)
         self.tokens = PostgresTokens(connections)
         self.fields = PostgresFieldLedger(connections)
+        self.schedule = PostgresSchedule(connections)
 
     @classmethod
     async def open(cls, config: Config, *, create: bool = True, killable: bool = False) -> Self:  # noqa: ARG003  # the server ends the session of a frozen worker

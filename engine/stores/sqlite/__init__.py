@@ -17,6 +17,7 @@ from pagefold.engine.stores.sqlite.log_proof import SQLiteProof
 from pagefold.engine.stores.sqlite.pages import SQLitePages
 from pagefold.engine.stores.sqlite.recorder_tables import SQLiteRecords
 from pagefold.engine.stores.sqlite.references import SQLiteReferences
+from pagefold.engine.stores.sqlite.schedule import SQLiteSchedule
 from pagefold.engine.stores.sqlite.schema import check, prepare
 from pagefold.engine.stores.sqlite.tokens import SQLiteTokens
 from pagefold.engine.stores.store import Store
@@ -38,6 +39,7 @@ class SQLiteStore(Store):
         self.records = SQLiteRecords(connections, proof, self.log)
         self.tokens = SQLiteTokens(connections)
         self.fields = SQLiteFieldLedger(connections)
+        self.schedule = SQLiteSchedule(connections)
 
     @classmethod
     async def open(cls, config: Config, *, create: bool = True, killable: bool = False) -> Self:

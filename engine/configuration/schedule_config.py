@@ -1,0 +1,102 @@
+"""`[schedule]`: what the workers of a shop do by themselves, and when."""
+
+from collections.abc import Iterator, Mapping
+from functools import cached_property
+from typing import Annotated, Literal, TypeAlias
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+from msgspec import Meta, field
+
+from pagefold.engine.configuration.durations import Duration, parse_duration
+from pagefold.engine.configuration.spelling import suggestion
+from pagefold.engine.configuration.toml_tables import Table
+from pagefold.engine.errors import ConfigurationError
+
+Work: TypeAlias = Literal["rebuild", "verify"]
+
+
+class TaskConfig(Table, frozen=True):
+    """Something that is done at certain times."""
+
+    run: Annotated[
+        Work,
+        Meta(description="What is done: `rebuild` replays snapshots of sources, `verify` compares pages with the log."),
+    ]
+    cron: Annotated[
+        str,
+        Meta(description="When: minute, hour, day of the month, month, day of the week, such as `30 2 * * sun`."),
+    ]
+    sources: Annotated[
+        list[str], Meta(description="With `rebuild`: the sources, in this order. Without it, all that have a snapshot.")
+    ] = field(default_factory=list)
+    domains: Annotated[
+        list[str], Meta(description="Only these domains, in this order, each as a run of its own. Without it, all.")
+    ] = field(default_factory=list)
+    prefixes: Annotated[
+        list[str],
+        Meta(description="With `rebuild`: only SKUs that begin with one of these; each is a run of its own."),
+    ] = field(default_factory=list)
+    sample: Annotated[
+        int, Meta(ge=0, description="With `verify`: how many SKUs are compared, chosen at random; 0 compares all.")
+    ] = 1_000
+    window: Annotated[
+        Duration | None,
+        Meta(description="How long it may take: after that it stops, and a rebuild is resumed the next time."),
+    ] = None
+    rows_per_second: Annotated[
+        float,
+        Meta(ge=0, description="With `rebuild`: how many rows of a snapshot are read in a second; 0: any number."),
+    ] = 0.0
+
+    @cached_property
+    def window_seconds(self) -> float | None:
+        """How many seconds it may take; None for any number."""
+        return None if self.window is None else parse_duration(self.window)
+
+
+class ScheduleConfig(Table, frozen=True):
+    """What is done at certain times, by one of the workers."""
+
+    zone: Annotated[str, Meta(description="The time zone of all times, such as `Europe/Berlin`.")] = "UTC"
+    tasks: Annotated[dict[str, TaskConfig], Meta(description="What is done, by name.")] = field(default_factory=dict)
+
+    @cached_property
+    def time_zone(self) -> ZoneInfo:
+        """The time zone of all times."""
+        return ZoneInfo(self.zone)
+
+
+_ONLY_WITH: Mapping[str, Work] = {
+    "sources": "rebuild",
+    "prefixes": "rebuild",
+    "rows_per_second": "rebuild",
+    "sample": "verify",
+}
+
+
+def check_schedule(schedule: ScheduleConfig, sources: Mapping[str, bool]) -> Iterator[ConfigurationError]:
+    """Yields every problem that the types of the tables do not exclude. `sources`: whether each has a snapshot."""
+    try:
+        ZoneInfo(schedule.zone)
+    except (ZoneInfoNotFoundError, ValueError, OSError):
+        yield ConfigurationError("schedule.zone", f"{schedule.zone!r} is not a time zone such as 'Europe/Berlin'")
+    for name, task in schedule.tasks.items():
+        yield from _check_task(f"schedule.tasks.{name}", task, sources)
+
+
+def _check_task(key: str, task: TaskConfig, sources: Mapping[str, bool]) -> Iterator[ConfigurationError]:
+    defaults = TaskConfig(run=task.run, cron=task.cron)
+    for name, work in _ONLY_WITH.items():
+        if task.run != work and getattr(task, name) != getattr(defaults, name):
+            yield ConfigurationError(f"{key}.{name}", f'goes with run = "{work}"')
+    for name in task.sources:
+        if name not in sources:
+            yield ConfigurationError(
+                f"{key}.sources", f"unknown source {name!r}; {suggestion(name, sources, 'sources')}"
+            )
+        elif not sources[name]:
+            yield ConfigurationError(f"{key}.sources", f"the source {name!r} has no snapshot")
+    try:
+        parse_duration(0 if task.window is None else task.window)
+    except ValueError as error:
+        yield ConfigurationError(f"{key}.window", str(error))

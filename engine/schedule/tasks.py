@@ -1,0 +1,96 @@
+"""What the tasks of a schedule do: rebuilds and comparisons, one part after the other."""
+
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from typing import NamedTuple, TypeAlias
+
+from pagefold.engine.configuration.schedule_config import TaskConfig, Work
+from pagefold.engine.errors import ConfigurationError, RebuildInProgress, RunNotResumable, SourceFailed
+from pagefold.engine.rebuild.rebuild_service import RebuildRequest, RebuildService, RunReport
+from pagefold.engine.shop import Shop
+from pagefold.engine.stores.schedule_records import RunState
+
+
+class TaskOutcome(NamedTuple):
+    """How a run of a task ended, and what an operator should know of it."""
+
+    state: RunState
+    detail: str
+
+
+Parts: TypeAlias = list[TaskOutcome]
+
+_SEVERITY: Mapping[RunState, int] = {"done": 0, "attention": 1, "failed": 2}
+
+
+async def run_task(shop: Shop, task: TaskConfig) -> TaskOutcome:
+    """Does what a task says. Errors of one source do not keep the others from their turn. Raises `StoreError`."""
+    parts = await _WORK[task.run](shop, task)
+    states = [part.state for part in parts]
+    return TaskOutcome(
+        max(states, key=_SEVERITY.__getitem__) if states else "done",
+        "; ".join(part.detail for part in parts) or "nothing to do",
+    )
+
+
+async def _rebuild(shop: Shop, task: TaskConfig) -> Parts:
+    async with shop.rebuilds() as service:
+        names = service.sources(task.sources or None, task.domains or None)
+        in_order = sorted(names, key=task.sources.index) if task.sources else names
+        return [
+            await _rebuild_part(service, name, request)
+            for name in in_order
+            for request in _requests(task, shop.config.sources[name].domains)
+        ]
+
+
+def _requests(task: TaskConfig, domains: list[str]) -> Iterator[RebuildRequest]:
+    """A run for each domain that the task names and the source has, and for each prefix of SKUs."""
+    chosen = [[name] for name in task.domains if name in domains] if task.domains else [None]
+    for some in chosen:
+        for prefix in task.prefixes or [""]:
+            yield RebuildRequest(domains=some, prefix=prefix, rows_per_second=task.rows_per_second or None)
+
+
+async def _rebuild_part(service: RebuildService, source: str, request: RebuildRequest) -> TaskOutcome:
+    """One run. An interrupted run of the same part is resumed."""
+    name = f"{source} {request.prefix}*" if request.prefix else source
+    try:
+        report = await _resumed(service, source, request) or await service.rebuild(source, request)
+    except RebuildInProgress as error:
+        return TaskOutcome("attention", f"{name}: {error}")
+    except (SourceFailed, ConfigurationError) as error:
+        return TaskOutcome("failed", f"{name}: {error}")
+    return _outcome_of(name, report)
+
+
+async def _resumed(service: RebuildService, source: str, request: RebuildRequest) -> RunReport | None:
+    for report in await service.newest(1, source):
+        is_same = report.prefix == request.prefix and (request.domains is None or report.domains == request.domains)
+        if report.state == "interrupted" and report.run is not None and is_same:
+            try:
+                return await service.resume(report.run, rows_per_second=request.rows_per_second)
+            except RunNotResumable:  # the snapshot is another one now
+                return None
+    return None
+
+
+def _outcome_of(name: str, report: RunReport) -> TaskOutcome:
+    counts = report.counts
+    numbers = {"drifted": report.drifted, "withdrawn": counts.withdrawn, "refused": counts.refused}
+    found = f"{name}: " + ", ".join(
+        [f"{counts.rows:,} rows", *(f"{number:,} {what}" for what, number in numbers.items())]
+    )
+    if report.state == "held":
+        return TaskOutcome("attention", f"{found}; held: `pagefold rebuilds show {report.run}` says why")
+    if not report.complete:
+        return TaskOutcome("attention", f"{found}; incomplete: {report.reason}")
+    return TaskOutcome("attention" if counts.refused or report.looks_reset else "done", found)
+
+
+async def _verify(shop: Shop, task: TaskConfig) -> Parts:
+    found = await shop.verify(task.domains or None, sample=task.sample or None)
+    detail = f"{found.sections:,} sections, {found.changed:,} drifted"
+    return [TaskOutcome("attention" if found.changed else "done", detail)]
+
+
+_WORK: Mapping[Work, Callable[[Shop, TaskConfig], Awaitable[Parts]]] = {"rebuild": _rebuild, "verify": _verify}
