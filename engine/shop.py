@@ -23,6 +23,7 @@ from pagefold.engine.intake.appender import Appender
 from pagefold.engine.intake.epoch_registry import EpochRegistry
 from pagefold.engine.intake.epoch_service import EpochService
 from pagefold.engine.intake.event_validator import EventValidator
+from pagefold.engine.intake.field_watch import FieldWatch
 from pagefold.engine.reading.health import Health
 from pagefold.engine.reading.history import HistoryEntry, history_of
 from pagefold.engine.reading.lag_cache import LagCache
@@ -57,8 +58,9 @@ class Shop:
 
     `pages` reads pages. `dead_letters` lists, corrects, retries and discards what could not be appended or folded;
     `retention` deletes the content of old ones. `tokens` makes and revokes access tokens; `epochs` lists and raises
-    epochs. `deliveries` appends what webhooks and CDC connectors send. `store` is the contract below all of it.
-    `counters` counts what this process has done, `faults` has its recent failures, `lag` is how far folding is behind.
+    epochs. `deliveries` appends what webhooks and CDC connectors send. `fields` counts the fields of the records that
+    contracts read. `store` is the contract below all of it. `counters` counts what this process has done, `faults` has
+    its recent failures, `lag` is how far folding is behind.
     """
 
     def __init__(self, store: Store, config: Config) -> None:
@@ -72,6 +74,7 @@ class Shop:
         self.epochs = EpochService(store, config, validator, epochs)
         self.counters = Counters()
         self.faults = RecentFaults()
+        self.fields = FieldWatch(store.fields)
         self.lag = LagCache(store, config)
         self.retention = Retention(store.dead_letters, config.dead_letters)
         self.deliveries = WebhookRetrier(config, store, validator, self.append, self.counters, epochs)
@@ -246,6 +249,7 @@ class Shop:
         await self._readiness.close()
         await self.lag.close()
         await self._appender.close()
+        await self.fields.close()
         await self.store.close()
 
     @asynccontextmanager

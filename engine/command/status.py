@@ -1,14 +1,30 @@
 """`pagefold status`: checkpoints, lag, and what needs a person."""
 
+from collections.abc import Iterator, Sequence
+from itertools import groupby
+
 import msgspec
 from rich.text import Text
 
 import pagefold
-from pagefold.engine.command.console import count, duration, print_message, results, show_table, write_bytes
+from pagefold.engine.command.console import (
+    count,
+    duration,
+    print_message,
+    printable,
+    results,
+    shortened,
+    show_table,
+    write_bytes,
+)
 from pagefold.engine.command.options import AsJSON, Exit, Injected, Options
 from pagefold.engine.dead_letters.retention import NOTICE_DAYS
-from pagefold.engine.reading.status import ChannelStatus, DomainStatus, ResetStatus, Status
+from pagefold.engine.reading.status import ChannelStatus, DomainStatus, FieldAlert, ResetStatus, Status
 from pagefold.engine.runtime.event_loop import run
+from pagefold.engine.stores.field_ledger import Alert
+
+MAX_SHOWN_FIELDS = 5
+MAX_NAME_WIDTH = 40
 
 
 def status(*, as_json: AsJSON = False, options: Injected = Options()) -> int:  # noqa: B008  # it is immutable
@@ -18,12 +34,13 @@ def status(*, as_json: AsJSON = False, options: Injected = Options()) -> int:  #
     oldest; the events up to the checkpoint by result (applied, stale or dead); dead letters and conflicts; the last
     worker. For each channel: its sections, and how many are ready. Then what needs a person: failed checks of /readyz
     and an unfinished recovery (exit code 1), sources whose counters look reset (exit code 1, until `pagefold epochs`
-    raises or dismisses), a changed configuration, dead letters.
+    raises or dismisses), a changed configuration, dead letters, fields of records that are new, have vanished, or have
+    another type.
 
     Parameters
     ----------
     as_json
-        Print one JSON document: store, domains, channels, looksReset, deliveries, checks, recovering.
+        Print one JSON document: store, domains, channels, looksReset, deliveries, checks, recovering, fieldAlerts.
     """
     return run(lambda: _status(options, as_json=as_json))
 
@@ -92,6 +109,12 @@ def _hint(found: Status) -> None:
         )
     for reset in found.looks_reset:
         print_message(Text(reset_warning(reset), style="red"))
+    for line in field_remarks(found.field_alerts):
+        print_message(line)
+    _hint_at_dead_letters(found)
+
+
+def _hint_at_dead_letters(found: Status) -> None:
     if found.deliveries:
         print_message(f"{count(found.deliveries, 'request')} could not be turned into events")
     if found.expiring:
@@ -105,6 +128,21 @@ def _hint(found: Status) -> None:
         )
     if found.deliveries or any(domain.dead_letters or domain.conflicts for domain in found.domains):
         print_message("`pagefold dead-letters list` shows what could not be folded or appended")
+
+
+def field_remarks(alerts: Sequence[FieldAlert]) -> Iterator[str]:
+    """What an operator should know of the fields of records, a line for each source and kind of alert."""
+    kinds = {"new": "new, and not mapped", "vanished": "gone", "type": "of another type than before"}
+    for (source, alert), found in groupby(sorted(alerts, key=_kind_of_alert), key=_kind_of_alert):
+        names = list(dict.fromkeys(each.field for each in found))
+        shown = ", ".join(shortened(printable(name), MAX_NAME_WIDTH) for name in names[:MAX_SHOWN_FIELDS])
+        more = f" and {len(names) - MAX_SHOWN_FIELDS:,} more" if len(names) > MAX_SHOWN_FIELDS else ""
+        are = "is" if len(names) == 1 else "are"
+        yield f"records of {source}: {shown}{more} {are} {kinds[alert]}; `pagefold contracts fields {source} --alerts`"
+
+
+def _kind_of_alert(alert: FieldAlert) -> tuple[str, Alert]:
+    return alert.source, alert.alert
 
 
 def _expiry(number: int) -> str:

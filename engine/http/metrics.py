@@ -19,6 +19,7 @@ from pagefold.engine.reading.check_results import PURPOSES, CheckResult
 from pagefold.engine.reading.lag_cache import MAX_COUNTED_EVENTS
 from pagefold.engine.reading.status import FoldProgress
 from pagefold.engine.runtime.counters import Histogram
+from pagefold.engine.stores.field_ledger import Alert
 
 __all__ = ["CONTENT_TYPE", "ShopCollector", "exposition"]
 
@@ -27,8 +28,8 @@ async def exposition(service: ServerContext) -> bytes:
     """All metrics as text. Raises `StoreUnavailable`: without the store's metrics the shop would look idle."""
     registry = CollectorRegistry(auto_describe=False)
     checks, outlook = await service.readiness.results(), await service.shop.retention.outlook()
-    standing = await service.shop.lag.progress()
-    registry.register(ShopCollector(service.reported.beside(service.counters()), standing, outlook, checks))
+    standing, alerts = await service.shop.lag.progress(), await service.shop.store.fields.alert_counts()
+    registry.register(ShopCollector(service.reported.beside(service.counters()), standing, outlook, checks, alerts))
     return generate_latest(registry)
 
 
@@ -41,8 +42,10 @@ class ShopCollector(Collector):
         standing: FoldProgress,
         outlook: Outlook,
         checks: Sequence[CheckResult] = (),
+        field_alerts: Sequence[tuple[str, Alert, int]] = (),
     ) -> None:
         self._checks = checks
+        self._field_alerts = field_alerts
         self._outlook = outlook
         self._processes = processes
         self._domains = standing.domains
@@ -55,6 +58,18 @@ class ShopCollector(Collector):
         yield from self._folds()
         yield from self._standing()
         yield from self._readiness()
+        yield from self._fields()
+
+    def _fields(self) -> Iterator[Metric]:
+        """The alerts of the ledger of fields."""
+        alerts = GaugeMetricFamily(
+            "pagefold_field_alerts",
+            "Fields of records that are new, have vanished, or have another type.",
+            labels=["source", "alert"],
+        )
+        for source, alert, number in self._field_alerts:
+            alerts.add_metric([source, alert], number)
+        yield alerts
 
     def _readiness(self) -> Iterator[Metric]:
         """The results of `/readyz`."""

@@ -1,6 +1,6 @@
 """The status of a store: how far each domain is folded, how far behind, and what waits for a person."""
 
-from typing import NamedTuple
+from typing import NamedTuple, Self
 
 import msgspec
 
@@ -8,9 +8,13 @@ from pagefold.domains import DOMAINS
 from pagefold.engine.configuration.config import Config
 from pagefold.engine.dead_letters.retention import Retention
 from pagefold.engine.folding.source_resets import RESET_THRESHOLD
+from pagefold.engine.intake.contracts.record_fields import kinds_in
 from pagefold.engine.reading.check_results import CheckResult
 from pagefold.engine.runtime.clock import seconds_since
+from pagefold.engine.stores.field_ledger import Alert, FieldEntry, FieldFilter
 from pagefold.engine.stores.store import Checkpoint, Store
+
+MAX_FIELD_ALERTS = 1_000
 
 
 class DomainStatus(msgspec.Struct, frozen=True, rename="camel"):
@@ -54,11 +58,36 @@ class ChannelStatus(msgspec.Struct, frozen=True, rename="camel"):
     ready: dict[str, int]
 
 
+class FieldAlert(msgspec.Struct, frozen=True, rename="camel"):
+    """A field of a source's records that is new, has vanished, or has values of another type: see `FieldEntry`.
+
+    `family` is empty where records have none. `types` are all kinds of its values so far.
+    """
+
+    source: str
+    contract: str
+    family: str
+    field: str
+    alert: Alert
+    since: str
+    types: list[str]
+    example: str
+
+    @classmethod
+    def of(cls, entry: FieldEntry) -> Self | None:
+        """The alert of an entry of the ledger, if it has one."""
+        if entry.alert is None:
+            return None
+        since = entry.alerted_at or entry.first_seen
+        return cls(*entry.key, entry.alert, since, kinds_in(entry.types), entry.example)
+
+
 class Status(msgspec.Struct, frozen=True, rename="camel"):
     """The status of a store. `deliveries` are dead letters of requests that could not be turned into events.
 
     Of those, and of conflicts, the content of `expiring` will soon be deleted, and that of `purged` is deleted; it is
     stored nowhere else. `checks` are those of readiness in this process; `recovering`: a recovery has not ended.
+    `field_alerts` are the first of `MAX_FIELD_ALERTS` alerts of fields.
     """
 
     store: str
@@ -70,6 +99,7 @@ class Status(msgspec.Struct, frozen=True, rename="camel"):
     purged: int
     checks: list[CheckResult]
     recovering: bool
+    field_alerts: list[FieldAlert] = []
 
     @property
     def lag_events(self) -> int:
@@ -93,7 +123,14 @@ async def status_of(store: Store, config: Config, retention: Retention, checks: 
         await store.proof.is_recovering(),
     )
     outlook = await retention.outlook()
-    return Status(store.name, domains, channels, reset, deliveries, *outlook, checks, recovering)
+    alerts = await field_alerts(store)
+    return Status(store.name, domains, channels, reset, deliveries, *outlook, checks, recovering, alerts)
+
+
+async def field_alerts(store: Store) -> list[FieldAlert]:
+    """The fields of records that an operator should know of, by source and field."""
+    found = await store.fields.entries(FieldFilter(alerts=True), limit=MAX_FIELD_ALERTS)
+    return [alert for alert in map(FieldAlert.of, found) if alert is not None]
 
 
 async def fold_progress(store: Store, config: Config, *, max_counted: int | None = None) -> FoldProgress:

@@ -20,6 +20,11 @@ def days_ago(days: float) -> str:
     return format_timestamp(datetime.now(UTC) - timedelta(days=days))
 
 
+def seconds_ago(seconds: float) -> str:
+    """The time `seconds` ago, as fixed-width UTC text."""
+    return format_timestamp(datetime.now(UTC) - timedelta(seconds=seconds))
+
+
 def seconds_since(timestamp: str) -> float:
     """How long ago a time was, at least 0 (clocks of different machines differ)."""
     return max(0.0, (datetime.now(UTC) - datetime.fromisoformat(timestamp)).total_seconds())

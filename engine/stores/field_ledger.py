@@ -4,7 +4,7 @@ Both stores keep it: see `pagefold.engine.stores.store`. It is no part of the lo
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Collection, Sequence
+from collections.abc import AsyncIterator, Collection, Sequence
 from typing import Literal, NamedTuple, TypeAlias
 
 Alert: TypeAlias = Literal["new", "vanished", "type"]
@@ -137,6 +137,14 @@ class FieldLedger(ABC):
         self, selection: FieldFilter = EVERY_FIELD, *, after: FieldKey = FIRST_FIELD, limit: int = 1_000
     ) -> list[FieldEntry]:
         """The next fields, by source, contract, family and field."""
+
+    async def all_entries(self, selection: FieldFilter = EVERY_FIELD) -> AsyncIterator[FieldEntry]:
+        """All fields, in the same order. Read in bounded steps."""
+        after = FIRST_FIELD
+        while step := await self.entries(selection, after=after):
+            for each in step:
+                yield each
+            after = step[-1].key
 
     @abstractmethod
     async def alert_counts(self) -> list[tuple[str, Alert, int]]:

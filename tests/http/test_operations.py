@@ -18,6 +18,7 @@ from pagefold.engine.http.route_table import ROUTES
 from pagefold.engine.http.routes.events import CloudEvent
 from pagefold.engine.intake.formats.cloudevents import ATTRIBUTES, BINARY_HEADERS, DATA
 from pagefold.engine.runtime.counters import Histogram
+from pagefold.engine.stores.field_ledger import Sighting, Sightings
 from tests.support.command_line import on_sqlite
 from tests.support.fault_scenario import SOAK_ROUNDS, SOAK_SEED
 from tests.support.http_clients import client_of, problem_in, served, service_of
@@ -80,6 +81,14 @@ async def test_metrics_count_what_happened(shop: Shop, client: httpx2.AsyncClien
     requests = "pagefold_http_requests_total,method=GET,route=/v1/pages/{channel}/{sku},status=%d,worker=1"
     assert [found[requests % status] for status in (200, 304, 404)] == [1, 1, 1]
     assert not any(SKU in name or "nothing" in name for name in found)
+
+
+async def test_alerts_of_fields_are_metrics(shop: Shop, client: httpx2.AsyncClient) -> None:
+    """By source and kind."""
+    fields = [Sighting("", name, 1, 1, False, "") for name in ("size", "note")]  # noqa: FBT003  # not mapped
+    at = "2026-03-01T00:00:00.000000Z"
+    await shop.store.fields.add(Sightings("erp", "items", at, [("", 1)], fields, alert_new=True, alert_type=True))
+    assert (await scraped(client))["pagefold_field_alerts,alert=new,source=erp"] == 2
 
 
 async def test_drift_is_counted(shop: Shop, client: httpx2.AsyncClient) -> None:
