@@ -61,3 +61,16 @@ class DeadLettersConfig(Table, frozen=True):
             description="Days after the resolution of such a dead letter after which that copy is removed.",
         ),
     ] = 30.0
+    waiting_days: Annotated[
+        float,
+        Meta(
+            gt=0,
+            le=MAX_DAYS,
+            description="Days after which the body of an open dead letter is removed that waits for a reference. It is "
+            "not taken any more then. Nothing else has it.",
+        ),
+    ] = 90.0
+    waiting_resolved_days: Annotated[
+        float,
+        Meta(gt=0, le=MAX_DAYS, description="Days after such a dead letter was taken after which its body is removed."),
+    ] = 7.0

@@ -150,15 +150,13 @@ class DeadLetterService:
         current = await self._dead_letters.get(dead_letter.kind, dead_letter.number)
         if current is None or current.resolution is not None:
             return "gone"
-        if current.purged_at is not None and current.kind == "ingest":
+        if current.kind == "projection":
+            return await self._fold_again(current, by)
+        if current.purged_at is not None:
             return "still dead"  # nothing is left to append
         if current.is_request:
             return await self._deliver_again(current, by)
-        match current.kind:
-            case "projection":
-                return await self._fold_again(current, by)
-            case "ingest":
-                return await self._append_again(current, by)
+        return await self._append_again(current, by)
 
     async def retry_all(
         self, wanted: DeadLetterFilter = OPEN, *, by: str | None = None

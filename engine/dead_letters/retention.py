@@ -31,7 +31,7 @@ RETRY_SECONDS = 60.0
 NOTICE_DAYS = 7.0
 """How long before removal it is announced."""
 
-UNIQUE_CONTENT: tuple[Sort, ...] = ("request", "conflict")
+UNIQUE_CONTENT: tuple[Sort, ...] = ("request", "conflict", "waiting")
 """Sorts whose content exists nowhere else."""
 
 REMOVED = "what it said was removed"
@@ -111,7 +111,8 @@ class Retention:
         """What an operator should know of open dead letters."""
         soon = [each for each in self._expiries(NOTICE_DAYS) if each.sort in UNIQUE_CONTENT and not each.resolved]
         expiring = [await self._dead_letters.count_expired(each) for each in soon]
-        return Outlook(sum(expiring), await self._dead_letters.count_purged("ingest"))
+        purged = [await self._dead_letters.count_purged(kind) for kind in ("ingest", "waiting")]
+        return Outlook(sum(expiring), sum(purged))
 
     async def _empty(self, expiry: Expiry, by: str) -> int:
         total = 0
@@ -141,3 +142,5 @@ class Retention:
                 return config.conflict_resolved_days if resolved else config.conflict_days
             case "projection":
                 return config.projection_resolved_days if resolved else config.projection_days
+            case "waiting":
+                return config.waiting_resolved_days if resolved else config.waiting_days

@@ -1,30 +1,35 @@
 """Dead letters as stores keep and return them, and the contract for them."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Literal, NamedTuple, TypeAlias
 
 import msgspec
 
+from pagefold.engine.events import Reference
 from pagefold.projections.streams import decode_part
 
-Kind: TypeAlias = Literal["ingest", "projection"]
-KINDS: tuple[Kind, ...] = ("ingest", "projection")
+Kind: TypeAlias = Literal["ingest", "projection", "waiting"]
+KINDS: tuple[Kind, ...] = ("ingest", "projection", "waiting")
 
-ResolutionKind: TypeAlias = Literal["folded", "appended", "ignored", "corrected", "discarded"]
+ResolutionKind: TypeAlias = Literal["folded", "appended", "ignored", "refused", "corrected", "discarded"]
 """How a dead letter was resolved.
 
 `folded`: its stream can be folded. `appended`: the log now has the same content. `ignored`: the configuration no longer
-asks for it. `corrected`: an operator replaced its content. `discarded`: an operator decided, with a reason, to do
-nothing. The last two are final: if the same event fails again, the dead letter stays resolved.
+asks for it. `refused`: it no longer waits, but breaks a rule; it is another dead letter now. `corrected`: an operator
+replaced its content. `discarded`: an operator decided, with a reason, to do nothing. The last two are final: if the
+same event fails again, the dead letter stays resolved.
 """
 
-Via: TypeAlias = Literal["", "webhook", "cdc"]
+Via: TypeAlias = Literal["", "webhook", "cdc", "cloudevents", "snapshot"]
 """The entrance of a request; empty if the dead letter is an event."""
 
-Sort: TypeAlias = Literal["request", "conflict", "projection"]
-SORTS: tuple[Sort, ...] = ("request", "conflict", "projection")
-"""What a dead letter is: of kind `ingest`, a part of a request or an event; of kind `projection`, an event."""
+Sort: TypeAlias = Literal["request", "conflict", "projection", "waiting"]
+SORTS: tuple[Sort, ...] = ("request", "conflict", "projection", "waiting")
+"""What a dead letter is: of kind `ingest`, a part of a request or an event; of kind `projection`, an event.
+
+Of kind `waiting`, a part of a request.
+"""
 
 REQUEST_PREFIX = "///"
 """The start of a stream name of which only the source is known, as in `///shopify`."""
@@ -42,6 +47,9 @@ class NewDeadLetter(NamedTuple):
     For a request, or a part of one, that could not be turned into an event: `domain` is empty, `state` is the body as
     received, `headers` a JSON object with the headers worth keeping, and `via` the entrance. If its stream is unknown,
     the stream name begins with `REQUEST_PREFIX` and the version is 0.
+
+    Of kind `waiting`: a request, or a part of one, with the domain and the version of its first statement that waits,
+    and the `reference` under which no SKU is known; `FOLD` if it waits until the log is folded.
     """
 
     kind: Kind
@@ -55,6 +63,35 @@ class NewDeadLetter(NamedTuple):
     recorded_at: str
     headers: bytes = b"{}"
     via: Via = ""
+    reference: Reference | None = None
+
+
+def dead_letter_values(dead_letter: NewDeadLetter) -> tuple[object, ...]:
+    """The values of a row, in the order of the fields; a reference is its kind and its id."""
+    *values, reference = dead_letter
+    return (*values, *(reference or (None, None)))
+
+
+FOLD = Reference("", "")
+"""In place of a reference: it waits until what was in the log is folded."""
+
+
+class WaitingKey(NamedTuple):
+    """The place of a dead letter that waits: by reference, then by version, then by arrival."""
+
+    reference: Reference
+    version: int
+    number: int
+
+
+FIRST_WAITING = WaitingKey(Reference("", ""), -1, 0)
+
+
+class WaitingState(NamedTuple):
+    """How many dead letters wait and still have their bodies, and the number of the newest, 0 if there is none."""
+
+    letters: int
+    newest: int
 
 
 class Purge(NamedTuple):
@@ -120,7 +157,7 @@ class DeadLetterHeader(msgspec.Struct, frozen=True):
     @property
     def is_request(self) -> bool:
         """Whether it is the body of a request, or a part of one, that could not be turned into an event."""
-        return not self.domain
+        return not self.domain or self.kind == "waiting"
 
     @property
     def has_stream(self) -> bool:
@@ -177,7 +214,7 @@ class DeadLetters(ABC):
 
     @abstractmethod
     async def add(self, dead_letters: Sequence[NewDeadLetter]) -> None:
-        """Adds events of kind `ingest`, durably.
+        """Adds events of kind `ingest` or `waiting`, durably.
 
         If the same content is stored at this version already, that dead letter keeps its number and gets the new
         reason. If it was resolved automatically, it is reopened with the current time; an operator's decision stays.
@@ -217,6 +254,18 @@ class DeadLetters(ABC):
     @abstractmethod
     async def requests_of(self, streams: Sequence[str]) -> list[tuple[str, int]]:
         """The versions of these streams at which there are open requests that could not be turned into events."""
+
+    @abstractmethod
+    async def waiting(self, after: WaitingKey = FIRST_WAITING, limit: int = 500) -> list[WaitingKey]:
+        """The next open dead letters that wait and have their bodies, in order."""
+
+    @abstractmethod
+    async def waiting_state(self) -> WaitingState:
+        """Whether anything waits: what changes when another dead letter does."""
+
+    @abstractmethod
+    async def awaited(self, references: Collection[Reference]) -> set[Reference]:
+        """Those of some references under which something waits."""
 
     @abstractmethod
     async def purge(self, expiry: Expiry, purge: Purge, *, limit: int, size: int) -> int:

@@ -51,7 +51,7 @@ def emptied(**counts: int) -> list[PurgedCount]:
     """The counts that `Retention` returns, by the keys of the configuration."""
     return [
         PurgedCount(sort, resolved, counts.get(sort + ("_resolved" if resolved else ""), 0))
-        for sort in ("request", "conflict", "projection")
+        for sort in ("request", "conflict", "projection", "waiting")
         for resolved in (False, True)
     ]
 

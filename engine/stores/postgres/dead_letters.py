@@ -1,9 +1,11 @@
 """Dead letters of the intake and of the fold, in one table."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
+from pagefold.engine.events import Reference
 from pagefold.engine.stores.dead_letter_records import (
     FIRST_KEY,
+    FIRST_WAITING,
     LAST_KEY,
     MAX_LISTED,
     OPEN,
@@ -17,6 +19,9 @@ from pagefold.engine.stores.dead_letter_records import (
     NewDeadLetter,
     Purge,
     Resolution,
+    WaitingKey,
+    WaitingState,
+    dead_letter_values,
 )
 from pagefold.engine.stores.postgres.connections import Connections
 from pagefold.projections.streams import encode_part
@@ -24,7 +29,7 @@ from pagefold.projections.streams import encode_part
 
 def dead_letter_columns(dead_letters: Iterable[NewDeadLetter]) -> list[tuple[object, ...]]:
     """The columns for `keep_dead_letter`, in key order and each key once: a statement cannot change a row twice."""
-    by_key = {each[:6]: each for each in dead_letters}
+    by_key = {each[:6]: dead_letter_values(each) for each in dead_letters}
     return list(zip(*(by_key[key] for key in sorted(by_key)), strict=True))
 
 
@@ -65,6 +70,20 @@ class PostgresDeadLetters(DeadLetters):
     async def requests_of(self, streams: Sequence[str]) -> list[tuple[str, int]]:
         rows = await self._connections.readers.fetch("requests_of", list(streams))
         return [(stream, version) for stream, version in rows]
+
+    async def waiting(self, after: WaitingKey = FIRST_WAITING, limit: int = 500) -> list[WaitingKey]:
+        rows = await self._connections.readers.fetch("waiting_dead_letters", *after.reference, *after[1:], limit)
+        return [WaitingKey(Reference(*row[:2]), *row[2:]) for row in map(tuple, rows)]
+
+    async def waiting_state(self) -> WaitingState:
+        return WaitingState(*(await self._connections.readers.fetch("waiting_state"))[0])
+
+    async def awaited(self, references: Collection[Reference]) -> set[Reference]:
+        if not references:
+            return set()
+        kinds, ids = map(list, zip(*references, strict=True))
+        rows = await self._connections.readers.fetch("awaited_references", kinds, ids)
+        return {Reference(*row) for row in rows}
 
     async def purge(self, expiry: Expiry, purge: Purge, *, limit: int, size: int) -> int:
         return await self._connections.writer.execute("purge_dead_letters", *purge, *_expired(expiry), limit, size)

@@ -1,13 +1,15 @@
 """Dead letters: those of the intake in `events.db`, since nothing can restore them; those of the fold in `pages.db`."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from types import MappingProxyType
 
 import apsw
+import orjson
 
+from pagefold.engine.events import Reference
 from pagefold.engine.stores.dead_letter_records import (
     FIRST_KEY,
-    KINDS,
+    FIRST_WAITING,
     LAST_KEY,
     MAX_LISTED,
     OPEN,
@@ -21,6 +23,9 @@ from pagefold.engine.stores.dead_letter_records import (
     NewDeadLetter,
     Purge,
     Resolution,
+    WaitingKey,
+    WaitingState,
+    dead_letter_values,
 )
 from pagefold.engine.stores.sqlite.connections import (
     SQL,
@@ -37,7 +42,7 @@ from pagefold.projections.streams import encode_part
 
 def dead_letter_row(dead_letter: NewDeadLetter) -> Row:
     """The parameters of the statement `keep_dead_letter`."""
-    return dead_letter[1:]
+    return dead_letter_values(dead_letter)
 
 
 class SQLiteDeadLetters(DeadLetters):
@@ -65,48 +70,58 @@ class SQLiteDeadLetters(DeadLetters):
         return sorted(dead_letters, key=_place)[:limit]
 
     async def get(self, kind: Kind, number: int) -> DeadLetter | None:
-        rows = await self._reader(kind).fetch("get_dead_letter", number)
-        return DeadLetter(kind, *rows[0]) if rows else None
+        rows = await self._reader(kind).fetch("get_dead_letter", kind, number)
+        return DeadLetter(*rows[0]) if rows else None
 
     async def resolve(self, kind: Kind, number: int, resolution: Resolution) -> bool:
         def resolve(connection: apsw.Connection) -> bool:
-            return bool(fetch(connection, "resolve_dead_letter", *resolution, number))
+            return bool(fetch(connection, "resolve_dead_letter", *resolution, kind, number))
 
-        if kind == "ingest":
-            return await self._connections.events.run(resolve)
-        return await self._connections.pages.run(with_full_sync(resolve))
+        if kind == "projection":
+            return await self._connections.pages.run(with_full_sync(resolve))
+        return await self._connections.events.run(resolve)
 
     async def count(self, selection: DeadLetterFilter = OPEN) -> int:
-        return sum([(await self._rows(kind, "count_letters_of", selection))[0][0] for kind in _kinds(selection)])
+        files = [await self._rows(reader, "count_letters_of", selection) for reader in self._readers(selection.kind)]
+        return sum([rows[0][0] for rows in files])
 
     async def counts(self) -> Mapping[tuple[Kind, str], int]:
-        counts: dict[tuple[Kind, str], int] = {}
-        for kind in KINDS:
-            rows = await self._reader(kind).fetch("count_dead_letters")
-            counts |= {(kind, domain): count for domain, count in rows}
-        return counts
+        files = [await reader.fetch("count_dead_letters") for reader in self._readers(None)]
+        return {(kind, domain): count for rows in files for kind, domain, count in rows}
 
     async def requests_of(self, streams: Sequence[str]) -> list[tuple[str, int]]:
         rows = await self._connections.events_browser.fetch("requests_of", apsw.carray(tuple(streams)))
         return [(stream, version) for stream, version in rows]
 
+    async def waiting(self, after: WaitingKey = FIRST_WAITING, limit: int = 500) -> list[WaitingKey]:
+        bindings = (*after.reference, *after[1:], limit)
+        rows = await self._connections.events_browser.fetch("waiting_dead_letters", *bindings)
+        return [WaitingKey(Reference(*row[:2]), *row[2:]) for row in rows]
+
+    async def waiting_state(self) -> WaitingState:
+        return WaitingState(*(await self._connections.events_browser.fetch("waiting_state"))[0])
+
+    async def awaited(self, references: Collection[Reference]) -> set[Reference]:
+        wanted = orjson.dumps([*map(list, references)]).decode()
+        return {Reference(*row) for row in await self._connections.events_browser.fetch("awaited_references", wanted)}
+
     async def purge(self, expiry: Expiry, purge: Purge, *, limit: int, size: int) -> int:
         return len(await self._purged(_kind(expiry), "purge_dead_letters", *purge, *_which(expiry), limit, size))
 
     async def purge_one(self, kind: Kind, number: int, purge: Purge) -> bool:
-        return bool(await self._purged(kind, "purge_dead_letter", *purge, number))
+        return bool(await self._purged(kind, "purge_dead_letter", *purge, kind, number))
 
     async def count_expired(self, expiry: Expiry) -> int:
         return int((await self._reader(_kind(expiry)).fetch("count_expired", *_which(expiry)))[0][0])
 
     async def count_purged(self, kind: Kind) -> int:
-        return int((await self._reader(kind).fetch("count_purged"))[0][0])
+        return int((await self._reader(kind).fetch("count_purged", kind))[0][0])
 
     async def _purged(self, kind: Kind, statement: str, *bindings: object) -> list[Row]:
         purge = overwriting(lambda connection: fetch(connection, statement, *bindings))
-        if kind == "ingest":
-            return await self._connections.events.run(purge)
-        return await self._connections.pages.run(with_full_sync(purge))
+        if kind == "projection":
+            return await self._connections.pages.run(with_full_sync(purge))
+        return await self._connections.events.run(purge)
 
     async def _read(
         self, statement: str, selection: DeadLetterFilter, after: DeadLetterKey, limit: int
@@ -114,21 +129,33 @@ class SQLiteDeadLetters(DeadLetters):
         """Those of both files, the first `limit` of each."""
         dead_letters: list[DeadLetterHeader] = []
         key = {"recorded_at": after.recorded_at, "after_kind": after.kind, "number": after.number, "limit": limit}
-        key["longest"] = MAX_LISTED
-        for kind in _kinds(selection):
-            rows = await self._rows(kind, statement, selection, {"kind": kind, **key})
-            dead_letters += [DeadLetterHeader(kind, *row) for row in rows]
+        for reader in self._readers(selection.kind):
+            rows = await self._rows(reader, statement, selection, {**key, "longest": MAX_LISTED})
+            dead_letters += [DeadLetterHeader(*row) for row in rows]
         return dead_letters
 
     async def _rows(
-        self, kind: Kind, statement: str, selection: DeadLetterFilter, more: Mapping[str, object] = MappingProxyType({})
+        self,
+        reader: ThreadedConnection[Reader],
+        statement: str,
+        selection: DeadLetterFilter,
+        more: Mapping[str, object] = MappingProxyType({}),
     ) -> list[Row]:
         source = None if selection.source is None else encode_part(selection.source)
-        bindings = {"domain": selection.domain, "source": source, "resolved": selection.resolved, **more}
-        return await self._reader(kind).run(lambda connection: connection.execute(SQL[statement], bindings).fetchall())
+        bindings = {
+            "kind": selection.kind,
+            "domain": selection.domain,
+            "source": source,
+            "resolved": selection.resolved,
+        }
+        return await reader.run(lambda connection: connection.execute(SQL[statement], {**bindings, **more}).fetchall())
+
+    def _readers(self, kind: Kind | None) -> list[ThreadedConnection[Reader]]:
+        """The connections to the files that have dead letters of a kind, or of any."""
+        return [self._reader(each) for each in (("ingest", "projection") if kind is None else (kind,))]
 
     def _reader(self, kind: Kind) -> ThreadedConnection[Reader]:
-        return self._connections.events_browser if kind == "ingest" else self._connections.pages_reader
+        return self._connections.pages_reader if kind == "projection" else self._connections.events_browser
 
 
 def overwriting(work: Callable[[apsw.Connection], list[Row]]) -> Callable[[apsw.Connection], list[Row]]:
@@ -145,16 +172,12 @@ def overwriting(work: Callable[[apsw.Connection], list[Row]]) -> Callable[[apsw.
 
 
 def _kind(expiry: Expiry) -> Kind:
-    return "projection" if expiry.sort == "projection" else "ingest"
+    return "ingest" if expiry.sort == "request" or expiry.sort == "conflict" else expiry.sort  # noqa: PLR1714  # for mypy
 
 
 def _which(expiry: Expiry) -> tuple[str, bool, str]:
-    """The parameters of the statements."""
-    return "request" if expiry.sort == "request" else "event", expiry.resolved, expiry.before
-
-
-def _kinds(selection: DeadLetterFilter) -> Sequence[Kind]:
-    return KINDS if selection.kind is None else (selection.kind,)
+    """The parameters of the statements: the kind, unless it is a request."""
+    return "request" if expiry.sort == "request" else _kind(expiry), expiry.resolved, expiry.before
 
 
 def _place(dead_letter: DeadLetterHeader) -> DeadLetterKey:

@@ -2,14 +2,18 @@
 -- Adds events to the dead letters. An existing one gets the new reason, is reopened unless an operator resolved it, and
 -- gets its body back if that was removed.
 INSERT INTO dead_letters
-    (kind, domain, originator_id, originator_version, revision, digest, error, state, recorded_at, headers, via)
+    (kind, domain, originator_id, originator_version, revision, digest, error, state, recorded_at, headers, via,
+    reference_kind, reference_id)
 SELECT
     kind, domain, originator_id, originator_version, revision, digest, error, state, recorded_at::timestamptz, headers,
-    via
+    via, reference_kind, reference_id
 FROM unnest(
     $1::text[], $2::text[], $3::text[], $4::bigint[], $5::integer[], $6::bytea[], $7::text[], $8::bytea[], $9::text[],
-    $10::bytea[], $11::text[]
-) AS event (kind, domain, originator_id, originator_version, revision, digest, error, state, recorded_at, headers, via)
+    $10::bytea[], $11::text[], $12::text[], $13::text[]
+) AS event (
+    kind, domain, originator_id, originator_version, revision, digest, error, state, recorded_at, headers, via,
+    reference_kind, reference_id
+)
 ON CONFLICT (kind, domain, originator_id, originator_version, revision, digest) DO UPDATE SET
     error = excluded.error,
     recorded_at = CASE
@@ -18,6 +22,7 @@ ON CONFLICT (kind, domain, originator_id, originator_version, revision, digest) 
     END,
     state = CASE WHEN dead_letters.purged_at IS NULL THEN dead_letters.state ELSE excluded.state END,
     headers = CASE WHEN dead_letters.purged_at IS NULL THEN dead_letters.headers ELSE excluded.headers END,
+    reference_kind = excluded.reference_kind, reference_id = excluded.reference_id,
     purged_at = NULL, purged_by = NULL,
     resolution = NULL, resolved_at = NULL, resolved_by = NULL, reason = NULL, position = NULL
 WHERE dead_letters.resolution IS NULL OR dead_letters.resolution NOT IN ('corrected', 'discarded');
@@ -122,3 +127,25 @@ WHERE purged_at IS NULL AND CASE WHEN domain = '' THEN 'request' ELSE kind END =
 -- count_purged --
 -- The number of open dead letters of a kind without a body.
 SELECT count(*) FROM dead_letters WHERE resolution IS NULL AND purged_at IS NOT NULL AND kind = $1;
+
+-- waiting_dead_letters --
+-- The next open dead letters that wait, in the order in which they are taken.
+SELECT reference_kind, reference_id, originator_version, number FROM dead_letters
+WHERE kind = 'waiting' AND resolution IS NULL AND purged_at IS NULL
+    AND (reference_kind, reference_id, originator_version, number) > ($1::text, $2::text, $3::bigint, $4::bigint)
+ORDER BY reference_kind, reference_id, originator_version, number
+LIMIT $5;
+
+-- waiting_state --
+-- How many dead letters wait, and the newest of them.
+SELECT count(*), coalesce(max(number), 0) FROM dead_letters
+WHERE kind = 'waiting' AND resolution IS NULL AND purged_at IS NULL;
+
+-- awaited_references --
+-- The references under which something waits.
+SELECT wanted.kind, wanted.id FROM unnest($1::text[], $2::text[]) AS wanted (kind, id)
+WHERE EXISTS (
+    SELECT FROM dead_letters
+    WHERE dead_letters.kind = 'waiting' AND resolution IS NULL AND purged_at IS NULL
+        AND reference_kind = wanted.kind AND reference_id = wanted.id
+);

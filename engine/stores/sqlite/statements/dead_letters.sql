@@ -2,8 +2,9 @@
 -- Adds an event to the dead letters. An existing one gets the new reason, is reopened unless an operator resolved it, and
 -- gets its body back if that was removed.
 INSERT INTO dead_letters
-    (domain, originator_id, originator_version, revision, digest, error, state, recorded_at, headers, via)
-VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+    (kind, domain, originator_id, originator_version, revision, digest, error, state, recorded_at, headers, via,
+    reference_kind, reference_id)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 ON CONFLICT (originator_id, originator_version, revision, digest) DO UPDATE SET
     error = excluded.error,
     recorded_at = iif(
@@ -11,59 +12,60 @@ ON CONFLICT (originator_id, originator_version, revision, digest) DO UPDATE SET
     ),
     state = iif(dead_letters.purged_at IS NULL, dead_letters.state, excluded.state),
     headers = iif(dead_letters.purged_at IS NULL, dead_letters.headers, excluded.headers),
+    reference_kind = excluded.reference_kind, reference_id = excluded.reference_id,
     purged_at = NULL, purged_by = NULL,
     resolution = NULL, resolved_at = NULL, resolved_by = NULL, reason = NULL, position = NULL
 WHERE dead_letters.resolution IS NULL OR dead_letters.resolution NOT IN ('corrected', 'discarded');
 
 -- newest_dead_letters --
 -- The next dead letters after a key, open or resolved, newest first, without bodies. A stream ends in its source.
-SELECT number, domain, originator_id, originator_version, revision, substr(error, 1, :longest), recorded_at,
+SELECT kind, number, domain, originator_id, originator_version, revision, substr(error, 1, :longest), recorded_at,
        resolution, resolved_at, resolved_by, reason, position, via,
        purged_at, purged_by
 FROM dead_letters
-WHERE (resolution IS NOT NULL) = :resolved AND recorded_at <= :recorded_at
-    AND (recorded_at, :kind, number) < (:recorded_at, :after_kind, :number)
+WHERE (resolution IS NOT NULL) = :resolved AND recorded_at <= :recorded_at AND (:kind IS NULL OR kind = :kind)
+    AND (recorded_at, kind, number) < (:recorded_at, :after_kind, :number)
     AND (:domain IS NULL OR domain = :domain)
     AND (:source IS NULL OR substr(originator_id, -length(:source) - 1) = '/' || :source)
-ORDER BY recorded_at DESC, number DESC
+ORDER BY recorded_at DESC, kind DESC, number DESC
 LIMIT :limit;
 
 -- oldest_dead_letters --
 -- The next dead letters after a key, open or resolved, oldest first, likewise.
-SELECT number, domain, originator_id, originator_version, revision, substr(error, 1, :longest), recorded_at,
+SELECT kind, number, domain, originator_id, originator_version, revision, substr(error, 1, :longest), recorded_at,
        resolution, resolved_at, resolved_by, reason, position, via,
        purged_at, purged_by
 FROM dead_letters
-WHERE (resolution IS NOT NULL) = :resolved AND recorded_at >= :recorded_at
-    AND (recorded_at, :kind, number) > (:recorded_at, :after_kind, :number)
+WHERE (resolution IS NOT NULL) = :resolved AND recorded_at >= :recorded_at AND (:kind IS NULL OR kind = :kind)
+    AND (recorded_at, kind, number) > (:recorded_at, :after_kind, :number)
     AND (:domain IS NULL OR domain = :domain)
     AND (:source IS NULL OR substr(originator_id, -length(:source) - 1) = '/' || :source)
-ORDER BY recorded_at, number
+ORDER BY recorded_at, kind, number
 LIMIT :limit;
 
 -- get_dead_letter --
 -- One complete dead letter.
-SELECT number, domain, originator_id, originator_version, revision, error, recorded_at,
+SELECT kind, number, domain, originator_id, originator_version, revision, error, recorded_at,
        resolution, resolved_at, resolved_by, reason, position, via,
        purged_at, purged_by, state, headers
 FROM dead_letters
-WHERE number = ?;
+WHERE kind = ? AND number = ?;
 
 -- resolve_dead_letter --
 -- Resolves one dead letter that no operator has resolved.
 UPDATE dead_letters SET resolution = ?, resolved_at = ?, resolved_by = ?, reason = ?, position = ?
-WHERE number = ? AND (resolution IS NULL OR resolution NOT IN ('corrected', 'discarded'))
+WHERE kind = ? AND number = ? AND (resolution IS NULL OR resolution NOT IN ('corrected', 'discarded'))
 RETURNING number;
 
 -- count_letters_of --
--- The number of dead letters, of one domain and source or of all, open or resolved.
+-- The number of dead letters, of one kind, domain and source or of all, open or resolved.
 SELECT count(*) FROM dead_letters
-WHERE (resolution IS NOT NULL) = :resolved AND (:domain IS NULL OR domain = :domain)
+WHERE (resolution IS NOT NULL) = :resolved AND (:kind IS NULL OR kind = :kind) AND (:domain IS NULL OR domain = :domain)
     AND (:source IS NULL OR substr(originator_id, -length(:source) - 1) = '/' || :source);
 
 -- count_dead_letters --
--- The number of open dead letters of each domain.
-SELECT domain, count(*) FROM dead_letters WHERE resolution IS NULL GROUP BY domain;
+-- The number of open dead letters of each domain, by kind.
+SELECT kind, domain, count(*) FROM dead_letters WHERE resolution IS NULL GROUP BY kind, domain;
 
 -- has_dead_letters --
 -- Whether a domain has any open dead letter.
@@ -80,7 +82,7 @@ SELECT originator_id, originator_version FROM dead_letters
 WHERE domain = '' AND originator_id IN carray(?) AND resolution IS NULL;
 
 -- purge_dead_letters --
--- Removes the bodies of the oldest expired dead letters, requests or events, open or resolved, up to a number or a size.
+-- Removes the bodies of the oldest expired dead letters, requests or of a kind, open or resolved, up to a number or a size.
 UPDATE dead_letters SET error = ?, purged_at = ?, purged_by = ?, state = x'', headers = x'7b7d'
 WHERE number IN (
     SELECT number
@@ -89,7 +91,7 @@ WHERE number IN (
         FROM (
             SELECT number, coalesce(resolved_at, recorded_at) AS since, length(state) AS size
             FROM dead_letters
-            WHERE purged_at IS NULL AND iif(domain = '', 'request', 'event') = ? AND (resolution IS NOT NULL) = ?
+            WHERE purged_at IS NULL AND iif(domain = '', 'request', kind) = ? AND (resolution IS NOT NULL) = ?
                 AND coalesce(resolved_at, recorded_at) < ?
             ORDER BY coalesce(resolved_at, recorded_at)
             LIMIT ?
@@ -102,15 +104,37 @@ RETURNING number;
 -- purge_dead_letter --
 -- Removes the body of one dead letter.
 UPDATE dead_letters SET error = ?, purged_at = ?, purged_by = ?, state = x'', headers = x'7b7d'
-WHERE number = ? AND purged_at IS NULL
+WHERE kind = ? AND number = ? AND purged_at IS NULL
 RETURNING number;
 
 -- count_expired --
 -- The number of expired dead letters, likewise.
 SELECT count(*) FROM dead_letters
-WHERE purged_at IS NULL AND iif(domain = '', 'request', 'event') = ? AND (resolution IS NOT NULL) = ?
+WHERE purged_at IS NULL AND iif(domain = '', 'request', kind) = ? AND (resolution IS NOT NULL) = ?
     AND coalesce(resolved_at, recorded_at) < ?;
 
 -- count_purged --
--- The number of open dead letters without a body.
-SELECT count(*) FROM dead_letters WHERE resolution IS NULL AND purged_at IS NOT NULL;
+-- The number of open dead letters of a kind without a body.
+SELECT count(*) FROM dead_letters WHERE resolution IS NULL AND purged_at IS NOT NULL AND kind = ?;
+
+-- waiting_dead_letters --
+-- The next open dead letters that wait, in the order in which they are taken.
+SELECT reference_kind, reference_id, originator_version, number FROM dead_letters
+WHERE kind = 'waiting' AND resolution IS NULL AND purged_at IS NULL
+    AND (reference_kind, reference_id, originator_version, number) > (?, ?, ?, ?)
+ORDER BY reference_kind, reference_id, originator_version, number
+LIMIT ?;
+
+-- waiting_state --
+-- How many dead letters wait, and the newest of them.
+SELECT count(*), coalesce(max(number), 0) FROM dead_letters
+WHERE kind = 'waiting' AND resolution IS NULL AND purged_at IS NULL;
+
+-- awaited_references --
+-- The references, of an array of pairs, under which something waits.
+SELECT wanted.value ->> 0, wanted.value ->> 1 FROM json_each(?) AS wanted
+WHERE EXISTS (
+    SELECT 1 FROM dead_letters
+    WHERE kind = 'waiting' AND resolution IS NULL AND purged_at IS NULL
+        AND reference_kind = wanted.value ->> 0 AND reference_id = wanted.value ->> 1
+);
