@@ -49,6 +49,27 @@ class Reference(NamedTuple):
     id: str
 
 
+class ReferencedEvent(DomainEvent, frozen=True, kw_only=True, gc=False):
+    """An event whose source names a SKU by an id of its own: by a `reference`, which is to be looked up.
+
+    Its `sku` stands for the reference until then: it is different for each, and no valid one.
+    """
+
+    reference: Reference
+
+
+def referenced(event: DomainEvent, reference: Reference) -> ReferencedEvent:
+    """The event about the SKU that has a reference, in place of its own."""
+    fields = {name: getattr(event, name) for name in DomainEvent.__struct_fields__}
+    return ReferencedEvent(**{**fields, "sku": "\0".join(("", *reference))}, reference=reference)
+
+
+def with_sku(event: ReferencedEvent, sku: str, channel: str | None = None) -> DomainEvent:
+    """The event about the SKU that was found, in another channel if one is given."""
+    fields = {name: getattr(event, name) for name in DomainEvent.__struct_fields__}
+    return DomainEvent(**{**fields, "sku": sku, "channel": event.channel if channel is None else channel})
+
+
 class PlacedEvent(DomainEvent, frozen=True, kw_only=True, gc=False):
     """An event whose epoch its source did not name, but was looked up: it may be any epoch."""
 

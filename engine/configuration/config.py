@@ -22,6 +22,7 @@ from pagefold.engine.configuration.cdc_config import CdcConfig, check_cdc
 from pagefold.engine.configuration.channel_config import ChannelConfig, check_channel, check_domains
 from pagefold.engine.configuration.dead_letter_config import DeadLettersConfig
 from pagefold.engine.configuration.http_config import HttpConfig
+from pagefold.engine.configuration.reference_config import ReferencesConfig, check_references
 from pagefold.engine.configuration.schedule_config import ScheduleConfig, check_schedule
 from pagefold.engine.configuration.snapshot_config import SnapshotConfig, check_snapshot
 from pagefold.engine.configuration.spelling import suggestion
@@ -135,6 +136,7 @@ class Config(Table, frozen=True):
     http: HttpConfig = HttpConfig()
     dead_letters: DeadLettersConfig = DeadLettersConfig()
     schedule: ScheduleConfig = ScheduleConfig()
+    references: ReferencesConfig = ReferencesConfig()
 
     @classmethod
     def load(cls, path: str | os.PathLike[str] | None = None, *, store: str | None = None) -> "Config":
@@ -269,6 +271,7 @@ def _line(place: str | None) -> int:
 def _problems(config: Config) -> Iterator[ConfigurationError]:
     """Yields every problem that the types of the tables do not exclude."""
     yield from _check_store(config.store)
+    yield from check_references(config.references)
     for name, source in config.sources.items():
         yield from _check_source(f"sources.{name}", name, source, config)
     for name, channel in config.channels.items():

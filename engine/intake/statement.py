@@ -9,7 +9,7 @@ from msgspec import UNSET
 
 from pagefold.domains.domain import DECODE_ERRORS
 from pagefold.engine.errors import Rejected
-from pagefold.engine.events import DomainEvent, Reference
+from pagefold.engine.events import DomainEvent
 from pagefold.engine.intake.mapping.value_conversion import value_at
 from pagefold.engine.intake.strict_json import decode_rejection
 from pagefold.engine.intake.written_numbers import decode_written, encode_written
@@ -22,14 +22,13 @@ class Statement(NamedTuple):
 
     `unchanged` names the parts of the payload that were left out, such as `payload.attributes.description`: they keep
     their stored values; `payload` stands for all of it. `moment` is when the database made the change, None if it does
-    not say. `creates`: the row may not have existed before. With a `reference`, the SKU of the event is yet unknown.
+    not say. `creates`: the row may not have existed before. The SKU of a `ReferencedEvent` is not known yet.
     """
 
     event: DomainEvent
     unchanged: tuple[str, ...] = ()
     moment: datetime | None = None
     creates: bool = False
-    reference: Reference | None = None
 
 
 def fill_unchanged(change: Statement, stored: bytes | None) -> DomainEvent:

@@ -8,7 +8,7 @@ import msgspec
 
 from pagefold.engine.configuration.config import Config
 from pagefold.engine.errors import Rejected
-from pagefold.engine.events import DomainEvent
+from pagefold.engine.events import DomainEvent, ReferencedEvent, with_sku
 from pagefold.engine.intake.contracts.contract import Contract, Reading
 from pagefold.engine.intake.contracts.export_rows import Damaged, Row
 from pagefold.engine.intake.contracts.field_observer import FieldCount, FieldCounts, FieldObserver
@@ -114,6 +114,8 @@ class ContractCheck:
         reading.statements.clear()
 
     def _check_event(self, line: int, event: DomainEvent) -> None:
+        if isinstance(event, ReferencedEvent):
+            event = with_sku(event, f"{event.reference.kind} {event.reference.id}")
         try:
             content = self._validator.encode(event, now(), "check").content
         except Rejected as rejection:

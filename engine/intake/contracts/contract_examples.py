@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from pagefold.engine.events import DomainEvent
+from pagefold.engine.events import DomainEvent, ReferencedEvent
 from pagefold.engine.intake.canonical_payloads import canonical_payload
 from pagefold.engine.intake.contracts.contract import Contract, ContractExample
 
@@ -38,6 +38,9 @@ def _made(contract: Contract, example: ContractExample) -> list[dict[str, object
 
 def _document(event: DomainEvent) -> dict[str, object]:
     document = {_NAMES.get(name, name): value for name, value in msgspec.to_builtins(event).items()}
+    if isinstance(event, ReferencedEvent):
+        del document["sku"]
+        document["reference"] = event.reference._asdict()
     payload = event.payload
     stored = canonical_payload(event.type, payload) if isinstance(payload, bytes) else b"null"
     document["payload"] = msgspec.json.decode(stored)

@@ -9,8 +9,9 @@ from typing import Literal, NamedTuple, TypeAlias
 import msgspec
 from msgspec import UNSET
 
+from pagefold.domains.references import kind_error
 from pagefold.engine.configuration.spelling import suggestion
-from pagefold.engine.events import DomainEvent, Tie
+from pagefold.engine.events import DomainEvent, Reference, Tie, referenced
 from pagefold.engine.intake.contracts.payload_places import EVERY_MEMBER, PayloadPlace
 from pagefold.engine.intake.mapping.value_filters import is_one_of
 from pagefold.engine.intake.statement import Statement
@@ -131,6 +132,7 @@ class StatementMapping:
         self.each = written.each
         self._rules = rules
         self._channels = frozenset([EVERY_CHANNEL, *rules.channels])
+        self.via = _reference_kind(written)
         self.fields = self._compiled_fields(compiler, written)
         self._payload = [
             (place.path, compiler.mapping(place.mapping, place.key, place.expects, rules.blanks))
@@ -182,6 +184,8 @@ class StatementMapping:
         if versions == "moment" and "sourceVersion" in written.fields:
             fields["occurredAt"] = written.fields["sourceVersion"]
         fields |= written.fields
+        if self.via is not None:
+            fields["sku"] = _without_via(fields["sku"])
         for name in REQUIRED:
             if fields.get(name) is None and not (versions == "none" and name == "sourceVersion"):
                 hint = '; a source without one has versions = "none"' if name == "sourceVersion" else ""
@@ -249,7 +253,7 @@ class StatementMapping:
     def _event(
         self, record: Record, channel: str, payload: Callable[[Record], bytes | None], moment: datetime | None = None
     ) -> DomainEvent:
-        return DomainEvent(
+        event = DomainEvent(
             type=self.domain,
             sku=self._required("sku", record),
             channel=channel,
@@ -262,6 +266,7 @@ class StatementMapping:
             epoch=self._epoch(record),
             tie=self._rules.tie,
         )
+        return event if self.via is None else referenced(event, Reference(self.via, event.sku))
 
     def _source(self, record: Record) -> str:
         """The source that a record names: one that may write the domain. Raises `InvalidValue`, with the value."""
@@ -332,6 +337,23 @@ class StatementMapping:
             else:
                 _put(payload.setdefault(path[0], {}), path[1], value)  # type: ignore[arg-type]  # a place is one or the other
         return _encode(payload)
+
+
+def _reference_kind(written: Written) -> str | None:
+    """The kind of the ids by which the records name SKUs; None if they name them by SKU. Raises `InvalidMapping`."""
+    spec = written.fields.get("sku")
+    if not isinstance(spec, dict) or "via" not in spec:
+        return None
+    key, kind = f"{written.key}.sku.via", spec["via"]
+    if not isinstance(kind, str):
+        raise InvalidMapping(key, f"expected a kind of reference, got {kind!r:.60}")
+    if (problem := kind_error(kind)) is not None:
+        raise InvalidMapping(key, f"{kind!r:.60} {problem}")
+    return kind
+
+
+def _without_via(spec: object) -> object:
+    return {name: value for name, value in spec.items() if name != "via"} if isinstance(spec, dict) else spec
 
 
 def _path_reader(compiler: Compiler, written: Written, field: str) -> Reader | None:
