@@ -16,6 +16,7 @@ from pagefold.engine.consumers.consumer import Consumer
 from pagefold.engine.consumers.shared_reads import SharedReads
 from pagefold.engine.dead_letters.dead_letter_service import DeadLetterService
 from pagefold.engine.dead_letters.retention import Retention
+from pagefold.engine.dead_letters.waiting_letters import WaitingLetters
 from pagefold.engine.dead_letters.webhook_retrier import WebhookRetrier
 from pagefold.engine.errors import RETRYABLE, ConfigurationError, StoreError
 from pagefold.engine.events import AppendResult, DomainEvent
@@ -24,11 +25,13 @@ from pagefold.engine.intake.epoch_registry import EpochRegistry
 from pagefold.engine.intake.epoch_service import EpochService
 from pagefold.engine.intake.event_validator import EventValidator
 from pagefold.engine.intake.field_watch import FieldWatch
+from pagefold.engine.intake.references import ReferenceResolver
 from pagefold.engine.reading.health import Health
 from pagefold.engine.reading.history import HistoryEntry, history_of
 from pagefold.engine.reading.lag_cache import LagCache
 from pagefold.engine.reading.page_reader import PageReader
 from pagefold.engine.reading.readiness import QUICK_CHECKS, Readiness, results_of
+from pagefold.engine.reading.reference_status import ReferenceCache
 from pagefold.engine.reading.status import Status, status_of
 from pagefold.engine.replay.recovery import Recovery, RecoveryResult
 from pagefold.engine.replay.replayer import OnDrift, OnProgress, Replayer, ReplayResult, ignore, sample_skus
@@ -58,9 +61,10 @@ class Shop:
 
     `pages` reads pages. `dead_letters` lists, corrects, retries and discards what could not be appended or folded;
     `retention` deletes the content of old ones. `tokens` makes and revokes access tokens; `epochs` lists and raises
-    epochs. `deliveries` appends what webhooks and CDC connectors send. `fields` counts the fields of the records that
-    contracts read. `store` is the contract below all of it. `counters` counts what this process has done, `faults` has
-    its recent failures, `lag` is how far folding is behind.
+    epochs. `deliveries` appends what webhooks and CDC connectors send; `waiting` takes what of it had to wait for a
+    reference, and `references` looks up the SKUs of one. `fields` counts the fields of the records that contracts read.
+    `store` is the contract below all of it. `counters` counts what this process has done, `faults` has its recent
+    failures, `lag` is how far folding is behind; `reference_kinds` counts what is known of references.
     """
 
     def __init__(self, store: Store, config: Config) -> None:
@@ -76,9 +80,12 @@ class Shop:
         self.faults = RecentFaults()
         self.fields = FieldWatch(store.fields)
         self.lag = LagCache(store, config)
+        self.reference_kinds = ReferenceCache(store, config)
         self.retention = Retention(store.dead_letters, config.dead_letters)
         self.deliveries = WebhookRetrier(config, store, validator, self.append, self.counters, epochs)
         self.dead_letters.deliver_with(self.deliveries.try_again)
+        self.references = ReferenceResolver(store, config.references)
+        self.waiting = WaitingLetters(store, self.references, self.dead_letters.retry)
         self._appender = Appender(store, validator, config.append, self.counters, self.faults, epochs)
         self._readiness = Readiness(self, QUICK_CHECKS)
         self._workers = BackgroundWork(self.work, self.faults)
@@ -123,13 +130,16 @@ class Shop:
         await run_together(*(consumer.catch_up for consumer in self._consumers(domains)))
 
     async def work(self, domains: Collection[str] | None = None, *, enduring: bool = False) -> None:
-        """Runs the consumers, of all domains or some, and the retention of dead letters, until it is cancelled.
+        """Runs the consumers, of all domains or some, until it is cancelled.
 
-        A cancellation waits for the current batch. Transient errors are retried. Raises `LogReplaced` and unexpected
-        errors, unless the consumers are `enduring`: then every error is retried, and is in `faults` until it passes.
+        Beside them, dead letters that have waited are taken, and old ones lose their content. A cancellation waits for
+        the current batch. Transient errors are retried. Raises `LogReplaced` and unexpected errors, unless it is
+        `enduring`: then every error is retried, and is in `faults` until it passes.
         """
         consumers = [partial(consumer.run, enduring=enduring) for consumer in self._consumers(domains)]
-        await run_together(partial(self._publish_layout, enduring=enduring), *consumers, self.retention.run)
+        take_waiting = partial(self.waiting.run, self.config.work.poll_seconds)
+        publish = partial(self._publish_layout, enduring=enduring)
+        await run_together(publish, *consumers, self.retention.run, take_waiting)
 
     def working(self) -> AbstractAsyncContextManager[None]:
         """Runs `work` in the background for the length of an `async with`; an error that ends it is in `health`.

@@ -31,6 +31,7 @@ from pagefold.engine.command.pages import pages
 from pagefold.engine.command.rebuild import rebuild
 from pagefold.engine.command.rebuilds import rebuilds
 from pagefold.engine.command.recover import recover
+from pagefold.engine.command.references import references
 from pagefold.engine.command.schedule import schedule
 from pagefold.engine.command.schema import schema
 from pagefold.engine.command.status import status
@@ -88,6 +89,7 @@ pagefold rebuild --source erp           # repair it, for one source
 pagefold rebuilds list                  # past rebuilds
 pagefold schedule                       # what is done by itself, and how it went
 pagefold epochs raise erp --reason …    # its counter was restarted
+pagefold references --ambiguous         # ids that several SKUs have
 pagefold verify                         # compare all pages with the log
 pagefold recover                        # fold all pages, after a restore of the log
 pagefold backup copies/monday           # back up the store, while it is used
@@ -120,7 +122,7 @@ app.command(
     "pagefold.engine.command.demo:demo", name="demo", help=pagefold.engine.demo.__doc__, help_epilogue=""
 )  # wanted: so here, too
 app.command(ingest, usage="pagefold ingest [OPTIONS] FILE...", help_epilogue="")
-for command in (init, check, work, get, history, rebuild, verify, recover, backup, restore, status):
+for command in (init, check, work, get, history, rebuild, verify, recover, references, backup, restore, status):
     app.command(command, help_epilogue="")
 contracts.command(diff)
 contracts.command(fields)

@@ -40,7 +40,8 @@ def status(*, as_json: AsJSON = False, options: Injected = Options()) -> int:  #
     Parameters
     ----------
     as_json
-        Print one JSON document: store, domains, channels, looksReset, deliveries, checks, recovering, fieldAlerts.
+        Print one JSON document: store, domains, channels, looksReset, references, deliveries, waiting, checks,
+        recovering, fieldAlerts.
     """
     return run(lambda: _status(options, as_json=as_json))
 
@@ -111,12 +112,30 @@ def _hint(found: Status) -> None:
         print_message(Text(reset_warning(reset), style="red"))
     for line in field_remarks(found.field_alerts):
         print_message(line)
+    _hint_of_references(found)
     _hint_at_dead_letters(found)
 
 
 def _hint_at_dead_letters(found: Status) -> None:
     if found.deliveries:
         print_message(f"{count(found.deliveries, 'request')} could not be turned into events")
+    _hint_of_retention(found)
+    if found.deliveries or any(domain.dead_letters or domain.conflicts for domain in found.domains):
+        print_message("`pagefold dead-letters list` shows what could not be folded or appended")
+
+
+def _hint_of_references(found: Status) -> None:
+    ambiguous = sum(each.ambiguous for each in found.references)
+    if ambiguous:
+        problem = f"{count(ambiguous, 'reference')} {'is' if ambiguous == 1 else 'are'} of several SKUs, and nothing is"
+        print_message(Text(f"{problem} taken under them: `pagefold references --ambiguous` lists them", style="red"))
+    if found.waiting:
+        print_message(
+            f"{count(found.waiting, 'dead letter')} waiting for a reference: see `pagefold dead-letters list`"
+        )
+
+
+def _hint_of_retention(found: Status) -> None:
     if found.expiring:
         print_message(Text(f"{count(found.expiring, 'open dead letter')} {_expiry(found.expiring)}", style="red"))
     if found.purged:
@@ -126,8 +145,6 @@ def _hint_at_dead_letters(found: Status) -> None:
                 style="red",
             )
         )
-    if found.deliveries or any(domain.dead_letters or domain.conflicts for domain in found.domains):
-        print_message("`pagefold dead-letters list` shows what could not be folded or appended")
 
 
 def field_remarks(alerts: Sequence[FieldAlert]) -> Iterator[str]:

@@ -91,6 +91,8 @@ async def _work_once(domains: Collection[str], options: Options, *, as_json: boo
         async with _watched(shop, _Progress(before, behind)):
             with stop.scope:
                 await shop.catch_up(domains)
+                if await shop.waiting.take_all():
+                    await shop.catch_up(domains)
                 await shop.retention.enforce()
         after = await _checkpoints(shop, domains)
     folded = {name: _difference(before[name], after[name]) for name in domains}

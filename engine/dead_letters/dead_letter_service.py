@@ -9,12 +9,12 @@ from typing import Literal, NamedTuple, TypeAlias
 import msgspec
 
 from pagefold.domains import DOMAINS
-from pagefold.domains.values import format_timestamp
+from pagefold.domains.values import MAX_INTEGER, format_timestamp
 from pagefold.engine.configuration.config import Config
 from pagefold.engine.dead_letters.corrector import Corrector, Payload, correction_event, event_in
 from pagefold.engine.dead_letters.dead_letter_views import DeadLetterDetail, detail_of
 from pagefold.engine.errors import DeadLetterResolved, Rejected, UnknownCursor, UnknownDeadLetter
-from pagefold.engine.events import AppendResult, DomainEvent
+from pagefold.engine.events import AppendResult, DomainEvent, Reference
 from pagefold.engine.folding.folder import Folder
 from pagefold.engine.intake.epoch_registry import EpochRegistry
 from pagefold.engine.intake.event_validator import EventValidator
@@ -43,8 +43,8 @@ RetryResult: TypeAlias = Literal["resolved", "still dead", "gone"]
 """The result of retrying a dead letter. `gone`: it was resolved before."""
 
 Append: TypeAlias = Callable[[Sequence[DomainEvent]], Awaitable[list[AppendResult]]]
-Deliver: TypeAlias = Callable[[DeadLetter], Awaitable[ResolutionKind | None]]
-"""Retries a request. Returns how that resolves its dead letter; None if it does not."""
+Deliver: TypeAlias = Callable[[DeadLetter, str | None], Awaitable[ResolutionKind | None]]
+"""Retries a request, for an operator or for itself. Returns how that resolves its dead letter; None if it does not."""
 
 MAX_NUMBER_DIGITS = 18
 """Digits of a number that every database takes as an integer."""
@@ -68,6 +68,14 @@ CURSOR_SEPARATOR = "_"
 def resolved_error(dead_letter: DeadLetterHeader) -> DeadLetterResolved:
     """The error for a dead letter that is no longer open."""
     return DeadLetterResolved(dead_letter.id, dead_letter.resolution, dead_letter.resolved_by, dead_letter.resolved_at)
+
+
+class Waiting(NamedTuple):
+    """What a request waits for, and the domain and the version of its first event that does."""
+
+    reference: Reference
+    domain: str
+    version: int
 
 
 class DeadLetterList(NamedTuple):
@@ -221,7 +229,7 @@ class DeadLetterService:
         return "resolved"
 
     async def _deliver_again(self, dead_letter: DeadLetter, by: str | None) -> RetryResult:
-        how = None if self._deliver is None else await self._deliver(dead_letter)
+        how = None if self._deliver is None else await self._deliver(dead_letter, by)
         if how is None:
             return "still dead"
         await self._resolve(dead_letter, Resolution(how, now(), by))
@@ -302,29 +310,42 @@ def dead_letter_of_request(  # noqa: PLR0913  # a request has that many parts
     identifier: str = "",
     headers: Mapping[str, str] = MappingProxyType({}),
     place: tuple[str, int] | None = None,
+    waiting: Waiting | None = None,
 ) -> NewDeadLetter:
     """The dead letter for a request, or a part of one, that could not be turned into events.
 
     Its text is kept unchanged.
 
     Route, the sender's `identifier` and body identify it: the same request sent again is the same dead letter. `place`
-    is the stream and version that it is about, if known.
+    is the stream and version that it is about, if known; `waiting` says what it waits for, if it waits.
     """
     stream, version = place or (REQUEST_PREFIX + encode_part(source), 0)
     head = f"{via}\0{identifier}\0".encode(errors="surrogatepass")
-    digest = blake2b(head + body, digest_size=16).digest()
-    return NewDeadLetter(
+    dead_letter = NewDeadLetter(
         kind="ingest",
         domain="",
         originator_id=stream,
         originator_version=version,
         revision=0,
-        digest=digest,
+        digest=blake2b(head + body, digest_size=16).digest(),
         error=error.replace("\0", "\\0").encode(errors="backslashreplace").decode(),
         state=body,
         recorded_at=now(),
         headers=msgspec.json.encode(dict(headers)),
         via=via,
+    )
+    return dead_letter if waiting is None else _waiting(dead_letter, waiting)
+
+
+def _waiting(dead_letter: NewDeadLetter, waiting: Waiting) -> NewDeadLetter:
+    """The same as one that waits. It is another one, also if this body had a fault before."""
+    version = waiting.version if 0 <= waiting.version <= MAX_INTEGER else 0
+    return dead_letter._replace(
+        kind="waiting",
+        domain=waiting.domain,
+        originator_version=version,
+        digest=blake2b(dead_letter.digest, digest_size=16).digest(),
+        reference=waiting.reference,
     )
 
 

@@ -16,10 +16,10 @@ from anyio.to_thread import run_sync
 
 from pagefold.domains.values import MAX_INTEGER
 from pagefold.engine.configuration.config import Config
-from pagefold.engine.dead_letters.dead_letter_service import Append, dead_letter_of_request
+from pagefold.engine.dead_letters.dead_letter_service import Append, Waiting, dead_letter_of_request
 from pagefold.engine.dead_letters.past_epochs import PastEpochs
 from pagefold.engine.errors import Rejected
-from pagefold.engine.events import AppendResult, DomainEvent, placed_in
+from pagefold.engine.events import AppendResult, DomainEvent, Reference, placed_in
 from pagefold.engine.intake.change_completer import ChangeCompleter, Completed
 from pagefold.engine.intake.epoch_registry import EpochRegistry
 from pagefold.engine.intake.event_validator import EventValidator
@@ -28,12 +28,13 @@ from pagefold.engine.intake.formats.json_bodies import Headers
 from pagefold.engine.intake.formats.request_parts import IgnoredMessage, ParsedPart, RejectedPart, RequestParts
 from pagefold.engine.intake.formats.webhook_bodies import WebhookReader
 from pagefold.engine.intake.recreated_rows import RecreatedRows
+from pagefold.engine.intake.references import Awaiting, ReferenceResolver
 from pagefold.engine.intake.statement import Statement
 from pagefold.engine.runtime.counters import Counters
-from pagefold.engine.stores.dead_letter_records import DeadLetter, NewDeadLetter, ResolutionKind
+from pagefold.engine.stores.dead_letter_records import FOLD, DeadLetter, NewDeadLetter, ResolutionKind
 from pagefold.engine.stores.store import Store
 
-Entrance: TypeAlias = Literal["webhook", "cdc"]
+Entrance: TypeAlias = Literal["webhook", "cdc", "cloudevents", "snapshot"]
 Outcome: TypeAlias = AppendResult | IgnoredMessage | RejectedPart
 """The outcome of a part. Rejected parts are kept in dead letters; nothing is refused."""
 
@@ -72,11 +73,19 @@ class Request(NamedTuple):
 
 
 class PartError(NamedTuple):
-    """A part that could not be taken: why, and its stream and version, if known."""
+    """A part that could not be taken: why, and its stream and version, if known. It may only have to wait."""
 
     part: int
     reason: str
     place: tuple[str, int] | None
+    awaiting: Awaiting | None = None
+
+
+class Retried(NamedTuple):
+    """A request that has waited since a moment; whether a person has confirmed it."""
+
+    since: str
+    confirmed: bool
 
 
 class WebhookRetrier:
@@ -97,6 +106,7 @@ class WebhookRetrier:
         self._validator = validator
         self._append = append
         self._counts = counts
+        self._references = ReferenceResolver(store, config.references)
         self._readers: dict[tuple[Entrance, str], Reader] = {}
 
     def reader(self, via: Entrance, source: str) -> Reader | None:
@@ -128,13 +138,14 @@ class WebhookRetrier:
         self._count(request.source, outcomes)
         return outcomes
 
-    async def try_again(self, dead_letter: DeadLetter) -> ResolutionKind | None:
+    async def try_again(self, dead_letter: DeadLetter, by: str | None = None) -> ResolutionKind | None:
         """Appends what a kept request now gives. Returns how that resolves its dead letter; None if a part still fails.
 
-        Parts that are in the log already do not matter. Raises `ConfigurationError` for paths and columns that cannot
+        Parts that are in the log already do not matter. One that waits, and breaks a rule, becomes another dead letter;
+        so does one that only has to wait. `by` is the operator. Raises `ConfigurationError` for a contract that cannot
         work.
         """
-        reader = self.reader(dead_letter.via or "webhook", dead_letter.source)
+        reader = self.reader(_entrance(dead_letter), dead_letter.source)
         if reader is None:
             return None
         headers = msgspec.json.decode(dead_letter.headers, type=dict[str, str])
@@ -143,22 +154,41 @@ class WebhookRetrier:
             return "ignored"
         delivery = await run_sync(partial(reader.parse, dead_letter.state))
         how: ResolutionKind = "ignored"
+        faults: list[PartError] = []
         for start in range(0, delivery.parts, MAX_APPENDED_PARTS):
-            some = await self._take_some(delivery, start, run_sync, self._append, dead_letter.recorded_at)
-            if self._faults(some, start):
-                return None
+            retried = Retried(dead_letter.recorded_at, confirmed=by is not None)
+            some = await self._take_some(delivery, start, run_sync, self._append, retried)
+            faults += self._faults(some, start)
             if not all(isinstance(outcome, IgnoredMessage) for part in some for outcome in part):
                 how = "appended"
-        return how
+        return await self._moved(dead_letter, headers, delivery, faults) if faults else how
+
+    async def _moved(
+        self, dead_letter: DeadLetter, headers: Mapping[str, str], delivery: RequestParts, faults: Sequence[PartError]
+    ) -> ResolutionKind | None:
+        """Keeps what still fails: where it is, or as a dead letter of another kind."""
+        only_waits = all(fault.awaiting is not None for fault in faults)
+        if dead_letter.kind == "waiting" and only_waits:
+            if dead_letter.error != faults[0].reason:
+                await self._store.dead_letters.wait_for(dead_letter.number, _awaited(faults), faults[0].reason)
+            return None
+        if dead_letter.kind != "waiting" and not only_waits:
+            return None
+        request = Request(_entrance(dead_letter), dead_letter.source, dead_letter.state, kept=headers)
+        await self._store.dead_letters.add(_dead_letters(request, delivery, faults))
+        return "moved"
 
     async def _take_some(
-        self, delivery: RequestParts, start: int, run: Run, append: Append, since: str | None = None
+        self, delivery: RequestParts, start: int, run: Run, append: Append, retried: Retried | None = None
     ) -> list[list[Outcome]]:
-        """The outcomes of the next parts. `since` is when the request arrived, if it has waited."""
-        parts = await run(partial(delivery.read, start, start + MAX_APPENDED_PARTS))
+        """The outcomes of the next parts."""
+        read = await run(partial(delivery.read, start, start + MAX_APPENDED_PARTS))
+        parts = await self._references.resolve_parts(
+            read, waited=retried is not None, confirmed=retried is not None and retried.confirmed
+        )
         found = [found for part in parts for found in part]
-        if since is not None:
-            found = await self._as_of(found, since)
+        if retried is not None:
+            found = await self._as_of(found, retried.since)
         placed = await RecreatedRows(self._validator, self._store.log, self._epochs).place(found)
         completed = await ChangeCompleter(self._validator, self._store, self._epochs.known).complete(placed)
         events = [each for each in completed if isinstance(each, DomainEvent)]
@@ -186,9 +216,13 @@ class WebhookRetrier:
         """
         faults: list[PartError] = []
         for number, part in enumerate(parts, start):
-            faulty = next((outcome for outcome in part if isinstance(outcome, RejectedPart)), None)
-            if faulty is not None:
-                faults.append(PartError(number, str(faulty.rejection), self._place(faulty.event)))
+            faulty = [outcome for outcome in part if isinstance(outcome, RejectedPart)]
+            if faulty:
+                first = next((each for each in faulty if not isinstance(each.rejection, Awaiting)), faulty[0])
+                rejection = first.rejection
+                awaiting = rejection if isinstance(rejection, Awaiting) else None
+                reason = str(rejection) if awaiting is None else awaiting.reason
+                faults.append(PartError(number, reason, self._place(first.event), awaiting))
         return faults
 
     def _place(self, event: DomainEvent | None) -> tuple[str, int] | None:
@@ -205,7 +239,7 @@ class WebhookRetrier:
             if isinstance(outcome, IgnoredMessage):
                 self._counts.add_aside(source, outcome.cause)
             elif isinstance(outcome, RejectedPart):
-                self._counts.add_aside(source, "kept")
+                self._counts.add_aside(source, "waiting" if isinstance(outcome.rejection, Awaiting) else "kept")
 
 
 _READERS: Mapping[Entrance, Callable[[Config, str], Reader]] = {"webhook": WebhookReader, "cdc": DebeziumReader}
@@ -221,22 +255,43 @@ def _outcome(completed: Completed, results: Iterator[AppendResult]) -> Outcome:
     return RejectedPart(Rejected(result.path or "", result.reason or ""), completed)
 
 
+def _entrance(dead_letter: DeadLetter) -> Entrance:
+    """Where a kept request came in."""
+    return dead_letter.via or "webhook"
+
+
+def _waiting(faults: Sequence[PartError]) -> Waiting | None:
+    """What parts wait for; None if they do not wait."""
+    first = faults[0].awaiting
+    return None if first is None else Waiting(_awaited(faults), first.event.type, first.event.source_version)
+
+
+def _awaited(faults: Sequence[PartError]) -> Reference:
+    """What parts wait for: the one reference of all, or else whatever comes."""
+    references = {fault.awaiting.reference for fault in faults if fault.awaiting is not None}
+    return references.pop() if len(references) == 1 else FOLD
+
+
 def _dead_letters(request: Request, delivery: RequestParts, faults: Sequence[PartError]) -> list[NewDeadLetter]:
-    """A dead letter for each part that could not be taken, or one for all, see `RequestParts.divided`."""
+    """The dead letters of parts that could not be taken, and of those that wait."""
+    waiting = [fault for fault in faults if fault.awaiting is not None]
+    others = [fault for fault in faults if fault.awaiting is None]
+    return [each for some in (others, waiting) for each in _divided(request, delivery, some)]
+
+
+def _divided(request: Request, delivery: RequestParts, faults: Sequence[PartError]) -> Iterator[NewDeadLetter]:
+    """A dead letter for each part, or one for all, see `RequestParts.divided`."""
     by_part = {fault.part: fault for fault in faults}
-    dead_letters: list[NewDeadLetter] = []
-    for parts, body in delivery.divided(list(by_part)):
+    for parts, body in delivery.divided(list(by_part)) if faults else ():
         first = by_part[parts[0]]
         alone = len(parts) == 1
-        dead_letters.append(
-            dead_letter_of_request(
-                request.source,
-                body,
-                first.reason if alone else f"{len(parts)} of {delivery.parts} parts, the first: {first.reason}",
-                via=request.via,
-                identifier=request.identifier,
-                headers=request.kept,
-                place=first.place if alone else None,
-            )
+        yield dead_letter_of_request(
+            request.source,
+            body,
+            first.reason if alone else f"{len(parts)} of {delivery.parts} parts, the first: {first.reason}",
+            via=request.via,
+            identifier=request.identifier,
+            headers=request.kept,
+            place=first.place if alone else None,
+            waiting=_waiting([by_part[part] for part in parts]),
         )
-    return dead_letters

@@ -17,6 +17,7 @@ from pagefold.engine.http.process_counters import ProcessCounters
 from pagefold.engine.http.server_context import ServerContext
 from pagefold.engine.reading.check_results import PURPOSES, CheckResult
 from pagefold.engine.reading.lag_cache import MAX_COUNTED_EVENTS
+from pagefold.engine.reading.reference_status import ReferenceStatus
 from pagefold.engine.reading.status import FoldProgress
 from pagefold.engine.runtime.counters import Histogram
 from pagefold.engine.stores.field_ledger import Alert
@@ -29,7 +30,9 @@ async def exposition(service: ServerContext) -> bytes:
     registry = CollectorRegistry(auto_describe=False)
     checks, outlook = await service.readiness.results(), await service.shop.retention.outlook()
     standing, alerts = await service.shop.lag.progress(), await service.shop.store.fields.alert_counts()
-    registry.register(ShopCollector(service.reported.beside(service.counters()), standing, outlook, checks, alerts))
+    references = await service.shop.reference_kinds.kinds()
+    processes = service.reported.beside(service.counters())
+    registry.register(ShopCollector(processes, standing, outlook, checks, alerts, references))
     return generate_latest(registry)
 
 
@@ -43,13 +46,16 @@ class ShopCollector(Collector):
         outlook: Outlook,
         checks: Sequence[CheckResult] = (),
         field_alerts: Sequence[tuple[str, Alert, int]] = (),
+        references: Sequence[ReferenceStatus] = (),
     ) -> None:
+        self._references = references
         self._checks = checks
         self._field_alerts = field_alerts
         self._outlook = outlook
         self._processes = processes
         self._domains = standing.domains
         self._deliveries = standing.deliveries
+        self._waiting = standing.waiting
 
     def collect(self) -> Iterator[Metric]:
         """Every metric."""
@@ -57,6 +63,7 @@ class ShopCollector(Collector):
         yield from self._appends()
         yield from self._folds()
         yield from self._standing()
+        yield from self._known_references()
         yield from self._readiness()
         yield from self._fields()
 
@@ -177,7 +184,9 @@ class ShopCollector(Collector):
             labels=["domain", "outcome"],
         )
         dead_letters = GaugeMetricFamily(
-            "pagefold_dead_letters", "Those that need a person; a delivery has no domain.", labels=["kind", "domain"]
+            "pagefold_dead_letters",
+            "Those that need a person, or wait for a reference; a delivery has no domain.",
+            labels=["kind", "domain"],
         )
         for each in self._domains:
             lag_events.add_metric([each.domain], each.lag_events)
@@ -187,6 +196,7 @@ class ShopCollector(Collector):
                 folded.add_metric([each.domain, outcome], number)
             dead_letters.add_metric(["projection", each.domain], each.dead_letters)
             dead_letters.add_metric(["ingest", each.domain], each.conflicts)
+            dead_letters.add_metric(["waiting", each.domain], self._waiting.get(each.domain, 0))
         dead_letters.add_metric(["ingest", ""], self._deliveries)
         yield GaugeMetricFamily(
             "pagefold_dead_letters_expiring",
@@ -200,6 +210,16 @@ class ShopCollector(Collector):
         )
         log_end.add_metric([], max((each.log_end for each in self._domains), default=0))
         yield from (lag_events, lag_seconds, checkpoint, log_end, folded, dead_letters)
+
+    def _known_references(self) -> Iterator[Metric]:
+        """What is known of references, up to a minute ago."""
+        ids = GaugeMetricFamily("pagefold_references", "Ids under which SKUs are known.", labels=["kind"])
+        text = "Ids that several SKUs have, although their kind is not of groups: nothing is taken under them."
+        ambiguous = GaugeMetricFamily("pagefold_references_ambiguous", text, labels=["kind"])
+        for each in self._references:
+            ids.add_metric([each.kind], each.ids)
+            ambiguous.add_metric([each.kind], each.ambiguous)
+        yield from (ids, ambiguous)
 
     def _counter(self, name: str, text: str, number: Callable[[ProcessCounters], int]) -> Metric:
         family = CounterMetricFamily(name, text, labels=["worker"])

@@ -4,7 +4,7 @@ The table of references follows the log: a consumer writes it. So what is unknow
 as a dead letter, and is taken when the reference appears; nothing is ever guessed.
 """
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from typing import NamedTuple
 
 import anyio
@@ -13,6 +13,8 @@ from pagefold.domains import DOMAINS
 from pagefold.engine.configuration.reference_config import ReferencesConfig
 from pagefold.engine.errors import Rejected
 from pagefold.engine.events import DomainEvent, Reference, ReferencedEvent, with_sku
+from pagefold.engine.intake.formats.request_parts import ParsedPart, RejectedPart
+from pagefold.engine.intake.statement import Statement
 from pagefold.engine.stores.dead_letter_records import FOLD
 from pagefold.engine.stores.store import Checkpoint, Store
 from pagefold.projections.streams import EVERY_CHANNEL, encode_part, parse_stream_id
@@ -75,6 +77,16 @@ class ReferenceResolver:
                 found.append(await self._events(each, known[each.reference], confirmed=confirmed))
         return found
 
+    async def resolve_parts(
+        self, parts: Sequence[Sequence[ParsedPart]], *, waited: bool = False, confirmed: bool = False
+    ) -> list[list[ParsedPart]]:
+        """The same parts of a request, with SKUs in place of references; what cannot be appended is a rejected part."""
+        events = [each.event for part in parts for each in part if isinstance(each, Statement)]
+        if not any(isinstance(event, ReferencedEvent) for event in events):
+            return [list(part) for part in parts]
+        found = iter(await self.resolve(events, waited=waited, confirmed=confirmed))
+        return [[new for each in part for new in _resolved(each, found)] for part in parts]
+
     async def look_up(self, references: Collection[Reference], *, waited: bool = False) -> dict[Reference, Resolved]:
         """The SKUs of each reference, by one query."""
         awaited = set[Reference]() if waited else await self._store.dead_letters.awaited(references)
@@ -82,6 +94,10 @@ class ReferenceResolver:
         for row in await self._store.references.stated(references):
             skus[Reference(row.kind, row.id)].add(row.sku)
         return {reference: Resolved(sorted(skus[reference]), reference in awaited) for reference in references}
+
+    def is_ready(self, reference: Reference, known: Resolved) -> bool:
+        """Whether what waits under a reference can be taken."""
+        return bool(known.skus) and (len(known.skus) == 1 or reference.kind in self._config.groups)
 
     async def is_folded(self, seconds: float = FOLD_SECONDS) -> bool:
         """Whether every statement of a reference in the log is in the table; waits for it up to some seconds."""
@@ -138,6 +154,16 @@ class ReferenceResolver:
         if not found:  # withdrawn all the same: what it said before may come late
             return [with_sku(event, sku) for sku in skus]
         return [with_sku(event, stream.sku, stream.channel) for stream in found]
+
+
+def _resolved(part: ParsedPart, found: Iterator[list[DomainEvent] | Rejected]) -> list[ParsedPart]:
+    """What a part becomes; a statement is the next of what was found."""
+    if not isinstance(part, Statement):
+        return [part]
+    events = next(found)
+    if isinstance(events, Rejected):
+        return [RejectedPart(events)]
+    return [part._replace(event=event) for event in events]
 
 
 def too_many(reference: Reference, skus: int, config: ReferencesConfig) -> Rejected:

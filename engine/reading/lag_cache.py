@@ -20,7 +20,7 @@ class LagCache:
     def __init__(self, store: Store, config: Config) -> None:
         self._store = store
         self._config = config
-        self._known = FoldProgress([], 0)
+        self._known = FoldProgress([], 0, {})
         self._until = 0.0
         self._query: asyncio.Task[FoldProgress] | None = None
 

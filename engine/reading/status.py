@@ -10,6 +10,7 @@ from pagefold.engine.dead_letters.retention import Retention
 from pagefold.engine.folding.source_resets import RESET_THRESHOLD
 from pagefold.engine.intake.contracts.record_fields import kinds_in
 from pagefold.engine.reading.check_results import CheckResult
+from pagefold.engine.reading.reference_status import ReferenceStatus, reference_kinds
 from pagefold.engine.runtime.clock import seconds_since
 from pagefold.engine.stores.field_ledger import Alert, FieldEntry, FieldFilter
 from pagefold.engine.stores.store import Checkpoint, Store
@@ -85,16 +86,18 @@ class FieldAlert(msgspec.Struct, frozen=True, rename="camel"):
 class Status(msgspec.Struct, frozen=True, rename="camel"):
     """The status of a store. `deliveries` are dead letters of requests that could not be turned into events.
 
-    Of those, and of conflicts, the content of `expiring` will soon be deleted, and that of `purged` is deleted; it is
-    stored nowhere else. `checks` are those of readiness in this process; `recovering`: a recovery has not ended.
-    `field_alerts` are the first of `MAX_FIELD_ALERTS` alerts of fields.
+    `waiting` are those that wait for a reference. Of both, and of conflicts, the content of `expiring` will soon be
+    deleted, and that of `purged` is deleted; it is stored nowhere else. `checks` are those of readiness in this
+    process; `recovering`: a recovery has not ended. `field_alerts` are the first of `MAX_FIELD_ALERTS` alerts of fields.
     """
 
     store: str
     domains: list[DomainStatus]
     channels: list[ChannelStatus]
     looks_reset: list[ResetStatus]
+    references: list[ReferenceStatus]
     deliveries: int
+    waiting: int
     expiring: int
     purged: int
     checks: list[CheckResult]
@@ -108,23 +111,26 @@ class Status(msgspec.Struct, frozen=True, rename="camel"):
 
 
 class FoldProgress(NamedTuple):
-    """How far each domain is folded, and the number of deliveries in dead letters."""
+    """How far each domain is folded, the number of deliveries in dead letters, and of those that wait, by domain."""
 
     domains: list[DomainStatus]
     deliveries: int
+    waiting: dict[str, int]
 
 
 async def status_of(store: Store, config: Config, retention: Retention, checks: list[CheckResult]) -> Status:
     """The status of a store, read without a lock: its figures may be some milliseconds apart."""
-    domains, deliveries = await fold_progress(store, config)
+    domains, deliveries, waiting = await fold_progress(store, config)
+    references = await reference_kinds(store, config)
     channels, reset, recovering = (
         await _channels(store, config),
         await reset_sources(store),
         await store.proof.is_recovering(),
     )
     outlook = await retention.outlook()
+    kept = (deliveries, sum(waiting.values()))
     alerts = await field_alerts(store)
-    return Status(store.name, domains, channels, reset, deliveries, *outlook, checks, recovering, alerts)
+    return Status(store.name, domains, channels, reset, references, *kept, *outlook, checks, recovering, alerts)
 
 
 async def field_alerts(store: Store) -> list[FieldAlert]:
@@ -158,7 +164,8 @@ async def fold_progress(store: Store, config: Config, *, max_counted: int | None
                 holder=checkpoint.holder,
             )
         )
-    return FoldProgress(domains, dead_letters.get(("ingest", ""), 0))
+    waiting = {domain: number for (kind, domain), number in dead_letters.items() if kind == "waiting"}
+    return FoldProgress(domains, dead_letters.get(("ingest", ""), 0), waiting)
 
 
 async def reset_sources(store: Store) -> list[ResetStatus]:

@@ -12,13 +12,13 @@ from pagefold.projections.streams import decode_part
 Kind: TypeAlias = Literal["ingest", "projection", "waiting"]
 KINDS: tuple[Kind, ...] = ("ingest", "projection", "waiting")
 
-ResolutionKind: TypeAlias = Literal["folded", "appended", "ignored", "refused", "corrected", "discarded"]
+ResolutionKind: TypeAlias = Literal["folded", "appended", "ignored", "moved", "corrected", "discarded"]
 """How a dead letter was resolved.
 
 `folded`: its stream can be folded. `appended`: the log now has the same content. `ignored`: the configuration no longer
-asks for it. `refused`: it no longer waits, but breaks a rule; it is another dead letter now. `corrected`: an operator
-replaced its content. `discarded`: an operator decided, with a reason, to do nothing. The last two are final: if the
-same event fails again, the dead letter stays resolved.
+asks for it. `moved`: it is a dead letter of another kind now. `corrected`: an operator replaced its content.
+`discarded`: an operator decided, with a reason, to do nothing. The last two are final: if the same event fails again,
+the dead letter stays resolved.
 """
 
 Via: TypeAlias = Literal["", "webhook", "cdc", "cloudevents", "snapshot"]
@@ -258,6 +258,10 @@ class DeadLetters(ABC):
     @abstractmethod
     async def waiting(self, after: WaitingKey = FIRST_WAITING, limit: int = 500) -> list[WaitingKey]:
         """The next open dead letters that wait and have their bodies, in order."""
+
+    @abstractmethod
+    async def wait_for(self, number: int, reference: Reference, error: str) -> None:
+        """Lets an open dead letter of kind `waiting` wait for another reference, for this reason, durably."""
 
     @abstractmethod
     async def waiting_state(self) -> WaitingState:

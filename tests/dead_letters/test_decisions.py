@@ -427,7 +427,8 @@ async def test_a_request_is_retried_by_its_retrier(shop: Shop) -> None:
     answers: list[ResolutionKind | None] = [None, "appended"]
     seen: list[DeadLetter] = []
 
-    async def deliver(dead_letter: DeadLetter) -> ResolutionKind | None:
+    async def deliver(dead_letter: DeadLetter, by: str | None) -> ResolutionKind | None:
+        assert by == "ada"
         seen.append(dead_letter)
         return answers.pop(0)
 

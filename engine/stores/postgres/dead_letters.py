@@ -75,6 +75,9 @@ class PostgresDeadLetters(DeadLetters):
         rows = await self._connections.readers.fetch("waiting_dead_letters", *after.reference, *after[1:], limit)
         return [WaitingKey(Reference(*row[:2]), *row[2:]) for row in map(tuple, rows)]
 
+    async def wait_for(self, number: int, reference: Reference, error: str) -> None:
+        await self._connections.writer.execute("wait_for_reference", *reference, error, number)
+
     async def waiting_state(self) -> WaitingState:
         return WaitingState(*(await self._connections.readers.fetch("waiting_state"))[0])
 

@@ -98,6 +98,9 @@ class SQLiteDeadLetters(DeadLetters):
         rows = await self._connections.events_browser.fetch("waiting_dead_letters", *bindings)
         return [WaitingKey(Reference(*row[:2]), *row[2:]) for row in rows]
 
+    async def wait_for(self, number: int, reference: Reference, error: str) -> None:
+        await self._connections.events.fetch("wait_for_reference", *reference, error, number)
+
     async def waiting_state(self) -> WaitingState:
         return WaitingState(*(await self._connections.events_browser.fetch("waiting_state"))[0])
 

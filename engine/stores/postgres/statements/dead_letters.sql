@@ -136,6 +136,11 @@ WHERE kind = 'waiting' AND resolution IS NULL AND purged_at IS NULL
 ORDER BY reference_kind, reference_id, originator_version, number
 LIMIT $5;
 
+-- wait_for_reference --
+-- Lets a dead letter wait for another reference.
+UPDATE dead_letters SET reference_kind = $1, reference_id = $2, error = $3
+WHERE kind = 'waiting' AND number = $4 AND resolution IS NULL;
+
 -- waiting_state --
 -- How many dead letters wait, and the newest of them.
 SELECT count(*), coalesce(max(number), 0) FROM dead_letters

@@ -125,6 +125,11 @@ WHERE kind = 'waiting' AND resolution IS NULL AND purged_at IS NULL
 ORDER BY reference_kind, reference_id, originator_version, number
 LIMIT ?;
 
+-- wait_for_reference --
+-- Lets a dead letter wait for another reference.
+UPDATE dead_letters SET reference_kind = ?, reference_id = ?, error = ?
+WHERE kind = 'waiting' AND number = ? AND resolution IS NULL;
+
 -- waiting_state --
 -- How many dead letters wait, and the newest of them.
 SELECT count(*), coalesce(max(number), 0) FROM dead_letters
