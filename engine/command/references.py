@@ -51,8 +51,8 @@ def references(
 ) -> int:
     """List the ids under which other systems know SKUs, as catalog events state them in `references`.
 
-    Without arguments, it counts the kinds. With a kind, it lists ids; with an id, too, each stream that states it. An id
-    is ambiguous if several SKUs have it, unless [references] in the configuration says that its kind is of groups: what
+    Without arguments, it counts the kinds. With a kind, it lists ids; with an id, each stream that states it. An id is
+    ambiguous if several SKUs have it, unless [references] in the configuration says that its kind is of groups: what
     comes under it waits. Exit code 1 if there are any.
 
     Parameters

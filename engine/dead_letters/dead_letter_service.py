@@ -14,10 +14,11 @@ from pagefold.engine.configuration.config import Config
 from pagefold.engine.dead_letters.corrector import Corrector, Payload, correction_event, event_in
 from pagefold.engine.dead_letters.dead_letter_views import DeadLetterDetail, detail_of
 from pagefold.engine.errors import DeadLetterResolved, Rejected, UnknownCursor, UnknownDeadLetter
-from pagefold.engine.events import AppendResult, DomainEvent, Reference
+from pagefold.engine.events import AppendResult, DomainEvent
 from pagefold.engine.folding.folder import Folder
 from pagefold.engine.intake.epoch_registry import EpochRegistry
 from pagefold.engine.intake.event_validator import EventValidator
+from pagefold.engine.intake.formats.request_parts import Awaited
 from pagefold.engine.intake.operators import check_operator, check_reason
 from pagefold.engine.runtime.clock import now
 from pagefold.engine.stores.dead_letter_records import (
@@ -68,14 +69,6 @@ CURSOR_SEPARATOR = "_"
 def resolved_error(dead_letter: DeadLetterHeader) -> DeadLetterResolved:
     """The error for a dead letter that is no longer open."""
     return DeadLetterResolved(dead_letter.id, dead_letter.resolution, dead_letter.resolved_by, dead_letter.resolved_at)
-
-
-class Waiting(NamedTuple):
-    """What a request waits for, and the domain and the version of its first event that does."""
-
-    reference: Reference
-    domain: str
-    version: int
 
 
 class DeadLetterList(NamedTuple):
@@ -310,14 +303,14 @@ def dead_letter_of_request(  # noqa: PLR0913  # a request has that many parts
     identifier: str = "",
     headers: Mapping[str, str] = MappingProxyType({}),
     place: tuple[str, int] | None = None,
-    waiting: Waiting | None = None,
+    awaited: Awaited | None = None,
 ) -> NewDeadLetter:
     """The dead letter for a request, or a part of one, that could not be turned into events.
 
     Its text is kept unchanged.
 
     Route, the sender's `identifier` and body identify it: the same request sent again is the same dead letter. `place`
-    is the stream and version that it is about, if known; `waiting` says what it waits for, if it waits.
+    is the stream and version that it is about, if known; `awaited` is what it waits for, if it waits.
     """
     stream, version = place or (REQUEST_PREFIX + encode_part(source), 0)
     head = f"{via}\0{identifier}\0".encode(errors="surrogatepass")
@@ -334,18 +327,18 @@ def dead_letter_of_request(  # noqa: PLR0913  # a request has that many parts
         headers=msgspec.json.encode(dict(headers)),
         via=via,
     )
-    return dead_letter if waiting is None else _waiting(dead_letter, waiting)
+    return dead_letter if awaited is None else _waiting(dead_letter, awaited)
 
 
-def _waiting(dead_letter: NewDeadLetter, waiting: Waiting) -> NewDeadLetter:
+def _waiting(dead_letter: NewDeadLetter, awaited: Awaited) -> NewDeadLetter:
     """The same as one that waits. It is another one, also if this body had a fault before."""
-    version = waiting.version if 0 <= waiting.version <= MAX_INTEGER else 0
+    version = awaited.version if 0 <= awaited.version <= MAX_INTEGER else 0
     return dead_letter._replace(
         kind="waiting",
-        domain=waiting.domain,
+        domain=awaited.domain,
         originator_version=version,
         digest=blake2b(dead_letter.digest, digest_size=16).digest(),
-        reference=waiting.reference,
+        reference=awaited.reference,
     )
 
 

@@ -16,19 +16,25 @@ from anyio.to_thread import run_sync
 
 from pagefold.domains.values import MAX_INTEGER
 from pagefold.engine.configuration.config import Config
-from pagefold.engine.dead_letters.dead_letter_service import Append, Waiting, dead_letter_of_request
+from pagefold.engine.dead_letters.dead_letter_service import Append, dead_letter_of_request
 from pagefold.engine.dead_letters.past_epochs import PastEpochs
 from pagefold.engine.errors import Rejected
-from pagefold.engine.events import AppendResult, DomainEvent, Reference, placed_in
+from pagefold.engine.events import AppendResult, DomainEvent, placed_in
 from pagefold.engine.intake.change_completer import ChangeCompleter, Completed
 from pagefold.engine.intake.epoch_registry import EpochRegistry
 from pagefold.engine.intake.event_validator import EventValidator
 from pagefold.engine.intake.formats.debezium import DebeziumReader
 from pagefold.engine.intake.formats.json_bodies import Headers
-from pagefold.engine.intake.formats.request_parts import IgnoredMessage, ParsedPart, RejectedPart, RequestParts
+from pagefold.engine.intake.formats.request_parts import (
+    Awaited,
+    IgnoredMessage,
+    ParsedPart,
+    RejectedPart,
+    RequestParts,
+)
 from pagefold.engine.intake.formats.webhook_bodies import WebhookReader
 from pagefold.engine.intake.recreated_rows import RecreatedRows
-from pagefold.engine.intake.references import Awaiting, ReferenceResolver
+from pagefold.engine.intake.references import ReferenceResolver
 from pagefold.engine.intake.statement import Statement
 from pagefold.engine.runtime.counters import Counters
 from pagefold.engine.stores.dead_letter_records import FOLD, DeadLetter, NewDeadLetter, ResolutionKind
@@ -78,7 +84,7 @@ class PartError(NamedTuple):
     part: int
     reason: str
     place: tuple[str, int] | None
-    awaiting: Awaiting | None = None
+    awaited: Awaited | None = None
 
 
 class Retried(NamedTuple):
@@ -167,10 +173,11 @@ class WebhookRetrier:
         self, dead_letter: DeadLetter, headers: Mapping[str, str], delivery: RequestParts, faults: Sequence[PartError]
     ) -> ResolutionKind | None:
         """Keeps what still fails: where it is, or as a dead letter of another kind."""
-        only_waits = all(fault.awaiting is not None for fault in faults)
+        only_waits = all(fault.awaited is not None for fault in faults)
         if dead_letter.kind == "waiting" and only_waits:
-            if dead_letter.error != faults[0].reason:
-                await self._store.dead_letters.wait_for(dead_letter.number, _awaited(faults), faults[0].reason)
+            awaited, reason = _awaited(faults), faults[0].reason
+            if awaited is not None and dead_letter.error != reason:
+                await self._store.dead_letters.wait_for(dead_letter.number, awaited.reference, reason)
             return None
         if dead_letter.kind != "waiting" and not only_waits:
             return None
@@ -218,11 +225,8 @@ class WebhookRetrier:
         for number, part in enumerate(parts, start):
             faulty = [outcome for outcome in part if isinstance(outcome, RejectedPart)]
             if faulty:
-                first = next((each for each in faulty if not isinstance(each.rejection, Awaiting)), faulty[0])
-                rejection = first.rejection
-                awaiting = rejection if isinstance(rejection, Awaiting) else None
-                reason = str(rejection) if awaiting is None else awaiting.reason
-                faults.append(PartError(number, reason, self._place(first.event), awaiting))
+                first = next((each for each in faulty if each.awaited is None), faulty[0])
+                faults.append(PartError(number, str(first.rejection), self._place(first.event), first.awaited))
         return faults
 
     def _place(self, event: DomainEvent | None) -> tuple[str, int] | None:
@@ -239,7 +243,7 @@ class WebhookRetrier:
             if isinstance(outcome, IgnoredMessage):
                 self._counts.add_aside(source, outcome.cause)
             elif isinstance(outcome, RejectedPart):
-                self._counts.add_aside(source, "waiting" if isinstance(outcome.rejection, Awaiting) else "kept")
+                self._counts.add_aside(source, "waiting" if outcome.awaited else "kept")
 
 
 _READERS: Mapping[Entrance, Callable[[Config, str], Reader]] = {"webhook": WebhookReader, "cdc": DebeziumReader}
@@ -260,22 +264,17 @@ def _entrance(dead_letter: DeadLetter) -> Entrance:
     return dead_letter.via or "webhook"
 
 
-def _waiting(faults: Sequence[PartError]) -> Waiting | None:
-    """What parts wait for; None if they do not wait."""
-    first = faults[0].awaiting
-    return None if first is None else Waiting(_awaited(faults), first.event.type, first.event.source_version)
-
-
-def _awaited(faults: Sequence[PartError]) -> Reference:
-    """What parts wait for: the one reference of all, or else whatever comes."""
-    references = {fault.awaiting.reference for fault in faults if fault.awaiting is not None}
-    return references.pop() if len(references) == 1 else FOLD
+def _awaited(faults: Sequence[PartError]) -> Awaited | None:
+    """What parts wait for: the one reference of all, or else whatever comes; None if they do not wait."""
+    first = faults[0].awaited
+    references = {fault.awaited.reference for fault in faults if fault.awaited is not None}
+    return first if first is None or len(references) == 1 else first._replace(reference=FOLD)
 
 
 def _dead_letters(request: Request, delivery: RequestParts, faults: Sequence[PartError]) -> list[NewDeadLetter]:
     """The dead letters of parts that could not be taken, and of those that wait."""
-    waiting = [fault for fault in faults if fault.awaiting is not None]
-    others = [fault for fault in faults if fault.awaiting is None]
+    waiting = [fault for fault in faults if fault.awaited is not None]
+    others = [fault for fault in faults if fault.awaited is None]
     return [each for some in (others, waiting) for each in _divided(request, delivery, some)]
 
 
@@ -293,5 +292,5 @@ def _divided(request: Request, delivery: RequestParts, faults: Sequence[PartErro
             identifier=request.identifier,
             headers=request.kept,
             place=first.place if alone else None,
-            waiting=_waiting([by_part[part] for part in parts]),
+            awaited=_awaited([by_part[part] for part in parts]),
         )

@@ -13,7 +13,7 @@ from pagefold.domains import DOMAINS
 from pagefold.engine.configuration.reference_config import ReferencesConfig
 from pagefold.engine.errors import Rejected
 from pagefold.engine.events import DomainEvent, Reference, ReferencedEvent, with_sku
-from pagefold.engine.intake.formats.request_parts import ParsedPart, RejectedPart
+from pagefold.engine.intake.formats.request_parts import Awaited, ParsedPart, RejectedPart
 from pagefold.engine.intake.statement import Statement
 from pagefold.engine.stores.dead_letter_records import FOLD
 from pagefold.engine.stores.store import Checkpoint, Store
@@ -26,15 +26,6 @@ FOLD_POLL_SECONDS = 0.02
 
 REFERENCING = next(domain.name for domain in DOMAINS if domain.references is not None)
 """The domain whose events state references."""
-
-
-class Awaiting(Rejected):
-    """An event that cannot be appended yet: it waits for a reference, or, with `FOLD`, until the log is folded."""
-
-    def __init__(self, event: DomainEvent, reference: Reference, reason: str) -> None:
-        super().__init__("sku", reason)
-        self.event = event
-        self.reference = reference
 
 
 class Resolved(NamedTuple):
@@ -53,26 +44,24 @@ class ReferenceResolver:
 
     async def resolve(
         self, events: Sequence[DomainEvent], *, waited: bool = False, confirmed: bool = False
-    ) -> list[list[DomainEvent] | Rejected]:
+    ) -> list[list[DomainEvent] | RejectedPart]:
         """For each event, the events that it is; one with a SKU is itself.
 
-        What cannot be appended now is an `Awaiting`; what never can, another `Rejected`. A withdrawal under an id of a
-        group is one of every SKU of it; a person must have `confirmed` that of a large one. An event comes after those
-        that wait under its reference, unless it has `waited` itself.
+        What cannot be appended is a rejected part, with what it waits for, unless it never can be. A withdrawal under
+        an id of a group is one of every SKU of it; a person must have `confirmed` that of a large one. An event comes
+        after those that wait under its reference, unless it has `waited` itself.
         """
         referenced = [each for each in events if isinstance(each, ReferencedEvent)]
         if not referenced:
             return [[each] for each in events]
         behind = any(map(self._is_of_group, referenced)) and not await self.is_folded()
         known = await self.look_up({each.reference for each in referenced}, waited=waited)
-        found: list[list[DomainEvent] | Rejected] = []
+        found: list[list[DomainEvent] | RejectedPart] = []
         for each in events:
             if not isinstance(each, ReferencedEvent):
                 found.append([each])
             elif behind and self._is_of_group(each):
-                found.append(
-                    Awaiting(each, FOLD, f"waits until what was said of {each.reference.kind} before is folded")
-                )
+                found.append(_waits(each, FOLD, f"waits until what was said of {each.reference.kind} before is folded"))
             else:
                 found.append(await self._events(each, known[each.reference], confirmed=confirmed))
         return found
@@ -118,7 +107,7 @@ class ReferenceResolver:
 
     async def _events(
         self, event: ReferencedEvent, known: Resolved, *, confirmed: bool
-    ) -> list[DomainEvent] | Rejected:
+    ) -> list[DomainEvent] | RejectedPart:
         """The events that one is, now that its reference was looked up."""
         if (problem := self._problem(event, known, confirmed=confirmed)) is not None:
             return problem
@@ -126,22 +115,23 @@ class ReferenceResolver:
             return await self._withdrawals(event, known.skus)
         return [with_sku(event, known.skus[0])]
 
-    def _problem(self, event: ReferencedEvent, known: Resolved, *, confirmed: bool) -> Rejected | None:
+    def _problem(self, event: ReferencedEvent, known: Resolved, *, confirmed: bool) -> RejectedPart | None:
         """Why an event cannot be appended, now or ever."""
         of_group, name = self._is_of_group(event), f"{event.reference.kind} {event.reference.id}"
         if of_group and event.payload is not None:
-            return Rejected("sku", f"{event.reference.kind} is of groups, and only a withdrawal is for all of a group")
+            problem = f"{event.reference.kind} is of groups, and only a withdrawal is for all of a group"
+            return RejectedPart(Rejected("sku", problem))
         if known.waits:
-            return Awaiting(event, event.reference, f"waits after what waits for {name}")
+            return _waits(event, event.reference, f"waits after what waits for {name}")
         if not known.skus:
-            return Awaiting(event, event.reference, f"waits for {name}: no SKU has it yet")
+            return _waits(event, event.reference, f"waits for {name}: no SKU has it yet")
         if len(known.skus) > 1 and not of_group:
             some = ", ".join(known.skus[:3]) + (", …" if known.skus[3:] else "")
-            return Awaiting(
+            return _waits(
                 event, event.reference, f"waits until {name} is of one SKU: {len(known.skus)} have it ({some})"
             )
         if len(known.skus) > self._config.max_withdrawn and not confirmed:
-            return too_many(event.reference, len(known.skus), self._config)
+            return RejectedPart(too_many(event.reference, len(known.skus), self._config))
         return None
 
     async def _withdrawals(self, event: ReferencedEvent, skus: Sequence[str]) -> list[DomainEvent]:
@@ -156,14 +146,18 @@ class ReferenceResolver:
         return [with_sku(event, stream.sku, stream.channel) for stream in found]
 
 
-def _resolved(part: ParsedPart, found: Iterator[list[DomainEvent] | Rejected]) -> list[ParsedPart]:
+def _resolved(part: ParsedPart, found: Iterator[list[DomainEvent] | RejectedPart]) -> list[ParsedPart]:
     """What a part becomes; a statement is the next of what was found."""
     if not isinstance(part, Statement):
         return [part]
     events = next(found)
-    if isinstance(events, Rejected):
-        return [RejectedPart(events)]
+    if isinstance(events, RejectedPart):
+        return [events]
     return [part._replace(event=event) for event in events]
+
+
+def _waits(event: DomainEvent, reference: Reference, reason: str) -> RejectedPart:
+    return RejectedPart(Rejected("", reason), None, Awaited(reference, event.type, event.source_version))
 
 
 def too_many(reference: Reference, skus: int, config: ReferencesConfig) -> Rejected:

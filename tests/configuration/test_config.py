@@ -19,6 +19,7 @@ from pagefold.engine.configuration.config import (
 )
 from pagefold.engine.configuration.dead_letter_config import DeadLettersConfig
 from pagefold.engine.configuration.http_config import HttpConfig
+from pagefold.engine.configuration.reference_config import ReferencesConfig
 from pagefold.engine.configuration.schedule_config import ScheduleConfig, TaskConfig
 from pagefold.engine.configuration.snapshot_config import OrphanLimit, SnapshotConfig
 from pagefold.engine.configuration.toml_tables import redacted
@@ -402,6 +403,7 @@ TABLES: dict[str, type[msgspec.Struct]] = {
     "dead_letters": DeadLettersConfig,
     "schedule": ScheduleConfig,
     "schedule.tasks.": TaskConfig,
+    "references": ReferencesConfig,
 }
 EXAMPLE = re.compile(r"^#   (?=[a-z_]+(?:\.[A-Za-z.]+)? = |\[|# )", re.MULTILINE)
 """The start of an example's lines: without it, they are part of the configuration."""
@@ -470,6 +472,7 @@ def test_the_sample_states_the_limits() -> None:
         "append": AppendConfig,
         "http": HttpConfig,
         "dead_letters": DeadLettersConfig,
+        "references": ReferencesConfig,
         "sources.pim.snapshot": SnapshotConfig,
     }
     for table, struct in limited.items():

@@ -10,7 +10,7 @@ from typing import Literal, NamedTuple, Protocol, TypeAlias
 import msgspec
 
 from pagefold.engine.errors import Rejected
-from pagefold.engine.events import DomainEvent
+from pagefold.engine.events import DomainEvent, Reference
 from pagefold.engine.intake.statement import Statement
 
 IgnoredCause: TypeAlias = Literal["channel", "filter", "table", "message"]
@@ -27,11 +27,23 @@ class IgnoredMessage(NamedTuple):
     reason: str
 
 
+class Awaited(NamedTuple):
+    """What a part waits for: a reference, or, with `FOLD`, that the log is folded; its domain and version."""
+
+    reference: Reference
+    domain: str
+    version: int
+
+
 class RejectedPart(NamedTuple):
-    """A part that should be an event and is not. `event` identifies its stream, without payload, if that is known."""
+    """A part that should be an event and is not. `event` identifies its stream, without payload, if that is known.
+
+    With `awaited`, it only cannot be one yet.
+    """
 
     rejection: Rejected
     event: DomainEvent | None = None
+    awaited: Awaited | None = None
 
 
 ParsedPart: TypeAlias = Statement | IgnoredMessage | RejectedPart
