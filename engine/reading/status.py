@@ -88,7 +88,7 @@ class Status(msgspec.Struct, frozen=True, rename="camel"):
 
     `waiting` are those that wait for a reference. Of both, and of conflicts, the content of `expiring` will soon be
     deleted, and that of `purged` is deleted; it is stored nowhere else. `checks` are those of readiness in this
-    process; `recovering`: a recovery has not ended. `field_alerts` are the first of `MAX_FIELD_ALERTS` alerts of fields.
+    process; `recovering`: a recovery has not ended. `field_alerts` are the first of `MAX_FIELD_ALERTS` alerts.
     """
 
     store: str
