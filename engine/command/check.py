@@ -10,13 +10,13 @@ from pagefold.engine.command.options import AsJSON, Exit, Injected, Options
 from pagefold.engine.configuration.config import Config, InspectedConfig
 from pagefold.engine.configuration.snapshot_config import SnapshotConfig
 from pagefold.engine.errors import ConfigurationError
+from pagefold.engine.intake.contracts.source_contracts import source_contract
 from pagefold.engine.intake.formats.debezium import DebeziumReader
 from pagefold.engine.intake.formats.webhook_bodies import WebhookReader
 from pagefold.engine.intake.formats.webhook_signatures import webhook_secret
 from pagefold.engine.runtime.extras import needs_extra
-from pagefold.engine.snapshots.endpoint_client import bearer_token
-from pagefold.engine.snapshots.flat_json import columns_of
-from pagefold.engine.snapshots.json_rows import JSONRows
+from pagefold.engine.snapshots.endpoint_client import credentials
+from pagefold.engine.snapshots.json_rows import fixed_parts
 from pagefold.engine.snapshots.sql_snapshot import database_url
 
 
@@ -51,13 +51,14 @@ def problems_of(inspected: InspectedConfig, environment: Mapping[str, str]) -> l
 
     A source with problems in the file is not checked further.
     """
-    problems = list(inspected.problems)
+    problems = {str(each): each for each in inspected.problems}
     for name in inspected.config.sources:
         if not any(f"{each.key}.".startswith(f"sources.{name}.") for each in inspected.problems):
-            problems += _source_problems(inspected.config, name, environment)
+            for each in _source_problems(inspected.config, name, environment):
+                problems.setdefault(str(each), each)
     if not inspected.problems and inspected.config.schedule.tasks:
-        problems += _raised(partial(_timetables, inspected.config))
-    return problems
+        problems |= {str(each): each for each in _raised(partial(_timetables, inspected.config))}
+    return list(problems.values())
 
 
 def _timetables(config: Config) -> None:
@@ -76,8 +77,8 @@ def _source_problems(config: Config, name: str, environment: Mapping[str, str]) 
     if source.cdc is not None:
         yield from _raised(partial(DebeziumReader, config, name))
     if source.snapshot is not None:
-        yield from _raised(partial(columns_of, config, name))
-        yield from _raised(partial(JSONRows, config, name))
+        yield from _raised(partial(source_contract, config, name, "snapshot"))
+        yield from _raised(partial(fixed_parts, config, name))
         yield from _snapshot_problems(config, name, source.snapshot, environment)
 
 
@@ -87,7 +88,7 @@ def _snapshot_problems(
     if snapshot.file is not None and not Path(snapshot.file).parent.is_dir():
         folder = Path(snapshot.file).parent
         yield config.error(f"sources.{name}.snapshot.file", f"there is no folder {folder} in {Path.cwd()}")
-    yield from _raised(partial(bearer_token, config, name, environment))
+    yield from _raised(partial(credentials, config, name, environment))
     yield from _raised(partial(database_url, config, name, environment))
 
 

@@ -141,7 +141,7 @@ def _checked(
     config: Config, file: Path, source: str, export: tuple[str, Format, str | None], samples: int
 ) -> tuple[CheckResult, Contract]:
     contract = _loaded(config, file, source, "columns" if export[1] == "csv" else "json")
-    return ContractCheck(config, contract, samples).run(export_rows(*export)), contract
+    return ContractCheck(config, contract, samples).run(export_rows(*export, contract.paths)), contract
 
 
 def _loaded(config: Config, file: Path, source: str, form: Form = "json") -> Contract:

@@ -143,8 +143,8 @@ def format_hint(first: NdjsonLine) -> str | None:
         return "is JSON of several lines, and events are NDJSON, one a line: `jq -c . FILE | pagefold ingest -`"
     if _csv_header.fullmatch(text) is not None:
         return (
-            "looks like CSV, and events are NDJSON; name its columns in [sources.X.snapshot] with "
-            'file = "…", and run `pagefold rebuild --source X`'
+            'looks like CSV, and events are NDJSON; write [sources.X.snapshot] with file = "…", and a contract that '
+            "says what its columns mean, and run `pagefold rebuild --source X`"
         )
     return None
 

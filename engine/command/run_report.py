@@ -36,7 +36,7 @@ STATE_STYLES: "Mapping[ReportedRunState, str]" = {
 }
 
 _ALARMING = {"refused", "unreadable"}
-_LABELS = {"elsewhere": "of no channel here", "uncovered": "not covered"}
+_LABELS = {"elsewhere": "of no channel here", "uncovered": "not covered", "left_out": "left out"}
 
 
 def timestamp_text(text: str) -> str:

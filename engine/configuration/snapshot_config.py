@@ -13,15 +13,8 @@ from msgspec import Meta, field
 
 from pagefold.engine.configuration.addresses import POSTGRES_SCHEMES, postgres_url_error, scheme_of
 from pagefold.engine.configuration.durations import Duration, parse_duration
-from pagefold.engine.configuration.toml_tables import (
-    ColumnsTable,
-    ContractPlace,
-    check_event_fields,
-    check_names,
-    check_path,
-    check_variable,
-    redacted,
-)
+from pagefold.engine.configuration.event_filters import header_name
+from pagefold.engine.configuration.toml_tables import ContractPlace, Table, check_path, check_variable, redacted
 from pagefold.engine.errors import ConfigurationError
 
 DEFAULT_ORPHANS: Sequence[int | str] = ("5%", 500)
@@ -30,11 +23,20 @@ MIN_LIMIT = 5
 """A share is at least this many streams: otherwise one orphan would hold the rebuild of a shop of twenty products."""
 
 EVENT_CONSTANTS = ("type", "channel")
-"""The fields that a constant may give where each row is an event."""
+"""The fields of an event that a constant may give."""
 
-Format: TypeAlias = Literal["ndjson", "csv"]
-_FORMATS: Mapping[str, Format] = {".ndjson": "ndjson", ".jsonl": "ndjson", ".json": "ndjson", ".csv": "csv"}
+Format: TypeAlias = Literal["ndjson", "csv", "json"]
+_FORMATS: Mapping[str, Format] = {
+    ".ndjson": "ndjson",
+    ".jsonl": "ndjson",
+    ".json": "json",
+    ".csv": "csv",
+    ".tsv": "csv",
+}
 _COMPRESSED = (".gz", ".zst")
+
+_OWN_HEADERS = frozenset({"accept", "authorization", "connection", "content-length", "host", "transfer-encoding"})
+"""Headers that are set otherwise; a token is given by `token_variable`."""
 
 _share = re.compile(r"(\d{1,3}(?:\.\d{1,6})?) ?%", re.ASCII)
 
@@ -78,30 +80,48 @@ def _limit(given: int | str) -> int | Decimal:
     raise ValueError(problem)
 
 
-class SnapshotConfig(ColumnsTable, frozen=True):
+class PagingConfig(Table, frozen=True):
+    """How the pages of an endpoint are numbered: by page, or by the rows before each."""
+
+    parameter: Annotated[str, Meta(description="The query parameter with the number of the page, or the offset.")]
+    first: Annotated[int, Meta(ge=0, description="Its value for the first page: 1 unless given, 0 for an offset.")] = -1
+    step: Annotated[
+        int | Literal["rows"],
+        Meta(description="By how much it grows with each page: a number, or `rows`, the rows of the page: an offset."),
+    ] = 1
+
+    @cached_property
+    def start(self) -> int:
+        """The value for the first page."""
+        return self.first if self.first >= 0 else int(self.step != "rows")
+
+
+class SnapshotConfig(Table, frozen=True):
     """Where a rebuild reads everything that a source has now: exactly one of `file`, `url` and `query`."""
 
-    columns: Annotated[
-        dict[str, object],
-        Meta(
-            description='By field of an event, the column with its value: `sku = "ITEM_NO"`, `payload.amount = '
-            '"PRICE"`. Without it, columns are named like the fields, and JSON rows are events.'
-        ),
-    ] = field(default_factory=dict)
-    constants: Annotated[
-        dict[str, object],
-        Meta(
-            description="By field of an event, a value that is the same in every row. A rebuild withdraws only "
-            'streams that rows can name: with `type = "pricing"`, only prices.'
-        ),
-    ] = field(default_factory=dict)
     contract: ContractPlace = None
+    constants: Annotated[
+        dict[str, str],
+        Meta(
+            description="Where rows are events: the `type` or the `channel` that is the same in every row, which may "
+            'leave it out. A rebuild withdraws only streams that rows can name: with `type = "pricing"`, only prices.'
+        ),
+    ] = field(default_factory=dict)
     file: Annotated[
         str | None,
-        Meta(description="A file, relative to the working directory: NDJSON or CSV, plain, `.gz` or `.zst`."),
+        Meta(description="A file, relative to the working directory: NDJSON, CSV or JSON, plain, `.gz` or `.zst`."),
     ] = None
-    format: Annotated[Format | None, Meta(description="The file's format, if its name does not show it.")] = None
-    delimiter: Annotated[str, Meta(description="The character between the cells of CSV.")] = ","
+    format: Annotated[
+        Format | None,
+        Meta(
+            description="The file's format, if its name does not show it. `json` is one document: an array of rows, or "
+            "what the contract divides by `items`; a file with a document in each line is read as `ndjson`."
+        ),
+    ] = None
+    delimiter: Annotated[
+        str | None,
+        Meta(description="The character between the cells of CSV. Without it, the one that the header has."),
+    ] = None
     ends: Annotated[
         Literal["marker", "file"],
         Meta(
@@ -124,6 +144,10 @@ class SnapshotConfig(ColumnsTable, frozen=True):
     cursor_parameter: Annotated[
         str | None, Meta(description="The query parameter that takes the cursor. Without it, the cursor is an address.")
     ] = None
+    paging: Annotated[
+        PagingConfig | None,
+        Meta(description="How pages are numbered. The last one is the first that reaches the total, or has no rows."),
+    ] = None
     total: Annotated[
         str | None,
         Meta(
@@ -142,6 +166,10 @@ class SnapshotConfig(ColumnsTable, frozen=True):
         tuple[str, ...], Meta(description="Other hosts to which the next page may lead. They get no token.")
     ] = ()
     token_variable: Annotated[str | None, Meta(description="The environment variable with the bearer token.")] = None
+    header_variables: Annotated[
+        dict[str, str],
+        Meta(description="By header that the endpoint needs, the environment variable with its value."),
+    ] = field(default_factory=dict)
     requests_per_second: Annotated[
         float,
         Meta(gt=0, le=1_000, description="Maximum of requests per second to one server, from all snapshots together."),
@@ -152,7 +180,7 @@ class SnapshotConfig(ColumnsTable, frozen=True):
     ] = 30.0
     query: Annotated[
         str | None,
-        Meta(description="A SELECT. Its columns are named like the fields of an event, or mapped by `columns`."),
+        Meta(description="A SELECT. Its columns are named like the fields of an event, or read by the contract."),
     ] = None
     database: Annotated[str | None, Meta(description="The URL of the source's PostgreSQL, if it has no password.")] = (
         None
@@ -199,11 +227,6 @@ class SnapshotConfig(ColumnsTable, frozen=True):
         return parse_duration(self.duration)
 
     @cached_property
-    def rows_are_events(self) -> bool:
-        """Whether each row is an event, rather than columns that are mapped to one."""
-        return self.file_format == "ndjson" if self.kind == "file" else self.kind == "url" and not self.columns
-
-    @cached_property
     def origins(self) -> frozenset[str]:
         """The origins (scheme, host and port) that may be requested, including the endpoint's own."""
         own = urlsplit(self.url or "")
@@ -225,10 +248,12 @@ _KIND_OF = {
     "items": "url",
     "cursor": "url",
     "cursor_parameter": "url",
+    "paging": "url",
     "total": "url",
     "stable": "url",
     "hosts": "url",
     "token_variable": "url",
+    "header_variables": "url",
     "requests_per_second": "url",
     "concurrency": "url",
     "timeout_seconds": "url",
@@ -247,9 +272,9 @@ def check_snapshot(key: str, snapshot: SnapshotConfig) -> Iterator[Configuration
     for info in msgspec.structs.fields(SnapshotConfig):
         yield from _check_field(f"{key}.{info.name}", info, snapshot)
     yield from {"file": _check_file, "url": _check_url, "query": _check_query}[snapshot.kind](key, snapshot)
-    yield from check_names(f"{key}.columns", snapshot.columns, "the name of a column")
-    yield from check_event_fields(key, {"columns": snapshot.columns, "constants": snapshot.constants})
-    yield from _check_events(key, snapshot)
+    for target in snapshot.constants.keys() - EVENT_CONSTANTS:
+        problem = "gives the type or the channel of rows that are events; a contract says the rest"
+        yield ConfigurationError(f"{key}.constants.{target}", problem)
     parsers = (("max_orphans", OrphanLimit.parse), ("settle", parse_duration), ("duration", parse_duration))
     for name, parse in parsers:
         try:
@@ -261,7 +286,8 @@ def check_snapshot(key: str, snapshot: SnapshotConfig) -> Iterator[Configuration
 def _check_field(key: str, info: msgspec.structs.FieldInfo, snapshot: SnapshotConfig) -> Iterator[ConfigurationError]:
     value = getattr(snapshot, info.name)
     kind = _KIND_OF.get(info.name, snapshot.kind)
-    if value != info.default and kind != snapshot.kind:
+    default = info.default if info.default_factory is msgspec.NODEFAULT else info.default_factory()
+    if value != default and kind != snapshot.kind:
         yield ConfigurationError(key, f"goes with {kind}; this snapshot has {snapshot.kind}")
     elif value == "":
         yield ConfigurationError(key, "is empty")
@@ -280,29 +306,18 @@ def origin_at(text: str, scheme: str) -> str:
     return f"{parts.scheme}://{host}:{port}"
 
 
-def _check_events(key: str, snapshot: SnapshotConfig) -> Iterator[ConfigurationError]:
-    """Yields the constants that are not allowed where each row is an event."""
-    if snapshot.rows_are_events:
-        for target, value in snapshot.constant_of.items():
-            if target not in EVENT_CONSTANTS:
-                problem = "goes with columns; where each row is an event, a constant gives its type or its channel"
-                yield ConfigurationError(f"{key}.constants.{target}", problem)
-            elif not isinstance(value, str):
-                yield ConfigurationError(f"{key}.constants.{target}", f"expected a name, got {value!r}")
-
-
 def _check_file(key: str, snapshot: SnapshotConfig) -> Iterator[ConfigurationError]:
     if snapshot.file == "":
         return
     if snapshot.file_format is None:
-        problem = f'the name {snapshot.file!r} does not show the format; write format = "ndjson" or "csv"'
+        problem = f'the name {snapshot.file!r} does not show the format; write format = "ndjson", "csv" or "json"'
         yield ConfigurationError(f"{key}.format", problem)
+    if snapshot.delimiter is None:
+        return
     if len(snapshot.delimiter) != 1 or snapshot.delimiter in '"\r\n':
         yield ConfigurationError(f"{key}.delimiter", f"{snapshot.delimiter!r} is not one character such as ',' or ';'")
-    elif snapshot.file_format == "ndjson" and snapshot.delimiter != ",":
-        yield ConfigurationError(f"{key}.delimiter", "goes with CSV; each line of an NDJSON file is an event")
-    if snapshot.file_format == "ndjson" and snapshot.columns:
-        yield ConfigurationError(f"{key}.columns", "goes with CSV; each line of an NDJSON file is an event")
+    elif snapshot.file_format not in {None, "csv"}:
+        yield ConfigurationError(f"{key}.delimiter", "goes with CSV; the rows of this file are JSON")
 
 
 def _check_url(key: str, snapshot: SnapshotConfig) -> Iterator[ConfigurationError]:
@@ -324,8 +339,25 @@ def _check_url(key: str, snapshot: SnapshotConfig) -> Iterator[ConfigurationErro
     if snapshot.cursor_parameter is not None and snapshot.cursor is None:
         problem = "needs cursor as well: the path of the value that it carries"
         yield ConfigurationError(f"{key}.cursor_parameter", problem)
+    yield from _check_paging(key, snapshot)
+    for name, variable in snapshot.header_variables.items():
+        if header_name.fullmatch(name) is None or name.lower() in _OWN_HEADERS:
+            yield ConfigurationError(f"{key}.header_variables.{name}", "is not a header that may be given here")
+        yield from check_variable(f"{key}.header_variables.{name}", variable)
     for host in snapshot.hosts:
         yield from _check_host(f"{key}.hosts", host, parts.scheme)
+
+
+def _check_paging(key: str, snapshot: SnapshotConfig) -> Iterator[ConfigurationError]:
+    paging = snapshot.paging
+    if paging is None:
+        return
+    if snapshot.cursor is not None:
+        yield ConfigurationError(f"{key}.paging", "contradicts cursor: pages are numbered, or lead to the next one")
+    if not paging.parameter:
+        yield ConfigurationError(f"{key}.paging.parameter", "is empty")
+    if isinstance(paging.step, int) and paging.step < 1:
+        yield ConfigurationError(f"{key}.paging.step", f"expected 1 or more, or 'rows', got {paging.step}")
 
 
 def _check_host(key: str, host: str, scheme: str) -> Iterator[ConfigurationError]:

@@ -102,6 +102,6 @@ def strip_line(number: int, text: bytes) -> bytes:
     return text.removesuffix(b"\r")
 
 
-def oversized_line_error(size: int) -> Rejected:
+def oversized_line_error(size: int, allowed: int = MAX_EVENT_BYTES) -> Rejected:
     """The error for a line that was too long to hold."""
-    return Rejected("", f"has {size} bytes; at most {MAX_EVENT_BYTES} are allowed")
+    return Rejected("", f"has {size} bytes; at most {allowed} are allowed")

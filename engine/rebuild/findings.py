@@ -26,11 +26,12 @@ class Findings:
     def with_skipped(self, skipped: SkippedRows) -> "Findings":
         """These findings and skipped rows."""
         counts = RunCounts(
-            rows=skipped.refused + skipped.repeated + skipped.elsewhere,
+            rows=skipped.refused + skipped.repeated + skipped.elsewhere + skipped.left_out,
             refused=skipped.refused,
             unreadable=skipped.unreadable,
             repeated=skipped.repeated,
             elsewhere=skipped.elsewhere,
+            left_out=skipped.left_out,
         )
         return replace(
             self,

@@ -17,7 +17,7 @@ from typing import TypeAlias
 
 from pagefold.engine.events import NULL
 from pagefold.engine.folding.source_resets import RESET_THRESHOLD
-from pagefold.engine.intake.epoch_registry import EpochRegistry
+from pagefold.engine.intake.epoch_registry import EpochRegistry, source_of
 from pagefold.engine.rebuild.older_rows import OlderRows, Recreated, RecreatedCandidate
 from pagefold.engine.rebuild.row_comparer import OlderRow, decode_state
 from pagefold.engine.rebuild.run_aggregate import RebuildRun
@@ -28,7 +28,7 @@ from pagefold.engine.stores.event_state import repair_encoder
 from pagefold.engine.stores.log_records import CorrectionEvent, StoredEvent
 from pagefold.engine.stores.store import Store
 from pagefold.projections.epochs import MAX_EPOCH, epoch_of, versioned
-from pagefold.projections.streams import encode_part, parse_stream_id
+from pagefold.projections.streams import parse_stream_id
 
 Retry: TypeAlias = Callable[[Callable[[], Awaitable[list[int | None]]]], Awaitable[list[int | None]]]
 
@@ -104,7 +104,8 @@ class OlderRowHandler:
 
     async def _append(self, rows: Sequence[RecreatedCandidate]) -> list[str]:
         """Appends recreated records. Returns the streams of those that this run has appended."""
-        await self._epochs.declare(encode_part(self._run.source))
+        for source in sorted({source_of(row.stream) for row in rows}):
+            await self._epochs.declare(source)
         while True:
             heads = {head.originator_id: head for head in await self._store.log.heads([row.stream for row in rows])}
             left = [row for row in rows if self._is_recreated(row, heads[row.stream])]

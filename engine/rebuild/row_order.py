@@ -8,15 +8,18 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Itera
 from contextlib import aclosing, closing
 from itertools import groupby
 from operator import le, lt
-from typing import NamedTuple, TypeAlias
+from typing import NamedTuple, Self, TypeAlias, cast
 
 import apsw
 import msgspec
 from anyio.to_thread import run_sync
 
 from pagefold.domains.domain import JSON
+from pagefold.engine.configuration.config import Config
 from pagefold.engine.errors import Rejected, RowsOutOfOrder, SpillFailed
 from pagefold.engine.events import NULL, DomainEvent, ValidatedEvent
+from pagefold.engine.intake.contracts.contract import Reading
+from pagefold.engine.intake.contracts.source_contracts import contract_key
 from pagefold.engine.intake.event_parser import (
     EventEnvelope,
     canonical_json,
@@ -25,7 +28,8 @@ from pagefold.engine.intake.event_parser import (
     parse_payload,
 )
 from pagefold.engine.intake.event_validator import EventValidator
-from pagefold.engine.snapshots.snapshot import Batch, Row, Snapshot
+from pagefold.engine.snapshots.row import RefusedStatement, Row
+from pagefold.engine.snapshots.snapshot import Batch, Snapshot
 from pagefold.engine.stores.event_state import head_content
 from pagefold.engine.stores.log_records import SEPARATOR
 from pagefold.projections.epochs import versioned
@@ -41,9 +45,12 @@ PRAGMA journal_mode = OFF;
 PRAGMA synchronous = OFF;
 PRAGMA cache_size = -4096;
 PRAGMA temp_store = FILE;
-CREATE TABLE named (stream BLOB, version INTEGER, number INTEGER, event BLOB, line BLOB, entry BLOB)
+CREATE TABLE named (stream BLOB, version INTEGER, number INTEGER, event BLOB, line BLOB, entry BLOB);
+CREATE TABLE identities (identity BLOB)
 """
 _INSERT = "INSERT INTO named VALUES (?, ?, ?, ?, ?, ?)"
+_INSERT_IDENTITY = "INSERT INTO identities VALUES (?)"
+_REPETITIONS = "SELECT count(*) - count(DISTINCT identity) FROM identities"
 _IN_ORDER = "SELECT number, event, line, entry FROM named ORDER BY stream, version DESC, number"
 
 _is_plain_sku = re.compile(r"(?![0-9]\.[0-9]+[Ee]-)[0-9A-Za-z._-]{1,100}", re.ASCII).fullmatch
@@ -51,12 +58,16 @@ _is_plain_sku = re.compile(r"(?![0-9]\.[0-9]+[Ee]-)[0-9A-Za-z._-]{1,100}", re.AS
 
 _encoder = msgspec.msgpack.Encoder()
 _decoder = msgspec.msgpack.Decoder(DomainEvent)
+_refused_decoder = msgspec.msgpack.Decoder(RefusedStatement)
 
 _MAX_INTEGER = 2**63 - 1
 """SQLite's largest integer. A larger version is rejected when its row is compared."""
 
 _PARSED_ENVELOPE = b""
 """Stored instead of an event whose envelope is parsed again from its line."""
+
+_REFUSED = b"refused"
+"""Stored instead of an event: the line has a statement that was refused."""
 
 Progress: TypeAlias = Callable[[Batch], Awaitable[None]]
 
@@ -100,8 +111,10 @@ def decode_event(row: StreamRow) -> DomainEvent:
             return parse_event(row.line)
         case EventEnvelope() as envelope:
             return parse_payload(envelope, row.line)
-        case Rejected() as refused:
-            raise refused
+        case RefusedStatement() as refused:
+            raise refused.rejected
+        case Rejected() as rejected:
+            raise rejected
         case event:
             return event
 
@@ -115,6 +128,7 @@ class SkippedRows(NamedTuple):
     refusals: tuple[Refusal, ...] = ()
     elsewhere: int = 0
     repetitions: int = 0
+    left_out: int = 0
 
     def __add__(self, other: object) -> "SkippedRows":
         """Both together."""
@@ -127,6 +141,7 @@ class SkippedRows(NamedTuple):
             (self.refusals + other.refusals)[:MAX_REFUSALS],
             self.elsewhere + other.elsewhere,
             self.repetitions + other.repetitions,
+            self.left_out + other.left_out,
         )
 
 
@@ -156,14 +171,16 @@ class Scope(NamedTuple):
 class StreamAssigner:
     """Assigns the rows of a source to streams.
 
-    A row is a repetition if an earlier one names the same stream; with `exact`, only if its content is equal, too.
+    A row is a repetition if an earlier one names the same stream; with `exact`, only if its content is equal, too. With
+    `by_row`, rows have several streams: what repeats is counted elsewhere, by their identities.
 
     Rows that are skipped, because they are out of scope or of an unknown channel, get a stream as well: repetitions
     among them count. `compared_rows` removes them.
     """
 
-    def __init__(self, validator: EventValidator, scope: Scope, *, exact: bool = False) -> None:
+    def __init__(self, validator: EventValidator, scope: Scope, *, exact: bool = False, by_row: bool = False) -> None:
         self._exact = exact
+        self._by_row = by_row
         self._stream_of = validator.stream_of
         self._validate = validator.validate
         self._excluded_domains, self._prefix = scope
@@ -172,6 +189,17 @@ class StreamAssigner:
         self._channels = validator.channels
         self._known = {channel.strip().casefold() for channel in validator.channels}
         self._has_skipped = False
+
+    @classmethod
+    def of(cls, config: Config, source: str, scope: Scope) -> Self:
+        """That of the rows of a source's snapshot."""
+        snapshot = config.sources[source].snapshot
+        return cls(
+            EventValidator(config),
+            scope,
+            exact=snapshot is not None and snapshot.kind == "file",
+            by_row=contract_key(config, source, "snapshot") is not None,
+        )
 
     def is_needed(self, rows: Iterable[Row]) -> bool:
         """Whether rows lack a stream, or may be out of scope."""
@@ -202,6 +230,8 @@ class StreamAssigner:
         event = row.event or parse_event(row.line)
         if isinstance(event, Rejected):
             raise event
+        if isinstance(event, RefusedStatement):
+            event = event.event
         if event.type in self._excluded_domains or not normalise_sku(event.sku).startswith(self._prefix):
             return self._skipped(row.number, event, _OUT_OF_SCOPE)
         if event.channel not in self._channels and self._names_other_channel(event):
@@ -243,14 +273,19 @@ class StreamAssigner:
             first, *others = group
             yield self._choose([first, *others]) if others else (first, _NONE_SKIPPED)
 
+    def _repetitions(self, rows: Sequence[StreamRow]) -> int:
+        """How many of the rows of one stream repeat an earlier one."""
+        return len(rows) - (len(set(map(_row_content, rows))) if self._exact else 1)
+
     def _choose(self, rows: Sequence[StreamRow]) -> tuple[StreamRow, SkippedRows]:
         """The row that counts, of several rows of one stream, and the others as skipped.
 
         Either all of them are to be skipped, or none. The first row of the highest version counts; other content at
-        that version is rejected. A row that breaks a rule counts only if all do.
+        that version is rejected, unless the contract's tie rule lets the last one count. A row that breaks a rule
+        counts only if all do.
         """
         others = len(rows) - 1
-        repetitions = len(rows) - len(set(map(_row_content, rows))) if self._exact else others
+        repetitions = 0 if self._by_row else self._repetitions(rows)
         if _is_skipped(rows[0]):
             repeated = others if rows[0].line == _OTHER_CHANNEL else 0
             return rows[0], SkippedRows(repeated=repeated, repetitions=repetitions)
@@ -263,10 +298,12 @@ class StreamAssigner:
                 refusals.append(Refusal(row.number, refused.path, refused.reason))
         if not valid:
             return rows[0], SkippedRows(others, refusals=tuple(refusals[1 : MAX_REFUSALS + 1]), repetitions=repetitions)
-        chosen, newest = min(valid, key=lambda each: (-each[1].originator_version, each[0].number))
+        later = self._by_row and any(decode_event(row).tie == "replace" for row, _ in valid)
+        order = -1 if later else 1
+        chosen, newest = min(valid, key=lambda each: (-each[1].originator_version, order * each[0].number))
         for row, event in valid:
             same = event.originator_version == newest.originator_version
-            if same and event.content != newest.content:
+            if same and event.content != newest.content and not later:
                 reason = (
                     f"row {chosen.number:,} has another payload of {stream_of(chosen).decode()} at the same version"
                 )
@@ -313,13 +350,19 @@ async def streamed_rows(
 async def sorted_rows(
     snapshot: Snapshot, assigner: StreamAssigner, progress: Progress
 ) -> AsyncGenerator[RowChunk, None]:
-    """Yields all rows, sorted, once the snapshot is read. The first chunk reports the rows skipped until then."""
+    """Yields all rows, sorted, once the snapshot is read. The first chunk reports the rows skipped until then.
+
+    Raises `SourceFailed` if no record has a path that the contract reads: nothing was compared then.
+    """
     before = _NONE_SKIPPED
     with closing(_Spill()) as spill:
         async with aclosing(snapshot.batches()) as batches:
             async for batch in batches:
-                before += await run_sync(spill.add, assigner, batch.rows)
+                before += await run_sync(spill.add, assigner, batch)
                 await progress(batch)
+        if snapshot.records is not None:
+            snapshot.records.check_paths()
+            before += await run_sync(spill.counted, snapshot.records.reading)
         chunks = spill.chunks(assigner)
         while (chunk := await run_sync(next, chunks, None)) is not None:
             yield chunk._replace(skipped=before + chunk.skipped)
@@ -337,17 +380,25 @@ class _Spill:
         for _ in self._connection.execute(_SETUP):
             pass
 
-    def add(self, assigner: StreamAssigner, rows: list[Row]) -> SkippedRows:
+    def add(self, assigner: StreamAssigner, batch: Batch) -> SkippedRows:
         """Stores the rows that have a stream; returns the others."""
-        assigned, skipped = assigner.assign(rows)
+        assigned, skipped = assigner.assign(batch.rows)
         try:
             self._connection.execute("BEGIN")
             self._connection.executemany(_INSERT, map(_to_spilled, assigned))
+            self._connection.executemany(_INSERT_IDENTITY, zip(batch.identities))
             self._connection.execute("COMMIT")
         except apsw.Error as error:
             raise SpillFailed(error) from error
         self._stored += len(assigned)
         return skipped
+
+    def counted(self, reading: Reading) -> SkippedRows:
+        """What a contract left out of the rows that were added, and how many of those repeat an earlier one."""
+        repetitions = self._connection.execute(_REPETITIONS).get
+        return SkippedRows(
+            elsewhere=reading.channels.total(), repetitions=cast("int", repetitions), left_out=reading.left_out
+        )
 
     def chunks(self, assigner: StreamAssigner) -> Iterator[RowChunk]:
         """All stored rows in order, one per stream. The last chunk may have no rows."""
@@ -380,6 +431,8 @@ class _Spill:
 
 def _to_spilled(row: StreamRow) -> tuple[bytes, int, int, bytes | None, bytes, bytes]:
     event, head_content = row.event, row.entry
+    if isinstance(event, RefusedStatement):
+        return stream_of(row), 0, row.number, _REFUSED, _encoder.encode(event), head_content
     version = 0
     if isinstance(event, DomainEvent | EventEnvelope):
         version = versioned(event.epoch or 0, event.source_version)
@@ -397,6 +450,8 @@ def _to_spilled(row: StreamRow) -> tuple[bytes, int, int, bytes | None, bytes, b
 
 def _from_spilled(row: tuple[int, bytes | None, bytes, bytes]) -> StreamRow:
     number, packed, line, head_content = row
+    if packed == _REFUSED:
+        return Row(number, _refused_decoder.decode(line), b"", head_content)
     if packed == _PARSED_ENVELOPE:
         return Row(number, parse_envelope(line), line, head_content)
     return Row(number, None if packed is None else _decoder.decode(packed), line, head_content)

@@ -52,6 +52,7 @@ class RunCounts(msgspec.Struct, gc=False):
     `withdrawn`, others `spared`, because their source has sent an event since. `uncovered` streams are not withdrawn,
     and the snapshot cannot name them. `older` rows are older than the log; `reset` counts those whose snapshot was
     taken after the newer event. `recreated` rows proved to be recreated records, and no longer count as older.
+    `left_out` rows do not count, according to the contract.
     """
 
     rows: int = 0
@@ -70,6 +71,7 @@ class RunCounts(msgspec.Struct, gc=False):
     uncovered: int = 0
     reset: int = 0
     recreated: int = 0
+    left_out: int = 0
 
     def __add__(self, other: "RunCounts") -> "RunCounts":
         both = zip(msgspec.structs.astuple(self), msgspec.structs.astuple(other), strict=True)

@@ -20,7 +20,6 @@ from pagefold.engine.configuration.config import Config
 from pagefold.engine.configuration.snapshot_config import OrphanLimit
 from pagefold.engine.errors import RETRYABLE, RowsOutOfOrder
 from pagefold.engine.intake.epoch_registry import EpochRegistry
-from pagefold.engine.intake.event_validator import EventValidator
 from pagefold.engine.rebuild.completeness import judge
 from pagefold.engine.rebuild.epoch_placement import PLAIN, Placement
 from pagefold.engine.rebuild.findings import ComparedChunk, Findings
@@ -122,10 +121,7 @@ class SourceRebuild:
         excluded_domains = frozenset(config.sources[run.source].domains).difference(run.domains)
         prefix = normalise_sku(run.prefix)
         self._comparer = RowComparer(config)
-        kept = config.sources[run.source].snapshot
-        self._assigner = StreamAssigner(
-            EventValidator(config), Scope(excluded_domains, prefix), exact=kept is not None and kept.kind == "file"
-        )
+        self._assigner = StreamAssigner.of(config, run.source, Scope(excluded_domains, prefix))
         self._suffixes = [f"/{domain}/{encode_part(run.source)}" for domain in run.domains]
         self._span = prefix_range(prefix)
         self._recorded = monotonic()
@@ -179,7 +175,8 @@ class SourceRebuild:
         """
         cursor, beyond = self._place
         after, below, _ = self._span
-        span = Span(self._suffixes, max(after, beyond), below, self._run.start_position)
+        suffixes = self._suffixes + snapshot.other_suffixes(self._run.domains)
+        span = Span(suffixes, max(after, beyond), below, self._run.start_position)
         findings = Findings()
         async with (
             HeadScan.open(self._store.log, span) as scan,
@@ -193,7 +190,7 @@ class SourceRebuild:
             self._add_findings(findings)
 
     def _chunks(self, snapshot: Snapshot, cursor: JSON) -> AsyncGenerator[RowChunk, None]:
-        if self._run.spilled:
+        if self._run.spilled or snapshot.records is not None:
             return sorted_rows(snapshot, self._assigner, self._note_read)
         return streamed_rows(snapshot, self._assigner, cursor, self._note_read)
 

@@ -9,6 +9,7 @@ from anyio.abc import TaskGroup
 from pagefold.engine.configuration.config import Config
 from pagefold.engine.configuration.spelling import suggestion
 from pagefold.engine.runtime.task_groups import unwrap_group
+from pagefold.engine.snapshots.json_rows import fixed_parts
 from pagefold.engine.snapshots.request_limiter import RequestLimiter
 from pagefold.engine.snapshots.snapshot import Snapshot
 
@@ -36,6 +37,7 @@ def _snapshot(config: Config, source: str, group: TaskGroup, traffic: RequestLim
     settings = config.sources[source].snapshot
     if settings is None:
         raise config.error(f"{key}.snapshot", "is required: the source has no snapshot")
+    fixed_parts(config, source)
     match settings.kind:
         case "file":
             from pagefold.engine.snapshots.file_snapshot import FileSnapshot  # noqa: PLC0415  # a command waits for what it needs only

@@ -42,7 +42,7 @@ for _library in ("httpx2", "httpcore2"):  # they log complete URLs and headers, 
 
 
 class EndpointResponse(NamedTuple):
-    """A response: its body, the next page from the `Link` header, and `X-Total-Count`."""
+    """A response: its body, the next page from the `Link` header, and `X-Total-Count` or WordPress's `X-WP-Total`."""
 
     body: bytes
     next: str | None
@@ -58,15 +58,20 @@ class _RetryableError(Exception):
 
 
 class EndpointClient:
-    """Requests pages from a server, for the length of an `async with`. Errors show `name`, not addresses."""
+    """Requests pages from a server, for the length of an `async with`. Errors show `name`, not addresses.
 
-    def __init__(self, name: str, settings: SnapshotConfig, token: str | None, limiter: RequestLimiter) -> None:
+    Only the endpoint's own origin gets the `credentials`, which are headers.
+    """
+
+    def __init__(
+        self, name: str, settings: SnapshotConfig, credentials: Mapping[str, str], limiter: RequestLimiter
+    ) -> None:
         self._name = name
         self._settings = settings
         self._limiter = limiter
         self._home = origin_of(httpx2.URL(settings.url or ""))
         self._origins = {self._home, *(origin_of(httpx2.URL(origin)) for origin in settings.origins)}
-        self._credentials = {"authorization": f"Bearer {token}"} if token else {}
+        self._credentials = credentials
         self._client = httpx2.AsyncClient(
             headers={"accept": "application/json", "user-agent": "pagefold"},
             timeout=settings.timeout_seconds,
@@ -158,19 +163,28 @@ class EndpointClient:
         return bytes(body)
 
 
-def bearer_token(config: Config, source: str, environment: Mapping[str, str]) -> str | None:
-    """The token of a source's endpoint, if it needs one. Raises `ConfigurationError`, which never shows it."""
-    snapshot = config.sources[source].snapshot
-    variable = None if snapshot is None else snapshot.token_variable
-    if variable is None:
-        return None
-    key = f"sources.{source}.snapshot.token_variable"
-    token = environment.get(variable, "").strip()
-    if not token:
+def credentials(config: Config, source: str, environment: Mapping[str, str]) -> dict[str, str]:
+    """The headers with the secrets of a source's endpoint. Raises `ConfigurationError`, which never shows them."""
+    snapshot = config.sources[source].snapshot or SnapshotConfig()
+    key = f"sources.{source}.snapshot"
+    found: dict[str, str] = {}
+    if snapshot.token_variable is not None:
+        token = _secret(config, f"{key}.token_variable", snapshot.token_variable, environment)
+        if " " in token:
+            raise config.error(f"{key}.token_variable", f"{snapshot.token_variable} is not a token: it has a space")
+        found["authorization"] = f"Bearer {token}"
+    for name, variable in snapshot.header_variables.items():
+        found[name] = _secret(config, f"{key}.header_variables.{name}", variable, environment)
+    return found
+
+
+def _secret(config: Config, key: str, variable: str, environment: Mapping[str, str]) -> str:
+    value = environment.get(variable, "").strip()
+    if not value:
         raise config.error(key, f"the environment variable {variable} is not set or empty")
-    if not (token.isascii() and token.isprintable() and " " not in token):
-        raise config.error(key, f"{variable} is not a token: it has characters that a header cannot contain")
-    return token
+    if not (value.isascii() and value.isprintable()):
+        raise config.error(key, f"{variable} has characters that a header cannot contain")
+    return value
 
 
 def origin_of(url: httpx2.URL) -> str:
@@ -213,7 +227,7 @@ def _next_link(response: httpx2.Response) -> str | None:
 
 
 def _total(headers: httpx2.Headers) -> int | None:
-    total = headers.get("x-total-count", "").strip()
+    total = (headers.get("x-total-count") or headers.get("x-wp-total") or "").strip()
     return int(total) if total.isascii() and total.isdecimal() and len(total) < 16 else None  # noqa: PLR2004  # digits
 
 

@@ -7,7 +7,7 @@ import httpx2
 import msgspec
 
 from pagefold.domains.domain import DECODE_ERRORS
-from pagefold.engine.configuration.snapshot_config import SnapshotConfig
+from pagefold.engine.configuration.snapshot_config import PagingConfig, SnapshotConfig
 from pagefold.engine.errors import SourceFailed
 from pagefold.engine.snapshots.endpoint_client import EndpointClient, EndpointResponse
 from pagefold.engine.snapshots.json_rows import members_of
@@ -40,6 +40,9 @@ class ResponseParser:
     def address(self, endpoint: EndpointClient, page: str | None) -> httpx2.URL:
         """The URL of a page."""
         first = httpx2.URL(self._settings.url or "")
+        paging = self._settings.paging
+        if paging is not None:
+            return first.copy_set_param(paging.parameter, page or str(paging.start))
         if page is None:
             return first
         if self._settings.cursor_parameter is not None:
@@ -50,6 +53,18 @@ class ResponseParser:
     def may_shift(self) -> bool:
         """Whether changes of the listed data may move rows between pages."""
         return not self._settings.stable
+
+    @property
+    def are_numbered(self) -> bool:
+        """Whether pages are found by number or by offset."""
+        return self._settings.paging is not None
+
+    def numbered(self, page: str | None, rows: int) -> str | None:
+        """The number of the page after one with so many rows; None if that was the last, which has none."""
+        paging = self._settings.paging or PagingConfig(parameter="")
+        if not rows:
+            return None
+        return str(int(page or paging.start) + (rows if paging.step == "rows" else paging.step))
 
     def following(self, endpoint: EndpointClient, page: str | None, url: httpx2.URL) -> str | None:
         """The next page as an absolute reference."""

@@ -1,4 +1,4 @@
-"""Snapshots in files: NDJSON and CSV, plain or compressed."""
+"""Snapshots in files: NDJSON, CSV and JSON, plain or compressed."""
 
 from datetime import UTC, datetime
 from pathlib import Path
@@ -11,10 +11,19 @@ from pagefold.engine.configuration.config import Config
 from pagefold.engine.configuration.snapshot_config import SnapshotConfig
 from pagefold.engine.errors import SourceFailed
 from pagefold.engine.intake.input_files import file_size
+from pagefold.engine.snapshots.contract_rows import ContractRows, contract_rows
 from pagefold.engine.snapshots.csv_rows import CSVReading
-from pagefold.engine.snapshots.flat_json import Binding
-from pagefold.engine.snapshots.json_rows import RowCounter
-from pagefold.engine.snapshots.line_rows import FileToRead, JSONLines, LineCursor, NDJSONReading
+from pagefold.engine.snapshots.json_document import DocumentReading, holds_lines
+from pagefold.engine.snapshots.json_rows import ContractJSON, RowCounter
+from pagefold.engine.snapshots.line_rows import (
+    FileToRead,
+    JSONLines,
+    LineCursor,
+    LineReading,
+    NDJSONReading,
+    RecordReading,
+)
+from pagefold.engine.snapshots.own_columns import Binding
 from pagefold.engine.snapshots.read_ahead import ReadAhead, SnapshotPass
 
 
@@ -25,22 +34,50 @@ class FileSnapshot(ReadAhead):
 
     def __init__(self, config: Config, source: str, group: TaskGroup) -> None:
         super().__init__(group)
+        self._config = config
         self._settings = config.sources[source].snapshot or SnapshotConfig()
         self._source = source
         self.name = self._settings.file or ""
-        self._lines = JSONLines.of(config, source)
-        self._binding = Binding(config, source, self.name)
+        self.records = contract_rows(config, source, self.name, "content")
         self.identity, self.written_at = _identify(self.name)
 
     def reading(self, cursor: JSON) -> SnapshotPass:
         """A pass over the file, from the start or after a line."""
         place = LineCursor() if cursor is None else msgspec.convert(cursor, LineCursor)
         file = FileToRead(self.name, self._check, by_size=self._settings.ends == "file")
+        if self.records is not None:
+            self.records.begin(place.taken_at or self.written_at)
+            counter = RowCounter(self._source, place.rows, place.taken_at, records=self.records)
+            reading = self._records_reading(file, place, counter, self.records)
+            reading.coverage = self.records.coverage
+            return reading
+        return self._events_reading(file, place)
+
+    def _records_reading(
+        self, file: FileToRead, place: LineCursor, counter: RowCounter, records: ContractRows
+    ) -> LineReading:
+        """A pass over rows in the source's own form."""
+        match self._settings.file_format:
+            case "csv":
+                return CSVReading(file, place, counter, records, self._settings.delimiter)
+            case "json" if not holds_lines(self.name):
+                return DocumentReading(file, place, counter, ContractJSON(records))
+            case _:
+                return RecordReading(file, place, counter, records)
+
+    def _events_reading(self, file: FileToRead, place: LineCursor) -> LineReading:
+        """A pass over rows that are events."""
         if self._settings.file_format == "csv":
-            tally = RowCounter(self._source, place.rows, place.taken_at)
-            return CSVReading(file, place, tally, self._binding, self._settings.delimiter)
-        tally = RowCounter(self._source, place.rows, place.taken_at, self._lines.rows.fixed)
-        return NDJSONReading(file, place, tally, self._lines)
+            counter = RowCounter(self._source, place.rows, place.taken_at)
+            binding = Binding(self._config, self._source, self.name)
+            return CSVReading(file, place, counter, binding, self._settings.delimiter)
+        lines = JSONLines.of(self._config, self._source)
+        counter = RowCounter(self._source, place.rows, place.taken_at, lines.rows.fixed)
+        if self._settings.file_format == "json" and not holds_lines(self.name):
+            reading = DocumentReading(file, place, counter, lines.rows)
+            reading.coverage = lines.coverage
+            return reading
+        return NDJSONReading(file, place, counter, lines)
 
     def _check(self) -> None:
         if _identify(self.name)[0] != self.identity:

@@ -4,7 +4,7 @@ A snapshot may start with `{"snapshot":"begin","takenAt":"…"}`, and is complet
 `{"snapshot":"end","count":…}`, where the count is the number of rows in between.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Literal, NamedTuple, TypeAlias
 
@@ -16,11 +16,15 @@ from pagefold.engine.configuration.config import Config
 from pagefold.engine.configuration.snapshot_config import SnapshotConfig
 from pagefold.engine.errors import Rejected
 from pagefold.engine.events import DomainEvent
+from pagefold.engine.intake.contracts.export_rows import decode_record
+from pagefold.engine.intake.contracts.source_contracts import contract_key
 from pagefold.engine.intake.event_parser import EventEnvelope, parse_envelope, parse_event
 from pagefold.engine.intake.mapping.column_mapping import default_values
 from pagefold.engine.intake.strict_json import check_repeated_keys, decode_rejection
+from pagefold.engine.snapshots.contract_rows import ContractRows, Record
 from pagefold.engine.snapshots.coverage import NOTHING_FIXED
-from pagefold.engine.snapshots.snapshot import End, Row
+from pagefold.engine.snapshots.row import Row
+from pagefold.engine.snapshots.snapshot import End
 from pagefold.projections.streams import EVERY_CHANNEL
 
 _MAX_MARKER_BYTES = 4_096
@@ -40,8 +44,8 @@ class EndMarker(NamedTuple):
     taken_at: datetime | None
 
 
-Found: TypeAlias = DomainEvent | Rejected | BeginMarker | EndMarker
-"""The content of one place of a snapshot."""
+Found: TypeAlias = DomainEvent | Record | Rejected | BeginMarker | EndMarker
+"""The content of one place of a snapshot: an event, or a record that a contract reads."""
 
 
 class _Marker(msgspec.Struct, forbid_unknown_fields=True, rename="camel"):
@@ -72,7 +76,7 @@ class JSONRows:
     """
 
     def __init__(self, config: Config, source: str) -> None:
-        self.fixed = _constants(config, source)
+        self.fixed = fixed_parts(config, source)
         plain = default_values(config, source) | self.fixed
         self._plain = {name: msgspec.json.encode(value) for name, value in plain.items()}
         self._filled_in = b""
@@ -135,12 +139,38 @@ class JSONRows:
         }
 
 
-def _constants(config: Config, source: str) -> dict[str, str]:
-    """The fixed parts of every row, by target. Raises `ConfigurationError` for invalid ones."""
+class ContractJSON:
+    """Reads rows that are JSON in the source's own form."""
+
+    def __init__(self, records: ContractRows) -> None:
+        self._records = records
+        self._has_markers = not any(path.split(".")[0] == "snapshot" for path in records.contract.paths)
+
+    def read(self, text: bytes) -> Found:
+        """Parses one JSON document. It is a marker only if the contract does not read `snapshot`."""
+        if self._has_markers and (marker := read_marker(text)) is not None:
+            return marker
+        try:
+            return Record(decode_record(text), text)
+        except Rejected as refused:
+            return refused.with_traceback(None)
+
+    def divide(self, text: bytes) -> Iterator[Found]:
+        """The records in one JSON document, by the contract's `items`."""
+        found = self.read(text)
+        if isinstance(found, Record):
+            yield from self._records.items(found.value)
+        else:
+            yield found
+
+
+def fixed_parts(config: Config, source: str) -> dict[str, str]:
+    """What is the same in every row, according to the configuration. Raises `ConfigurationError` for invalid parts."""
     settings = config.sources[source].snapshot or SnapshotConfig()
-    if not settings.rows_are_events:
-        return {}
-    fixed = {target: str(value) for target, value in settings.constant_of.items()}
+    fixed = settings.constants
+    if fixed and contract_key(config, source, "snapshot") is not None:
+        problem = "goes with rows that are events; a contract says what its rows have"
+        raise config.error(f"sources.{source}.snapshot.constants", problem)
     allowed = {"type": config.sources[source].domains, "channel": [EVERY_CHANNEL, *config.channels]}
     for target, value in fixed.items():
         if value not in allowed[target]:
@@ -171,13 +201,19 @@ class RowCounter:
     """Numbers the rows of a source's snapshot, and determines at the end whether it was complete.
 
     `rows` were numbered so far; `taken_at` comes from markers. Once it is `over`, nothing more may come. `fixed` are
-    parts that every row must have.
+    parts that every row must have. `records` makes rows of those in the source's own form.
     """
 
     def __init__(
-        self, source: str, rows: int = 0, taken_at: datetime | None = None, fixed: Mapping[str, str] = NOTHING_FIXED
+        self,
+        source: str,
+        rows: int = 0,
+        taken_at: datetime | None = None,
+        fixed: Mapping[str, str] = NOTHING_FIXED,
+        records: ContractRows | None = None,
     ) -> None:
         self._source = source
+        self._records = records
         self._type, self._channel = fixed.get("type"), fixed.get("channel")
         self._count: int | None = None
         self._fault = ""
@@ -206,25 +242,35 @@ class RowCounter:
         first, self.rows = self.rows + 1, self.rows + len(wires)
         return list(map(Row, range(first, self.rows + 1), wires, lines, entries))
 
-    def row(self, found: Found) -> Row | None:
-        """The next row; None for a marker, or after the end marker."""
+    def take(self, found: Found) -> list[Row] | None:
+        """The next row, or all that a contract makes of it; None for a marker, or after the end marker."""
         if self._count is not None:
             self._fault = "continues after its end marker"
             return None
-        if isinstance(found, DomainEvent):
-            self.rows += 1
-            return Row(self.rows, found if self._fits(found) else self._misfit(found))
         if isinstance(found, EndMarker):
             self._count = found.rows
             self.taken_at = self.taken_at or found.taken_at
             return None
         if isinstance(found, BeginMarker):
             if self.rows == 0:
-                self.taken_at = found.taken_at
+                self._begin(found)
                 return None
             found = Rejected("", "is a begin marker, which must come before the first row")
         self.rows += 1
-        return Row(self.rows, found)
+        if isinstance(found, Record):
+            return [] if self._records is None else self._records.rows(self.rows, found)
+        if isinstance(found, DomainEvent) and not self._fits(found):
+            found = self._misfit(found)
+        return [Row(self.rows, found)]
+
+    def take_identities(self) -> Sequence[bytes]:
+        """The identities of the records since the last call, as in `ContractRows`."""
+        return () if self._records is None else self._records.take_identities()
+
+    def _begin(self, marker: BeginMarker) -> None:
+        self.taken_at = marker.taken_at
+        if self._records is not None and marker.taken_at is not None:
+            self._records.taken(marker.taken_at)
 
     @property
     def surplus(self) -> int | None:

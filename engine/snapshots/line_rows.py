@@ -2,7 +2,7 @@
 
 from abc import abstractmethod
 from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
-from typing import NamedTuple, Self, TypeAlias
+from typing import NamedTuple, Self
 
 import msgspec
 from anyio.to_thread import run_sync
@@ -11,14 +11,17 @@ from pagefold.domains.domain import DECODE_ERRORS
 from pagefold.domains.values import NonNegative, Timestamp
 from pagefold.engine.configuration.config import Config
 from pagefold.engine.errors import SourceIncomplete
+from pagefold.engine.intake.contracts.export_rows import MAX_ROW_BYTES
 from pagefold.engine.intake.event_parser import EventEnvelope, parse_envelope
 from pagefold.engine.intake.input_files import InputFile, LineSplitter, OversizedLine, decompress
 from pagefold.engine.intake.ndjson_reader import MAX_LINE_BYTES, oversized_line_error, strip_line
+from pagefold.engine.snapshots.contract_rows import ContractRows
 from pagefold.engine.snapshots.coverage import Coverage
-from pagefold.engine.snapshots.json_rows import Found, JSONRows, RowCounter
+from pagefold.engine.snapshots.json_rows import ContractJSON, Found, JSONRows, RowCounter
 from pagefold.engine.snapshots.line_templates import LineTemplates
 from pagefold.engine.snapshots.read_ahead import SnapshotPass
-from pagefold.engine.snapshots.snapshot import BATCH_ROWS, Batch, End, Row
+from pagefold.engine.snapshots.row import Row
+from pagefold.engine.snapshots.snapshot import BATCH_ROWS, Batch, End
 
 MAX_BATCH_BYTES = 8 * 1024 * 1024
 """Bytes of a batch, uncompressed; its last row may exceed them."""
@@ -28,10 +31,6 @@ MAX_RUN_LINES = 250
 
 STEP_LINES = 50_000
 """Lines that are skipped per step. Cancellation takes effect between steps."""
-
-
-Bunches: TypeAlias = Iterator[list[bytes | OversizedLine] | None]
-"""Lines in chunks; None now and then when there are none."""
 
 
 class LineCursor(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True):
@@ -64,7 +63,7 @@ class JSONLines(NamedTuple):
     def of(cls, config: Config, source: str) -> Self:
         """Those of a source. Raises `ConfigurationError`."""
         rows = JSONRows(config, source)
-        return cls(rows, LineTemplates(config, source, rows.fixed), Coverage.of(config, source, rows.fixed))
+        return cls(rows, LineTemplates(config, source, rows.fixed), Coverage.of_events(config, source, rows.fixed))
 
 
 class LineReading(SnapshotPass):
@@ -87,7 +86,7 @@ class LineReading(SnapshotPass):
         return self._counter.rows
 
     @abstractmethod
-    def found(self, bunches: Bunches) -> Iterator[Found | list[Row] | None]:
+    def found(self, chunks: Iterator[bytes | None]) -> Iterator[Found | list[Row] | None]:
         """The content of the lines after `place`, or rows; None now and then if there are none.
 
         Raises `SourceIncomplete` if the file is truncated.
@@ -99,28 +98,28 @@ class LineReading(SnapshotPass):
             self._file.check()
             steps = self._steps(file)
             while (batch := await run_sync(next, steps, None)) is not None:
-                if batch.rows:
+                if batch.rows or batch.identities:
                     yield batch
 
     def _steps(self, file: InputFile) -> Iterator[Batch]:
         """Every batch; one without rows now and then when there are none."""
         rows: list[Row] = []
-        counter, line = self._counter, 0
-        bunches = LineSplitter(MAX_LINE_BYTES).line_batches(decompress(file.chunks(), self.name))
+        counter, line, first = self._counter, 0, self._counter.rows
         try:
-            for found in self.found(bunches):
-                more = found if found is None or isinstance(found, list) else counter.row(found)
+            for found in self.found(decompress(file.chunks(), self.name)):
+                more = found if found is None or isinstance(found, list) else counter.take(found)
                 if more is not None:
-                    rows += more if isinstance(more, list) else (more,)
+                    rows += more
                     line = self.line  # not the end marker's line: a resumed pass must read it again
-                    if len(rows) <= BATCH_ROWS - MAX_RUN_LINES and self.size < MAX_BATCH_BYTES:
+                    most = max(len(rows), counter.rows - first)
+                    if most <= BATCH_ROWS - MAX_RUN_LINES and self.size < MAX_BATCH_BYTES:
                         continue
                 elif counter.over:
                     break
                 elif found is not None:
                     continue
                 yield self._batch(rows, line, file)
-                rows, self.size = [], 0
+                rows, self.size, first = [], 0, counter.rows
             self._end()
         except SourceIncomplete as incomplete:
             self.end = End(complete=False, reason=incomplete.problem)
@@ -135,7 +134,8 @@ class LineReading(SnapshotPass):
     def _batch(self, rows: list[Row], line: int, file: InputFile) -> Batch:
         self.taken_at = self._counter.taken_at
         place = LineCursor(line, self._counter.rows, self.taken_at)
-        return Batch(rows, msgspec.to_builtins(place), file.position, file.size)
+        identities = self._counter.take_identities()
+        return Batch(rows, msgspec.to_builtins(place), file.position, file.size, identities)
 
 
 class NDJSONReading(LineReading):
@@ -145,9 +145,9 @@ class NDJSONReading(LineReading):
         super().__init__(file, place, counter)
         self._rows, self._shapes, self.coverage = read
 
-    def found(self, bunches: Bunches) -> Iterator[Found | list[Row] | None]:
+    def found(self, chunks: Iterator[bytes | None]) -> Iterator[Found | list[Row] | None]:
         """The content of the lines."""
-        for bunch in bunches:
+        for bunch in LineSplitter(MAX_LINE_BYTES).line_batches(chunks):
             for start in range(0, len(bunch or ()), MAX_RUN_LINES):
                 run = (bunch or [])[start : start + MAX_RUN_LINES]
                 if self.line >= self.place.line and (rows := self._run(run)) is not None:
@@ -206,3 +206,25 @@ class NDJSONReading(LineReading):
             return parse_envelope(text), text
         except DECODE_ERRORS:
             return self._rows.open(text)
+
+
+class RecordReading(LineReading):
+    """Reads one record per line, for a contract. Skips a byte order mark and blank lines."""
+
+    def __init__(self, file: FileToRead, place: LineCursor, counter: RowCounter, records: ContractRows) -> None:
+        super().__init__(file, place, counter)
+        self._read = ContractJSON(records).read
+
+    def found(self, chunks: Iterator[bytes | None]) -> Iterator[Found | None]:
+        """The content of the lines."""
+        for held in LineSplitter(MAX_ROW_BYTES).lines(chunks):
+            self.line += 1
+            if self.line <= self.place.line or held is None:
+                yield None
+            elif isinstance(held, OversizedLine):
+                yield oversized_line_error(held.size, MAX_ROW_BYTES)
+            else:
+                self.size += len(held)
+                text = strip_line(self.line, held)
+                if text and not text.isspace():
+                    yield self._read(text)

@@ -1,49 +1,36 @@
 """The contract of a snapshot: everything that a source has now, row by row, and whether it was complete.
 
-A row is an event. A reader holds one batch of a snapshot at a time.
+A row is an event, or a record that the source's contract reads. A reader holds one batch of a snapshot at a time.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Collection, Sequence
 from datetime import datetime
 from typing import NamedTuple
 
-import msgspec
-
 from pagefold.domains.domain import JSON
-from pagefold.engine.errors import Rejected
-from pagefold.engine.events import DomainEvent
-from pagefold.engine.intake.event_parser import EventEnvelope
+from pagefold.engine.snapshots.contract_rows import ContractRows
 from pagefold.engine.snapshots.coverage import NOTHING, Coverage
+from pagefold.engine.snapshots.row import Row
+from pagefold.projections.streams import encode_part
 
 BATCH_ROWS = 10_000
 """Rows of a batch, at most."""
-
-
-class Row(msgspec.Struct, frozen=True, gc=False):
-    """A row by its place in the snapshot, from 1, and the event in it, or why there is none.
-
-    Of a JSON row, only the envelope may have been parsed: then `line` is the complete row. If even that is known to be
-    valid, only its entry is given, see `Log.head_contents`: then `event` is None.
-    """
-
-    number: int
-    event: DomainEvent | EventEnvelope | Rejected | None
-    line: bytes = b""
-    entry: bytes = b""
 
 
 class Batch(NamedTuple):
     """The next rows.
 
     `cursor` is where reading continues after them, in another process too; None if it can only start over.
-    `done` of `total` is the progress, in the snapshot's `unit`; `total` is None if it is unknown.
+    `done` of `total` is the progress, in the snapshot's `unit`; `total` is None if it is unknown. If a contract reads
+    the rows, `identities` has one text for each, equal for a row and its repetition.
     """
 
     rows: list[Row]
     cursor: JSON
     done: int
     total: int | None
+    identities: Sequence[bytes] = ()
 
 
 class End(NamedTuple):
@@ -94,6 +81,14 @@ class Snapshot(ABC):
 
     by_size: bool = False
     """Whether only the number of its rows shows that it is complete."""
+
+    records: ContractRows | None = None
+    """What its contract makes of its rows, and counts in them; None if they are in Pagefold's own form."""
+
+    def other_suffixes(self, domains: Collection[str]) -> list[str]:
+        """The ends of the streams of other sources that its contract names, for a run of some of its own domains."""
+        named = () if self.records is None else self.records.coverage.other_sources(domains)
+        return [f"/{domain}/{encode_part(name)}" for domain, name in named]
 
     @abstractmethod
     def batches(self, cursor: JSON = None) -> AsyncGenerator[Batch, None]:

@@ -1,10 +1,10 @@
 """Snapshots by a query against the source's own PostgreSQL: one transaction, which sees one moment."""
 
 import os
-from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from hashlib import sha256
-from typing import TypeAlias
+from typing import Protocol, TypeAlias
 
 import anyio
 import asyncpg
@@ -19,11 +19,15 @@ from pagefold.engine.configuration.snapshot_config import SnapshotConfig
 from pagefold.engine.configuration.toml_tables import redacted
 from pagefold.engine.errors import Rejected, SourceFailed
 from pagefold.engine.events import DomainEvent
+from pagefold.engine.intake.contracts.export_rows import decode_json
 from pagefold.engine.intake.mapping.column_mapping import BoundColumns
-from pagefold.engine.snapshots.flat_json import Binding
-from pagefold.engine.snapshots.json_rows import RowCounter
+from pagefold.engine.snapshots.contract_rows import ContractRows, Record, contract_rows
+from pagefold.engine.snapshots.coverage import Coverage
+from pagefold.engine.snapshots.json_rows import Found, RowCounter
+from pagefold.engine.snapshots.own_columns import Binding
 from pagefold.engine.snapshots.read_ahead import ReadAhead, SnapshotPass
-from pagefold.engine.snapshots.snapshot import BATCH_ROWS, Batch, End, Row
+from pagefold.engine.snapshots.row import Row
+from pagefold.engine.snapshots.snapshot import BATCH_ROWS, Batch, End
 
 CONNECT_SECONDS = 10.0
 CLOSE_SECONDS = 2.0
@@ -35,6 +39,9 @@ MAX_BATCH_BYTES = 8 * 1024 * 1024
 """Bytes of payload in a batch; one fetch may exceed it."""
 
 Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
+
+ReadRecord: TypeAlias = Callable[[asyncpg.Record], Found]
+"""The content of a row."""
 
 _WITHOUT_LIMITS = """
 SELECT set_config(name, '0', true)
@@ -57,25 +64,63 @@ class SQLSnapshot(ReadAhead):
         self._database = database_url(config, source, os.environ)
         self._query = settings.query or ""
         self.name = redacted(self._database)
-        self._binding = Binding(config, source, self.name)
+        self.records = contract_rows(config, source, self.name, "streams")
+        if self.records is None:
+            self._rows: _Rows = EventColumns(config, source, self.name)
+        else:
+            self._rows = RecordColumns(self.records)
         self.identity = f"{self.name}:{sha256(self._query.encode()).hexdigest()}"
 
     def reading(self, cursor: JSON) -> SnapshotPass:
         """A pass over the current rows. Raises `SourceFailed` for a cursor: a query cannot be resumed."""
         if cursor is not None:
             raise SourceFailed(self.name, "a query cannot be resumed; it starts over")
-        return QueryReading(self.name, self._database, self._query, self._binding, self._source)
+        if self.records is not None:
+            self.records.begin(None)
+        counter = RowCounter(self._source, records=self.records)
+        return QueryReading(self.name, self._database, self._query, self._rows, counter)
+
+
+class _Rows(Protocol):
+    """How the rows of a query are read."""
+
+    def bind(self, names: Sequence[str]) -> tuple[ReadRecord, Coverage]:
+        """Reads rows with these columns, and what they cover. Raises `SourceFailed` if one is missing."""
+
+
+class EventColumns:
+    """Rows with columns that are named like the fields of an event."""
+
+    def __init__(self, config: Config, source: str, where: str) -> None:
+        self._binding = Binding(config, source, where)
+
+    def bind(self, names: Sequence[str]) -> tuple[ReadRecord, Coverage]:
+        """Reads events."""
+        bound, coverage = self._binding.of(names)
+        return lambda record: _event(record, bound), coverage
+
+
+class RecordColumns:
+    """Rows with columns that a contract reads."""
+
+    def __init__(self, records: ContractRows) -> None:
+        self._records = records
+
+    def bind(self, names: Sequence[str]) -> tuple[ReadRecord, Coverage]:
+        """Reads records."""
+        self._records.check_columns(names)
+        return _record, self._records.coverage
 
 
 class QueryReading(SnapshotPass):
     """A pass over the rows of a query, in a transaction of its own."""
 
-    def __init__(self, name: str, database: str, query: str, binding: Binding, source: str) -> None:
+    def __init__(self, name: str, database: str, query: str, columns: _Rows, counter: RowCounter) -> None:
         self._name = name
         self._database = database
         self._query = query
-        self._binding = binding
-        self._counter = RowCounter(source)
+        self._columns = columns
+        self._counter = counter
 
     @property
     def rows(self) -> int:
@@ -89,7 +134,7 @@ class QueryReading(SnapshotPass):
                 await connection.transaction(isolation="repeatable_read", readonly=True).start()
                 await connection.execute(_WITHOUT_LIMITS)
                 statement = await self._prepared(connection)
-                bound, self.coverage = self._binding.of([each.name for each in statement.get_attributes()])
+                read, self.coverage = self._columns.bind([each.name for each in statement.get_attributes()])
                 cursor = await statement.cursor()
             more = True
             while more:
@@ -99,21 +144,18 @@ class QueryReading(SnapshotPass):
                     with self._translated_errors():
                         records = await cursor.fetch(FETCH_ROWS)
                     more = len(records) == FETCH_ROWS
-                    size += await run_sync(self._take, records, bound, rows)
-                if rows:
-                    yield Batch(rows, None, self._counter.rows, None)
+                    size += await run_sync(self._take, records, read, rows)
+                identities = self._counter.take_identities()
+                if rows or identities:
+                    yield Batch(rows, None, self._counter.rows, None, identities)
         self.end = End(complete=True)
 
-    def _take(self, records: Sequence[asyncpg.Record], bound: BoundColumns, rows: list[Row]) -> int:
+    def _take(self, records: Sequence[asyncpg.Record], read: ReadRecord, rows: list[Row]) -> int:
         """Adds the records' events to `rows`; returns the bytes of their payloads."""
-        size = 0
-        for record in records:
-            event = _event(record, bound)
-            if isinstance(event, DomainEvent) and isinstance(event.payload, bytes):
-                size += len(event.payload)
-            if (row := self._counter.row(event)) is not None:
-                rows.append(row)
-        return size
+        made = [row for record in records for row in self._counter.take(read(record)) or ()]
+        rows += made
+        events = [row.event for row in made if isinstance(row.event, DomainEvent)]
+        return sum([len(event.payload) for event in events if isinstance(event.payload, bytes)])
 
     async def _prepared(self, connection: Connection) -> "asyncpg.prepared_stmt.PreparedStatement[asyncpg.Record]":
         statement = await connection.prepare(self._query)
@@ -166,6 +208,17 @@ def _event(record: asyncpg.Record, bound: BoundColumns) -> DomainEvent | Rejecte
         return bound.event(tuple(record))
     except Rejected as refused:
         return refused.with_traceback(None)
+
+
+def _record(record: asyncpg.Record) -> Record:
+    return Record({name: _decoded(value) for name, value in record.items()}, b"")
+
+
+def _decoded(value: object) -> object:
+    """A value of a column of JSON, decoded: numbers keep every digit."""
+    if isinstance(value, list):
+        return list(map(_decoded, value))
+    return decode_json(bytes(value)) if isinstance(value, msgspec.Raw) else value
 
 
 def _raw(text: str) -> msgspec.Raw:

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Callable, Collection
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, time
 from decimal import Decimal
 from enum import StrEnum
 
@@ -150,7 +150,7 @@ def _written(value: object) -> object:
     match value:
         case datetime():
             return timestamp_text(value)
-        case date():
+        case date() | time():
             return value.isoformat()
         case _ if type(value).__qualname__ == "UUID":
             return msgspec.to_builtins(value)

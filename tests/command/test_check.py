@@ -16,6 +16,7 @@ from tests.support.documents import ROOT
 SECRETS = {
     "PIM_WEBHOOK_SECRET": "a-secret",
     "PIM_TOKEN": "a-token",
+    "PIM_SHOP": "main",
     "WMS_DATABASE": "postgresql://reader:geheim@wms.example:5432/stock",
 }
 

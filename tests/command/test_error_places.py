@@ -42,8 +42,12 @@ WRONG_SNAPSHOTS = [
         "the environment variable NOT_SET is not",
     ),
     ('file = "a.ndjson"\nconstants = { type = "catalog" }', "constants.type", "'catalog' is not allowed"),
-    ('file = "a.csv"\ncolumns = { payload.price = "P" }', "columns.payload.price", "is not a field of the pricing"),
-    ('file = "a.csv"\ncolumns = { payload.amount = "P" }', "columns.sku", "is required: name its column"),
+    (
+        'file = "a.csv"\ncontract = { sku = "S", sourceVersion = "V", pricing.price = "P" }',
+        "contract.pricing.price",
+        "is not a field of the pricing",
+    ),
+    ('file = "a.csv"\ncontract = { pricing.amount = "P" }', "contract.pricing.sku", "is required"),
 ]
 
 

@@ -165,7 +165,7 @@ def test_forms_of_files(content: bytes, workplace: Path) -> None:
         (b'[{"sku":"A"},{"sku":"B"}]', "is a JSON array, and events are NDJSON, one a line: `jq -c '.[]'"),
         (b'\xef\xbb\xbf\n[\n{"sku":"A"}\n]\n', "is a JSON array"),
         (b'{\n  "sku": "A"\n}\n', "is JSON of several lines"),
-        (b"sku,sourceVersion,price\nA,1,1.00\n", "looks like CSV, and events are NDJSON; name its columns in"),
+        (b"sku,sourceVersion,price\nA,1,1.00\n", "looks like CSV, and events are NDJSON; write [sources.X.snapshot]"),
         (b'"ITEM NO";"PRICE";"CHANGED_AT"\r\n', "looks like CSV"),
     ],
 )

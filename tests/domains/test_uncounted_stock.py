@@ -12,7 +12,6 @@ from pagefold.engine.intake.event_validator import EventValidator
 from pagefold.engine.intake.formats.debezium import DebeziumReader
 from pagefold.engine.intake.formats.webhook_bodies import WebhookReader
 from pagefold.engine.intake.statement import Statement
-from pagefold.engine.snapshots.flat_json import FlatJSON, columns_of
 from tests.support.debezium_messages import envelope
 from tests.support.deliveries import found_in
 from tests.support.small_shop import Document, append, as_line, document, event, say, section, stock
@@ -106,15 +105,18 @@ async def test_a_cell_has_a_word_for_null(tmp_path: Path) -> None:
     ]
 
 
-def test_a_flat_row_says_null() -> None:
-    """Its members are columns, and null is a value."""
-    columns = {"sku": "id", "sourceVersion": "v", "occurredAt": "at", "payload": {"available": "free"}}
-    config = configured(["inventory"], url="https://wms.example/stock", columns=columns)
-    rows = FlatJSON(columns_of(config, "erp"), "rows")
-    for row, payload in (({"free": None}, {"available": None}), ({}, {}), ({"free": 0}, {"available": 0})):
-        found = rows.read(json.dumps({"id": "A", "v": 1, "at": AT} | row).encode())
-        assert isinstance(found, DomainEvent)
-        assert payload_of(found) == payload
+async def test_a_record_says_null(tmp_path: Path) -> None:
+    """Where the contract says that a blank value is null."""
+    lines = [{"id": "A", "v": 1, "at": AT, "free": None}, {"id": "B", "v": 1, "at": AT, "free": 0}]
+    written(tmp_path / "stock.ndjson", "\n".join(map(json.dumps, lines)))
+    contract = {
+        "sku": "id",
+        "sourceVersion": "v",
+        "occurredAt": "at",
+        "inventory": {"available": {"from": "free", "blank": "null"}},
+    }
+    found = await read(configured(["inventory"], file=str(tmp_path / "stock.ndjson"), contract=contract))
+    assert [payload_of(each) for each in found.events] == [{"available": None}, {"available": 0}]
 
 
 def test_a_line_says_null() -> None:

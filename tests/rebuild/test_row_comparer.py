@@ -17,7 +17,7 @@ from pagefold.engine.rebuild.row_comparer import (
     split_equal,
 )
 from pagefold.engine.rebuild.run_aggregate import RunCounts
-from pagefold.engine.snapshots.snapshot import Row
+from pagefold.engine.snapshots.row import Row
 from pagefold.engine.stores.event_state import DriftKind, head_content, repair_encoder
 from pagefold.engine.stores.log_records import StoredEvent
 from tests.support.snapshot_fixtures import configured

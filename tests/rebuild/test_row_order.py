@@ -11,7 +11,8 @@ from pagefold.engine.errors import SpillFailed
 from pagefold.engine.intake.event_validator import EventValidator
 from pagefold.engine.rebuild import row_order
 from pagefold.engine.rebuild.row_order import stream_of
-from pagefold.engine.snapshots.snapshot import Row
+from pagefold.engine.snapshots.row import Row
+from pagefold.engine.snapshots.snapshot import Batch
 from pagefold.engine.stores.log_records import SEPARATOR
 from tests.support.rebuild_fixtures import export, rebuild, resume, with_snapshots
 from tests.support.small_shop import configured, stock
@@ -35,7 +36,7 @@ def test_the_file_has_no_name() -> None:
     )
     before = set(unnamed())
     with closing(row_order._Spill()) as spill:
-        spill.add(assigner, rows())
+        spill.add(assigner, Batch(rows(), None, ROWS, None))
         [file] = set(unnamed()) - before
         assert file.stat().st_size > ROWS * 500
         assert file.stat().st_nlink == 0

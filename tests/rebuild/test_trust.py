@@ -68,38 +68,44 @@ async def withdrawals(shop: Shop) -> set[str]:
 # --- coverage -------------------------------------------------------------------------------------
 
 HEADER = "sku,v,at,price"
-COLUMNS = {"sku": "sku", "sourceVersion": "v", "occurredAt": "at", "payload.amount": "price"}
+COLUMNS = {"sku": "sku", "sourceVersion": "v", "occurredAt": "at"}
+EUR = {"constant": "EUR"}
 ROW = "{},5,2026-01-01T00:00:00Z,9.90"
 
 
+def contract(currency: object, channel: object = None) -> dict[str, Any]:
+    """The contract of a file of prices."""
+    return {**COLUMNS, "channel": channel or {"constant": "*"}, "pricing": {"amount": "price", "currency": currency}}
+
+
 @pytest.mark.parametrize(
-    ("columns", "constants", "left"),
+    ("channel", "currency", "left"),
     [
-        ({}, {"payload.currency": "EUR"}, {"web-de", "web-us"}),
-        ({}, {"channel": "*", "payload.currency": "EUR"}, {"web-de", "web-us"}),
-        ({}, {"channel": "web-de", "payload.currency": "EUR"}, {"*", "web-us"}),
-        ({"channel": "shop"}, {"payload.currency": "EUR"}, {"web-us"}),
-        ({"channel": "shop", "payload.currency": "cur"}, {}, set()),
+        (None, EUR, {"web-de", "web-us"}),
+        ({"constant": "*"}, EUR, {"web-de", "web-us"}),
+        ({"constant": "web-de"}, EUR, {"*", "web-us"}),
+        ({"from": "shop", "lookup": {"values": {"*": "*", "web-de": "web-de"}}}, "cur", {"web-us"}),
+        ("shop", EUR, {"web-us"}),
+        ("shop", "cur", set()),
     ],
-    ids=["no channel", "every channel", "one channel", "one currency", "everything"],
+    ids=["no channel", "every channel", "one channel", "a table of channels", "one currency", "everything"],
 )
 async def test_what_a_row_cannot_name_is_no_orphan(
-    store_url: str, tmp_path: Path, columns: dict[str, str], constants: dict[str, str], left: set[str]
+    store_url: str, tmp_path: Path, channel: object, currency: object, left: set[str]
 ) -> None:
-    """A snapshot's columns and constants limit its channels: it proves nothing about others, which are counted."""
+    """A snapshot's contract limits its channels: it proves nothing about others, which are counted."""
     file = tmp_path / "prices.csv"
-    config = configured(store_url, "erp", file=str(file), columns={**COLUMNS, **columns}, constants=constants)
+    config = configured(store_url, "erp", file=str(file), contract=contract(currency, channel))
     gone = {"*": "EUR", "web-de": "EUR", "web-us": "USD"}
     said = [
         event("pricing", {"currency": currency, "amount": "5.00"}, sku="GONE", channel=channel)
         for channel, currency in gone.items()
     ]
-    channel = constants.get("channel", "*")
-    said += [price("9.90", version=5, sku=sku, channel=channel) for sku in SKUS]
+    shop_of_rows = channel["constant"] if isinstance(channel, dict) and "constant" in channel else "*"
+    said += [price("9.90", version=5, sku=sku, channel=shop_of_rows) for sku in SKUS]
     async with shop_of(config, *said) as shop:
-        row = ROW + (f",{channel}" if "channel" in columns else "") + (",EUR" if "payload.currency" in columns else "")
-        header = ",".join([HEADER, *columns.values()])
-        file.write_bytes(csv_of(header, [row.format(sku) for sku in SKUS]))
+        rows = [f"{ROW.format(sku)},*,EUR" for sku in SKUS]
+        file.write_bytes(csv_of(f"{HEADER},shop,cur", rows))
         report = await rebuild(shop, "erp")
         counts = {"rows": 40, "equal": 40, "orphans": 3 - len(left), "withdrawn": 3 - len(left), "uncovered": len(left)}
         assert counts_of(report) == {name: number for name, number in counts.items() if number}
@@ -115,10 +121,7 @@ async def test_a_snapshot_of_one_domain_proves_nothing_of_another(store_url: str
         tables = document(url)
         tables["sources"]["pim"]["domains"] = ["catalog", "media"]
         file = tmp_path / f"products.{form}"
-        columns = {"sku": "sku", "sourceVersion": "v", "occurredAt": "at", "payload.attributes.name": "name"}
         settings: dict[str, Any] = {"file": str(file), "constants": constants, **AT_ONCE}
-        if form == "csv":
-            settings["columns"] = columns if constants else {**columns, "type": "type"}
         tables["sources"]["pim"]["snapshot"] = settings
         config = Config.parse(tables, store=url)
         picture = {"assets": [{"url": "https://images.example/1.jpg"}]}
@@ -126,7 +129,7 @@ async def test_a_snapshot_of_one_domain_proves_nothing_of_another(store_url: str
         async with shop_of(config, *products(SKUS), *pictures) as shop:
             if form == "csv":
                 kind = "" if constants else ",catalog"
-                header = "sku,v,at,name" + kind.replace("catalog", "type")
+                header = "sku,sourceVersion,occurredAt,payload.attributes.name" + kind.replace("catalog", "type")
                 file.write_bytes(csv_of(header, [f"{sku},5,2026-01-01T00:00:00Z,{sku}{kind}" for sku in SKUS]))
             else:
                 file.write_bytes(marked(map(as_line, products(SKUS))))
@@ -361,7 +364,7 @@ async def test_a_count_of_nothing_behind_rows_is_not_complete(
             assert "marker" in report.reason
 
 
-@pytest.mark.parametrize("flat", [False, True], ids=["events", "columns"])
+@pytest.mark.parametrize("flat", [False, True], ids=["events", "records"])
 @pytest.mark.parametrize("last", [{"snapshot": "end", "count": 0}, None])
 async def test_a_count_of_nothing_behind_the_rows_of_a_page_is_not_complete(
     store_url: str,
@@ -369,12 +372,12 @@ async def test_a_count_of_nothing_behind_the_rows_of_a_page_is_not_complete(
     last: Mapping[str, object] | None,
 ) -> None:
     """Neither as an end marker nor as a total, of rows that are events and of flat ones."""
-    names = ("sku", "sourceVersion", "occurredAt", "payload")
     rows: list[Any] = [orjson.loads(as_line(each)) for each in prices()[1:]]
-    rows = [{name: row[name] for name in names} for row in rows] if flat else rows
+    fields = {"sku": "sku", "sourceVersion": "sourceVersion", "occurredAt": "occurredAt"}
+    prices_of = {"amount": "payload.amount", "currency": "payload.currency"}
     body = {"items": [*rows, last] if last else rows, "total": 39 if last else 0}
-    columns = {name: name for name in names} if flat else {}
-    report = await asked_of(store_url, lambda _: Reply(orjson.dumps(body)), cursor_parameter=None, columns=columns)
+    settings: dict[str, Any] = {"contract": {**fields, "pricing": prices_of}} if flat else {}
+    report = await asked_of(store_url, lambda _: Reply(orjson.dumps(body)), cursor_parameter=None, **settings)
     assert counts_of(report) == {"rows": 39, "equal": 39, "orphans": 1}
     assert not report.complete
 
@@ -383,8 +386,8 @@ async def test_a_count_of_nothing_behind_the_rows_of_a_page_is_not_complete(
 async def test_a_file_without_a_marker_is_measured_by_the_last_one(store_url: str, tmp_path: Path, form: str) -> None:
     """The first withdraws nothing; a later one does if it has 95 % of the last complete one's rows."""
     file = tmp_path / f"erp.{form}"
-    columns = {**COLUMNS, "channel": "shop", "payload.currency": "cur"} if form == "csv" else {}
-    config = configured(store_url, "erp", file=str(file), ends="file", max_orphans="100%", columns=columns)
+    settings = {"contract": contract("cur", "shop")} if form == "csv" else {}
+    config = configured(store_url, "erp", file=str(file), ends="file", max_orphans="100%", **settings)
 
     def write(skus: Sequence[str]) -> None:
         if form == "csv":

@@ -1,5 +1,6 @@
-"""Snapshots in CSV files: records as events, configured columns, and invalid CSV."""
+"""Snapshots in CSV files: records as events, records of a contract, and invalid CSV."""
 
+import os
 import re
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -48,24 +49,72 @@ async def test_columns_named_like_fields_need_no_configuration(table: Path) -> N
     assert (second.sku, second.source_version) == ("B", 2)
 
 
-async def test_columns_and_constants_are_mapped(table: Path) -> None:
-    """A configured column gives its field, a constant is the same in each row, and other columns are ignored."""
-    found = await read_table(
-        table,
-        records("x;A;7;1,5;149.90;2026-01-01T00:00:00+02:00", header="note;ITEM_NO;CHANGE_NO;mass;PRICE;CHANGED"),
-        delimiter=";",
-        columns={
-            "sku": "ITEM_NO",
-            "sourceVersion": "CHANGE_NO",
-            "occurredAt": "CHANGED",
-            "payload": {"amount": "PRICE"},
-        },
-        constants={"payload": {"currency": "EUR", "taxIncluded": True}, "channel": "web", "correlationId": 7},
-    )
-    [event] = found.events
+PRICES = {
+    "sku": "ITEM_NO",
+    "sourceVersion": "CHANGE_NO",
+    "occurredAt": "CHANGED",
+    "pricing": {"amount": "PRICE", "currency": {"constant": "EUR"}, "taxIncluded": {"constant": True}},
+}
+"""The contract of an export of prices."""
+
+
+async def test_columns_are_read_by_a_contract(table: Path) -> None:
+    """What the contract names gives its field, a constant is the same in each row, and other columns are ignored."""
+    header = "note;ITEM_NO;CHANGE_NO;mass;PRICE;CHANGED"
+    contract = {**PRICES, "channel": {"constant": "web"}, "correlationId": {"constant": "7"}}
+    text = records("x;A;7;1,5;149.90;2026-01-01T00:00:00+02:00", header=header)
+    [event] = (found := await read_table(table, text, contract=contract)).events
     assert (event.sku, event.source_version, event.channel, event.correlation_id) == ("A", 7, "web", "7")
-    assert payload_of(event) == {"currency": "EUR", "taxIncluded": True, "amount": "149.90"}
+    assert payload_of(event) == {"amount": "149.9", "currency": "EUR", "taxIncluded": True}
     assert found.end == COMPLETE
+
+
+@pytest.mark.parametrize("delimiter", [None, ";"])
+@pytest.mark.parametrize("start", ["", "sep=;\n", "\ufeff", "\ufeffsep=;\r\n", "\n\n"])
+async def test_a_table_as_a_spreadsheet_writes_it(start: str, delimiter: str | None, table: Path) -> None:
+    """The delimiter is that of the header or of `sep=`; columns without a name, or with the same one, are ignored."""
+    text = start + records("00123;1;19,90;2026-01-01T00:00:00Z;a;b;;", header="ITEM_NO;CHANGE_NO;PRICE;CHANGED;N;N;;")
+    found = await read_table(table, text, contract={**PRICES, "decimal": ","}, delimiter=delimiter)
+    [event] = found.events
+    assert (event.sku, payload_of(event)["amount"], found.end) == ("00123", "19.9", COMPLETE)
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-16-be"])
+async def test_utf_16_is_named(encoding: str, table: Path) -> None:
+    """The error says what the file is, and what to do."""
+    written(table, records(RECORD).encode(encoding))
+    with pytest.raises(SourceFailed, match="UTF-16"):
+        await read(configured(file=str(table), contract=PRICES))
+
+
+async def test_rows_are_numbered_as_in_the_file(table: Path) -> None:
+    """A row may make several statements, none, or a refusal: an end marker counts rows."""
+    rows = ["A,1.00,2.00,x", "B,,3.00,x", "C,4.00,5.00,y", "D,n/a,6.00,x"]
+    prices = [{"channel": {"constant": name}, "amount": {"from": name, "money": "EUR"}} for name in ("web", "*")]
+    contract = {"sku": "sku", "versions": "none", "blanks": "withdraw", "only": {"kind": ["x"]}, "pricing": prices}
+    found = await read_table(table, records(*rows, header="sku,web,*,kind"), contract=contract)
+    events = [(row.number, row.event) for row in found.rows if isinstance(row.event, DomainEvent)]
+    assert [(number, each.sku, each.channel, each.payload) for number, each in events] == [
+        (1, "A", "web", b'{"amount":"1.00"}'),
+        (1, "A", "*", b'{"amount":"2.00"}'),
+        (2, "B", "web", None),
+        (2, "B", "*", b'{"amount":"3.00"}'),
+        (4, "D", "*", b'{"amount":"6.00"}'),
+    ]
+    assert found.refused == {4: "pricing.amount: `web`: 'n/a' is not a number (money); SKU D"}
+    assert found.end == COMPLETE
+
+
+async def test_when_a_table_was_taken(table: Path) -> None:
+    """`@taken` is the time of the begin marker, else that of the file."""
+    contract = {"sku": "sku", "versions": "moment", "sourceVersion": "@taken", "pricing": {"amount": "price"}}
+    for marker, taken_at in ((f"#begin,{TAKEN_AT}\n", TAKEN_AT), ("", "2026-01-02T02:00:00Z")):
+        written(table, f"sku,price\n{marker}A,1.00\n#end,1\n")
+        moment = datetime(2026, 1, 2, 2, tzinfo=UTC).timestamp()
+        os.utime(table, (moment, moment))
+        [event] = (await read(configured(file=str(table), contract=contract))).events
+        assert event.occurred_at == datetime.fromisoformat(taken_at)
+        assert event.source_version == int(event.occurred_at.timestamp()) * 1_000_000
 
 
 VALUES = [
@@ -197,13 +246,15 @@ async def test_how_a_table_ends(text: str, reason: str, table: Path) -> None:
 @pytest.mark.parametrize(
     ("header", "settings", "problem"),
     [
-        ("sku,sourceVersion", {"columns": {"sku": "ITEM", "sourceVersion": "V", "occurredAt": "T", "payload": "P"}},
-         "has no column 'ITEM', which gives sku; it has sku, sourceVersion"),
+        ("ITEM_NO,CHANGED,PRISE", {"contract": PRICES},
+         "no record has `CHANGE_NO` and `PRICE`, which the contract reads for pricing; did you mean `CHANGED` and"),
+        ("ITEM_NO,CHANGE_NO,CHANGED,PRICE,PRICE", {"contract": PRICES}, "has two columns named 'PRICE'"),
         ("sku,sourceVersion,occurredAt", {}, "has no column 'payload'; it has sku, sourceVersion, occurredAt"),
         (f"{HEADER},colour", {}, "its column 'colour' is not a field of an event"),
         (f"{HEADER},payload.colour", {}, "its column 'payload.colour' is not a field of the pricing payload"),
         (f"{HEADER},sku", {}, "has two columns named 'sku'"),
-        (HEADER, {"constants": {"sku": "A"}}, "has a column 'sku', which is also in sources.erp.snapshot.constants"),
+        (f"type,{HEADER}", {"constants": {"type": "pricing"}},
+         "has a column 'type', which is also in sources.erp.snapshot.constants"),
         ('"sku', {}, "its header cannot be read"),
     ],
 )  # fmt: skip
@@ -213,19 +264,11 @@ async def test_a_header_that_does_not_fit(header: str, settings: dict[str, Any],
         await read_table(table, f"{header}\n", **settings)
 
 
-@pytest.mark.parametrize(
-    ("columns", "key"),
-    [
-        ({"sku": "A", "payload.colour": "B"}, "columns.payload.colour"),
-        ({"sku": "A", "sourceVersion": "V", "payload": "P"}, "columns.occurredAt"),
-        ({"sku": "A", "sourceVersion": "V", "occurredAt": "T"}, "columns.payload"),
-    ],
-)
-async def test_invalid_columns(columns: dict[str, str], key: str, table: Path) -> None:
-    """An invalid column is an error of the configuration."""
+async def test_constants_beside_a_contract(table: Path) -> None:
+    """The contract says what its rows have."""
     with pytest.raises(ConfigurationError) as caught:
-        await read_table(table, "", columns=columns)
-    assert caught.value.key == f"sources.erp.snapshot.{key}"
+        await read_table(table, "", contract=PRICES, constants={"type": "pricing"})
+    assert caught.value.key == "sources.erp.snapshot.constants"
 
 
 async def test_an_unclosed_quote_takes_no_memory(table: Path) -> None:

@@ -18,12 +18,12 @@ from hypothesis import strategies as st
 
 from pagefold.engine.errors import ConfigurationError, SourceFailed
 from pagefold.engine.intake.event_parser import MAX_EVENT_BYTES
-from pagefold.engine.intake.input_files import LineSplitter, decompress
-from pagefold.engine.intake.ndjson_reader import MAX_LINE_BYTES
+from pagefold.engine.intake.input_files import decompress
 from pagefold.engine.snapshots import line_rows, open_snapshot
 from pagefold.engine.snapshots.json_rows import RowCounter
 from pagefold.engine.snapshots.line_rows import MAX_RUN_LINES, FileToRead, JSONLines, LineCursor, NDJSONReading
-from pagefold.engine.snapshots.snapshot import BATCH_ROWS, End, Row
+from pagefold.engine.snapshots.row import Row
+from pagefold.engine.snapshots.snapshot import BATCH_ROWS, End
 from tests.support.command_line import event
 from tests.support.snapshot_fixtures import BEGIN, TAKEN_AT, Read, configured, ndjson, parsed, prices, read, written
 
@@ -323,7 +323,7 @@ def found_in(pieces: Iterator[bytes]) -> list[str]:
     reading = NDJSONReading(
         FileToRead("a.ndjson", lambda: None), LineCursor(), RowCounter("erp"), JSONLines.of(config, "erp")
     )
-    found = reading.found(LineSplitter(MAX_LINE_BYTES).line_batches(decompress(pieces, "a.ndjson")))
+    found = reading.found(decompress(pieces, "a.ndjson"))
     several = [each if isinstance(each, list) else [each] for each in found if each is not None]
     return [str(parsed(each) if isinstance(each, Row) else each) for each in chain.from_iterable(several)]
 

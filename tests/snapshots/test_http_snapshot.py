@@ -1,7 +1,6 @@
 """Snapshots over HTTP: pagination of every form, failing servers, and servers that lead elsewhere."""
 
 import gzip
-import json
 import time
 from collections import Counter
 from collections.abc import Mapping
@@ -14,13 +13,11 @@ import pytest
 
 from pagefold.engine.configuration.config import Config
 from pagefold.engine.errors import ConfigurationError, SourceFailed
-from pagefold.engine.events import DomainEvent
 from pagefold.engine.snapshots import endpoint_client, http_snapshot, open_snapshot
 from pagefold.engine.snapshots.request_limiter import RequestLimiter
 from pagefold.engine.snapshots.snapshot import End
-from tests.support.command_line import event
 from tests.support.fake_endpoint import Answering, Asked, Reply, Server, serving
-from tests.support.snapshot_fixtures import BEGIN, TAKEN_AT, Read, configured, covered_in, end, payload_of, prices, read
+from tests.support.snapshot_fixtures import BEGIN, Read, configured, covered_in, end, prices, read
 
 COMPLETE = End(complete=True)
 TOKEN = "s3cr3t-t0k3n"  # noqa: S105  # it opens nothing
@@ -284,7 +281,9 @@ async def test_rows_before_a_failure_are_given() -> None:
         assert snapshot.end is None
 
 
-FLAT = {"sku": "id", "sourceVersion": "v", "occurredAt": "at", "payload.amount": "price"}
+FLAT = {"sku": "id", "sourceVersion": "v", "occurredAt": "at"}
+IN_EUR, IN_USD = ({"amount": "price", "currency": {"constant": currency}} for currency in ("EUR", "USD"))
+TO_WEB = {"from": "shop", "lookup": {"values": {"1": "web", "2": "old"}}}
 
 
 @pytest.mark.parametrize(
@@ -292,14 +291,15 @@ FLAT = {"sku": "id", "sourceVersion": "v", "occurredAt": "at", "payload.amount":
     [
         ({}, {"*", "web"}),
         ({"constants": {"channel": "web"}}, {"web"}),
-        ({"columns": FLAT, "constants": {"payload.currency": "EUR"}}, {"*"}),
-        ({"columns": FLAT | {"channel": "shop"}, "constants": {"payload.currency": "EUR"}}, {"*", "web"}),
-        ({"columns": FLAT | {"channel": "shop"}, "constants": {"payload.currency": "USD"}}, {"*"}),
-        ({"columns": FLAT, "constants": {"channel": "web", "payload.currency": "EUR"}}, {"web"}),
+        ({"contract": {**FLAT, "pricing": IN_EUR}}, {"*"}),
+        ({"contract": {**FLAT, "channel": "shop", "pricing": IN_EUR}}, {"*", "web"}),
+        ({"contract": {**FLAT, "channel": "shop", "pricing": IN_USD}}, {"*"}),
+        ({"contract": {**FLAT, "channel": {"constant": "web"}, "pricing": IN_EUR}}, {"web"}),
+        ({"contract": {**FLAT, "channel": TO_WEB, "pricing": IN_EUR}}, {"web"}),
     ],
 )
 async def test_coverage_of_an_endpoint(settings: dict[str, object], covered: set[str]) -> None:
-    """The channels that its columns and constants can name, also without rows; never one that is not configured."""
+    """The channels that its constants or its contract can name, also without rows; only configured ones."""
     reply = Reply(b"[]", headers={"x-total-count": "0"})
     async with serving(lambda _: reply) as server, open_snapshot(at(server, **settings), "erp") as snapshot:
         assert [batch async for batch in snapshot.batches()] == []
@@ -454,46 +454,3 @@ async def test_rows_are_validated_as_everywhere() -> None:
     assert found.refused[6] == "must not contain a lone surrogate"
     assert "the key 'sku' is repeated" in found.refused[3]
     assert found.end == COMPLETE
-
-
-async def test_flat_rows_are_mapped_by_columns() -> None:
-    """Members of an object are columns, of any JSON type; null and absent ones are left out, others ignored."""
-    rows = [
-        {"no": 4711, "rev": "7", "at": TAKEN_AT, "price": "1.50", "was": None, "incl": "true", "note": {"x": 1}},
-        {"no": "B", "rev": 8, "at": TAKEN_AT, "price": "2.50", "tiers": [{"minQuantity": 2, "amount": "2.00"}]},
-        {"no": "C", "rev": 1.5, "at": TAKEN_AT, "price": "1"},
-        {"no": "D", "rev": 1, "price": "1"},
-        b'{"no":"E","no":"F"}',
-        b'{"no":"\\ud800","rev":1}',
-        7,
-    ]
-    body = (
-        b"[" + b",".join(row if isinstance(row, bytes) else json.dumps(row).encode() for row in [*rows, end(7)]) + b"]"
-    )
-    columns = {"sku": "no", "sourceVersion": "rev", "occurredAt": "at"}
-    payload = {"amount": "price", "compareAt": "was", "taxIncluded": "incl", "tiers": "tiers"}
-    found = await taken(
-        lambda _: Reply(body), columns=columns | {"payload": payload}, constants={"payload.currency": "EUR"}
-    )
-    assert found.end == COMPLETE
-    first, second = (row.event for row in found.rows[:2])
-    assert isinstance(first, DomainEvent)
-    assert isinstance(second, DomainEvent)
-    assert (first.sku, first.source_version) == ("4711", 7)
-    assert payload_of(first) == {"currency": "EUR", "amount": "1.50", "taxIncluded": True}
-    assert payload_of(second)["tiers"] == [{"minQuantity": 2, "amount": "2.00"}]
-    assert found.refused == {
-        3: "sourceVersion: expected an integer, got '1.5'",
-        4: "occurredAt: is required",
-        5: "the key 'no' is repeated in one object",
-        6: "must not contain a lone surrogate",
-        7: "expected `object`, got `int`",
-    }
-
-
-async def test_a_price_that_is_a_number_is_rejected() -> None:
-    """A number with a fraction keeps every digit, so that the validator can reject it."""
-    body = orjson.dumps([{**{key: value for key, value in event().items() if key != "payload"}, "price": 1.5}, end(1)])
-    columns = {name: name for name in ("sku", "sourceVersion", "occurredAt")} | {"payload.amount": "price"}
-    [found] = (await taken(lambda _: Reply(body), columns=columns)).events
-    assert found.payload == b'{"amount":1.5}'

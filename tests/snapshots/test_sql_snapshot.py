@@ -3,6 +3,7 @@
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from pathlib import Path
 
 import psycopg
 import pytest
@@ -13,7 +14,7 @@ from pagefold.engine.intake.event_validator import EventValidator
 from pagefold.engine.snapshots import open_snapshot, sql_snapshot
 from pagefold.engine.snapshots.snapshot import End
 from tests.support.databases import query
-from tests.support.snapshot_fixtures import Read, configured, covered_in, payload_of, read
+from tests.support.snapshot_fixtures import Read, configured, covered_in, payload_of, read, written
 
 COMPLETE = End(complete=True)
 ALL = """
@@ -63,14 +64,12 @@ async def test_every_row_comes_once(prices: str) -> None:
     assert (found.end, found.batches[0].cursor, found.batches[-1].done) == (COMPLETE, None, 12_000)
     with pytest.raises(SourceFailed, match="starts over"):
         await read(configured(query=ALL, database=prices), {"row": 7})
-    assert (
-        await selected(prices, "SELECT * FROM (SELECT 1 AS sku) AS a WHERE false", columns=columns("sku"))
-    ).rows == []
+    nothing = "SELECT * FROM (SELECT 1 AS sku, 2 AS price) AS a WHERE false"
+    assert (await selected(prices, nothing, contract=PRICES)).rows == []
 
 
-def columns(name: str) -> dict[str, str]:
-    """Every field of an event from one column."""
-    return dict.fromkeys(("sku", "sourceVersion", "occurredAt", "payload"), name)
+PRICES = {"sku": "sku", "versions": "none", "pricing": {"amount": "price"}}
+"""A contract for prices without versions."""
 
 
 async def test_one_transaction_is_read(prices: str) -> None:
@@ -211,9 +210,92 @@ async def test_invalid_queries(select: str, problem: str, prices: str) -> None:
 
 
 async def test_unknown_columns_are_named(prices: str) -> None:
-    """A configured column that is not in the result is an error that names the existing ones."""
-    with pytest.raises(SourceFailed, match="has no column 'ITEM', which gives sku; it has sku, version"):
-        await selected(prices, "SELECT sku, version FROM prices", columns=columns("ITEM"))
+    """A column of the contract that is not in the result, or twice, is an error."""
+    with pytest.raises(SourceFailed, match="no record has `price`, which the contract reads for pricing; records"):
+        await selected(prices, "SELECT sku, version FROM prices", contract=PRICES)
+    with pytest.raises(SourceFailed, match="has two columns named 'sku'"):
+        await selected(prices, "SELECT sku, sku, price FROM prices", contract=PRICES)
+
+
+TYPED = [
+    ("1.50::numeric(10, 2)", "attributes.a", 1.5, "1.50"),
+    ("12.000", "attributes.a", 12, "12.000"),
+    ("7::bigint", "attributes.a", 7, "7"),
+    ("0.1::numeric + 0.2", "attributes.a", 0.3, "0.3"),
+    ("true", "attributes.a", True, "true"),
+    ("NULL::text", "attributes.a", None, "null"),
+    ("'  '", "attributes.a", None, '"  "'),
+    ("timestamptz '2026-01-01T00:00:00+02'", "attributes.a", "2025-12-31T22:00:00Z", '"2025-12-31T22:00:00Z"'),
+    ("date '2026-01-01'", "attributes.a", "2026-01-01", '"2026-01-01"'),
+    ("time '10:30'", "attributes.a", "10:30:00", '"10:30:00"'),
+    (
+        "'6a2f41a3-c54c-fce8-32d2-0324e1c32e22'::uuid",
+        "attributes.a",
+        "6a2f41a3-c54c-fce8-32d2-0324e1c32e22",
+        '"6a2f41a3-c54c-fce8-32d2-0324e1c32e22"',
+    ),
+    ("ARRAY['a', 'b']", "categories", ["a", "b"], '["a", "b"]'),
+    ("""'["a", "b"]'""", "categories", ["a", "b"], '["a", "b"]'),
+    ("""'{"b": 19.90, "n": null}'::jsonb""", "attributes.a", {"b": 19.9, "n": None}, '{"b": 19.90, "n": null}'),
+    ("""ARRAY['{"b": 1.0}'::jsonb]""", "attributes.a", [{"b": 1}], '[{"b": 1.0}]'),
+    ("1::int", "enabled", True, "1"),
+    ("""'{"de_DE": "Hemd"}'::jsonb""", "localized.a", {"de-DE": "Hemd"}, '{"de_DE": "Hemd"}'),
+]
+
+
+@pytest.mark.parametrize(("expression", "path", "expected", "text"), TYPED)
+async def test_a_typed_value_gives_the_event_of_its_json(
+    expression: str, path: str, expected: object, text: str, postgres_url: str, tmp_path: Path
+) -> None:
+    """A contract reads a column's value as it reads the same value in JSON."""
+    outer, _, inner = path.partition(".")
+    contract = {"sku": "sku", "versions": "none", "catalog": {outer: {inner: "value"} if inner else "value"}}
+    found = await selected(
+        postgres_url, f"SELECT 'A' AS sku, {expression} AS value", domain="catalog", contract=contract
+    )
+    file = written(tmp_path / "rows.ndjson", f'{{"sku":"A","value":{text}}}\n{{"snapshot":"end","count":1}}\n')
+    [from_json] = (await read(configured(["catalog"], file=file, contract=contract))).events
+    [from_sql] = found.events
+    assert from_sql.payload == from_json.payload
+    wanted = {outer: {inner: expected} if inner else expected} if expected is not None else {}
+    assert payload_of(from_sql) == wanted
+
+
+MOMENTS = [
+    ("timestamptz '2026-01-01T01:00:00+01'", "2026-01-01T00:00:00Z", None),
+    ("timestamp '2026-03-30T03:30:00'", "2026-03-30T01:30:00Z", None),
+    ("timestamp '2026-03-29T02:30:00'", None, "does not exist in Europe/Berlin"),
+    ("timestamptz 'infinity'", None, None),
+    ("timestamp 'infinity'", None, None),
+    ("date 'infinity'", None, None),
+    ("NULL::timestamptz", None, None),
+]
+
+
+@pytest.mark.parametrize(("expression", "moment", "problem"), MOMENTS)
+async def test_moments_of_a_database(
+    expression: str, moment: str | None, problem: str | None, postgres_url: str
+) -> None:
+    """Without an offset, the contract's zone counts; infinity is an open end."""
+    contract = {"sku": "sku", "versions": "none", "zone": "Europe/Berlin", "inventory": STOCK}
+    select = f"SELECT 'A' AS sku, 1 AS stock, {expression} AS due"
+    found = await selected(postgres_url, select, domain="inventory", contract=contract)
+    if problem is not None:
+        assert problem in found.refused[1]
+        return
+    [event] = found.events
+    assert payload_of(event) == {"available": 1} | ({} if moment is None else {"restockAt": moment})
+
+
+STOCK = {"available": "stock", "restockAt": "due"}
+
+
+async def test_a_padded_sku_is_trimmed(postgres_url: str) -> None:
+    """The padding of CHAR(n) means nothing, nor does the fraction of a number without one."""
+    select = "SELECT '4711'::char(10) AS sku, 12.0::numeric AS stock, 3.0::float8 AS version, now() AS at"
+    contract = {"sku": "sku", "sourceVersion": "version", "occurredAt": "at", "inventory": {"available": "stock"}}
+    [event] = (await selected(postgres_url, select, domain="inventory", contract=contract)).events
+    assert (event.sku, event.source_version, payload_of(event)) == ("4711", 3, {"available": 12})
 
 
 async def test_an_unreachable_database(tmp_path: object) -> None:
@@ -289,6 +371,7 @@ async def test_large_rows_make_short_batches(postgres_url: str, monkeypatch: pyt
         (ALL, {}, {"*"}),
         (ALL.replace("SELECT", "SELECT 'web' AS channel,", 1), {}, {"*", "web"}),
         (ALL, {"constants": {"channel": "web"}}, {"web"}),
+        ("SELECT 1 AS sku, 2 AS price", {"contract": PRICES}, {"*"}),
     ],
 )
 async def test_coverage_of_a_query(prices: str, select: str, settings: dict[str, object], covered: set[str]) -> None:

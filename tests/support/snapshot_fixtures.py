@@ -15,7 +15,8 @@ from pagefold.engine.events import DomainEvent
 from pagefold.engine.intake.event_parser import EventEnvelope, parse_envelope, parse_payload
 from pagefold.engine.snapshots import open_snapshot
 from pagefold.engine.snapshots.request_limiter import RequestLimiter
-from pagefold.engine.snapshots.snapshot import BATCH_ROWS, Batch, End, Row, Snapshot
+from pagefold.engine.snapshots.row import RefusedStatement, Row
+from pagefold.engine.snapshots.snapshot import BATCH_ROWS, Batch, End, Snapshot
 from tests.support.command_line import event
 
 Document: TypeAlias = dict[str, object]
@@ -40,13 +41,15 @@ class Read(NamedTuple):
     def events(self) -> list[DomainEvent]:
         """The events, if every row is one."""
         events = [row.event for row in self.rows]
-        assert not [each for each in events if isinstance(each, Rejected)]
+        assert not [each for each in events if isinstance(each, Rejected | RefusedStatement)]
         return [each for each in events if isinstance(each, DomainEvent)]
 
     @property
     def refused(self) -> dict[int, str]:
         """The rejected rows, with the reason."""
-        return {row.number: str(row.event) for row in self.rows if isinstance(row.event, Rejected)}
+        found = [(row.number, row.event) for row in self.rows]
+        found = [(number, each.rejected if isinstance(each, RefusedStatement) else each) for number, each in found]
+        return {number: str(each) for number, each in found if isinstance(each, Rejected)}
 
 
 def parsed(row: Row) -> Row:
@@ -74,7 +77,8 @@ async def read(config: Config, cursor: JSON = None, *, traffic: RequestLimiter |
     """Reads the snapshot of erp to its end."""
     async with open_snapshot(config, "erp", traffic=traffic) as snapshot:
         batches = [batch._replace(rows=list(map(parsed, batch.rows))) async for batch in snapshot.batches(cursor)]
-        assert all(0 < len(batch.rows) <= BATCH_ROWS for batch in batches)
+        assert all(len(batch.rows) + len(batch.identities) > 0 for batch in batches)
+        assert all(len(batch.rows) <= BATCH_ROWS for batch in batches)
         return Read(batches, snapshot.end, snapshot.taken_at)
 
 

@@ -245,6 +245,11 @@ class Contract:
         return [each for _, mapping in self._mappings for each in mapping.mappings]
 
     @property
+    def statements(self) -> list[StatementMapping]:
+        """The mapping of each table of a domain."""
+        return [mapping for _, mapping in self._mappings]
+
+    @property
     def headers(self) -> frozenset[str]:
         """The names of the headers of a delivery that it reads, in lower case."""
         return self._facts.headers
@@ -339,6 +344,16 @@ class Contract:
     def missing_paths(self, reading: Reading) -> list[MissingPath]:
         """The paths that no record had, in order."""
         return missing_paths([mapping for _, mapping in self._mappings], reading.absent or [])
+
+    def absent_columns(self, names: Collection[str]) -> list[tuple[str, str]]:
+        """The same of rows with these columns, before any row is read."""
+        reading = self.watchful_reading()
+        row: dict[str, object] = dict.fromkeys(names, "")
+        for (each, mapping), absent in zip(self._mappings, reading.absent or (), strict=True):
+            for item in [row] if each is None else ():
+                absent.difference_update(mapping.present(item, absent), (NO_ELEMENT,))
+        filters = [("only", path) for path in sorted(self.only.reads - self.only.present(row))]
+        return [*filters, *self.absent_paths(reading)]
 
     def absent_paths(self, reading: Reading) -> list[tuple[str, str]]:
         """The domain and the path of what no record had, although some record had to: nothing may be changed then."""

@@ -69,7 +69,7 @@ def _rows(
 ) -> Iterator[dict[str, str]]:
     """The rows of a file that has these columns. Raises `InvalidMapping`, also for a row that cannot be read."""
     try:
-        for line, row in export_rows(str(file), "csv", delimiter):
+        for line, row in export_rows(str(file), "csv", delimiter, columns):
             if isinstance(row, Damaged):
                 raise InvalidMapping(f"{key}.file", f"line {line} of {file.name} {row.reason}")
             cells: dict[str, str] = row  # type: ignore[assignment]  # a row of CSV

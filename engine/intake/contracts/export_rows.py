@@ -1,28 +1,35 @@
 """The rows of an export: a CSV file, lines of JSON, or one JSON document."""
 
-import csv
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Collection, Iterator, Sequence
 from decimal import Decimal
 from pathlib import PurePath
 from typing import Literal, NamedTuple, TypeAlias
 
 import msgspec
 
-from pagefold.engine.errors import SourceFailed
+from pagefold.domains.domain import DECODE_ERRORS
+from pagefold.engine.errors import Rejected, SourceFailed
+from pagefold.engine.intake.csv_records import CSVRecords
 from pagefold.engine.intake.input_files import InputFile, LineSplitter, OversizedLine, decompress
-from pagefold.engine.intake.strict_json import BYTE_ORDER_MARK
+from pagefold.engine.intake.strict_json import BYTE_ORDER_MARK, check_repeated_keys, decode_rejection
 
 Format: TypeAlias = Literal["csv", "ndjson", "json"]
 
 MAX_DOCUMENT_BYTES = 512 * 1024 * 1024
-MAX_ROW_BYTES = 64 * 1024 * 1024
-DELIMITERS = ",;\t|"
+MAX_ROW_BYTES = 16 * 1024 * 1024
+"""Bytes of a row that a contract reads: it may hold a product with thousands of variants."""
 
 _FORMATS: dict[str, Format] = {".csv": "csv", ".tsv": "csv", ".ndjson": "ndjson", ".jsonl": "ndjson", ".json": "json"}
 _COMPRESSED = (".gz", ".zst")
 
-_decode = msgspec.json.Decoder(float_hook=Decimal).decode
-"""Numbers keep every digit."""
+decode_json = msgspec.json.Decoder(float_hook=Decimal).decode
+"""Decodes JSON; numbers keep every digit. Raises one of `DECODE_ERRORS`."""
+
+_array = msgspec.json.Decoder(list[msgspec.Raw])
+_any = msgspec.json.Decoder(msgspec.Raw)
+
+encode_json = msgspec.json.Encoder().encode
 
 
 class Damaged(NamedTuple):
@@ -43,84 +50,98 @@ def format_of(name: str) -> Format | None:
     return _FORMATS.get(path.suffix.lower())
 
 
-def export_rows(name: str, kind: Format, delimiter: str | None = None) -> Iterator[Row]:
-    """The rows of a file: objects by column, or JSON values. Raises `SourceFailed`, `SourceIncomplete`."""
-    with InputFile(name) as file:
-        chunks = (chunk for chunk in decompress(file.chunks(), name) if chunk is not None)
-        if kind == "csv":
-            yield from _csv_rows(name, _texts(chunks), delimiter)
-        elif kind == "ndjson":
-            yield from _json_lines(chunks)
-        else:
-            yield from _document(name, chunks)
+def decode_record(text: bytes) -> object:
+    """The value of a row in JSON: numbers keep every digit. Raises `Rejected`, also for a repeated key."""
+    try:
+        value = decode_json(text)
+    except DECODE_ERRORS as error:
+        raise decode_rejection(error, text) from None
+    if text.count(b":") != encode_json(value).count(b":"):  # a repeated key is dropped with its colon
+        check_repeated_keys(text)
+    return value
 
 
-def _document(name: str, chunks: Iterator[bytes]) -> Iterator[Row]:
-    """A list is as many rows; anything else is one."""
+def document_rows(name: str, chunks: Iterator[bytes]) -> list[msgspec.Raw]:
+    """The rows of one JSON document, undecoded: the elements of an array; anything else is one row.
+
+    Raises `SourceFailed`.
+    """
     text = bytearray()
     for chunk in chunks:
         text += chunk
         if len(text) > MAX_DOCUMENT_BYTES:
             raise SourceFailed(name, f"is one JSON document of more than {MAX_DOCUMENT_BYTES:,} bytes; export lines")
+    document = bytes(text).removeprefix(BYTE_ORDER_MARK).strip()
     try:
-        value = _decode(bytes(text).removeprefix(BYTE_ORDER_MARK))
-    except (msgspec.MsgspecError, RecursionError) as error:
-        raise SourceFailed(name, f"is not JSON: {error}") from None
-    yield from enumerate(value, start=1) if isinstance(value, list) else [(1, value)]
+        return _array.decode(document) if document.startswith(b"[") else [_any.decode(document)]
+    except DECODE_ERRORS as error:
+        raise SourceFailed(name, f"is not JSON: {decode_rejection(error, document)}") from None
 
 
-def _json_lines(chunks: Iterator[bytes]) -> Iterator[Row]:
-    for number, line in enumerate(_lines(chunks), start=1):
-        if isinstance(line, OversizedLine):
-            yield number, Damaged(f"has {line.size:,} bytes")
-        elif line.strip():
-            try:
-                yield number, _decode(line.removeprefix(BYTE_ORDER_MARK))
-            except (msgspec.MsgspecError, RecursionError) as error:
-                yield number, Damaged(f"is not JSON: {error}")
+def check_width(cells: Sequence[str], columns: int) -> None:
+    """Raises `Rejected` if a record of CSV has more or fewer cells than the header has columns."""
+    if len(cells) != columns:
+        raise Rejected("", f"has {len(cells):,} cells; the header has {columns:,}")
+
+
+def cells_by_column(header: Sequence[str], cells: Sequence[str]) -> dict[str, str]:
+    """A record of CSV by the names of its columns. Raises `Rejected` as `check_width` does."""
+    check_width(cells, len(header))
+    return dict(zip(header, cells, strict=True))
+
+
+def repeated_column(header: Sequence[str], needed: Collection[str]) -> str | None:
+    """A needed column that is there more than once. Others may have no name, or the same one."""
+    return next((name for name, number in Counter(header).items() if number > 1 and name in needed), None)
+
+
+def export_rows(name: str, kind: Format, delimiter: str | None = None, columns: Collection[str] = ()) -> Iterator[Row]:
+    """The rows of a file: objects by column, or JSON values.
+
+    Raises `SourceFailed`, also if one of `columns` is there twice, and `SourceIncomplete`.
+    """
+    with InputFile(name) as file:
+        chunks = (chunk for chunk in decompress(file.chunks(), name) if chunk is not None)
+        if kind == "csv":
+            yield from _csv_rows(name, chunks, delimiter, columns)
+        elif kind == "ndjson":
+            yield from _json_lines(chunks)
+        else:
+            rows = enumerate(document_rows(name, chunks), start=1)
+            yield from ((number, _value(bytes(row))) for number, row in rows)
+
+
+def _value(text: bytes) -> object:
+    try:
+        return decode_record(text)
+    except Rejected as rejection:
+        return Damaged(str(rejection))
 
 
 def _lines(chunks: Iterator[bytes]) -> Iterator[bytes | OversizedLine]:
     return (line for line in LineSplitter(MAX_ROW_BYTES).lines(chunks) if line is not None)
 
 
-def _texts(chunks: Iterator[bytes]) -> Iterator[str]:
-    """Lines of text, with their ends."""
-    for number, line in enumerate(_lines(chunks)):
-        held = b"" if isinstance(line, OversizedLine) else line
-        yield (held if number else held.removeprefix(BYTE_ORDER_MARK)).decode(errors="replace") + "\n"
+def _json_lines(chunks: Iterator[bytes]) -> Iterator[Row]:
+    for number, line in enumerate(_lines(chunks), start=1):
+        if isinstance(line, OversizedLine):
+            yield number, Damaged(f"has {line.size:,} bytes")
+        elif text := (line if number > 1 else line.removeprefix(BYTE_ORDER_MARK)).strip():
+            yield number, _value(text)
 
 
-def _csv_rows(name: str, texts: Iterator[str], delimiter: str | None) -> Iterator[Row]:
-    first = next(texts, "")
-    if csv.field_size_limit() < MAX_ROW_BYTES:
-        csv.field_size_limit(MAX_ROW_BYTES)
-    reader = csv.reader(_again(first, texts), delimiter=delimiter or _delimiter(first), strict=True)
-    header = next(reader, None)
-    if not header:
-        raise SourceFailed(name, "is empty: it needs a header")
-    if len(set(header)) < len(header):
-        repeated = next(column for column in header if header.count(column) > 1)
+def _csv_rows(name: str, chunks: Iterator[bytes], delimiter: str | None, columns: Collection[str]) -> Iterator[Row]:
+    records = CSVRecords(name, _lines(chunks), delimiter=delimiter, max_bytes=MAX_ROW_BYTES)
+    if (repeated := repeated_column(records.header, columns)) is not None:
         raise SourceFailed(name, f"has two columns named {repeated!r}")
-    while True:
-        try:
-            cells = next(reader, None)
-        except csv.Error as error:
-            yield reader.line_num, Damaged(f"is not CSV: {error}")
-            continue
-        if cells is None:
-            return
-        if len(cells) == len(header):
-            yield reader.line_num, dict(zip(header, cells, strict=True))
-        elif cells:
-            yield reader.line_num, Damaged(f"has {len(cells):,} cells; the header has {len(header):,}")
+    for cells in records:
+        yield records.line, _row(records.header, cells)
 
 
-def _again(first: str, texts: Iterator[str]) -> Iterator[str]:
-    yield first
-    yield from texts
-
-
-def _delimiter(header: str) -> str:
-    """The character that most columns of a header are separated by."""
-    return max(DELIMITERS, key=header.count)
+def _row(header: Sequence[str], cells: list[str] | Rejected) -> object:
+    if isinstance(cells, Rejected):
+        return Damaged(str(cells))
+    try:
+        return cells_by_column(header, cells)
+    except Rejected as rejection:
+        return Damaged(str(rejection))

@@ -106,7 +106,9 @@ class Values:
         paths = (compiler.record_path(path) for path in table if compiler.facts(path) is None)
         self.paths = frozenset(path for path in paths if path is not None)
         self.reads = frozenset(path for path in table if compiler.facts(path) is None)
-        self._values = [(compiler.reader(path, f"{key}.{path}"), values) for path, values in table.items()]
+        readers = {path: compiler.reader(path, f"{key}.{path}") for path in table}
+        self._values = [(readers[path], values) for path, values in table.items()]
+        self._readers = {path: read for path, read in readers.items() if path in self.reads}
 
     def all_match(self, record: Record) -> bool:
         """Whether the record has one of the values at every path."""
@@ -115,6 +117,10 @@ class Values:
     def any_matches(self, record: Record) -> bool:
         """Whether the record has one of the values at some path."""
         return any(is_one_of(read(record), values) for read, values in self._values)
+
+    def present(self, record: Record) -> set[str]:
+        """The paths that the record has, if only with a blank value."""
+        return {path for path, read in self._readers.items() if read(record) is not UNSET}
 
 
 class StatementMapping:
@@ -130,6 +136,7 @@ class StatementMapping:
         self.domain = written.domain
         self.key = written.key
         self.each = written.each
+        self.written = written
         self._rules = rules
         self._channels = frozenset([EVERY_CHANNEL, *rules.channels])
         self.via = _reference_kind(written)

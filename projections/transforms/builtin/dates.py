@@ -40,6 +40,10 @@ _WRITTEN_PARTS: dict[str, Callable[[datetime], str]] = {
 }
 
 
+_ENDLESS_DAYS = frozenset([(9999, 12, 31), (1, 1, 1)])
+"""The days of `infinity` and `-infinity`, as drivers of databases give them."""
+
+
 class Date(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The parameters of `date`."""
 
@@ -75,6 +79,8 @@ def _formats(parameters: Date, site: Site) -> list[Read | int]:
 
 def _read(value: object, formats: list[Read | int]) -> Written | datetime:
     """The moment by the first format that fits. Raises the error of the last one, and `OpenEnd`."""
+    if isinstance(value, date) and (value.year, value.month, value.day) in _ENDLESS_DAYS:
+        raise OpenEnd
     if isinstance(value, datetime):
         return value if value.tzinfo is not None else Written(value.date(), value.time(), None)
     if isinstance(value, date):

@@ -61,13 +61,19 @@ def test_a_json_document_is_a_list_of_rows_or_one_row(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("kind", "text", "problem"),
-    [("csv", "", "is empty"), ("csv", "a;a\n1;2\n", "two columns named 'a'"), ("json", "{", "is not JSON")],
+    [
+        ("csv", "", "is empty"),
+        ("csv", "a;b;a\n1;2;3\n", "two columns named 'a'"),
+        ("csv", "a;b;a\n1;2;3\n".encode("utf-16"), "is UTF-16; export it as UTF-8"),
+        ("csv", "a;b;a\n1;2;3\n".encode("utf-16-le"), "may be UTF-16"),
+        ("json", "{", "is not JSON"),
+    ],
 )
-def test_a_file_that_cannot_be_read(tmp_path: Path, kind: Format, text: str, problem: str) -> None:
+def test_a_file_that_cannot_be_read(tmp_path: Path, kind: Format, text: str | bytes, problem: str) -> None:
     """The error names the file and the reason."""
     file = tmp_path / "a"
-    file.write_text(text)
+    file.write_bytes(text if isinstance(text, bytes) else text.encode())
     with pytest.raises(SourceFailed, match=problem):
-        list(export_rows(str(file), kind))
+        list(export_rows(str(file), kind, columns=["a"]))
     with pytest.raises(SourceFailed, match="No such file"):
         list(export_rows(str(tmp_path / "gone"), kind))

@@ -1,0 +1,158 @@
+"""The rows of a snapshot in the source's own form, read through its contract: each says something, or nothing.
+
+A row may make several statements, none, or refusals. What an end marker counts, and what makes a snapshot complete, are
+rows.
+"""
+
+from collections.abc import Collection, Iterator, Mapping
+from datetime import datetime
+from hashlib import blake2b
+from typing import Literal, NamedTuple, TypeAlias
+
+from pagefold.engine.configuration.config import Config
+from pagefold.engine.errors import SourceFailed
+from pagefold.engine.events import DomainEvent
+from pagefold.engine.intake.contracts.contract import Contract, Reading, Refusal
+from pagefold.engine.intake.contracts.export_rows import encode_json, repeated_column
+from pagefold.engine.intake.contracts.missing_paths import missing_problem
+from pagefold.engine.intake.contracts.source_contracts import source_contract
+from pagefold.engine.runtime.clock import now
+from pagefold.engine.snapshots.coverage import Coverage
+from pagefold.engine.snapshots.row import RefusedStatement, Row
+from pagefold.projections.transforms.value_types import timestamp_text
+
+TAKEN = "@taken"
+"""The fact that says when a snapshot was taken."""
+
+MAX_NAMES = 1_000
+"""Names of a snapshot's records that are kept, for the error about a path that no record has."""
+
+Identity: TypeAlias = Literal["content", "streams"]
+"""What makes a row the repetition of an earlier one: equal content, or, where pages may shift, the same streams."""
+
+_DIGEST_BYTES = 12
+
+
+class Record(NamedTuple):
+    """A row in the source's own form: its value, and its text, which identifies it.
+
+    `is_item`: the contract found it in a message, by its `items`; otherwise the value is a message.
+    """
+
+    value: object
+    text: bytes
+    is_item: bool = False
+
+
+class ContractRows:
+    """Makes rows of records.
+
+    `name` is the snapshot's; `reading` counts what the records have and lack; `coverage` is what statements can be of.
+    `identities` has one text for each record read since `take_identities`, equal for a record and its repetition.
+    """
+
+    def __init__(self, name: str, contract: Contract, identity: Identity, coverage: Coverage) -> None:
+        self.contract = contract
+        self.coverage = coverage
+        self.name = name
+        self._identity: Identity = identity
+        self._identities: list[bytes] = []
+        self.begin(None)
+
+    def begin(self, taken_at: datetime | None) -> None:
+        """Begins a pass. `taken_at` is when the snapshot was taken, as far as is known; else it is now."""
+        self.reading: Reading = self.contract.watchful_reading()
+        self._filters = set(self.contract.only.reads)
+        self._names: dict[str, None] = {}
+        self._identities = []
+        self.taken(taken_at or datetime.fromisoformat(now()))
+
+    def taken(self, at: datetime) -> None:
+        """Records when the snapshot was taken, according to its begin marker."""
+        self._facts: Mapping[str, object] = {TAKEN: timestamp_text(at)}
+
+    def rows(self, number: int, record: Record) -> list[Row]:
+        """What a record says: a row for each statement and for each that was refused, with the record's number."""
+        reading = self.reading
+        if record.is_item:
+            self.contract.read_record(record.value, reading, self._facts)
+        else:
+            self.contract.read(record.value, reading, self._facts)
+        rows = [Row(number, statement.event) for statement in reading.statements]
+        rows += [self._refused(number, refusal) for refusal in reading.refusals]
+        if self._filters or any(reading.absent or ()):
+            self._note_names(record)
+        self._identities.append(self._identity_of(record, rows))
+        reading.statements.clear()
+        reading.refusals.clear()
+        return rows
+
+    def items(self, message: object) -> Iterator[Record]:
+        """The records in a message, by the contract's `items`; the message itself if the contract has none."""
+        if not self.contract.items:
+            yield Record(message, encode_json(message))
+            return
+        self._filters -= self.contract.only.present(message)
+        if self.contract.counts(message, self._facts):
+            for item in self.contract.records(message):
+                yield Record(item, encode_json(_own(item)), is_item=True)
+
+    def _note_names(self, record: Record) -> None:
+        """Notes what a record has: for the error about what none has."""
+        records = [record.value] if record.is_item else list(self.contract.records(record.value))
+        if not record.is_item:
+            self._filters -= self.contract.only.present(record.value)
+        for each in records if len(self._names) < MAX_NAMES else ():
+            self._names |= dict.fromkeys(field.path for field in self.contract.fields.of(each))
+
+    def take_identities(self) -> list[bytes]:
+        """The identities of the records since the last call."""
+        taken, self._identities = self._identities, []
+        return taken
+
+    def check_columns(self, names: Collection[str]) -> None:
+        """Raises `SourceFailed` if a column that the contract reads is not among these names, or twice."""
+        if (repeated := repeated_column([*names], self.contract.paths)) is not None:
+            raise SourceFailed(self.name, f"has two columns named {repeated!r}")
+        if missing := self.contract.absent_columns(names):
+            raise SourceFailed(self.name, missing_problem(missing, [name for name in names if name]))
+
+    def check_paths(self) -> None:
+        """Raises `SourceFailed` if no record of the pass has a path that the contract reads."""
+        absent = [("only", path) for path in sorted(self._filters)] if self.reading.left_out else []
+        absent += self.contract.absent_paths(self.reading) if self.reading.records else []
+        if absent:
+            raise SourceFailed(self.name, missing_problem(absent, self._names))
+
+    def _refused(self, number: int, refusal: Refusal) -> Row:
+        rejected = self.contract.rejection(refusal)
+        if refusal.event is None:
+            return Row(number, rejected)
+        return Row(number, RefusedStatement(refusal.event, rejected.path, rejected.reason))
+
+    def _identity_of(self, record: Record, rows: list[Row]) -> bytes:
+        events = [row.event for row in rows] if self._identity == "streams" else []
+        places = [
+            (place.sku, place.channel, place.type, place.source)
+            for event in events
+            if (place := event.event if isinstance(event, RefusedStatement) else event)
+            and isinstance(place, DomainEvent)
+        ]
+        text = repr(places).encode() if places else record.text
+        return blake2b(text, digest_size=_DIGEST_BYTES).digest()
+
+
+def _own(item: object) -> object:
+    """An item without the message around it."""
+    return item[0] if isinstance(item, tuple) else item
+
+
+def contract_rows(config: Config, source: str, name: str, identity: Identity) -> ContractRows | None:
+    """What reads the rows of a source's snapshot; None if they are in Pagefold's own form.
+
+    Raises `ConfigurationError`.
+    """
+    contract = source_contract(config, source, "snapshot")
+    if contract is None:
+        return None
+    return ContractRows(name, contract, identity, Coverage.of_contract(config, source, contract))
