@@ -20,6 +20,7 @@ from pagefold.engine.intake.contracts.export_rows import Format, export_rows, fo
 from pagefold.engine.intake.contracts.source_contracts import DEFAULTS
 
 MAX_SHOWN_NAMES = 20
+ExportFormat = Literal["csv", "ndjson", "json"] | None
 
 contracts = App(
     name="contracts",
@@ -95,7 +96,7 @@ def check(  # noqa: PLR0913  # they are options
     *,
     contract: Path,
     source: str,
-    format: Literal["csv", "ndjson", "json"] | None = None,
+    format: ExportFormat = None,
     delimiter: str | None = None,
     samples: Annotated[int, Parameter(validator=Number(gte=0))] = 10,
     as_json: AsJSON = False,
@@ -124,17 +125,23 @@ def check(  # noqa: PLR0913  # they are options
         Print one JSON object.
     """
     config = options.load()
-    kind = format or format_of(export)
-    if kind is None:
-        raise UsageError("--format", f"the name {export!r} does not show the format: csv, ndjson or json")
-    if delimiter is not None and (len(delimiter) != 1 or delimiter in '"\r\n'):
-        raise UsageError("--delimiter", f"{delimiter!r} is not one character such as ',' or ';'")
+    kind = export_kind(export, format, delimiter)
     result, read = _checked(config, contract, source, (export, kind, delimiter), samples)
     if as_json:
         write_json(_document(read, result))
     else:
         _show(read, result)
     return Exit.REFUSED if result.loses_something else Exit.DONE
+
+
+def export_kind(export: str, given: ExportFormat, delimiter: str | None) -> Format:
+    """The format of an export, given or by its name. Raises `UsageError`, also for a delimiter that is none."""
+    kind = given or format_of(export)
+    if kind is None:
+        raise UsageError("--format", f"the name {export!r} does not show the format: csv, ndjson or json")
+    if delimiter is not None and (len(delimiter) != 1 or delimiter in '"\r\n'):
+        raise UsageError("--delimiter", f"{delimiter!r} is not one character such as ',' or ';'")
+    return kind
 
 
 def _checked(

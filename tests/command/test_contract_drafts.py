@@ -1,5 +1,6 @@
 """`pagefold contracts diff`, `suggest` and `generate`: what changed between contracts, and what one might say."""
 
+import tomllib
 from pathlib import Path
 
 import orjson
@@ -7,6 +8,15 @@ import pytest
 
 from tests.support.command_line import run_pagefold
 
+CONFIG = """
+[store]
+url = "sqlite:///store"
+[sources.erp]
+domains = ["pricing", "catalog"]
+[channels.web-de]
+locale = "de-DE"
+currency = "EUR"
+"""
 CONTRACT = """
 name = "erp"
 version = 1
@@ -24,6 +34,7 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder with a contract, and no configuration."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("PAGEFOLD_CONFIG", raising=False)
+    monkeypatch.delenv("PAGEFOLD_STORE", raising=False)
     (tmp_path / "old.toml").write_text(CONTRACT)
     return tmp_path
 
@@ -58,3 +69,58 @@ def test_a_contract_that_cannot_be_compared(place: Path) -> None:
     dots = CONTRACT.replace('"ITEM"', '"ITEM..NO"')
     assert diff(place, dots)[0] == 2
     assert diff(place, dots, "--form", "columns")[0] == 1
+
+
+# --- generate ---------------------------------------------------------------------------------------
+
+
+def generate(place: Path, *arguments: str) -> tuple[int, str, str]:
+    """Runs the command in a folder with a configuration."""
+    (place / "pagefold.toml").write_text(CONFIG)
+    return run_pagefold("contracts", "generate", *arguments, "--source", "erp")
+
+
+def test_a_contract_of_a_sample(place: Path) -> None:
+    """It is written to standard output, reads the sample, and can be checked at once. Nothing is stored."""
+    (place / "items.csv").write_text("ITEM_NO;REV;PRICE;COLOR\nA;1;1,50;red\nB;2;2,00;\n")
+    code, out, err = generate(place, "items.csv")
+    assert code == 0
+    assert err == (
+        "2 records make statements: 2 of catalog, 2 of pricing; refused: 0; `pagefold contracts check` shows more\n"
+    )
+    assert tomllib.loads(out)["pricing"]["amount"] == "PRICE"
+    (place / "new.toml").write_text(out)
+    code, _, err = run_pagefold("contracts", "check", "items.csv", "--contract", "new.toml", "--source", "erp")
+    assert (code, err) == (0, "erp@1: 2 rows, 2 records\n")
+    assert not (place / "store").exists()
+    out = generate(place, "items.csv", "--records", "1")[1]
+    assert "made of 1 record of items.csv" in out
+
+
+def test_a_contract_of_json(place: Path) -> None:
+    """Of the records in a document, and of a schema."""
+    (place / "page.json").write_text('{"items": [{"sku": "A", "price": "1.00"}, {"sku": "B"}]}')
+    code, out, _ = generate(place, "page.json")
+    assert (code, tomllib.loads(out)["items"]) == (0, "items")
+    (place / "schema.json").write_text('{"type": "object", "properties": {"sku": {"type": "string"}}}')
+    code, out, err = generate(place, "schema.json")
+    assert (code, tomllib.loads(out)["sku"], err) == (0, "sku", "")
+
+
+@pytest.mark.parametrize(
+    ("content", "arguments", "code", "problem"),
+    [
+        ("[]", ["page.json"], 3, "page.json: has no records with fields"),
+        ("[1, 2]", ["page.json"], 3, "page.json: has no records with fields"),
+        ("{", ["page.json"], 3, "is not JSON"),
+        ("[]", ["page.json", "--format", "csv", "--delimiter", "::"], 2, "is not one character"),
+    ],
+)
+def test_what_no_contract_can_be_made_of(
+    place: Path, content: str, arguments: list[str], code: int, problem: str
+) -> None:
+    """It is an error, and nothing is written."""
+    (place / "page.json").write_text(content)
+    done = generate(place, *arguments)
+    assert (done[0], done[1]) == (code, "")
+    assert problem in done[2]
