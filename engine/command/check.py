@@ -11,9 +11,10 @@ from pagefold.engine.configuration.config import Config, InspectedConfig
 from pagefold.engine.configuration.snapshot_config import SnapshotConfig
 from pagefold.engine.errors import ConfigurationError
 from pagefold.engine.intake.contracts.source_contracts import source_contract
-from pagefold.engine.intake.formats.debezium import DebeziumReader
-from pagefold.engine.intake.formats.webhook_bodies import WebhookReader
 from pagefold.engine.intake.formats.webhook_signatures import webhook_secret
+from pagefold.engine.intake.readers.cloudevents import CloudEventMessageReader
+from pagefold.engine.intake.readers.debezium import DebeziumReader
+from pagefold.engine.intake.readers.webhooks import WebhookReader
 from pagefold.engine.runtime.extras import needs_extra
 from pagefold.engine.snapshots.endpoint_client import credentials
 from pagefold.engine.snapshots.json_rows import fixed_parts
@@ -76,6 +77,8 @@ def _source_problems(config: Config, name: str, environment: Mapping[str, str]) 
         yield from _raised(partial(WebhookReader, config, name))
     if source.cdc is not None:
         yield from _raised(partial(DebeziumReader, config, name))
+    if source.cloudevents is not None:
+        yield from _raised(partial(CloudEventMessageReader, config, name))
     if source.snapshot is not None:
         yield from _raised(partial(source_contract, config, name, "snapshot"))
         yield from _raised(partial(fixed_parts, config, name))

@@ -81,8 +81,8 @@ def list_dead_letters(  # noqa: PLR0913  # the command's options
     as_json
         Print one JSON object a line: id, kind, domain, sku, channel, source, version, revision, error, recordedAt, and,
         null while it is open, resolution (folded, appended, ignored, corrected or discarded), resolvedAt, resolvedBy,
-        reason, position; via (webhook or cdc) of a request that could not be turned into an event, whose domain and
-        revision are null, as are unknown sku, channel and version; purgedAt and purgedBy of a removed body.
+        reason, position; via (webhook, cdc or cloudevents) of a request that could not be turned into an event, whose
+        domain and revision are null, as are unknown sku, channel and version; purgedAt and purgedBy of a removed body.
     """
     wanted = DeadLetterFilter(kind, domain, source, resolved)
     return run(lambda: _list(wanted, limit, options, as_json=as_json))

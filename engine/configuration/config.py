@@ -20,12 +20,12 @@ from pagefold.domains.locales import canonical_locale
 from pagefold.engine.configuration.addresses import POSTGRES_SCHEMES, postgres_url_error, scheme_of
 from pagefold.engine.configuration.cdc_config import CdcConfig, check_cdc
 from pagefold.engine.configuration.channel_config import ChannelConfig, check_channel, check_domains
+from pagefold.engine.configuration.cloudevents_config import CloudEventsConfig, check_cloudevents
 from pagefold.engine.configuration.dead_letter_config import DeadLettersConfig
 from pagefold.engine.configuration.http_config import HttpConfig
 from pagefold.engine.configuration.reference_config import ReferencesConfig, check_references
 from pagefold.engine.configuration.schedule_config import ScheduleConfig, check_schedule
 from pagefold.engine.configuration.snapshot_config import SnapshotConfig, check_snapshot
-from pagefold.engine.configuration.spelling import suggestion
 from pagefold.engine.configuration.structure import StructureCheck
 from pagefold.engine.configuration.toml_lines import KeyPlaces
 from pagefold.engine.configuration.toml_tables import ContractPlace, Table, redacted
@@ -83,6 +83,9 @@ class SourceConfig(Table, frozen=True):
     webhook: Annotated[WebhookConfig | None, Meta(description="How webhooks of the source become events.")] = None
     cdc: Annotated[
         CdcConfig | None, Meta(description="How changes of the source's tables, as Debezium sends them, become events.")
+    ] = None
+    cloudevents: Annotated[
+        CloudEventsConfig | None, Meta(description="Which CloudEvents the contract of the source reads.")
     ] = None
 
 
@@ -273,7 +276,7 @@ def _problems(config: Config) -> Iterator[ConfigurationError]:
     yield from _check_store(config.store)
     yield from check_references(config.references)
     for name, source in config.sources.items():
-        yield from _check_source(f"sources.{name}", name, source, config)
+        yield from _check_source(f"sources.{name}", name, source)
     for name, channel in config.channels.items():
         yield from _check_name(f"channels.{name}", name)
         yield from check_channel(f"channels.{name}", channel, config)
@@ -289,7 +292,7 @@ def _check_schedule(config: Config) -> Iterator[ConfigurationError]:
             yield from check_domains(f"schedule.tasks.{name}.domains", task.domains)
 
 
-def _check_source(key: str, name: str, source: SourceConfig, config: Config) -> Iterator[ConfigurationError]:
+def _check_source(key: str, name: str, source: SourceConfig) -> Iterator[ConfigurationError]:
     yield from _check_name(key, name)
     yield from check_domains(f"{key}.domains", source.domains)
     if source.snapshot is not None:
@@ -298,17 +301,13 @@ def _check_source(key: str, name: str, source: SourceConfig, config: Config) -> 
         yield from check_webhook(f"{key}.webhook", source.webhook)
     if source.cdc is not None:
         yield from check_cdc(f"{key}.cdc", source.cdc)
-    for part, given in (("webhook", source.webhook), ("cdc", source.cdc)):
-        if given is not None:
-            yield from _check_constant_channel(f"{key}.{part}.constants.channel", given.constant_of, config)
-
-
-def _check_constant_channel(key: str, constants: Mapping[str, object], config: Config) -> Iterator[ConfigurationError]:
-    """Events for unknown channels are ignored: a constant channel that is unknown would drop all of them."""
-    channel = constants.get("channel", EVERY_CHANNEL)
-    if channel != EVERY_CHANNEL and channel not in config.channels:
-        hint = suggestion(str(channel), config.channels, "channels")
-        yield ConfigurationError(key, f"unknown channel {channel!r}; {hint}; {EVERY_CHANNEL!r} is every channel")
+    if source.cloudevents is not None:
+        yield from check_cloudevents(f"{key}.cloudevents", source.cloudevents)
+    for entrance in ("webhook", "cdc", "cloudevents"):
+        settings = getattr(source, entrance)
+        if settings is not None and settings.contract is None and source.contract is None:
+            problem = f"is required, here or as {key}.contract: what the records say"
+            yield ConfigurationError(f"{key}.{entrance}.contract", problem)
 
 
 def _check_store(store: StoreConfig) -> Iterator[ConfigurationError]:

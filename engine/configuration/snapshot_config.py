@@ -13,7 +13,7 @@ from msgspec import Meta, field
 
 from pagefold.engine.configuration.addresses import POSTGRES_SCHEMES, postgres_url_error, scheme_of
 from pagefold.engine.configuration.durations import Duration, parse_duration
-from pagefold.engine.configuration.event_filters import header_name
+from pagefold.engine.configuration.header_filters import header_name
 from pagefold.engine.configuration.toml_tables import ContractPlace, Table, check_path, check_variable, redacted
 from pagefold.engine.errors import ConfigurationError
 

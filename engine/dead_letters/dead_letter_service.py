@@ -304,13 +304,15 @@ def dead_letter_of_request(  # noqa: PLR0913  # a request has that many parts
     headers: Mapping[str, str] = MappingProxyType({}),
     place: tuple[str, int] | None = None,
     awaited: Awaited | None = None,
+    recorded_at: str | None = None,
 ) -> NewDeadLetter:
     """The dead letter for a request, or a part of one, that could not be turned into events.
 
     Its text is kept unchanged.
 
     Route, the sender's `identifier` and body identify it: the same request sent again is the same dead letter. `place`
-    is the stream and version that it is about, if known; `awaited` is what it waits for, if it waits.
+    is the stream and version that it is about, if known; `awaited` is what it waits for, if it waits; `recorded_at` is
+    when it came in, now unless it is given.
     """
     stream, version = place or (REQUEST_PREFIX + encode_part(source), 0)
     head = f"{via}\0{identifier}\0".encode(errors="surrogatepass")
@@ -323,7 +325,7 @@ def dead_letter_of_request(  # noqa: PLR0913  # a request has that many parts
         digest=blake2b(head + body, digest_size=16).digest(),
         error=error.replace("\0", "\\0").encode(errors="backslashreplace").decode(),
         state=body,
-        recorded_at=now(),
+        recorded_at=recorded_at or now(),
         headers=msgspec.json.encode(dict(headers)),
         via=via,
     )

@@ -21,9 +21,10 @@ from pagefold.engine.dead_letters.past_epochs import PastEpochs
 from pagefold.engine.errors import Rejected
 from pagefold.engine.events import AppendResult, DomainEvent, placed_in
 from pagefold.engine.intake.change_completer import ChangeCompleter, Completed
+from pagefold.engine.intake.contracts.contract import Contract
+from pagefold.engine.intake.contracts.delivery_facts import HEADER
 from pagefold.engine.intake.epoch_registry import EpochRegistry
 from pagefold.engine.intake.event_validator import EventValidator
-from pagefold.engine.intake.formats.debezium import DebeziumReader
 from pagefold.engine.intake.formats.json_bodies import Headers
 from pagefold.engine.intake.formats.request_parts import (
     Awaited,
@@ -32,7 +33,9 @@ from pagefold.engine.intake.formats.request_parts import (
     RejectedPart,
     RequestParts,
 )
-from pagefold.engine.intake.formats.webhook_bodies import WebhookReader
+from pagefold.engine.intake.readers.cloudevents import CloudEventMessageReader
+from pagefold.engine.intake.readers.debezium import DebeziumReader
+from pagefold.engine.intake.readers.webhooks import WebhookReader
 from pagefold.engine.intake.recreated_rows import RecreatedRows
 from pagefold.engine.intake.references import ReferenceResolver
 from pagefold.engine.intake.statement import Statement
@@ -58,21 +61,25 @@ class Run(Protocol):
 
 
 class Reader(Protocol):
-    """Parses the requests of a source."""
+    """Parses the requests of a source by its contract. `headers` are those that it needs, in lower case."""
+
+    contract: Contract
+    headers: frozenset[str]
 
     def ignored_by_headers(self, headers: Headers, *, partial: bool = False) -> IgnoredMessage | None:
         """Why the headers exclude a request; None if they do not."""
 
-    def parse(self, body: bytes) -> RequestParts:
-        """Parses a request, part by part."""
+    def parse(self, body: bytes, facts: Mapping[str, object]) -> RequestParts:
+        """Parses a request, part by part. `facts` are those of its delivery, see `DeliveryFacts`."""
 
 
 class Request(NamedTuple):
-    """A request as received. `kept` are the `headers` that are stored with a dead letter."""
+    """A request as received, and when. `kept` are the `headers` that are stored with a dead letter."""
 
     via: Entrance
     source: str
     body: bytes
+    received: str
     headers: Headers = ()
     kept: Mapping[str, str] = MappingProxyType({})
     identifier: str = ""
@@ -118,30 +125,31 @@ class WebhookRetrier:
     def reader(self, via: Entrance, source: str) -> Reader | None:
         """The reader of a source's requests; None if it has no such entrance. Raises `ConfigurationError`."""
         settings = self._config.sources.get(source)
-        if settings is None or getattr(settings, via) is None:
+        if settings is None or via not in _READERS or getattr(settings, via) is None:
             return None
         if (via, source) not in self._readers:
             self._readers[via, source] = _READERS[via](self._config, source)
         return self._readers[via, source]
 
-    async def take(self, request: Request, reader: Reader, run: Run, append: Append) -> list[Outcome]:
-        """Takes all parts of a request, durably, and returns their outcomes in order.
+    async def take(self, request: Request, reader: Reader, run: Run, append: Append) -> list[list[Outcome]]:
+        """Takes all parts of a request, durably, and returns the outcomes of each, in order.
 
         `append` appends the first `MAX_APPENDED_PARTS` parts; later ones wait for room. Raises what appending raises;
         some parts may be appended then, and sending the request again is safe.
         """
         if (ignored := reader.ignored_by_headers(request.headers)) is not None:
             self._counts.add_aside(request.source, ignored.cause)
-            return [ignored]
-        delivery = await run(partial(reader.parse, request.body))
-        outcomes: list[Outcome] = []
+            return [[ignored]]
+        facts = _facts(reader, request.headers, request.received)
+        delivery = await run(partial(reader.parse, request.body, facts))
+        outcomes: list[list[Outcome]] = []
         for start in range(0, delivery.parts, MAX_APPENDED_PARTS):
             some = await self._take_some(delivery, start, run, append if start == 0 else self._append)
-            outcomes += [outcome for part in some for outcome in part]
-            faults = self._faults(some, start)
+            outcomes += some
+            faults = self._faults(some, start, request.source)
             if faults:
                 await self._store.dead_letters.add(_dead_letters(request, delivery, faults))
-        self._count(request.source, outcomes)
+        self._count(request.source, [outcome for part in outcomes for outcome in part])
         return outcomes
 
     async def try_again(self, dead_letter: DeadLetter, by: str | None = None) -> ResolutionKind | None:
@@ -158,13 +166,14 @@ class WebhookRetrier:
         raw = [(name.encode(), value.encode("latin-1", "replace")) for name, value in headers.items()]
         if reader.ignored_by_headers(raw, partial=True) is not None:
             return "ignored"
-        delivery = await run_sync(partial(reader.parse, dead_letter.state))
+        facts = _facts(reader, raw, dead_letter.recorded_at)
+        delivery = await run_sync(partial(reader.parse, dead_letter.state, facts))
         how: ResolutionKind = "ignored"
         faults: list[PartError] = []
         for start in range(0, delivery.parts, MAX_APPENDED_PARTS):
             retried = Retried(dead_letter.recorded_at, confirmed=by is not None)
             some = await self._take_some(delivery, start, run_sync, self._append, retried)
-            faults += self._faults(some, start)
+            faults += self._faults(some, start, dead_letter.source)
             if not all(isinstance(outcome, IgnoredMessage) for part in some for outcome in part):
                 how = "appended"
         return await self._moved(dead_letter, headers, delivery, faults) if faults else how
@@ -181,7 +190,8 @@ class WebhookRetrier:
             return None
         if dead_letter.kind != "waiting" and not only_waits:
             return None
-        request = Request(_entrance(dead_letter), dead_letter.source, dead_letter.state, kept=headers)
+        entrance, received = _entrance(dead_letter), dead_letter.recorded_at
+        request = Request(entrance, dead_letter.source, dead_letter.state, received, kept=headers)
         await self._store.dead_letters.add(_dead_letters(request, delivery, faults))
         return "moved"
 
@@ -216,7 +226,7 @@ class WebhookRetrier:
             return change
         return change._replace(event=placed_in(await past.of(place[0]), change.event))
 
-    def _faults(self, parts: Sequence[Sequence[Outcome]], start: int) -> list[PartError]:
+    def _faults(self, parts: Sequence[Sequence[Outcome]], start: int, source: str) -> list[PartError]:
         """The parts that need an operator, with the first reason of each.
 
         A conflict is not among them: it has a dead letter of its own.
@@ -226,11 +236,13 @@ class WebhookRetrier:
             faulty = [outcome for outcome in part if isinstance(outcome, RejectedPart)]
             if faulty:
                 first = next((each for each in faulty if each.awaited is None), faulty[0])
-                faults.append(PartError(number, str(first.rejection), self._place(first.event), first.awaited))
+                place = self._place(first.event, source)
+                faults.append(PartError(number, str(first.rejection), place, first.awaited))
         return faults
 
-    def _place(self, event: DomainEvent | None) -> tuple[str, int] | None:
-        if event is None or not 0 <= event.source_version <= MAX_INTEGER:
+    def _place(self, event: DomainEvent | None, source: str | None = None) -> tuple[str, int] | None:
+        """The stream and the version of an event, if they are known, and if it is of that source."""
+        if event is None or not 0 <= event.source_version <= MAX_INTEGER or source not in {None, event.source}:
             return None
         try:
             return self._validator.stream_of(event), event.source_version
@@ -246,7 +258,11 @@ class WebhookRetrier:
                 self._counts.add_aside(source, "waiting" if outcome.awaited else "kept")
 
 
-_READERS: Mapping[Entrance, Callable[[Config, str], Reader]] = {"webhook": WebhookReader, "cdc": DebeziumReader}
+_READERS: Mapping[Entrance, Callable[[Config, str], Reader]] = {
+    "webhook": WebhookReader,
+    "cdc": DebeziumReader,
+    "cloudevents": CloudEventMessageReader,
+}
 
 
 def _outcome(completed: Completed, results: Iterator[AppendResult]) -> Outcome:
@@ -257,6 +273,16 @@ def _outcome(completed: Completed, results: Iterator[AppendResult]) -> Outcome:
     if result.outcome != "rejected":
         return result
     return RejectedPart(Rejected(result.path or "", result.reason or ""), completed)
+
+
+def _facts(reader: Reader, headers: Headers, received: str) -> dict[str, object]:
+    """What the contract may read of a delivery besides its body. Of a repeated header, the first counts."""
+    facts: dict[str, object] = {"@received": received}
+    for name, value in headers:
+        header = name.lower().decode("latin-1")
+        if header in reader.contract.headers:
+            facts.setdefault(f"{HEADER}{header}", value.strip(b" \t").decode("latin-1"))
+    return facts
 
 
 def _entrance(dead_letter: DeadLetter) -> Entrance:
@@ -293,4 +319,5 @@ def _divided(request: Request, delivery: RequestParts, faults: Sequence[PartErro
             headers=request.kept,
             place=first.place if alone else None,
             awaited=_awaited([by_part[part] for part in parts]),
+            recorded_at=request.received,
         )

@@ -1,6 +1,6 @@
 """Ingest responses: one outcome per item, and a status for all, some or none accepted."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Literal, TypeAlias
 
 import msgspec
@@ -57,9 +57,12 @@ def outcome_of(result: AppendResult) -> ItemOutcome:
     return ItemOutcome(result.outcome, result.position, result.path, result.reason)
 
 
-def answer(outcomes: Sequence[ItemOutcome]) -> Response:
-    """The response: 202 if all were accepted, 207 if some, 422 if none."""
-    taken = sum([each.outcome in TAKEN for each in outcomes])
+def answer(outcomes: Sequence[ItemOutcome], settled: Collection[int] = ()) -> Response:
+    """The response: 202 if all were accepted, 207 if some, 422 if none.
+
+    `settled` are the items with whose outcome their sender has nothing to do, whatever it is.
+    """
+    taken = sum([each.outcome in TAKEN or number in settled for number, each in enumerate(outcomes)])
     if taken or not outcomes:
         return reply(Outcomes(list(outcomes)), 202 if taken == len(outcomes) else 207)
     detail = outcomes[0].reason or "" if len(outcomes) == 1 else f"none of {len(outcomes)} items was accepted"

@@ -37,20 +37,22 @@ class Hook(NamedTuple):
 class RequestIntake:
     """Parses and appends what sources send to one shop.
 
-    `hooks` and `tables` are those of the sources that have any. Raises `ConfigurationError` for paths and columns that
-    cannot work, and for secrets that the `environment` lacks.
+    `hooks`, `tables` and `foreign_events` are those of the sources that have any. Raises `ConfigurationError` for
+    contracts that cannot work, and for secrets that the `environment` lacks.
     """
 
     def __init__(self, shop: Shop, environment: Mapping[str, str]) -> None:
         config = shop.config
         self._shop = shop
         self._waiting = 0
-        self.cloudevents = CloudEventReader(config.sources)
+        foreign = {name: each.cloudevents for name, each in config.sources.items() if each.cloudevents is not None}
+        self.cloudevents = CloudEventReader(config.sources, foreign)
         self.hooks = {
             name: Hook(SignatureVerifier(config, name, environment), reader)
             for name, reader in self._readers("webhook")
         }
         self.tables = dict(self._readers("cdc"))
+        self.foreign_events = dict(self._readers("cloudevents"))
 
     async def check_room(self) -> None:
         """Raises `Overloaded` or `Problem`, 429, if nothing can be accepted at the moment; `StoreUnavailable`.
@@ -69,8 +71,11 @@ class RequestIntake:
         found = [(name, self._shop.deliveries.reader(via, name)) for name in self._shop.config.sources]
         return [(name, reader) for name, reader in found if reader is not None]
 
-    async def take(self, request: Request, reader: Reader) -> list[Outcome]:
-        """Takes everything in a request, durably, and returns its outcomes. Raises `Overloaded`, `StoreUnavailable`."""
+    async def take(self, request: Request, reader: Reader) -> list[list[Outcome]]:
+        """Takes everything in a request, durably, and returns the outcomes of each part.
+
+        Raises `Overloaded`, `StoreUnavailable`.
+        """
         is_large = len(request.body) >= MIN_THREAD_BYTES
 
         async def run(work: Callable[[], Value]) -> Value:

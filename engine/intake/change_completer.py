@@ -10,7 +10,7 @@ from pagefold.engine.intake.canonical_payloads import content_of
 from pagefold.engine.intake.epoch_registry import KnownEpochs
 from pagefold.engine.intake.event_validator import EventValidator
 from pagefold.engine.intake.formats.request_parts import IgnoredMessage, ParsedPart, RejectedPart
-from pagefold.engine.intake.statement import Statement, fill_unchanged
+from pagefold.engine.intake.statement import Statement, fill_unchanged, place_text
 from pagefold.engine.stores.log_records import StoredEvent
 from pagefold.engine.stores.store import Store
 from pagefold.projections.epochs import epoch_of, version_of, versioned
@@ -76,7 +76,7 @@ class ChangeCompleter:
         unknown = [each for each in self._unknown[stream] if lowest < each < version_of(version)]
         if change.unchanged and unknown:
             problem = f"did not change, so it was not sent; version {max(unknown)}, which has it, is in dead letters"
-            raise Rejected(change.unchanged[0], problem)
+            raise Rejected(place_text(change.unchanged[0]), problem)
         event = fill_unchanged(change, newest_payload)
         self._before.setdefault(stream, []).append((version, self._validator.validate(event).content))
         return event

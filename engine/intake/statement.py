@@ -20,13 +20,13 @@ _NULL = b"null"
 class Statement(NamedTuple):
     """An event, and what has to be looked up for it before it can be appended.
 
-    `unchanged` names the parts of the payload that were left out, such as `payload.attributes.description`: they keep
-    their stored values; `payload` stands for all of it. `moment` is when the database made the change, None if it does
-    not say. `creates`: the row may not have existed before. The SKU of a `ReferencedEvent` is not known yet.
+    `unchanged` are the places of the payload that were left out, such as `("attributes", "description")`: they keep
+    their stored values. `moment` is when the database made the change, None if it does not say. `creates`: the row may
+    not have existed before. The SKU of a `ReferencedEvent` is not known yet.
     """
 
     event: DomainEvent
-    unchanged: tuple[str, ...] = ()
+    unchanged: tuple[tuple[str, ...], ...] = ()
     moment: datetime | None = None
     creates: bool = False
 
@@ -39,24 +39,26 @@ def fill_unchanged(change: Statement, stored: bytes | None) -> DomainEvent:
     unchanged and nothing is stored.
     """
     event, unchanged = change.event, change.unchanged
-    if not unchanged:
+    if not unchanged or not isinstance(event.payload, bytes):
         return event
     if stored is None or stored == _NULL:
         problem = "was not sent, because it did not change, and the log has no earlier event with it"
-        raise Rejected(unchanged[0], problem)
-    if "payload" in unchanged or not isinstance(event.payload, bytes):
-        return msgspec.structs.replace(event, payload=stored)
+        raise Rejected(place_text(unchanged[0]), problem)
     try:
         return msgspec.structs.replace(event, payload=_with_unchanged(event.payload, stored, unchanged))
     except DECODE_ERRORS as error:
         raise decode_rejection(error, event.payload, "payload") from None
 
 
-def _with_unchanged(new: bytes, stored: bytes, unchanged: Sequence[str]) -> bytes:
+def place_text(path: Sequence[str]) -> str:
+    """A place of the payload in messages, such as `payload.attributes.description`."""
+    return ".".join(("payload", *path))
+
+
+def _with_unchanged(new: bytes, stored: bytes, unchanged: Sequence[Sequence[str]]) -> bytes:
     payload = msgspec.convert(decode_written(new), dict[str, object])
     decoded: object = msgspec.json.decode(stored)
-    for target in unchanged:
-        _, *path = target.split(".")
+    for path in unchanged:
         if (value := value_at(decoded, path)) is not UNSET:
             _put(payload, path, value)
     return encode_written(payload)

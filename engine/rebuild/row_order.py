@@ -18,7 +18,7 @@ from pagefold.domains.domain import JSON
 from pagefold.engine.configuration.config import Config
 from pagefold.engine.errors import Rejected, RowsOutOfOrder, SpillFailed
 from pagefold.engine.events import NULL, DomainEvent, ValidatedEvent
-from pagefold.engine.intake.contracts.contract import Reading
+from pagefold.engine.intake.contracts.reading import Reading
 from pagefold.engine.intake.contracts.source_contracts import contract_key
 from pagefold.engine.intake.event_parser import (
     EventEnvelope,

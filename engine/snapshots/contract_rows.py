@@ -12,9 +12,10 @@ from typing import Literal, NamedTuple, TypeAlias
 from pagefold.engine.configuration.config import Config
 from pagefold.engine.errors import SourceFailed
 from pagefold.engine.events import DomainEvent
-from pagefold.engine.intake.contracts.contract import Contract, Reading, Refusal
+from pagefold.engine.intake.contracts.contract import Contract
 from pagefold.engine.intake.contracts.export_rows import encode_json, repeated_column
 from pagefold.engine.intake.contracts.missing_paths import missing_problem
+from pagefold.engine.intake.contracts.reading import Reading, Refusal
 from pagefold.engine.intake.contracts.source_contracts import source_contract
 from pagefold.engine.runtime.clock import now
 from pagefold.engine.snapshots.coverage import Coverage

@@ -19,7 +19,6 @@ from pagefold.engine.configuration.snapshot_config import SnapshotConfig
 from pagefold.engine.configuration.toml_tables import redacted
 from pagefold.engine.errors import Rejected, SourceFailed
 from pagefold.engine.events import DomainEvent
-from pagefold.engine.intake.contracts.export_rows import decode_json
 from pagefold.engine.intake.mapping.column_mapping import BoundColumns
 from pagefold.engine.snapshots.contract_rows import ContractRows, Record, contract_rows
 from pagefold.engine.snapshots.coverage import Coverage
@@ -28,6 +27,7 @@ from pagefold.engine.snapshots.own_columns import Binding
 from pagefold.engine.snapshots.read_ahead import ReadAhead, SnapshotPass
 from pagefold.engine.snapshots.row import Row
 from pagefold.engine.snapshots.snapshot import BATCH_ROWS, Batch, End
+from pagefold.projections.transforms.json_text import decode_exactly
 
 CONNECT_SECONDS = 10.0
 CLOSE_SECONDS = 2.0
@@ -218,7 +218,7 @@ def _decoded(value: object) -> object:
     """A value of a column of JSON, decoded: numbers keep every digit."""
     if isinstance(value, list):
         return list(map(_decoded, value))
-    return decode_json(bytes(value)) if isinstance(value, msgspec.Raw) else value
+    return decode_exactly(bytes(value)) if isinstance(value, msgspec.Raw) else value
 
 
 def _raw(text: str) -> msgspec.Raw:

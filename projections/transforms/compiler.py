@@ -124,12 +124,12 @@ class Compiler:
         """A path as the record has it; None if it is inside an item, which belongs to the item's own path."""
         return _record_path(path, self.scope)
 
-    def record_reader(self, path: str, key: str) -> Reader:
-        """Reads a path of `record_path`, wherever the compiler is."""
-        scope, prefix = self.scope, ""
+    def path_of_record(self, path: str) -> str:
+        """The path, here, of what is at a path of the whole record: the inverse of `record_path`."""
+        scope = self.scope
         while isinstance(scope, ItemScope):
-            scope, prefix = scope.outer, f"{ROOT}.{prefix}"
-        return self.scope.reader(prefix + path, key)
+            scope, path = scope.outer, f"{ROOT}.{path}"
+        return path
 
     def mapping(
         self, spec: object, key: str, expects: ValueType = ValueType.ANYTHING, blank: BlankPolicy = "skip"

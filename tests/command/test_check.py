@@ -45,17 +45,17 @@ def test_everything_that_any_command_would_find_is_listed(place: Path, monkeypat
     monkeypatch.setenv("PIM_TOKEN", "two words")
     monkeypatch.setenv("WMS_DATABASE", "postgresql://reader:geheim@wms.example:99999/stock")
     text = (place / "pagefold.toml").read_text()
-    text = text.replace("paths.payload.categories", "paths.payload.categorys").replace(
-        "payload.taxClass", "payload.tax"
+    text = text.replace("contract.catalog.categories", "contract.catalog.categorys").replace(
+        "contract.pricing.taxClass", "contract.pricing.tax"
     )
     (place / "pagefold.toml").write_text(text)
     code, out, err = run_pagefold("check")
     assert (code, out) == (2, "")
     problems = (
         "sources.pim.webhook.secret_variables[0]: the environment variable PIM_WEBHOOK_SECRET is not set",
-        "sources.pim.webhook.paths.payload.categorys: is not a field of the catalog payload; did you mean",
+        "sources.pim.webhook.contract.catalog.categorys: is not a field of the catalog payload; did you mean",
         "sources.pim.snapshot.token_variable: PIM_TOKEN is not a token",
-        "sources.erp.cdc.columns.payload.tax: is not a field of the pricing payload",
+        "sources.erp.cdc.contract.pricing.tax: is not a field of the pricing payload",
         "sources.erp.snapshot.file: there is no folder exports",
         "sources.wms-berlin.snapshot.database_variable: the URL in WMS_DATABASE has a port 99999",
     )

@@ -26,9 +26,7 @@ currency = "EUR"
 
 SNAPSHOT = "\n[sources.erp.snapshot]\n"
 WEBHOOK = '\n[sources.erp.webhook]\nsecret_variables = ["NOT_SET"]\n'
-PATHS = (
-    'paths = { sku = "sku", sourceVersion = "v", occurredAt = "at", payload.currency = "c", payload.amount = "p" }\n'
-)
+CONTRACT = 'contract = { sku = "sku", versions = "none", pricing = { currency = "c", amount = "p" } }\n'
 
 WRONG_SNAPSHOTS = [
     (
@@ -97,15 +95,19 @@ def test_a_source_without_a_snapshot(file: Path) -> None:
 @pytest.mark.parametrize(
     ("table", "begins", "key"),
     [
-        (WEBHOOK + PATHS, "secret_variables", "sources.erp.webhook.secret_variables[0]"),
+        (WEBHOOK + CONTRACT, "secret_variables", "sources.erp.webhook.secret_variables[0]"),
         (
-            WEBHOOK + PATHS.replace("payload.amount", "payload.price"),
-            "paths",
-            "sources.erp.webhook.paths.payload.price",
+            WEBHOOK + CONTRACT.replace("amount", "price"),
+            "contract",
+            "sources.erp.webhook.contract.pricing.price",
         ),
-        ('\n[sources.erp.cdc]\ncolumns = { sku = "a" }\n', "columns", "sources.erp.cdc.columns.payload"),
+        (
+            '\n[sources.erp.cdc]\ncontract = { versions = "none", pricing.amount = "p" }\n',
+            "contract",
+            "sources.erp.cdc.contract.pricing.sku",
+        ),
     ],
-    ids=["secret", "paths", "columns"],
+    ids=["secret", "webhook", "cdc"],
 )
 def test_a_server_that_cannot_start(file: Path, table: str, begins: str, key: str) -> None:
     """`pagefold serve` names the line of a webhook or a table that it cannot read."""

@@ -10,6 +10,7 @@ import pytest
 from pagefold.engine.command.init import SAMPLE_URL, sample
 from pagefold.engine.configuration.cdc_config import CdcConfig
 from pagefold.engine.configuration.channel_config import ChannelConfig
+from pagefold.engine.configuration.cloudevents_config import CloudEventsConfig
 from pagefold.engine.configuration.config import (
     AppendConfig,
     Config,
@@ -25,8 +26,8 @@ from pagefold.engine.configuration.snapshot_config import OrphanLimit, SnapshotC
 from pagefold.engine.configuration.toml_tables import redacted
 from pagefold.engine.configuration.webhook_config import WebhookConfig
 from pagefold.engine.errors import ConfigurationError
-from pagefold.engine.intake.formats.debezium import DebeziumReader
-from pagefold.engine.intake.formats.webhook_bodies import WebhookReader
+from pagefold.engine.intake.readers.debezium import DebeziumReader
+from pagefold.engine.intake.readers.webhooks import WebhookReader
 
 GOOD = """
 [store]
@@ -61,15 +62,20 @@ def with_snapshot(*lines: str) -> str:
     return "\n".join([GOOD, f"[{SNAPSHOT}]", *lines])
 
 
-WEBHOOK, CDC = "sources.erp.webhook", "sources.erp.cdc"
+WEBHOOK, CDC, CLOUDEVENTS = "sources.erp.webhook", "sources.erp.cdc", "sources.erp.cloudevents"
 SIGNED = 'secret_variables = ["ERP_SECRET"]'
-PATHS = 'paths = {sku = "sku"}'
+SAYS = 'contract = "prices.toml"'
 PLAIN = 'scheme = "hmac-sha256"'
 
 
 def with_webhook(*lines: str) -> str:
     """The good configuration with webhooks of the source erp."""
     return "\n".join([GOOD, f"[{WEBHOOK}]", *lines])
+
+
+def with_events(*lines: str) -> str:
+    """A configuration with these lines in the CloudEvents of a source."""
+    return "\n".join([GOOD, f"[{CLOUDEVENTS}]", *lines])
 
 
 def with_cdc(*lines: str) -> str:
@@ -166,58 +172,42 @@ WRONG = [
     (with_snapshot(FILE, "max_orphans = -1"), f"{SNAPSHOT}.max_orphans", "a number such as 500"),
     (with_snapshot(FILE, 'max_orphans = ["5%", "half"]'), f"{SNAPSHOT}.max_orphans", "a share such as '5%'"),
     (with_snapshot(FILE, 'max_orphans = "101%"'), f"{SNAPSHOT}.max_orphans", "a share such as '5%'"),
-    (with_webhook(SIGNED, PATHS, 'secret_variable = "B"'), f"{WEBHOOK}.secret_variable", "unknown key"),
-    (with_webhook(PATHS), f"{WEBHOOK}.secret_variables", "is required"),
-    (with_webhook(PATHS, "secret_variables = []"), f"{WEBHOOK}.secret_variables", "length >= 1"),
-    (with_webhook(PATHS, 'secret_variables = ["A", "B", "C"]'), f"{WEBHOOK}.secret_variables", "length <= 2"),
-    (with_webhook(PATHS, 'secret_variables = ["A", "A"]'), f"{WEBHOOK}.secret_variables", "twice"),
+    (with_webhook(SIGNED, SAYS, 'secret_variable = "B"'), f"{WEBHOOK}.secret_variable", "unknown key"),
+    (with_webhook(SAYS), f"{WEBHOOK}.secret_variables", "is required"),
+    (with_webhook(SAYS, "secret_variables = []"), f"{WEBHOOK}.secret_variables", "length >= 1"),
+    (with_webhook(SAYS, 'secret_variables = ["A", "B", "C"]'), f"{WEBHOOK}.secret_variables", "length <= 2"),
+    (with_webhook(SAYS, 'secret_variables = ["A", "A"]'), f"{WEBHOOK}.secret_variables", "twice"),
     (
-        with_webhook(PATHS, 'secret_variables = ["A", "whsec_secret/"]'),
+        with_webhook(SAYS, 'secret_variables = ["A", "whsec_secret/"]'),
         f"{WEBHOOK}.secret_variables[1]",
         "environment variable",
     ),
-    (with_webhook(SIGNED, PATHS, 'scheme = "rsa"'), f"{WEBHOOK}.scheme", "rsa"),
-    (with_webhook(SIGNED, PATHS, 'header = "X-Hmac"'), f"{WEBHOOK}.header", 'goes with scheme = "hmac-sha256"'),
-    (with_webhook(SIGNED, PATHS, 'encoding = "hex"'), f"{WEBHOOK}.encoding", 'goes with scheme = "hmac-sha256"'),
-    (with_webhook(SIGNED, PATHS, PLAIN), f"{WEBHOOK}.header", "is required"),
-    (with_webhook(SIGNED, PATHS, PLAIN, 'header = "X Hmac"'), f"{WEBHOOK}.header", "'X-Shopify-Hmac-Sha256'"),
-    (with_webhook(SIGNED, PATHS, PLAIN, 'header = "A"', 'encoding = "utf"'), f"{WEBHOOK}.encoding", "utf"),
+    (with_webhook(SIGNED, SAYS, 'scheme = "rsa"'), f"{WEBHOOK}.scheme", "rsa"),
+    (with_webhook(SIGNED, SAYS, 'header = "X-Hmac"'), f"{WEBHOOK}.header", 'goes with scheme = "hmac-sha256"'),
+    (with_webhook(SIGNED, SAYS, 'encoding = "hex"'), f"{WEBHOOK}.encoding", 'goes with scheme = "hmac-sha256"'),
+    (with_webhook(SIGNED, SAYS, PLAIN), f"{WEBHOOK}.header", "is required"),
+    (with_webhook(SIGNED, SAYS, PLAIN, 'header = "X Hmac"'), f"{WEBHOOK}.header", "'X-Shopify-Hmac-Sha256'"),
+    (with_webhook(SIGNED, SAYS, PLAIN, 'header = "A"', 'encoding = "utf"'), f"{WEBHOOK}.encoding", "utf"),
     (
-        with_webhook(SIGNED, PATHS, 'timestamp_header = "X-Time"'),
+        with_webhook(SIGNED, SAYS, 'timestamp_header = "X-Time"'),
         f"{WEBHOOK}.timestamp_header",
         'goes with scheme = "hmac-sha256"',
     ),
     (
-        with_webhook(SIGNED, PATHS, PLAIN, 'header = "A"', 'timestamp_header = ""'),
+        with_webhook(SIGNED, SAYS, PLAIN, 'header = "A"', 'timestamp_header = ""'),
         f"{WEBHOOK}.timestamp_header",
         "is not the name of a header",
     ),
-    (with_webhook(SIGNED, PATHS, "withdrawals = {a = true}"), f"{WEBHOOK}.withdrawals.a", "the values that withdraw"),
-    (with_webhook(SIGNED, PATHS, "withdrawals = {a = []}"), f"{WEBHOOK}.withdrawals.a", "the values that withdraw"),
-    (with_webhook(SIGNED, PATHS, "withdrawals = {a = [[1]]}"), f"{WEBHOOK}.withdrawals.a", "the values that withdraw"),
-    (with_webhook(SIGNED, PATHS, 'withdrawals = {"a." = [1]}'), f"{WEBHOOK}.withdrawals.a.", "is not a dotted path"),
-    (with_webhook(SIGNED, PATHS, 'withdrawals = {"$.a" = [1]}'), f"{WEBHOOK}.withdrawals.$.a", "leave out '$.'"),
-    (with_webhook(SIGNED, PATHS, 'items = "a..b"'), f"{WEBHOOK}.items", "dotted path such as 'data.items'"),
-    (with_webhook(SIGNED, PATHS, 'version = "date"'), f"{WEBHOOK}.version", "date"),
-    (with_webhook(SIGNED), f"{WEBHOOK}.paths", "is required: where the fields"),
-    (with_webhook(SIGNED, PATHS, 'version = "moment"'), f"{WEBHOOK}.version", "needs paths.sourceVersion"),
-    (with_webhook(SIGNED, "paths = {sku = 7}"), f"{WEBHOOK}.paths.sku", "a dotted path such as 'product.sku', got 7"),
-    (with_webhook(SIGNED, 'paths = {sku = "a."}'), f"{WEBHOOK}.paths.sku", "is not a dotted path"),
-    (with_webhook(SIGNED, 'paths = {sku = "$.a"}'), f"{WEBHOOK}.paths.sku", "leave out '$.'"),
-    (with_webhook(SIGNED, 'paths = {SKU = "a"}'), f"{WEBHOOK}.paths.SKU", "The fields are type, sku"),
-    (with_webhook(SIGNED, 'paths = {source = "a"}'), f"{WEBHOOK}.paths.source", "is known"),
-    (
-        with_webhook(SIGNED, 'paths = {sku = "a"}', 'constants = {sku = "b"}'),
-        f"{WEBHOOK}.constants.sku",
-        "paths.sku gives it already",
-    ),
-    (with_cdc(""), f"{CDC}.columns", "is required: which columns"),
-    (with_cdc('tables = ["prices"]'), f"{CDC}.tables[0]", "'public.prices'"),
-    (with_cdc('unavailable_value = ""'), f"{CDC}.unavailable_value", "is empty"),
-    (with_cdc("columns = {sku = 7}"), f"{CDC}.columns.sku", "the name of a column, got 7"),
-    (with_cdc('columns = {price = "a"}'), f"{CDC}.columns.price", "fields are type, sku"),
-    (with_cdc('columns = {sku = "a"}', 'constants = {source = "a"}'), f"{CDC}.constants.source", "is known"),
-    (with_cdc('table = "public.prices"'), f"{CDC}.table", "unknown key"),
+    (with_webhook(SIGNED), f"{WEBHOOK}.contract", "is required, here or as sources.erp.contract"),
+    (with_webhook(SIGNED, SAYS, 'paths = {sku = "a"}'), f"{WEBHOOK}.paths", "unknown key"),
+    (with_cdc(""), f"{CDC}.contract", "is required, here or as sources.erp.contract"),
+    (with_cdc(SAYS, 'columns = {sku = "a"}'), f"{CDC}.columns", "unknown key"),
+    (with_events(SAYS), CLOUDEVENTS, "needs `sources` or `types`"),
+    (with_events('types = ["a"]'), f"{CLOUDEVENTS}.contract", "is required"),
+    (with_events(SAYS, 'types = [""]'), f"{CLOUDEVENTS}.types[0]", "is empty; '*' is every value"),
+    (with_cdc(SAYS, 'tables = ["prices"]'), f"{CDC}.tables[0]", "'public.prices'"),
+    (with_cdc(SAYS, 'unavailable_value = ""'), f"{CDC}.unavailable_value", "is empty"),
+    (with_cdc(SAYS, 'table = "public.prices"'), f"{CDC}.table", "unknown key"),
     (GOOD + "[work]\nbatch = 0", "work.batch", ">= 1"),
     (GOOD + "[work]\nbatch = 60000", "work.batch", "<= 50000"),
     (GOOD + "[work]\npoll_seconds = 0", "work.poll_seconds", "> 0"),
@@ -383,6 +373,7 @@ TABLES: dict[str, type[msgspec.Struct]] = {
     "sources.snapshot.": SnapshotConfig,
     "sources.webhook.": WebhookConfig,
     "sources.cdc.": CdcConfig,
+    "sources.cloudevents.": CloudEventsConfig,
     "channels.": ChannelConfig,
     "work": WorkConfig,
     "append": AppendConfig,

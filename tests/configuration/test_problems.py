@@ -30,8 +30,8 @@ domains = ["pricing"]
     "ERP_SECRET",
     "not a name",
   ]
-  paths.sku = "a..b"
-  paths.payload.amount = "price"
+  only_headers = { "X Topic" = ["a"] }
+  contract = "prices.toml"
 
 [channels.web-de]
 local = "de-DE"
@@ -50,7 +50,7 @@ PROBLEMS = [
     (11, "sources.erp.snapshot.ends", "unknown value 'files'; did you mean 'file'? The values are marker, file"),
     (12, "sources.erp.snapshot.settle", "'soon' is neither a number of seconds"),
     (14, "sources.erp.webhook.secret_variables[1]", "is not the name of an environment variable"),
-    (18, "sources.erp.webhook.paths.sku", "'a..b' is not a dotted path"),
+    (18, "sources.erp.webhook.only_headers.X Topic", "'X Topic' is not the name of a header"),
     (21, "channels.web-de.locale", "is required"),
     (22, "channels.web-de.local", "unknown key; did you mean 'locale'? The keys are locale, currency, fallbacks"),
     (23, "channels.web-de.currency", "'Euro' is not an ISO 4217 code"),

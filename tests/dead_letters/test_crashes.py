@@ -18,9 +18,9 @@ from tests.support.small_shop import everything
 
 KILLS = 3
 TABLES = """
-[sources.erp.cdc]
-columns = { sku = "item", payload.amount = "price" }
-constants = { payload.currency = "EUR" }
+[sources.erp.cdc.contract]
+sku = "item"
+pricing = { amount = "price", currency = { constant = "EUR" } }
 """
 
 

@@ -9,16 +9,17 @@ import pytest
 from pagefold import Config, DomainEvent, Shop
 from pagefold.engine.errors import Rejected
 from pagefold.engine.intake.event_validator import EventValidator
-from pagefold.engine.intake.formats.debezium import DebeziumReader
-from pagefold.engine.intake.formats.webhook_bodies import WebhookReader
+from pagefold.engine.intake.readers.debezium import DebeziumReader
+from pagefold.engine.intake.readers.webhooks import WebhookReader
 from pagefold.engine.intake.statement import Statement
 from tests.support.debezium_messages import envelope
 from tests.support.deliveries import found_in
 from tests.support.small_shop import Document, append, as_line, document, event, say, section, stock
 from tests.support.snapshot_fixtures import configured, payload_of, read, written
 
-PATHS: Document = {"sku": "sku", "sourceVersion": "v", "occurredAt": "at", "payload": {"available": "stock.free"}}
-COLUMNS: Document = {"sku": "item_no", "payload": {"available": "free", "restockAt": "due"}}
+FREE: Document = {"from": "stock.free", "blank": "null"}
+ITEMS: Document = {"sku": "sku", "sourceVersion": "v", "occurredAt": "at", "inventory": {"available": FREE}}
+ROWS: Document = {"sku": "item_no", "inventory": {"available": FREE | {"from": "free"}, "restockAt": "due"}}
 AT = "2026-01-01T00:00:00Z"
 HEADER = "sku,sourceVersion,occurredAt,payload.available,payload.safetyStock"
 
@@ -65,28 +66,29 @@ async def test_null_is_content(shop: Shop) -> None:
     assert (results[-1].path, results[-1].reason) == ("payload.available", "is required")
 
 
-def webhook_payload(item: Document) -> DomainEvent:
+def webhook_payload(item: Document, contract: Document = ITEMS) -> DomainEvent:
     """The event in a webhook."""
-    webhooks = WebhookReader(connected(webhook={"secret_variables": ["S"], "paths": PATHS}), "wms-a")
+    webhooks = WebhookReader(connected(webhook={"secret_variables": ["S"], "contract": contract}), "wms-a")
     [found] = found_in(webhooks, orjson.dumps(item))
     assert isinstance(found, Statement)
     return found.event
 
 
 def test_a_webhook_says_null() -> None:
-    """As Shopify does. A missing value is still an error, and zero is zero."""
+    """As Shopify does, if its contract says so. Without that, null is a missing value; zero is zero."""
     said = {"sku": "A", "v": 1, "at": AT}
     validator = EventValidator(connected())
     for free, content in ((None, b'{"available":null}'), (0, b'{"available":0}')):
         assert validator.validate(webhook_payload(said | {"stock": {"free": free}})).content == content
-    for stated in (said, said | {"stock": {}}, said | {"stock": None}):
+    counted = ITEMS | {"inventory": {"available": "stock.free"}}
+    for stated in (said, said | {"stock": {}}, said | {"stock": {"free": None}}):
         with pytest.raises(Rejected, match=r"payload\.available: is required"):
-            validator.validate(webhook_payload(stated))
+            validator.validate(webhook_payload(stated, counted))
 
 
 def test_a_row_of_a_table_says_null() -> None:
     """NULL means uncounted in `available`, and absent in other columns, as before."""
-    config = connected(cdc={"columns": COLUMNS})
+    config = connected(cdc={"contract": ROWS})
     row = {"item_no": "A", "free": None, "due": None}
     [change] = found_in(DebeziumReader(config, "wms-a"), json.dumps(envelope("c", None, row)).encode())
     assert isinstance(change, Statement)

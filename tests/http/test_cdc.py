@@ -8,7 +8,7 @@ import httpx2
 import pytest
 
 from pagefold import Config, Shop
-from tests.support.debezium_messages import COLUMNS, CONSTANTS, ROW, WORD, envelope
+from tests.support.debezium_messages import CONTRACT, ROW, WORD, envelope
 from tests.support.http_clients import client_of, problem_in, service_of
 from tests.support.shared_data import data_file
 from tests.support.small_shop import Document, append, document, event, everything, section
@@ -21,9 +21,9 @@ PRICED = ROW | {"item_no": "TSHIRT-M", "tax": "standard"}
 def config(store_url: str) -> Config:
     """A shop whose prices and customers are tables."""
     parsed = document(store_url)
-    columns = {"sku": "id", "payload": {"family": "first_name"}}
-    parsed["sources"]["erp"] = {"domains": ["pricing"], "cdc": {"columns": COLUMNS, "constants": CONSTANTS}}
-    parsed["sources"]["crm"] = {"domains": ["catalog"], "cdc": {"columns": columns}}
+    people = {"sku": "id", "catalog": {"family": "first_name"}}
+    parsed["sources"]["erp"] = {"domains": ["pricing"], "contract": CONTRACT, "cdc": {}}
+    parsed["sources"]["crm"] = {"domains": ["catalog"], "cdc": {"contract": people}}
     return Config.parse(parsed, store=store_url)
 
 

@@ -80,11 +80,10 @@ def expected(operation: Operation, grant: Grant | None) -> int | None:
 
 def sources() -> Document:
     """The shop's sources, of which erp sends in every format."""
-    parts = {"sku": "sku", "sourceVersion": "v", "occurredAt": "at", "payload": {"amount": "price"}}
-    constants = {"payload": {"currency": "EUR"}}
-    hook = {"secret_variables": ["S"], "scheme": "hmac-sha256", "header": "X-S", "paths": parts, "constants": constants}
+    says = {"sku": "sku", "sourceVersion": "v", "pricing": {"amount": "price", "currency": {"constant": "EUR"}}}
+    hook = {"secret_variables": ["S"], "scheme": "hmac-sha256", "header": "X-S"}
     return {
-        "erp": {"domains": ["pricing"], "webhook": hook, "cdc": {"columns": parts, "constants": constants}},
+        "erp": {"domains": ["pricing"], "contract": says, "webhook": hook, "cdc": {}},
         "pim": {"domains": ["catalog"]},
     }
 

@@ -8,7 +8,7 @@ import pytest
 from pagefold import Config, Rejected
 from pagefold.engine.intake.event_validator import EventValidator
 from pagefold.engine.intake.formats.request_parts import RejectedPart
-from pagefold.engine.intake.formats.webhook_bodies import WebhookReader
+from pagefold.engine.intake.readers.webhooks import WebhookReader
 from pagefold.engine.intake.statement import Statement
 from tests.support.deliveries import found_in
 from tests.support.small_shop import Document, document
@@ -21,7 +21,7 @@ PLACES = {
     "inventory": ["available", "safetyStock", "backorderable", "restockAt"],
     "media": ["assets"],
 }
-PARTS = ["sku", "channel", "sourceVersion", "occurredAt", "id", "correlationId", "payload"]
+PARTS = ["sku", "channel", "sourceVersion", "occurredAt", "id", "correlationId"]
 NESTED: list[object] = [
     {"name": SAID},
     [SAID],
@@ -32,23 +32,23 @@ NESTED: list[object] = [
 VALUES: list[object] = [SAID, SAID * 50, *NESTED]
 
 
-def reader_of(domain: str, paths: Document) -> tuple[WebhookReader, EventValidator]:
-    """A source whose mapping reads each field from a place of the same name."""
+def reader_of(domain: str, contract: Document) -> tuple[WebhookReader, EventValidator]:
+    """A source whose contract reads each field from a place of the same name."""
     parsed = document()
-    webhook = {"secret_variables": ["S"], "paths": paths}
+    webhook = {"secret_variables": ["S"], "contract": contract}
     parsed["sources"]["x"] = {"domains": [domain], "webhook": webhook}
     config = Config.parse(parsed)
     return WebhookReader(config, "x"), EventValidator(config)
 
 
 def cases() -> Iterator[tuple[str, Document, str]]:
-    """Every domain, its paths, and the place with the invalid value."""
-    plain = {part: part for part in PARTS if part != "payload"}
+    """Every domain, its contract, and the place with the invalid value."""
+    plain = {part: part for part in PARTS}
     for domain, places in PLACES.items():
         for place in places:
-            yield domain, plain | {"payload": {place: place}}, place
+            yield domain, plain | {domain: {place: place}}, place
     for part in PARTS:
-        yield "pricing", plain | {"payload": "payload"}, part
+        yield "pricing", plain | {"pricing": {}}, part
 
 
 def why_not(reader: WebhookReader, validator: EventValidator, body: bytes) -> str | None:
@@ -65,11 +65,11 @@ def why_not(reader: WebhookReader, validator: EventValidator, body: bytes) -> st
     return None
 
 
-@pytest.mark.parametrize(("domain", "paths", "place"), list(cases()))
-def test_a_message_has_little_of_the_request(domain: str, paths: Document, place: str) -> None:
+@pytest.mark.parametrize(("domain", "contract", "place"), list(cases()))
+def test_a_message_has_little_of_the_request(domain: str, contract: Document, place: str) -> None:
     """At most the beginning of a text, nothing of a nested value, and short however long the value is."""
-    reader, validator = reader_of(domain, paths)
-    said = {"sku": "A", "channel": "*", "sourceVersion": 1, "occurredAt": "2026-01-01T00:00:00Z", "payload": None}
+    reader, validator = reader_of(domain, contract)
+    said = {"sku": "A", "channel": "*", "sourceVersion": 1, "occurredAt": "2026-01-01T00:00:00Z"}
     for value in VALUES:
         message = why_not(reader, validator, json.dumps(said | {place: value}).encode())
         if message is not None:
@@ -80,7 +80,8 @@ def test_a_message_has_little_of_the_request(domain: str, paths: Document, place
 
 def test_a_key_is_shortened_as_well() -> None:
     """A repeated key, and an unknown one."""
-    reader, validator = reader_of("pricing", {part: part for part in PARTS})
+    contract: Document = {**{part: part for part in PARTS}, "pricing": {"currency": "payload.currency"}}
+    reader, validator = reader_of("pricing", contract)
     said = '"sku":"A","channel":"*","sourceVersion":1,"occurredAt":"2026-01-01T00:00:00Z"'
     for more in (f'"{SAID * 9}":1,"{SAID * 9}":2', f'"payload":{{"{SAID * 9}":1}}'):
         message = why_not(reader, validator, f"{{{said},{more}}}".encode())

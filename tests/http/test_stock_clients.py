@@ -24,7 +24,7 @@ CLIENTS = Path(__file__).parent / "stock_clients"
 WAREHOUSE = """
 [sources.wms-berlin.cdc]
 tables = ["public.stock"]
-columns = { sku = "item_no", payload.available = "on_hand" }
+contract = { sku = "item_no", inventory.available = "on_hand" }
 """
 JSON, NDJSON = "application/json", "application/x-ndjson"
 

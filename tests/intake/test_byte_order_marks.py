@@ -26,10 +26,9 @@ HOOK: Document = {
     "secret_variables": ["SECRET"],
     "scheme": "hmac-sha256",
     "header": "X-Signature",
-    "paths": {"sku": "sku", "sourceVersion": "v", "occurredAt": "at", "payload": {"amount": "price"}},
-    "constants": {"payload": {"currency": "EUR"}},
+    "contract": {"sku": "sku", "sourceVersion": "v", "pricing": {"amount": "price", "currency": {"constant": "EUR"}}},
 }
-TABLES: Document = {"columns": {"sku": "item_no", "payload": {"amount": "price"}}, "constants": HOOK["constants"]}
+TABLES: Document = {"contract": {"sku": "item_no", "pricing": HOOK["contract"]["pricing"]}}
 CLOUD: Document = {
     "specversion": "1.0",
     "id": "1",

@@ -16,7 +16,13 @@ from hypothesis import strategies as st
 from pagefold import Config, DomainEvent, Rejected
 from pagefold.engine.intake.event_parser import MAX_EVENT_BYTES
 from pagefold.engine.intake.event_validator import EventValidator
-from pagefold.engine.intake.formats.cloudevents import BINARY_HEADERS, CloudEventReader, in_cloudevents_terms, mode_of
+from pagefold.engine.intake.formats.cloudevents import (
+    BINARY_HEADERS,
+    CloudEventReader,
+    Found,
+    in_cloudevents_terms,
+    mode_of,
+)
 from pagefold.projections import normalise_sku
 from tests.support.shared_data import data_file
 from tests.support.small_shop import SOURCES, Document, document
@@ -36,19 +42,19 @@ PLAIN: Document = {
 }
 
 
-def read(**changes: object) -> DomainEvent | Rejected:
+def read(**changes: object) -> Found:
     """The plain event with some members replaced; those that are `...` are removed."""
     members = {name: value for name, value in (PLAIN | changes).items() if value is not ...}
     return READER.structured(json.dumps(members).encode())
 
 
-def accepted(found: DomainEvent | Rejected) -> DomainEvent:
+def accepted(found: Found) -> DomainEvent:
     """The result, which is an event."""
     assert isinstance(found, DomainEvent), found
     return found
 
 
-def rejected(found: DomainEvent | Rejected) -> str:
+def rejected(found: Found) -> str:
     """The attribute and the reason of the rejection."""
     assert isinstance(found, Rejected), found
     return str(found)

@@ -10,12 +10,12 @@ from hypothesis import strategies as st
 
 from pagefold import ConfigurationError, DomainEvent, Rejected
 from pagefold.engine.intake.event_validator import EventValidator
-from pagefold.engine.intake.formats.debezium import DebeziumReader
 from pagefold.engine.intake.formats.request_parts import IgnoredMessage, ParsedPart, RejectedPart
+from pagefold.engine.intake.readers.debezium import DebeziumReader
 from pagefold.engine.intake.statement import Statement, fill_unchanged
 from tests.support.debezium_messages import (
     AT,
-    COLUMNS,
+    CONTRACT,
     KEY,
     KEY_ONLY,
     ORIGIN,
@@ -48,16 +48,16 @@ def test_a_row_is_an_event(op: str, *, wrapped: bool) -> None:
     found = event({"schema": {}, "payload": message} if wrapped else message)
     assert (found.type, found.sku, found.channel, found.source) == ("pricing", "TSHIRT-M", "*", "erp")
     assert (found.source_version, found.occurred_at) == (24023128, AT)
-    assert payload_of(found) == {"amount": "149.90", "currency": "EUR"}
+    assert payload_of(found) == {"amount": "149.9", "currency": "EUR"}
     assert EventValidator(configured()).validate(found).originator_id == "TSHIRT-M/*/pricing/erp"
 
 
 def test_columns_may_give_the_version_and_the_timestamp() -> None:
     """Configured columns go before the database's; the latter's milliseconds suffice."""
-    columns = COLUMNS | {"sourceVersion": "change_no", "occurredAt": "changed"}
+    contract = CONTRACT | {"sourceVersion": "change_no", "occurredAt": "changed"}
     row = ROW | {"change_no": "17", "changed": "2026-01-01T00:00:00.5+01:00"}
-    found = event(envelope("u", None, row, lsn=None, ts_ms=None, ts_us=None), columns=columns)
-    assert (found.source_version, found.occurred_at.isoformat()) == (17, "2026-01-01T00:00:00.500000+01:00")
+    found = event(envelope("u", None, row, lsn=None, ts_ms=None, ts_us=None), contract)
+    assert (found.source_version, found.occurred_at.isoformat()) == (17, "2025-12-31T23:00:00.500000+00:00")
     found = event(envelope("u", None, ROW, ts_us=None))
     assert found.occurred_at == AT.replace(microsecond=863000)
 
@@ -66,19 +66,21 @@ def test_columns_may_give_the_version_and_the_timestamp() -> None:
     ("message", "problem"),
     [
         (envelope("u", None, None), "after: is required"),
-        (envelope("c", None, ROW | {"item_no": None}), "sku: is required"),
-        (envelope("c", None, ROW, lsn=None), "sourceVersion: the change has no source.lsn; name a column with the ver"),
-        (envelope("c", None, ROW, ts_us=None, ts_ms=None), "occurredAt: is required"),
+        (envelope("c", None, ROW | {"item_no": None}), "pricing.sku: `item_no` is blank, and a value is required"),
+        (
+            envelope("c", None, ROW, lsn=None),
+            "pricing.sourceVersion: the change has no source.lsn: let the contract name",
+        ),
+        (
+            envelope("c", None, ROW, ts_us=None, ts_ms=None),
+            "pricing.occurredAt: is blank, and a value is required; SKU TSHIRT-M",
+        ),
         (envelope("c", None, ROW, ts_us=10**18), "source.ts_us: is outside the years"),
         (envelope("c", None, ROW, lsn="0/16E3778"), "source.lsn: expected `int | null`"),
         (envelope("x", None, ROW), "op: 'x' is unknown; the operations are c, u, r, d, t and m"),
         (
-            envelope("c", None, ROW | {"price": 149.9}),
-            "payload.amount: came as '149.9', not as text; with decimal.",
-        ),
-        (
             envelope("c", None, ROW | {"price": {"scale": 2, "value": "Opg="}}),
-            "payload.amount: came as an object, not as t",
+            "pricing.amount: `price`: an object of 2 is not a number (decimal)",
         ),
         ({"op": "c", "after": ROW}, "source: is required"),
         ({"after": ROW, "source": ORIGIN}, "op: is required"),
@@ -105,30 +107,34 @@ def test_a_deletion_withdraws() -> None:
 
 def test_a_deletion_has_the_next_version() -> None:
     """With a version column, a deletion has the next version; its timestamp is not that of the last change."""
-    columns = COLUMNS | {"sourceVersion": "change_no", "occurredAt": "changed"}
+    contract = CONTRACT | {"sourceVersion": "change_no", "occurredAt": "changed"}
     before = ROW | {"change_no": 17, "changed": "2001-01-01T00:00:00Z"}
-    found = event(envelope("d", before), columns=columns)
+    found = event(envelope("d", before), contract)
     assert (found.source_version, found.occurred_at, found.payload) == (18, AT, None)
-    problem = "sourceVersion: is not in the row before the change; with ALTER TABLE … REPLICA IDENTITY FULL"
-    assert refused(envelope("d", KEY_ONLY), columns=columns).startswith(problem)
+    problem = "pricing.sourceVersion: is not in the row before the change; with ALTER TABLE … REPLICA IDENTITY FULL"
+    assert refused(envelope("d", KEY_ONLY), contract).startswith(problem)
+    moments = CONTRACT | {"sourceVersion": "changed", "versions": "moment"}
+    found = event(envelope("d", before), moments)
+    assert (found.source_version, found.occurred_at) == (978307200000001, AT)
+    assert event(envelope("d", ROW), CONTRACT | {"versions": "none"}).source_version == 0
 
 
 def test_a_deleted_row_must_have_its_identity() -> None:
     """Without its SKU, or with a channel that was perhaps not sent, nothing is withdrawn."""
-    columns = COLUMNS | {"channel": "shop"}
+    contract = CONTRACT | {"channel": "shop"}
     assert refused(envelope("d", None)).startswith("before: is required")
-    assert refused(envelope("d", {"id": 1})).startswith("sku: is not in the row before the change")
-    assert refused(envelope("d", KEY_ONLY), columns=columns).startswith("channel: is not in the row before")
-    assert event(envelope("d", ROW | {"shop": None}), columns=columns).channel == "*"
-    assert event(envelope("d", KEY_ONLY | {"shop": "web-de"}), columns=columns).channel == "web-de"
+    assert refused(envelope("d", {"id": 1})).startswith("pricing.sku: is not in the row before the change")
+    assert refused(envelope("d", KEY_ONLY), contract).startswith("before.shop: is not in the row before")
+    assert event(envelope("d", ROW | {"shop": None}), contract).channel == "*"
+    assert event(envelope("d", KEY_ONLY | {"shop": "web-de"}), contract).channel == "web-de"
 
 
 @pytest.mark.parametrize("moved", [{"item_no": "OTHER"}, {"shop": "web-de"}, {"shop": None}])
 def test_a_row_that_moves_is_withdrawn(moved: Document) -> None:
     """With another SKU or channel, its earlier event is withdrawn first, at the same LSN."""
-    columns = COLUMNS | {"channel": "shop"}
+    contract = CONTRACT | {"channel": "shop"}
     before, after = ROW | {"shop": "web-us"}, ROW | {"shop": "web-us"} | moved
-    withdrawn, stated = read(envelope("u", before, after), columns=columns)
+    withdrawn, stated = read(envelope("u", before, after), contract)
     assert isinstance(withdrawn, Statement)
     assert isinstance(stated, Statement)
     assert (withdrawn.event.sku, withdrawn.event.channel, withdrawn.event.payload) == ("TSHIRT-M", "web-us", None)
@@ -151,11 +157,11 @@ def test_a_row_that_stays_is_one_event() -> None:
 def test_an_unchanged_column_keeps_its_value(word: object) -> None:
     """As text, in an array and in bytes: the rest of the payload is new, and that field is the log's."""
     found = change(envelope("u", None, ROW | {"tiers": word}))
-    assert found.unchanged == ("payload.tiers",)
-    assert payload_of(found.event) == {"amount": "149.90", "currency": "EUR"}
+    assert found.unchanged == (("tiers",),)
+    assert payload_of(found.event) == {"amount": "149.9", "currency": "EUR"}
     standing = b'{"amount":"1","currency":"EUR","taxClass":"old","tiers":[{"amount":"9","minQuantity":2}]}'
     assert payload_of(fill_unchanged(found, standing)) == {
-        "amount": "149.90",
+        "amount": "149.9",
         "currency": "EUR",
         "tiers": [{"amount": "9", "minQuantity": 2}],
     }
@@ -165,9 +171,9 @@ def test_an_unchanged_column_keeps_its_value(word: object) -> None:
 def test_with_a_full_identity_nothing_is_missing() -> None:
     """`REPLICA IDENTITY FULL` has the large value, so nothing is missing."""
     found = event(envelope("u", ROW | {"tax": "full"}, ROW | {"tax": WORD}))
-    assert payload_of(found) == {"amount": "149.90", "currency": "EUR", "taxClass": "full"}
-    assert change(envelope("u", ROW | {"tax": WORD}, ROW | {"tax": WORD})).unchanged == ("payload.taxClass",)
-    assert change(envelope("u", KEY_ONLY, ROW | {"tax": WORD})).unchanged == ("payload.taxClass",)
+    assert payload_of(found) == {"amount": "149.9", "currency": "EUR", "taxClass": "full"}
+    assert change(envelope("u", ROW | {"tax": WORD}, ROW | {"tax": WORD})).unchanged == (("taxClass",),)
+    assert change(envelope("u", KEY_ONLY, ROW | {"tax": WORD})).unchanged == (("taxClass",),)
 
 
 def test_an_unknown_value_cannot_be_kept() -> None:
@@ -180,32 +186,57 @@ def test_an_unknown_value_cannot_be_kept() -> None:
             fill_unchanged(found, standing)
 
 
-def test_a_complete_payload_can_be_kept() -> None:
-    """If one column has all of it."""
-    settings: Document = {"columns": {"sku": "item_no", "payload": "state"}, "constants": {}}
-    found = change(envelope("u", None, ROW | {"state": WORD}), **settings)
-    assert found.unchanged == ("payload",)
-    assert fill_unchanged(found, b'{"amount":"1"}').payload == b'{"amount":"1"}'
-    stated = event(envelope("u", None, ROW | {"state": '{"amount": "2"}'}), **settings)
-    assert stated.payload == b'{"amount": "2"}'
-    assert fill_unchanged(Statement(stated), None) is stated
-
-
 def test_parts_inside_objects_are_kept() -> None:
     """One attribute keeps its value, beside others that are new, and alone."""
-    attributes: Document = {"payload": {"attributes": {"text": "text", "size": "size"}}}
-    config = configured("pim", "catalog", columns={"sku": "item_no"} | attributes, constants={})
-    standing = b'{"attributes":{"size":"S","text":"long","weight":1.5}}'
-    for size, kept in (("M", {"size": "M", "text": "long"}), (None, {"text": "long"})):
+    contract: Document = {"sku": "item_no", "catalog": {"attributes": {"text": "text", "size.eu": "size"}}}
+    standing = b'{"attributes":{"size.eu":"S","text":"long","weight":1.5}}'
+    for size, kept in (("M", {"size.eu": "M", "text": "long"}), (None, {"text": "long"})):
         message = envelope("u", None, ROW | {"text": WORD, "size": size})
-        [found] = found_in(DebeziumReader(config, "pim"), json.dumps(message).encode())
-        assert isinstance(found, Statement)
+        found = change(message, contract)
+        assert found.unchanged == (("attributes", "text"),)
         assert payload_of(fill_unchanged(found, standing)) == {"attributes": kept}
+
+
+def test_whatever_reads_an_unchanged_column_is_unchanged() -> None:
+    """A value of several columns, of a template, of names with a locale: none is made of what is left."""
+    contract: Document = {
+        "sku": "item_no",
+        "catalog": {
+            "family": {"first_of": ["long", "id"]},
+            "parent": {"from": "long", "default": "none"},
+            "attributes": {"made": {"computed": "{{ id }} {{ long|upper }}"}, "id": "id"},
+            "localized": {"name": {"locale_columns": "name_{locale}"}, "text": {"locale_columns": "text_{locale}"}},
+        },
+    }
+    row = ROW | {"long": WORD, "name_de": WORD, "name_en": "Mug", "text_de": "Becher"}
+    found = change(envelope("u", None, row), contract)
+    places = (("family",), ("parent",), ("attributes", "made"), ("localized", "name"))
+    assert found.unchanged == places
+    assert payload_of(found.event) == {"attributes": {"id": 1}, "localized": {"text": {"de": "Becher"}}}
+
+
+@pytest.mark.parametrize(
+    ("more", "place"),
+    [
+        ({"only": {"long": ["x"]}}, "after.long"),
+        ({"items": "long"}, "after.long"),
+        ({"pricing": {"each": "long", "amount": "price"}}, "after.long"),
+        ({"pricing": {"only": {"long": ["x"]}, "amount": "price"}}, "pricing.only"),
+        ({"pricing": {"withdraw": {"long": ["x"]}, "amount": "price"}}, "pricing.withdraw"),
+        ({"occurredAt": "long"}, "pricing.occurredAt"),
+        ({"id": "long"}, "pricing.id"),
+    ],
+)
+def test_what_an_unchanged_column_decides_is_unknown(more: Document, place: str) -> None:
+    """Whether a row counts, what it withdraws, its statements, and the fields of an event."""
+    found = refused(envelope("u", None, ROW | {"long": WORD}), CONTRACT | more)
+    assert found.startswith(f"{place}: ")
+    assert "was not sent, because it did not change; with ALTER TABLE … REPLICA IDENTITY FULL" in found
 
 
 def test_an_identity_is_never_kept() -> None:
     """An SKU or channel that was not sent cannot be looked up."""
-    problem = "sku: was not sent, because it did not change; with ALTER TABLE … REPLICA IDENTITY FULL"
+    problem = "pricing.sku: `item_no` was not sent, because it did not change; with ALTER TABLE … REPLICA IDENTITY FULL"
     assert refused(envelope("u", None, ROW | {"item_no": WORD})).startswith(problem)
     assert event(envelope("u", ROW, ROW | {"item_no": WORD})).sku == "TSHIRT-M"
 
@@ -213,7 +244,7 @@ def test_an_identity_is_never_kept() -> None:
 def test_the_placeholder_is_configurable() -> None:
     """It is that of `unavailable.value.placeholder`; then the default one is a text like any other."""
     settings: Document = {"unavailable_value": "same"}
-    assert change(envelope("u", None, ROW | {"tax": "same"}), **settings).unchanged == ("payload.taxClass",)
+    assert change(envelope("u", None, ROW | {"tax": "same"}), **settings).unchanged == (("taxClass",),)
     assert change(envelope("u", None, ROW | {"tax": WORD}), **settings).unchanged == ()
 
 
@@ -285,15 +316,11 @@ def test_a_body_may_have_several_messages() -> None:
 
 def test_the_examples_of_the_documentation_are_read() -> None:
     """A row that was created, changed and deleted, a truncated table, and a message."""
-    config = configured(
-        "pim",
-        "catalog",
-        columns={"sku": "id", "payload": {"attributes": {"name": "first_name", "mail": "email"}}},
-        constants={},
-    )
+    contract: Document = {"sku": "id", "catalog": {"attributes": {"name": "first_name", "mail": "email"}}}
+    reads = reader(contract)
     names = ["c_1", "u_2", "d_3", "t_4", "m_5"]
     bodies = [data_file("formats", "debezium", f"postgres_{name}.json").read_bytes() for name in names]
-    made, changed, deleted, emptied, message = [found_in(DebeziumReader(config, "pim"), body) for body in bodies]
+    made, changed, deleted, emptied, message = [found_in(reads, body) for body in bodies]
     events = [each.event for found in (made, changed, deleted) for each in found if isinstance(each, Statement)]
     assert [each.sku for each in events] == ["1", "1", "1"]
     assert [each.source_version for each in events] == [24023128, 24023128, 46523128]
@@ -303,14 +330,16 @@ def test_the_examples_of_the_documentation_are_read() -> None:
     assert [type(found[0]) for found in (emptied, message)] == [IgnoredMessage, IgnoredMessage]
 
 
-def test_an_invalid_column_is_an_error_of_the_configuration() -> None:
+def test_an_invalid_contract_is_an_error_of_the_configuration() -> None:
     """It is found at the start, and names its key; a source without CDC has none."""
-    with pytest.raises(ConfigurationError, match=rf"{KEY}.columns.sku: is required: name its column"):
-        reader(columns={"payload": {"amount": "price"}})
+    with pytest.raises(ConfigurationError, match=rf"{KEY}.contract.pricing.sku: is required"):
+        reader({"pricing": {"amount": "price"}})
     with pytest.raises(
-        ConfigurationError, match=rf"{KEY}.columns.payload.price: is not a field of the pricing payload"
+        ConfigurationError, match=rf"{KEY}.contract.pricing.price: is not a field of the pricing payload"
     ):
-        reader(columns={"sku": "item_no", "payload": {"price": "price"}})
+        reader({"sku": "item_no", "pricing": {"price": "price"}})
+    with pytest.raises(ConfigurationError, match=rf"{KEY}.contract: is required"):
+        configured(contract=None)
     with pytest.raises(ConfigurationError, match=r"sources.pim.cdc: is required"):
         DebeziumReader(configured(), "pim")
 
@@ -366,8 +395,9 @@ def test_no_body_is_an_error(body: bytes, schema: object, payload: object) -> No
 
 
 def test_naughty_strings_come_through() -> None:
-    """Each as an SKU and as a text of the payload."""
+    """Each as an SKU, without space around it, and as a text of the payload; what is blank is nothing."""
     for text in json.loads(data_file("naughty", "blns.json").read_bytes()):
-        found = event(envelope("c", None, ROW | {"item_no": text, "tax": text}))
-        assert found.sku == text
-        assert payload_of(found) == {"amount": "149.90", "currency": "EUR", "taxClass": text}
+        found = event(envelope("c", None, ROW | {"item_no": (text.strip() and text) or "A", "tax": text}))
+        assert found.sku == (text.strip() or "A")
+        tax = {"taxClass": text} if text.strip() else {}
+        assert payload_of(found) == {"amount": "149.9", "currency": "EUR"} | tax

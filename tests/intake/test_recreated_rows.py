@@ -22,10 +22,10 @@ DAY = 86_400_000
 def config(store_url: str, request: pytest.FixtureRequest) -> Config:
     """A shop with a table of stock, whose rows get their version from the database, or from a column."""
     parsed = document(store_url)
-    columns = {"sku": "item", "sourceVersion": "row_version", "payload": {"available": "on_hand"}}
+    contract: Document = {"sku": "item", "sourceVersion": "row_version", "inventory": {"available": "on_hand"}}
     if request.param == "changed_at":
-        columns["occurredAt"] = "changed_at"
-    parsed["sources"]["erp"] = {"domains": ["inventory"], "cdc": {"columns": columns}}
+        contract["occurredAt"] = "changed_at"
+    parsed["sources"]["erp"] = {"domains": ["inventory"], "cdc": {"contract": contract}}
     return Config.parse(parsed, store=store_url)
 
 

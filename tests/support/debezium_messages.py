@@ -5,16 +5,18 @@ from datetime import UTC, datetime
 from decimal import Decimal
 
 from pagefold import Config, DomainEvent
-from pagefold.engine.intake.formats.debezium import DebeziumReader
 from pagefold.engine.intake.formats.request_parts import IgnoredMessage, ParsedPart, RejectedPart
+from pagefold.engine.intake.readers.debezium import DebeziumReader
 from pagefold.engine.intake.statement import Statement
 from tests.support.deliveries import found_in
 from tests.support.small_shop import Document, document
 
 KEY = "sources.erp.cdc"
 WORD = "__debezium_unavailable_value"
-COLUMNS: Document = {"sku": "item_no", "payload": {"amount": "price", "taxClass": "tax", "tiers": "tiers"}}
-CONSTANTS: Document = {"payload": {"currency": "EUR"}}
+CONTRACT: Document = {
+    "sku": "item_no",
+    "pricing": {"currency": {"constant": "EUR"}, "amount": "price", "taxClass": "tax", "tiers": "tiers"},
+}
 ORIGIN: Document = {
     "connector": "postgresql",
     "db": "erp",
@@ -32,14 +34,14 @@ KEY_ONLY: Document = {"id": None, "item_no": "TSHIRT-M", "price": None}
 def configured(source: str = "erp", domains: str = "pricing", **settings: object) -> Config:
     """A shop with CDC of one source's tables."""
     parsed = document()
-    cdc = {"columns": COLUMNS, "constants": CONSTANTS} | settings
-    parsed["sources"][source] = {"domains": domains.split(), "cdc": cdc}
+    parsed["sources"][source] = {"domains": domains.split(), "cdc": {"contract": CONTRACT} | settings}
     return Config.parse(parsed)
 
 
-def reader(**settings: object) -> DebeziumReader:
-    """The reader of the source erp."""
-    return DebeziumReader(configured(**settings), "erp")  # type: ignore[arg-type]  # settings of any type
+def reader(contract: Document = CONTRACT, **settings: object) -> DebeziumReader:
+    """The reader of the source erp, whose domains are those of the contract."""
+    domains = " ".join(each for each in ("catalog", "pricing", "inventory", "media") if each in contract)
+    return DebeziumReader(configured("erp", domains, contract=contract, **settings), "erp")
 
 
 def envelope(op: str, before: Document | None = None, after: Document | None = None, **origin: object) -> Document:
@@ -47,21 +49,21 @@ def envelope(op: str, before: Document | None = None, after: Document | None = N
     return {"op": op, "before": before, "after": after, "source": ORIGIN | origin, "ts_ms": 1559033904999}
 
 
-def read(message: object, **settings: object) -> list[ParsedPart]:
+def read(message: object, contract: Document = CONTRACT, **settings: object) -> list[ParsedPart]:
     """The parts of a message."""
-    return found_in(reader(**settings), json.dumps(message).encode())
+    return found_in(reader(contract, **settings), json.dumps(message).encode())
 
 
-def change(message: object, **settings: object) -> Statement:
+def change(message: object, contract: Document = CONTRACT, **settings: object) -> Statement:
     """Its only change."""
-    [found] = read(message, **settings)
+    [found] = read(message, contract, **settings)
     assert isinstance(found, Statement), found
     return found
 
 
-def event(message: object, **settings: object) -> DomainEvent:
+def event(message: object, contract: Document = CONTRACT, **settings: object) -> DomainEvent:
     """The same, if it is complete."""
-    found = change(message, **settings)
+    found = change(message, contract, **settings)
     assert not found.unchanged
     return found.event
 
@@ -72,16 +74,16 @@ def payload_of(event: DomainEvent) -> object:
     return json.loads(event.payload)
 
 
-def refused(message: object, **settings: object) -> str:
+def refused(message: object, contract: Document = CONTRACT, **settings: object) -> str:
     """The reason of its rejection."""
-    [found] = read(message, **settings)
+    [found] = read(message, contract, **settings)
     assert isinstance(found, RejectedPart), found
     return str(found.rejection)
 
 
-def ignored(message: object, **settings: object) -> str:
+def ignored(message: object, contract: Document = CONTRACT, **settings: object) -> str:
     """The reason why it is ignored."""
-    [found] = read(message, **settings)
+    [found] = read(message, contract, **settings)
     assert isinstance(found, IgnoredMessage), found
     return found.reason
 

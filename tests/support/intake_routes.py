@@ -17,7 +17,7 @@ from pagefold.engine.http.server_context import ServerContext
 from tests.http.test_connection_limits import Place
 from tests.http.test_handover import READER, peers
 from tests.support.command_line import event
-from tests.support.debezium_messages import COLUMNS, CONSTANTS, ROW, envelope
+from tests.support.debezium_messages import CONTRACT, ROW, envelope
 from tests.support.http_clients import served, service_of
 from tests.support.small_shop import Document, append, document, everything, price
 
@@ -101,10 +101,11 @@ ENTRANCES: Mapping[str, Entrance] = {
 def configured(url: str, **http: Any) -> Config:  # noqa: ANN401  # settings
     """A shop with a source whose tables are read, and one that sends webhooks."""
     parsed = document(url, http=http)
-    paths: Document = {"sku": "sku", "sourceVersion": "revision", "occurredAt": "at", "payload": {"amount": "price"}}
-    hook = {"secret_variables": ["PLAIN"], "scheme": "hmac-sha256", "header": SIGNATURE, "paths": paths}
-    parsed["sources"]["erp"] = {"domains": ["pricing"], "cdc": {"columns": COLUMNS, "constants": CONSTANTS}}
-    parsed["sources"]["shop"] = {"domains": ["pricing"], "webhook": hook | {"constants": CONSTANTS}}
+    prices: Document = {"currency": {"constant": "EUR"}, "amount": "price"}
+    says: Document = {"sku": "sku", "sourceVersion": "revision", "occurredAt": "at", "pricing": prices}
+    hook = {"secret_variables": ["PLAIN"], "scheme": "hmac-sha256", "header": SIGNATURE, "contract": says}
+    parsed["sources"]["erp"] = {"domains": ["pricing"], "cdc": {"contract": CONTRACT}}
+    parsed["sources"]["shop"] = {"domains": ["pricing"], "webhook": hook}
     return Config.parse(parsed, store=url)
 
 

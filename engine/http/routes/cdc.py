@@ -22,7 +22,7 @@ async def receive(call: Call) -> Response:
         raise Problem(404, "no CDC is configured for this source")
     await intake.check_room()
     body = await call.body()
-    return accepted(await intake.take(request_of(call, "cdc", source, body), reader))
+    return accepted(await intake.take(request_of(call, "cdc", source, body, reader), reader))
 
 
 ROUTES = (

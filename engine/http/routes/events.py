@@ -12,6 +12,7 @@ from pagefold.domains.values import MAX_INTEGER
 from pagefold.engine.errors import Rejected
 from pagefold.engine.events import AppendResult, DomainEvent
 from pagefold.engine.http.authorization import check_source
+from pagefold.engine.http.delivery_answers import outcome_of_part, request_of
 from pagefold.engine.http.headers import Header
 from pagefold.engine.http.ingest_outcomes import ANSWERS, OVERLOADED, ItemOutcome, answer, outcome_of
 from pagefold.engine.http.problems import Problem
@@ -24,6 +25,7 @@ from pagefold.engine.intake.formats.cloudevents import (
     BINARY_HEADERS,
     STRUCTURED,
     CloudEventReader,
+    ForeignEvent,
     in_cloudevents_terms,
     mode_of,
 )
@@ -34,7 +36,7 @@ from pagefold.projections.epochs import MAX_NAMED_EPOCH
 
 NDJSON_TYPE = "application/x-ndjson"
 
-Found: TypeAlias = Sequence[DomainEvent | Rejected]
+Found: TypeAlias = Sequence[DomainEvent | ForeignEvent | Rejected]
 Epoch = Annotated[int, msgspec.Meta(ge=0, le=MAX_NAMED_EPOCH)]
 Identifier = Annotated[str, msgspec.Meta(min_length=1, max_length=MAX_IDENTIFIER_LENGTH)]
 
@@ -81,14 +83,35 @@ async def receive(call: Call) -> Response:
     await intake.check_room()
     read = partial(_read, intake.cloudevents, call.headers, call.media_type)
     found = _of_the_callers(await intake.read(read, await call.body()), call.grant)
-    results = await intake.append(found)
+    own = [each for each in found if not isinstance(each, ForeignEvent)]
+    results = iter(await intake.append(own) if own or not found else ())
+    foreign = await _taken_by_contracts(call, found) if len(own) < len(found) else {}
     in_words = _in_cloudevents_terms if mode_of(call.headers) else outcome_of
     return answer(
         [
-            in_words(result) if isinstance(each, DomainEvent) else outcome_of(result)
-            for each, result in zip(found, results, strict=True)
-        ]
+            foreign[number]
+            if isinstance(each, ForeignEvent)
+            else (in_words if isinstance(each, DomainEvent) else outcome_of)(next(results))
+            for number, each in enumerate(found)
+        ],
+        foreign,
     )
+
+
+async def _taken_by_contracts(call: Call, found: Found) -> dict[int, ItemOutcome]:
+    """Takes the CloudEvents that contracts read, and returns the outcome of each, by its place among all."""
+    places: dict[str, list[tuple[int, bytes]]] = {}
+    for number, each in enumerate(found):
+        if isinstance(each, ForeignEvent):
+            places.setdefault(each.source, []).append((number, each.text))
+    outcomes: dict[int, ItemOutcome] = {}
+    for source, events in places.items():
+        texts = [text for _, text in events]
+        body = texts[0] if len(texts) == 1 else b"[%b]" % b",".join(texts)
+        reader = call.service.intake.foreign_events[source]
+        parts = await call.service.intake.take(request_of(call, "cloudevents", source, body, reader), reader)
+        outcomes |= {number: outcome_of_part(part) for (number, _), part in zip(events, parts, strict=True)}
+    return outcomes
 
 
 def _read(cloudevents: CloudEventReader, headers: Headers, media_type: str, body: bytes) -> Found:
@@ -128,9 +151,9 @@ def _of_the_callers(found: Found, grant: Grant) -> Found:
     """Rejects events of other sources than the token's. Raises `Problem`, 403, if all are."""
     if grant.source is None:
         return found
-    others = [isinstance(each, DomainEvent) and each.source != grant.source for each in found]
+    others = [not isinstance(each, Rejected) and each.source != grant.source for each in found]
     if found and all(others):
-        [first, *_] = [each.source for each in found if isinstance(each, DomainEvent)]
+        [first, *_] = [each.source for each in found if not isinstance(each, Rejected)]
         check_source(grant, first)
     refused = Rejected("source", f"the token is for the source {grant.source} only")
     return [refused if is_other else each for each, is_other in zip(found, others, strict=True)]

@@ -29,7 +29,7 @@ async def receive(call: Call) -> Response:
     await intake.check_room()
     body = await call.body()
     _check_signature(hook, call.headers, body)
-    return accepted(await intake.take(request_of(call, "webhook", source, body), hook.reader))
+    return accepted(await intake.take(request_of(call, "webhook", source, body, hook.reader), hook.reader))
 
 
 def _check_signature(hook: Hook, headers: Sequence[Header], body: bytes) -> None:

@@ -3,10 +3,9 @@
 import tomllib
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping
-from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
-from typing import Annotated, Literal, NamedTuple, Self, TypeAlias
+from typing import Annotated, Literal, Self, TypeAlias
 
 import msgspec
 
@@ -14,12 +13,13 @@ from pagefold.domains import DOMAINS
 from pagefold.engine.configuration.spelling import suggestion
 from pagefold.engine.configuration.toml_lines import KeyLines, KeyPlaces
 from pagefold.engine.errors import ConfigurationError, Rejected
-from pagefold.engine.events import DomainEvent, Tie
+from pagefold.engine.events import Tie
 from pagefold.engine.intake.contracts.contract_tables import RateSource, TableSource, lookup_table, rate_table
 from pagefold.engine.intake.contracts.delivery_facts import NO_FACTS, DeliveryFacts
 from pagefold.engine.intake.contracts.field_observer import FieldObserver
 from pagefold.engine.intake.contracts.missing_paths import NO_ELEMENT, MissingPath, missing_paths, paths_to_find
 from pagefold.engine.intake.contracts.payload_places import payload_places
+from pagefold.engine.intake.contracts.reading import Reading, Refusal, refusal_text
 from pagefold.engine.intake.contracts.record_fields import KIND_BITS, RecordFields, kind_of, kinds_in, read_paths
 from pagefold.engine.intake.contracts.statement_mapping import (
     FIELDS,
@@ -35,7 +35,6 @@ from pagefold.engine.intake.contracts.statement_mapping import (
     no_paths,
 )
 from pagefold.engine.intake.contracts.unmapped_levels import Unmapped, UnmappedLevels, levels_of
-from pagefold.engine.intake.statement import Statement
 from pagefold.engine.plugins.transform_plugins import load_registry
 from pagefold.engine.runtime.extras import needs_extra
 from pagefold.projections.transforms import (
@@ -102,46 +101,13 @@ class ContractHead(msgspec.Struct, frozen=True):
     examples: list[ContractExample] = []
 
 
-class Refusal(NamedTuple):
-    """A statement that could not be made of a record: of which SKU, if it is known, and why.
-
-    `event` is the event without its payload, if its stream and its version are known.
-    """
-
-    domain: str
-    sku: str | None
-    error: InvalidValue
-    event: DomainEvent | None = None
-
-
-@dataclass(slots=True)
-class Reading:
-    """What was made of some records: statements and refusals in their order, and counts of what does not count.
-
-    `channels` are unknown ones. `absent` is what no record had so far, of the paths that each table reads; None if
-    nobody asks.
-    """
-
-    statements: list[Statement] = field(default_factory=list)
-    refusals: list[Refusal] = field(default_factory=list)
-    records: int = 0
-    left_out: int = 0
-    channels: Counter[str] = field(default_factory=Counter)
-    absent: list[set[str]] | None = None
-
-    @property
-    def events(self) -> list[DomainEvent]:
-        """The events of the statements."""
-        return [statement.event for statement in self.statements]
-
-
 class Contract:
     """A compiled contract: `read` gives what a message, or a row, says.
 
     `signals` counts what transforms did not find: kind (`lookup`, `locale`), place in the contract, and value. `lists`
-    are the paths of its items, and of the lists that `each` reads in a record. `fields` lists the fields of records;
-    `observer` counts them, if there is one. `known_kinds` are the kinds of values that fields had so far, as bits by
-    path, for `unmapped.type`. Several threads may read at a time.
+    are the paths of the lists that `each` reads, outside of items. `fields` lists the fields of records; `observer`
+    counts them, if there is one. `known_kinds` are the kinds of values that fields had so far, as bits by path, for
+    `unmapped.type`. Several threads may read at a time.
     """
 
     def __init__(  # noqa: PLR0913  # what a contract has to know of its shop
@@ -178,7 +144,7 @@ class Contract:
         shared = {name: document[name] for name in FIELDS if name in document}
         head = self.head
         rules = Rules(source, frozenset(channels), head.versions, self._tie(), head.blanks, defaults, writers)
-        lists = {*self.items}
+        lists: set[str] = set()
         self._mappings: list[tuple[Reader | None, StatementMapping]] = []
         for domain, key, table in domain_tables(document):
             written = _written(domain, key, table, shared)
@@ -287,6 +253,10 @@ class Contract:
             for item in listed(read(message)):
                 yield item, message
 
+    def has_items(self, message: object) -> bool:
+        """Whether a message has an array or an object at one of the paths of the items."""
+        return not self._items or any(isinstance(read(message), list | dict) for read in self._items)
+
     def read_record(
         self,
         record: Record,
@@ -320,11 +290,7 @@ class Contract:
 
     def rejected(self, error: InvalidValue, sku: str | None) -> Rejected:
         """The same of an error."""
-        path = f"`{error.path}`: " if error.path else ""
-        rule = f" ({error.transform})" if error.transform else ""
-        known = [each for each in (sku and f"SKU {sku}", self.place_of(self._written_at(error.key))) if each]
-        where = f"; {', '.join(known)}" if known else ""
-        return Rejected(error.key, f"{path}{error.excerpt} {error.reason}{rule}{where}")
+        return Rejected(error.key, refusal_text(error, sku, self.place_of(self._written_at(error.key))))
 
     def _written_at(self, key: str) -> str:
         """Where the contract says what is at a place: a field of an event that it says once, for all tables."""
@@ -362,10 +328,10 @@ class Contract:
     def _state(
         self, mapping: StatementMapping, record: Record, reading: Reading, unsent: Unsent, problem: InvalidValue | None
     ) -> None:
-        if not mapping.counts(record):
-            reading.left_out += 1
-            return
         try:
+            if not mapping.counts(record, unsent):
+                reading.left_out += 1
+                return
             if problem is not None:
                 raise problem
             statement = mapping.statement(record, unsent)

@@ -9,10 +9,11 @@ import msgspec
 from pagefold.engine.configuration.config import Config
 from pagefold.engine.errors import Rejected
 from pagefold.engine.events import DomainEvent, ReferencedEvent, with_sku
-from pagefold.engine.intake.contracts.contract import Contract, Reading
+from pagefold.engine.intake.contracts.contract import Contract
 from pagefold.engine.intake.contracts.export_rows import Damaged, Row
 from pagefold.engine.intake.contracts.field_observer import FieldCount, FieldCounts, FieldObserver
 from pagefold.engine.intake.contracts.missing_paths import MissingPath, missing_problem
+from pagefold.engine.intake.contracts.reading import Reading
 from pagefold.engine.intake.event_validator import EventValidator
 from pagefold.engine.runtime.clock import now
 

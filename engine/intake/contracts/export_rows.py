@@ -2,7 +2,6 @@
 
 from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
-from decimal import Decimal
 from pathlib import PurePath
 from typing import Literal, NamedTuple, TypeAlias
 
@@ -13,6 +12,7 @@ from pagefold.engine.errors import Rejected, SourceFailed
 from pagefold.engine.intake.csv_records import CSVRecords
 from pagefold.engine.intake.input_files import InputFile, LineSplitter, OversizedLine, decompress
 from pagefold.engine.intake.strict_json import BYTE_ORDER_MARK, check_repeated_keys, decode_rejection
+from pagefold.projections.transforms.json_text import decode_exactly
 
 Format: TypeAlias = Literal["csv", "ndjson", "json"]
 
@@ -22,9 +22,6 @@ MAX_ROW_BYTES = 16 * 1024 * 1024
 
 _FORMATS: dict[str, Format] = {".csv": "csv", ".tsv": "csv", ".ndjson": "ndjson", ".jsonl": "ndjson", ".json": "json"}
 _COMPRESSED = (".gz", ".zst")
-
-decode_json = msgspec.json.Decoder(float_hook=Decimal).decode
-"""Decodes JSON; numbers keep every digit. Raises one of `DECODE_ERRORS`."""
 
 _array = msgspec.json.Decoder(list[msgspec.Raw])
 _any = msgspec.json.Decoder(msgspec.Raw)
@@ -53,7 +50,7 @@ def format_of(name: str) -> Format | None:
 def decode_record(text: bytes) -> object:
     """The value of a row in JSON: numbers keep every digit. Raises `Rejected`, also for a repeated key."""
     try:
-        value = decode_json(text)
+        value = decode_exactly(text)
     except DECODE_ERRORS as error:
         raise decode_rejection(error, text) from None
     if text.count(b":") != encode_json(value).count(b":"):  # a repeated key is dropped with its colon

@@ -51,7 +51,7 @@ TIES: Mapping[Versions, Sequence[Tie]] = {
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
 
-UNSENT = "was not sent, because it did not change"
+UNSENT = "was not sent, because it did not change; with ALTER TABLE … REPLICA IDENTITY FULL the database sends it"
 
 Record: TypeAlias = object
 """A record as the contract's scope reads it."""
@@ -167,6 +167,12 @@ class StatementMapping:
         """The mappings of the payload's places."""
         return [mapping for _, mapping in self._payload]
 
+    @property
+    def reads_version(self) -> bool:
+        """Whether the record itself has the version, and not only its delivery."""
+        version = self.fields.get("sourceVersion")
+        return version is not None and bool(version.reads or version.patterns)
+
     def _check_constants(self, fields: Mapping[str, object]) -> None:
         """Refuses a domain that its source does not have, and a constant channel or source that is unknown."""
         writers = None if self._rules.writers is None else self._rules.writers[self.domain]
@@ -185,7 +191,10 @@ class StatementMapping:
         versions = self._rules.versions
         if versions == "none" and "sourceVersion" in written.fields:
             raise InvalidMapping(f"{written.key}.sourceVersion", 'contradicts versions = "none"')
-        fields: dict[str, object] = dict(self._rules.defaults)
+        fields: dict[str, object] = {
+            name: path if compiler.facts(path) else compiler.path_of_record(path)
+            for name, path in self._rules.defaults.items()
+        }
         if versions == "none":
             fields.pop("sourceVersion", None)
         if versions == "moment" and "sourceVersion" in written.fields:
@@ -201,8 +210,10 @@ class StatementMapping:
         named = {name: fields[name] for name in FIELDS if name in fields}
         return {name: compiler.mapping(spec, f"{written.key}.{name}", types[name]) for name, spec in named.items()}
 
-    def counts(self, record: Record) -> bool:
-        """Whether the record has one of the accepted values at every path of `only`."""
+    def counts(self, record: Record, unsent: Unsent = no_paths) -> bool:
+        """Whether the record has one of the accepted values at every path of `only`. Raises `InvalidValue`."""
+        if unsent is not no_paths:
+            self._check_sent(unsent, self.only.paths, f"{self.key}.only")
         return self.only.all_match(record)
 
     def present(self, record: Record, paths: Collection[str]) -> list[str]:
@@ -239,8 +250,7 @@ class StatementMapping:
             return Statement(self._event(record, channel, self._payload_of))
         kept = self._unchanged(unsent)
         event = self._event(record, channel, lambda record: self._payload_of(record, kept))
-        unchanged = () if event.payload is None else tuple(".".join(("payload", *path)) for path in kept)
-        return Statement(event, unchanged)
+        return Statement(event, () if event.payload is None else tuple(kept))
 
     def withdrawal(self, record: Record, moment: datetime | None = None) -> DomainEvent | UnknownChannel:
         """The withdrawal of what a record said. `moment` counts in place of its own. Raises `InvalidValue`."""
@@ -290,14 +300,15 @@ class StatementMapping:
 
     def _unchanged(self, unsent: Unsent) -> dict[tuple[str, ...], None]:
         """The places of the payload that depend on what was not sent. Raises `InvalidValue` if others depend on it."""
-        needed = [*self.fields.values(), *(mapping for path, mapping in self._payload if path[-1] == EVERY_MEMBER)]
-        for mapping in needed:
-            if (path := next(iter(unsent(mapping.paths, mapping.patterns)), None)) is not None:
-                raise InvalidValue("unsent", None, UNSENT).located(mapping.key, path)
-        for name, values in (("only", self.only), ("withdraw", self.withdrawn)):
-            if (path := next(iter(unsent(values.paths, ())), None)) is not None:
-                raise InvalidValue("unsent", None, UNSENT).located(f"{self.key}.{name}", path)
+        self._check_sent(unsent, self.withdrawn.paths, f"{self.key}.withdraw")
+        for mapping in (*self.fields.values(), *(each for path, each in self._payload if path[-1] == EVERY_MEMBER)):
+            self._check_sent(unsent, mapping.paths, mapping.key, mapping.patterns)
         return dict.fromkeys(path for path, mapping in self._payload if any(unsent(mapping.paths, mapping.patterns)))
+
+    @staticmethod
+    def _check_sent(unsent: Unsent, paths: Collection[str], key: str, patterns: Collection[str] = ()) -> None:
+        for path in unsent(paths, patterns):
+            raise InvalidValue("unsent", None, UNSENT).located(key, path)
 
     def _required(self, field: str, record: Record) -> str:
         text = self._text(field, record)

@@ -20,6 +20,7 @@ import msgspec
 from pagefold.domains import DOMAINS
 from pagefold.domains.domain import DECODE_ERRORS
 from pagefold.domains.values import MAX_INTEGER
+from pagefold.engine.configuration.cloudevents_config import CloudEventsConfig
 from pagefold.engine.errors import Rejected
 from pagefold.engine.events import DomainEvent
 from pagefold.engine.intake.event_parser import MAX_EVENT_BYTES
@@ -32,6 +33,13 @@ STRUCTURED = "application/cloudevents+json"
 BATCH = "application/cloudevents-batch+json"
 
 Mode: TypeAlias = Literal["structured", "batch", "binary"]
+
+
+class ForeignEvent(NamedTuple):
+    """A CloudEvent that a contract of `source` reads, as JSON in structured mode."""
+
+    source: str
+    text: bytes
 
 
 class Attribute(NamedTuple):
@@ -86,6 +94,8 @@ _members = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _encoder = msgspec.json.Encoder()
 
 Attributes: TypeAlias = Mapping[str, object]
+Found: TypeAlias = DomainEvent | ForeignEvent | Rejected
+NOTHING_FOREIGN: Mapping[str, CloudEventsConfig] = {}
 
 
 def mode_of(headers: Headers) -> Mode | None:
@@ -108,14 +118,20 @@ def in_cloudevents_terms(refused: Rejected) -> Rejected:
 
 
 class CloudEventReader:
-    """Reads CloudEvents of the given sources. Every error names its attribute."""
+    """Reads CloudEvents of the given sources. Every error names its attribute.
 
-    def __init__(self, sources: Collection[str]) -> None:
+    `foreign` are the events that contracts read, by source; they are recognised, and not read here.
+    """
+
+    def __init__(self, sources: Collection[str], foreign: Mapping[str, CloudEventsConfig] = NOTHING_FOREIGN) -> None:
         self._sources = frozenset(sources)
+        self._foreign = foreign
 
-    def structured(self, body: bytes) -> DomainEvent | Rejected:
+    def structured(self, body: bytes) -> Found:
         """Reads one JSON document."""
         try:
+            if self._foreign and (source := self._foreign_source(_head_of(body))) is not None:
+                return ForeignEvent(source, body)
             members = _read(body)
             attributes = _attributes_in(members)
             _check_head(attributes)
@@ -123,7 +139,7 @@ class CloudEventReader:
         except Rejected as refused:
             return refused.with_traceback(None)
 
-    def batch(self, body: bytes) -> list[DomainEvent | Rejected]:
+    def batch(self, body: bytes) -> list[Found]:
         """Reads each event of a JSON array. Raises `Rejected` if the body is not an array or has too many."""
         elements = elements_of(body)
         if elements is None:
@@ -132,14 +148,21 @@ class CloudEventReader:
             raise refused
         return [self.structured(element) for element in elements]
 
-    def binary(self, headers: Headers, body: bytes) -> DomainEvent | Rejected:
+    def binary(self, headers: Headers, body: bytes) -> Found:
         """Reads an event with its attributes in headers and its data in the body. An empty body is no data."""
         try:
             attributes = _attributes_of(headers)
+            if self._foreign and (source := self._foreign_source(attributes)) is not None:
+                return ForeignEvent(source, structured_text(attributes, body))
             _check_head(attributes)
             return self._event(attributes, _data_of(body))
         except Rejected as refused:
             return refused.with_traceback(None)
+
+    def _foreign_source(self, attributes: Attributes) -> str | None:
+        """The first source whose contract reads an event."""
+        named, kind = attributes.get("source"), attributes.get("type")
+        return next((source for source, each in self._foreign.items() if each.takes(named, kind)), None)
 
     def _event(self, attributes: Attributes, data: bytes) -> DomainEvent:
         return DomainEvent(
@@ -246,6 +269,15 @@ def _check_head(attributes: Attributes) -> None:
         raise Rejected("datacontenttype", f"{given!r:.100}: JSON must be in UTF-8")
 
 
+def _head_of(body: bytes) -> Attributes:
+    """The attributes by which an event is recognised; none if it cannot be read."""
+    try:
+        members = _members.decode(body)
+        return {name: msgspec.json.decode(members[name]) for name in ("source", "type") if name in members}
+    except DECODE_ERRORS:
+        return {}
+
+
 # --- structured mode ------------------------------------------------------------------------------
 
 
@@ -303,6 +335,17 @@ def _data_in(members: Mapping[str, msgspec.Raw]) -> bytes:
 
 
 # --- binary mode ----------------------------------------------------------------------------------
+
+
+def structured_text(attributes: Mapping[str, object], body: bytes) -> bytes:
+    """An event of binary mode as one JSON document. Data that is not JSON is in base64."""
+    if not body:
+        return msgspec.json.encode(attributes)
+    try:
+        msgspec.json.decode(body, type=msgspec.Raw)
+    except DECODE_ERRORS:
+        return msgspec.json.encode({**attributes, "data_base64": base64.b64encode(body).decode()})
+    return msgspec.json.encode({**attributes, "data": msgspec.Raw(body)})
 
 
 def _attributes_of(headers: Headers) -> Attributes:

@@ -9,7 +9,7 @@ from pagefold.domains.domain import DECODE_ERRORS
 from pagefold.domains.values import MAX_NESTING
 from pagefold.engine.errors import Rejected
 from pagefold.engine.intake.strict_json import BYTE_ORDER_MARK, check_keys, decode_rejection
-from pagefold.engine.intake.written_numbers import decode_written
+from pagefold.projections.transforms.json_text import decode_exactly
 
 Headers: TypeAlias = Iterable[tuple[bytes, bytes]]
 """The headers of a request as received: lower-case names, and values."""
@@ -24,11 +24,11 @@ _SPACE = b" \t\r\n"
 def read_document(text: bytes) -> object:
     """Decodes one JSON document strictly, whatever its size. Raises `Rejected`.
 
-    Numbers that a double cannot represent are `WrittenNumber`.
+    Numbers with a fraction or an exponent keep their digits, as `Decimal`.
     """
     text = text.removeprefix(BYTE_ORDER_MARK)
     try:
-        document: object = decode_written(text)
+        document: object = decode_exactly(text)
     except DECODE_ERRORS as error:
         raise decode_rejection(error, text) from None
     _check_nesting(document)

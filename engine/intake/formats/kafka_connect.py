@@ -13,7 +13,8 @@ from typing import NamedTuple
 import msgspec
 
 from pagefold.engine.errors import Rejected
-from pagefold.engine.intake.mapping.value_conversion import to_raw_json
+from pagefold.projections.transforms import InvalidValue
+from pagefold.projections.transforms.json_text import parse_json
 
 _DECIMAL = "org.apache.kafka.connect.data.Decimal"
 _VARIABLE_DECIMAL = "io.debezium.data.VariableScaleDecimal"
@@ -64,10 +65,13 @@ def column_types(schema: object, part: str) -> dict[str, ConnectType]:
     }
 
 
-def decode_value(target: str, value: object, kind: ConnectType | None) -> object:
-    """A value as its schema defines it; without one, as it is. Raises `Rejected`."""
-    if kind is None or value is None:
-        return to_raw_json(value)
+def decode_value(target: str, value: object, kind: ConnectType) -> object:
+    """A value as its schema defines it. Raises `Rejected`.
+
+    A moment of a column without a time zone has no offset. What is before the year 1 or after 9999 is an open end.
+    """
+    if value is None:
+        return None
     if kind.name == _DECIMAL and isinstance(value, str):
         return _decimal(target, value, kind.scale)
     if kind.name == _VARIABLE_DECIMAL and isinstance(value, Mapping):
@@ -75,8 +79,8 @@ def decode_value(target: str, value: object, kind: ConnectType | None) -> object
     if kind.name == _JSON and isinstance(value, str):
         return _json(value)
     if isinstance(value, int) and not isinstance(value, bool):
-        return _number(target, value, kind)
-    return to_raw_json(value)
+        return _number(value, kind)
+    return value
 
 
 def timestamp_at(target: str, microseconds: int) -> datetime:
@@ -87,16 +91,14 @@ def timestamp_at(target: str, microseconds: int) -> datetime:
         raise Rejected(target, "is outside the years 1 to 9999 in UTC") from None
 
 
-def _number(target: str, value: int, kind: ConnectType) -> object:
-    if kind.name in _MICROSECONDS:
-        factor, divisor = _MICROSECONDS[kind.name]
-        return timestamp_at(target, value * factor // divisor)
-    if kind.name in _DATES:
-        try:
-            return date(1970, 1, 1) + timedelta(days=value)
-        except OverflowError:
-            raise Rejected(target, "is outside the years 1 to 9999") from None
-    return value
+def _number(value: int, kind: ConnectType) -> object:
+    try:
+        if kind.name in _MICROSECONDS:
+            factor, divisor = _MICROSECONDS[kind.name]
+            return (_EPOCH + timedelta(microseconds=value * factor // divisor)).replace(tzinfo=None)
+        return date(1970, 1, 1) + timedelta(days=value) if kind.name in _DATES else value
+    except OverflowError:
+        return "infinity" if value > 0 else "-infinity"
 
 
 def _decimal(target: str, encoded: str, scale: str | None) -> Decimal:
@@ -114,9 +116,8 @@ def _decimal(target: str, encoded: str, scale: str | None) -> Decimal:
 
 
 def _json(text: str) -> object:
-    """JSON given in a text; text that is not JSON stays text, for the validator to reject."""
+    """JSON given in a text; text that is not JSON stays text."""
     try:
-        msgspec.json.decode(text)
-    except (msgspec.MsgspecError, RecursionError):
+        return parse_json(text)
+    except InvalidValue:
         return text
-    return msgspec.Raw(text.encode())

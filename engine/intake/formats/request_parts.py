@@ -4,6 +4,7 @@ The sender cannot correct its data. Each part is therefore an event, or a reason
 can be stored as a request of its own and retried with_parts.
 """
 
+import re
 from collections.abc import Callable, Sequence
 from typing import Literal, NamedTuple, Protocol, TypeAlias
 
@@ -65,7 +66,7 @@ class RequestParts:
     """One request: the number of its `parts`, and their content. Without a `body` it cannot be divided."""
 
     def __init__(
-        self, text: bytes, parts: int, read: Callable[[int], list[ParsedPart]], body: DivisibleBody | None = None
+        self, text: bytes, parts: int, read: Callable[[int], Sequence[ParsedPart]], body: DivisibleBody | None = None
     ) -> None:
         self.parts = parts
         self._text = text
@@ -78,7 +79,7 @@ class RequestParts:
         found: list[ParsedPart] = [RejectedPart(rejection.with_traceback(None))]
         return cls(text, 1, lambda _: found)
 
-    def read(self, start: int, stop: int) -> list[list[ParsedPart]]:
+    def read(self, start: int, stop: int) -> list[Sequence[ParsedPart]]:
         """The content of some of the parts, in order: each may give nothing, or several things."""
         return [self._read(part) for part in range(start, min(stop, self.parts))]
 
@@ -116,51 +117,70 @@ def part_size_error(parts: int, text: bytes) -> Rejected | None:
 
 
 class ItemsBody:
-    """The array at a path of a JSON document, as a body: the rest of the document is kept overhead each element."""
+    """The items at some paths of a JSON document, as a body: the rest of the document is kept around each of them.
 
-    def __init__(self, text: bytes, path: Sequence[str]) -> None:
+    At each path is an array of items, or an object that is one. No path may lead into another.
+    """
+
+    def __init__(self, text: bytes, paths: Sequence[Sequence[str]]) -> None:
         self._text = text
-        self._levels: list[_Level] = []
-        for name in path:
-            level = _level(text, name)
-            self._levels.append(level)
-            text = bytes(level.members[level.key])  # type: ignore[index]  # a name of an object, an index of an array
-        self._elements = _elements.decode(text)
-        self.overhead = len(self._wrap(b"[]"))
+        self._paths = paths
+        self._items: list[tuple[int, bytes]] = []
+        self._frame = text
+        for number, path in enumerate(paths):
+            found = _found(text, path)
+            if found[:1] == b"[":
+                self._items += [(number, bytes(element)) for element in _elements.decode(found)]
+                self._frame = _replaced(self._frame, path, b"[]")
+            elif found[:1] == b"{":
+                self._items.append((number, found))
+                self._frame = _replaced(self._frame, path, b"null")
+        self.overhead = len(self._frame)
 
     def with_parts(self, parts: Sequence[int]) -> bytes:
-        """The document with these elements only; the original text if they are all."""
-        if len(parts) == len(self._elements):
+        """The document with these items only; the original text if they are all."""
+        if len(parts) == len(self._items):
             return self._text
-        return self._wrap(b"[%b]" % b",".join([bytes(self._elements[part]) for part in parts]))
-
-    def _wrap(self, array: bytes) -> bytes:
-        for level in reversed(self._levels):
-            array = level.with_value(array)
-        return array
-
-
-class _Level(NamedTuple):
-    """An object or an array on the path, and the name or index of the next step."""
-
-    members: dict[str, msgspec.Raw] | list[msgspec.Raw]
-    key: str | int
-
-    def with_value(self, text: bytes) -> bytes:
-        """The same with another value there."""
-        members = self.members.copy()
-        members[self.key] = msgspec.Raw(text)  # type: ignore[index]  # as above
-        return msgspec.json.encode(members)
+        text = self._frame
+        for number, path in enumerate(self._paths):
+            items = [self._items[part][1] for part in parts if self._items[part][0] == number]
+            if items:
+                is_list = _found(self._frame, path) == b"[]"
+                text = _replaced(text, path, b"[%b]" % b",".join(items) if is_list else items[0])
+        return text
 
 
 _members = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _elements = msgspec.json.Decoder(list[msgspec.Raw])
+_index = re.compile(r"\d{1,4}", re.ASCII)
 
 
-def _level(text: bytes, name: str) -> _Level:
-    if text.lstrip()[:1] == b"[":
-        return _Level(_elements.decode(text), int(name))
-    return _Level(_members.decode(text), name)
+def _found(text: bytes, path: Sequence[str]) -> bytes:
+    """The text at a path; empty if there is none."""
+    for name in path:
+        text = text.strip()
+        if text[:1] == b"{":
+            text = bytes(_members.decode(text).get(name, b""))
+        elif text[:1] == b"[" and _index.fullmatch(name):
+            elements = _elements.decode(text)
+            text = bytes(elements[int(name)]) if int(name) < len(elements) else b""
+        else:
+            return b""
+    return text.strip()
+
+
+def _replaced(text: bytes, path: Sequence[str], value: bytes) -> bytes:
+    """The document with another text at a path that it has."""
+    if not path:
+        return value
+    text, name = text.strip(), path[0]
+    if text[:1] == b"[":
+        elements = _elements.decode(text)
+        elements[int(name)] = msgspec.Raw(_replaced(bytes(elements[int(name)]), path[1:], value))
+        return msgspec.json.encode(elements)
+    members = _members.decode(text)
+    members[name] = msgspec.Raw(_replaced(bytes(members[name]), path[1:], value))
+    return msgspec.json.encode(members)
 
 
 class MessagesBody:

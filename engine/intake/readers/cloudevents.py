@@ -1,0 +1,50 @@
+"""CloudEvents that are read by the contract of a source: each is a message, with its attributes and its data."""
+
+import base64
+import binascii
+from collections.abc import Mapping, Sequence
+
+import msgspec
+
+from pagefold.domains.domain import DECODE_ERRORS
+from pagefold.engine.configuration.config import Config
+from pagefold.engine.errors import Rejected
+from pagefold.engine.intake.contracts.reading import Reading
+from pagefold.engine.intake.contracts.source_contracts import required_contract
+from pagefold.engine.intake.formats.header_filter import HeaderFilter
+from pagefold.engine.intake.formats.json_bodies import documents_in, read_document
+from pagefold.engine.intake.formats.request_parts import MessagesBody, ParsedPart, RejectedPart, RequestParts
+from pagefold.engine.intake.readers.contract_parts import parsed_parts
+
+
+class CloudEventMessageReader(HeaderFilter):
+    """Reads the CloudEvents of one source: one, or an array. Each of them is a part."""
+
+    def __init__(self, config: Config, source: str) -> None:
+        self.contract = required_contract(config, source, "cloudevents")
+        super().__init__({}, f"sources.{source}.cloudevents", self.contract.headers)
+
+    def parse(self, body: bytes, facts: Mapping[str, object]) -> RequestParts:
+        """A body, event by event."""
+        texts = documents_in(body)
+        messages = MessagesBody(texts, lines=False)
+        return RequestParts(body, len(texts), lambda part: self._read(texts[part], facts), messages)
+
+    def _read(self, text: bytes, facts: Mapping[str, object]) -> Sequence[ParsedPart]:
+        try:
+            message = _with_data(read_document(text))
+        except Rejected as rejection:
+            return [RejectedPart(rejection.with_traceback(None))]
+        return parsed_parts(self.contract, self.contract.read(message, Reading(), facts))
+
+
+def _with_data(message: object) -> object:
+    """The event, with its data in `data` if it came in base64 and is JSON. Raises `Rejected` if the JSON is wrong."""
+    if not isinstance(message, dict) or "data" in message or not isinstance(message.get("data_base64"), str):
+        return message
+    try:
+        text = base64.b64decode(message["data_base64"], validate=True)
+        msgspec.json.decode(text, type=msgspec.Raw)
+    except (binascii.Error, ValueError, *DECODE_ERRORS):
+        return message  # it is not JSON: the contract has the attributes
+    return {**message, "data": read_document(text)}
