@@ -187,6 +187,11 @@ class _Site:
         """The parameters of conversions to the types of targets."""
         return self._compiler.conversions
 
+    @property
+    def separators(self) -> MappingOf[str, object]:
+        """The contract's separators of numbers, for each transform that has such parameters."""
+        return self.conversions.get(ValueType.DECIMAL, {})
+
     def at(self, name: str, scope: Scope | None = None) -> "_Site":
         """A place within this one."""
         return _Site(self._compiler, scope or self.scope, f"{self.key}.{name}", depth=self._depth + 1)
@@ -335,7 +340,7 @@ def _expression(site: _Site, table: dict[str, object]) -> _Part:
         raise site.invalid(f"says nowhere what it reads; give `from`{why}")
     transform, value = transforms[0]
     own = site.at(transform.name)
-    parameters = check_parameters(transform, value, own)
+    parameters = check_parameters(transform, value, own, site.separators)
     read = cast("Reader", transform.build(parameters, own))
     first = _Part(read, (), transform.output_with(parameters), source=transform.name)
     return _with_steps(site, first, transforms[1:])
@@ -396,7 +401,7 @@ def _built(
     if before not in inside and not accepts(transform.inputs, before):
         wanted = " or ".join(transform.inputs)
         raise own.invalid(f"takes {wanted}; what comes before it gives {before}")
-    parameters = check_parameters(transform, value, own)
+    parameters = check_parameters(transform, value, own, site.separators)
     return transform, transform.build(parameters, own), transform.output_with(parameters)
 
 

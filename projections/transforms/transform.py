@@ -148,16 +148,25 @@ WRONG_TYPE = "the value has a type that the transform cannot take"
 """What `wrong_type` means, in every transform that declares it."""
 
 
-def check_parameters(transform: AnyTransform, given: object, site: Site) -> msgspec.Struct:
-    """The parameters of a transform, checked. Raises `InvalidMapping` with the parameter's place."""
+NO_DEFAULTS: Mapping[str, object] = {}
+
+
+def check_parameters(
+    transform: AnyTransform, given: object, site: Site, defaults: Mapping[str, object] = NO_DEFAULTS
+) -> msgspec.Struct:
+    """The parameters of a transform, checked. Raises `InvalidMapping` with the parameter's place.
+
+    `defaults` are those of the contract for parameters of these names, if the transform has them.
+    """
     if given is True and not _needs_main(transform):
         given = {}
     elif not isinstance(given, dict):
         if transform.main is None:
             raise site.invalid(f"expected true or a table of parameters, got {given!r:.60}")
         given = {_encoded(transform, transform.main): given}
+    own = {name: defaults[name] for name in _names(transform) if name in defaults}
     try:
-        checked: msgspec.Struct = msgspec.convert(given, transform.parameters)
+        checked: msgspec.Struct = msgspec.convert({**own, **given}, transform.parameters)
     except msgspec.ValidationError as error:
         raise _invalid_parameter(transform, str(error), site) from None
     return checked

@@ -173,7 +173,10 @@ def test_a_contract_says_how_its_values_are_written() -> None:
     for spec, expects, result in (
         ("m", ValueType.TIMESTAMP, "2026-06-01T06:30:00Z"),
         ("p", ValueType.DECIMAL, "1.5"),
-        ({"from": "q", "decimal": {}}, ValueType.DECIMAL, "1.5"),
+        ({"from": "p", "money": "EUR"}, ValueType.DECIMAL, "1.50"),
+        ({"from": "p", "steps": ["trim", "decimal"]}, ValueType.ANYTHING, "1.5"),
+        ({"from": "q", "decimal": "."}, ValueType.DECIMAL, "1.5"),
+        ({"from": "q", "money": {"currency": "EUR", "decimal": "."}}, ValueType.DECIMAL, "1.50"),
     ):
         assert made(spec, record, expects, conversions=conversions) == result
     with pytest.raises(InvalidMapping, match=r"payload\.x\.date\.zone: 'Oslo' is not a time zone"):
