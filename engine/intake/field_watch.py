@@ -13,12 +13,15 @@ from pagefold.engine.intake.contracts.contract import Contract
 from pagefold.engine.intake.contracts.field_observer import FieldCounts, FieldObserver
 from pagefold.engine.runtime.clock import now, seconds_ago
 from pagefold.engine.runtime.logs import Logger
-from pagefold.engine.stores.field_ledger import Absence, FieldFilter, FieldLedger, Sighting, Sightings
+from pagefold.engine.stores.field_ledger import RARE, Absence, FieldFilter, FieldLedger, Sighting, Sightings
 
 FLUSH_SECONDS = 5.0
 
 BASELINE_SECONDS = 3_600.0
 """What a contract's records have in their first hour, or in their first snapshot, is no news."""
+
+UNUSUAL = 2
+"""In a snapshot that may not be complete, a field has vanished only if one record in so many had it."""
 
 ABSENCE_SECONDS = 60.0
 """How often it is looked up which fields of single records have vanished."""
@@ -46,10 +49,11 @@ class _Watched:
 
 
 class FieldWatch:
-    """Watches the records that contracts read in this process."""
+    """Watches the records that contracts read in this process. Without `writes`, the ledger is only read."""
 
-    def __init__(self, ledger: FieldLedger) -> None:
+    def __init__(self, ledger: FieldLedger, *, writes: bool = True) -> None:
         self._ledger = ledger
+        self._writes = writes
         self._watched: list[_Watched] = []
         self._flush: asyncio.Task[None] | None = None
         self._flushed = 0.0
@@ -59,6 +63,11 @@ class FieldWatch:
         """From now on, the records that the contract reads are counted."""
         contract.observer = FieldObserver(contract.fields, contract.family)
         self._watched.append(_Watched(source, contract, contract.observer, now()))
+
+    async def begin_snapshot(self, source: str, contract: Contract) -> None:
+        """Watches the records of a snapshot from now on. Raises `StoreUnavailable`."""
+        self.add(source, contract)
+        await self.prepare()
 
     async def prepare(self) -> None:
         """Loads which kinds of values fields had so far, where another kind is an error. Raises `StoreUnavailable`."""
@@ -78,10 +87,13 @@ class FieldWatch:
             await self._write()
 
     async def finish_snapshot(self, *, complete: bool) -> None:
-        """Writes the counts of a snapshot. If it was complete, fields that none of its records had have vanished."""
+        """Writes the counts of a snapshot that was read to its end. Fields that none of its records had have vanished.
+
+        If it may not be complete, only those that most records had.
+        """
         await self._write()
-        for each in self._watched if complete else ():
-            await self._mark_absent(each, each.since)
+        for each in self._watched if self._writes else ():
+            await self._mark_absent(each, each.since, RARE if complete else UNUSUAL)
 
     async def close(self) -> None:
         """Writes what is counted."""
@@ -102,7 +114,7 @@ class FieldWatch:
             self._flushed = anyio.current_time()
             for each in self._watched:
                 counts = each.observer.take()
-                if counts.families:
+                if counts.families and self._writes:
                     await self._add(each, counts, absent=absent)
 
     async def _add(self, watched: _Watched, counts: FieldCounts, *, absent: bool) -> None:
@@ -128,10 +140,10 @@ class FieldWatch:
             watched.checked = anyio.current_time()
             await self._mark_absent(watched, None)
 
-    async def _mark_absent(self, watched: _Watched, since: str | None) -> None:
+    async def _mark_absent(self, watched: _Watched, since: str | None, rare: int = RARE) -> None:
         unmapped = watched.contract.levels.attribute != "skip"
         try:
-            await self._ledger.mark_absent(Absence(watched.source, watched.name, now(), since, unmapped))
+            await self._ledger.mark_absent(Absence(watched.source, watched.name, now(), since, unmapped, rare))
         except StoreError as error:
             log.warning("it is not known which fields have vanished", source=watched.source, error=str(error))
 

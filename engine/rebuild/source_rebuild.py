@@ -20,6 +20,7 @@ from pagefold.engine.configuration.config import Config
 from pagefold.engine.configuration.snapshot_config import OrphanLimit
 from pagefold.engine.errors import RETRYABLE, RowsOutOfOrder
 from pagefold.engine.intake.epoch_registry import EpochRegistry
+from pagefold.engine.intake.field_watch import FieldWatch
 from pagefold.engine.rebuild.completeness import judge
 from pagefold.engine.rebuild.epoch_placement import PLAIN, Placement
 from pagefold.engine.rebuild.findings import ComparedChunk, Findings
@@ -107,6 +108,7 @@ class SourceRebuild:
             store, epochs, run, runs, is_settled=self._is_orphan, save=self._save, retry=self._retry
         )
         self._store = store
+        self._fields = FieldWatch(store.fields, writes=runs is not None)
         self._run = run
         self._runs = runs
         self._observer = observer
@@ -146,6 +148,8 @@ class SourceRebuild:
     # --- comparing --------------------------------------------------------------------------------
 
     async def _compare_all(self, snapshot: Snapshot) -> None:
+        if snapshot.records is not None:
+            await self._fields.begin_snapshot(self._run.source, snapshot.records.contract)
         try:
             await self._compare(snapshot)
         except RowsOutOfOrder as error:
@@ -159,6 +163,7 @@ class SourceRebuild:
         self._note_taken_at(snapshot)
         run = self._run
         complete, reason, baseline = judge(snapshot, run.repetitions, run.baseline, confirmed=self._confirmed)
+        await self._fields.finish_snapshot(complete=complete)
         orphans = run.counts.orphans if complete and not run.counts.unreadable else 0
         self._too_much = self._losses.above(self._limit.limit(run.live), orphans)
         withheld = run.withheld if self._too_much else 0
@@ -261,6 +266,7 @@ class SourceRebuild:
     ) -> Findings:
         """Records a chunk, or returns its findings to be recorded with a later one."""
         comparison, place, skipped, sort_progress, withheld = repaired
+        await self._fields.flush_if_due()
         findings = findings.with_skipped(skipped)
         if place is None:
             return findings

@@ -16,7 +16,7 @@ MIN_ABSENT_RECORDS = 1_000
 ABSENT_GAPS = 40
 """How many times longer than usual it has to be absent for that."""
 
-MIN_SHARE_DIVISOR = 50
+RARE = 50
 """A field that fewer than one record in so many had does not vanish: it is too rare."""
 
 
@@ -107,7 +107,8 @@ class Absence(NamedTuple):
     """Which fields of a contract have vanished, at a time.
 
     With `since`: those that no record had since that time, in families that records had since. Without: those that are
-    absent far longer than usual. `unmapped`: those that the contract does not read as well.
+    absent far longer than usual. `unmapped`: those that the contract does not read as well. Fields that fewer than one
+    record in `rare` had do not vanish.
     """
 
     source: str
@@ -115,6 +116,7 @@ class Absence(NamedTuple):
     at: str
     since: str | None
     unmapped: bool
+    rare: int = RARE
 
 
 class FieldLedger(ABC):

@@ -7,7 +7,6 @@ from pagefold.engine.stores.field_ledger import (
     EVERY_FIELD,
     FIRST_FIELD,
     MIN_ABSENT_RECORDS,
-    MIN_SHARE_DIVISOR,
     Absence,
     Alert,
     FieldEntry,
@@ -35,11 +34,11 @@ class PostgresFieldLedger(FieldLedger):
                 await session.execute("note_fields", source, contract, at, *alerts, *field_columns)
 
     async def mark_absent(self, absence: Absence) -> int:
-        source, contract, at, since, unmapped = absence
+        source, contract, at, since, unmapped, rare = absence
         if since is None:
-            limits = (MIN_ABSENT_RECORDS, ABSENT_GAPS, MIN_SHARE_DIVISOR)
+            limits = (MIN_ABSENT_RECORDS, ABSENT_GAPS, rare)
             return await self._connections.writer.execute("mark_overdue", source, contract, at, unmapped, *limits)
-        given = (source, contract, at, unmapped, since, MIN_SHARE_DIVISOR)
+        given = (source, contract, at, unmapped, since, rare)
         return await self._connections.writer.execute("mark_missing", *given)
 
     async def known_since(self, source: str, contract: str) -> tuple[str, int] | None:

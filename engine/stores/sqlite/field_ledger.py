@@ -9,7 +9,6 @@ from pagefold.engine.stores.field_ledger import (
     EVERY_FIELD,
     FIRST_FIELD,
     MIN_ABSENT_RECORDS,
-    MIN_SHARE_DIVISOR,
     Absence,
     Alert,
     FieldEntry,
@@ -40,7 +39,7 @@ class SQLiteFieldLedger(FieldLedger):
         await self._connections.events.run(in_transaction(add))
 
     async def mark_absent(self, absence: Absence) -> int:
-        limits = {"divisor": MIN_SHARE_DIVISOR, "least": MIN_ABSENT_RECORDS, "gaps": ABSENT_GAPS}
+        limits = {"least": MIN_ABSENT_RECORDS, "gaps": ABSENT_GAPS}
         statement = SQL["mark_overdue" if absence.since is None else "mark_missing"]
         given = {**absence._asdict(), **limits}
         return len(

@@ -45,7 +45,7 @@ WHERE source = :source AND contract = :contract AND field <> '' AND vanished_at 
         SELECT 1 FROM source_fields AS total
         WHERE total.source = source_fields.source AND total.contract = source_fields.contract
             AND total.family = source_fields.family AND total.field = '' AND total.last_seen >= :since
-            AND source_fields.records * :divisor >= total.records
+            AND source_fields.records * :rare >= total.records
     )
 RETURNING field;
 
@@ -59,7 +59,7 @@ WHERE source = :source AND contract = :contract AND field <> '' AND vanished_at 
             AND total.family = source_fields.family AND total.field = ''
             AND total.records - source_fields.seen_at >= :least
             AND (total.records - source_fields.seen_at) * source_fields.records >= source_fields.seen_at * :gaps
-            AND source_fields.records * :divisor >= source_fields.seen_at
+            AND source_fields.records * :rare >= source_fields.seen_at
     )
 RETURNING field;
 
