@@ -43,6 +43,7 @@ from pagefold.engine.runtime.logs import Logger
 from pagefold.engine.runtime.recent_faults import RecentFaults
 from pagefold.engine.runtime.task_groups import run_together
 from pagefold.engine.stores import open_store
+from pagefold.engine.stores.event_state import EncodedEvent
 from pagefold.engine.stores.store import Store
 from pagefold.projections import normalise_sku
 
@@ -107,6 +108,13 @@ class Shop:
         """
         self._workers.check()
         return await self._appender.append_atomically(events)
+
+    async def append_noted(self, events: Sequence[DomainEvent], note: EncodedEvent) -> tuple[list[AppendResult], bool]:
+        """Appends events and a note of another topic in one transaction. Returns the results, and whether it was free.
+
+        A note whose version is taken is not written; the events are.
+        """
+        return await self._appender.append_noted(events, note)
 
     def check_capacity(self) -> None:
         """Raises `Overloaded` when the append queue is full."""

@@ -35,6 +35,7 @@ from pagefold.engine.command.references import references
 from pagefold.engine.command.schedule import schedule
 from pagefold.engine.command.schema import schema
 from pagefold.engine.command.status import status
+from pagefold.engine.command.sync import sync
 from pagefold.engine.command.tokens import tokens
 from pagefold.engine.command.verify import verify
 from pagefold.engine.command.work import work
@@ -84,6 +85,7 @@ pagefold serve --work                   # the same, and serve HTTP
 pagefold get TSHIRT-M web-de --pretty   # one page
 pagefold history TSHIRT-M               # which source sent what, and when
 pagefold pages export web-de            # all documents of a channel, as NDJSON
+pagefold sync erp                       # ask a source what changed since the last time
 pagefold rebuild --dry-run              # what differs from the snapshots
 pagefold rebuild --source erp           # repair it, for one source
 pagefold rebuilds list                  # past rebuilds
@@ -122,7 +124,7 @@ app.command(
     "pagefold.engine.command.demo:demo", name="demo", help=pagefold.engine.demo.__doc__, help_epilogue=""
 )  # wanted: so here, too
 app.command(ingest, usage="pagefold ingest [OPTIONS] FILE...", help_epilogue="")
-for command in (init, check, work, get, history, rebuild, verify, recover, references, backup, restore, status):
+for command in (init, check, work, get, history, sync, rebuild, verify, recover, references, backup, restore, status):
     app.command(command, help_epilogue="")
 contracts.command(diff)
 contracts.command(generate)

@@ -68,11 +68,12 @@ async def _work(domains: Collection[str], options: Options) -> int:
 async def work_and_run_schedule(shop: Shop, domains: Collection[str] | None = None, *, enduring: bool = False) -> None:
     """Runs the consumers, and the tasks of the schedule if there are any, until it is cancelled."""
     work = partial(shop.work, domains, enduring=enduring)
-    if not shop.config.schedule.tasks:
+    deltas = any(source.delta is not None for source in shop.config.sources.values())
+    if not shop.config.schedule.tasks and not deltas:
         await work()
         return
     with needs_extra("[schedule]", "rebuild"):
-        from pagefold.engine.schedule.scheduler import Scheduler  # noqa: PLC0415  # as most shops need no schedule
+        from pagefold.engine.schedule.scheduler import Scheduler  # noqa: PLC0415  # as many shops need no schedule
     await run_together(work, Scheduler(shop).run)
 
 

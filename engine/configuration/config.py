@@ -22,6 +22,7 @@ from pagefold.engine.configuration.cdc_config import CdcConfig, check_cdc
 from pagefold.engine.configuration.channel_config import ChannelConfig, check_channel, check_domains
 from pagefold.engine.configuration.cloudevents_config import CloudEventsConfig, check_cloudevents
 from pagefold.engine.configuration.dead_letter_config import DeadLettersConfig
+from pagefold.engine.configuration.delta_config import DeltaConfig, check_delta
 from pagefold.engine.configuration.http_config import HttpConfig
 from pagefold.engine.configuration.reference_config import ReferencesConfig, check_references
 from pagefold.engine.configuration.schedule_config import ScheduleConfig, check_schedule
@@ -80,6 +81,10 @@ class SourceConfig(Table, frozen=True):
         Meta(description="Where a rebuild reads everything that the source has now: a file, an endpoint or a query."),
     ] = None
     contract: ContractPlace = None
+    delta: Annotated[
+        DeltaConfig | None,
+        Meta(description="Where a sync reads what changed since the last time: an endpoint or a query."),
+    ] = None
     webhook: Annotated[WebhookConfig | None, Meta(description="How webhooks of the source become events.")] = None
     cdc: Annotated[
         CdcConfig | None, Meta(description="How changes of the source's tables, as Debezium sends them, become events.")
@@ -197,6 +202,13 @@ class Config(Table, frozen=True):
         copy.__dict__["_places"] = self._places
         return copy
 
+    def with_snapshot(self, source: str, snapshot: SnapshotConfig) -> "Config":
+        """A copy in which a source has another snapshot."""
+        settings = msgspec.structs.replace(self.sources[source], snapshot=snapshot)
+        copy = msgspec.structs.replace(self, sources=self.sources | {source: settings})
+        copy.__dict__["_places"] = self._places
+        return copy
+
     @cached_property
     def folder(self) -> Path:
         """The folder of its file, from which contracts are read; the working directory if it has none."""
@@ -297,6 +309,8 @@ def _check_source(key: str, name: str, source: SourceConfig) -> Iterator[Configu
     yield from check_domains(f"{key}.domains", source.domains)
     if source.snapshot is not None:
         yield from check_snapshot(f"{key}.snapshot", source.snapshot)
+    if source.delta is not None:
+        yield from check_delta(f"{key}.delta", source.delta)
     if source.webhook is not None:
         yield from check_webhook(f"{key}.webhook", source.webhook)
     if source.cdc is not None:

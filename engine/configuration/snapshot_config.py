@@ -12,6 +12,7 @@ import msgspec
 from msgspec import Meta, field
 
 from pagefold.engine.configuration.addresses import POSTGRES_SCHEMES, postgres_url_error, scheme_of
+from pagefold.engine.configuration.authorization_config import AuthorizationConfig, check_authorization
 from pagefold.engine.configuration.durations import Duration, parse_duration
 from pagefold.engine.configuration.header_filters import header_name
 from pagefold.engine.configuration.toml_tables import ContractPlace, Table, check_path, check_variable, redacted
@@ -165,6 +166,10 @@ class SnapshotConfig(Table, frozen=True):
     hosts: Annotated[
         tuple[str, ...], Meta(description="Other hosts to which the next page may lead. They get no token.")
     ] = ()
+    authorization: Annotated[
+        AuthorizationConfig | None,
+        Meta(description="How the endpoint knows who asks, if a token or headers are not enough."),
+    ] = None
     token_variable: Annotated[str | None, Meta(description="The environment variable with the bearer token.")] = None
     header_variables: Annotated[
         dict[str, str],
@@ -252,6 +257,7 @@ _KIND_OF = {
     "total": "url",
     "stable": "url",
     "hosts": "url",
+    "authorization": "url",
     "token_variable": "url",
     "header_variables": "url",
     "requests_per_second": "url",
@@ -340,12 +346,20 @@ def _check_url(key: str, snapshot: SnapshotConfig) -> Iterator[ConfigurationErro
         problem = "needs cursor as well: the path of the value that it carries"
         yield ConfigurationError(f"{key}.cursor_parameter", problem)
     yield from _check_paging(key, snapshot)
+    yield from _check_secrets(key, snapshot)
+    for host in snapshot.hosts:
+        yield from _check_host(f"{key}.hosts", host, parts.scheme)
+
+
+def _check_secrets(key: str, snapshot: SnapshotConfig) -> Iterator[ConfigurationError]:
     for name, variable in snapshot.header_variables.items():
         if header_name.fullmatch(name) is None or name.lower() in _OWN_HEADERS:
             yield ConfigurationError(f"{key}.header_variables.{name}", "is not a header that may be given here")
         yield from check_variable(f"{key}.header_variables.{name}", variable)
-    for host in snapshot.hosts:
-        yield from _check_host(f"{key}.hosts", host, parts.scheme)
+    if snapshot.authorization is not None:
+        yield from check_authorization(f"{key}.authorization", snapshot.authorization)
+        if snapshot.token_variable is not None:
+            yield ConfigurationError(f"{key}.token_variable", "is given beside authorization; one of them is enough")
 
 
 def _check_paging(key: str, snapshot: SnapshotConfig) -> Iterator[ConfigurationError]:

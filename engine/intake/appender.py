@@ -12,6 +12,7 @@ from hashlib import blake2b
 from typing import NamedTuple, TypeAlias
 from uuid import uuid4
 
+from pagefold.domains import DOMAINS
 from pagefold.engine.configuration.config import AppendConfig
 from pagefold.engine.errors import RETRYABLE, Overloaded, Rejected, StoreUnavailable
 from pagefold.engine.events import AppendResult, DomainEvent
@@ -49,6 +50,9 @@ MAX_QUEUE_BYTES = 64 * 1024 * 1024
 
 MAX_INLINE_EVENTS = 200
 """Up to this many events are validated on the event loop; more go to the compute thread."""
+
+
+_domains = frozenset(domain.name for domain in DOMAINS)
 
 
 class _Request(NamedTuple):
@@ -151,6 +155,21 @@ class Appender:
         results = await self._append(events)
         self._counts.add_outcomes(results)
         return results
+
+    async def append_noted(self, events: Sequence[DomainEvent], note: EncodedEvent) -> tuple[list[AppendResult], bool]:
+        """Appends events, and a note of another topic, in one transaction.
+
+        Returns the results, and whether the note's version was free. If it was taken, another process has written it,
+        and the events are appended all the same. Raises what `append` raises.
+        """
+        encode = partial(self._encoder.encode, events, now(), f"{self._name}-{next(self._calls)}")
+        outcomes, size = encode() if len(events) <= MAX_INLINE_EVENTS else await compute_in_thread(encode)
+        encoded = [each for each in outcomes if isinstance(each, EncodedEvent)]
+        committed = await self._commit([*encoded, note], size + len(note.state))
+        written = iter(committed)
+        results = [rejected(each) if isinstance(each, Rejected) else next(written) for each in outcomes]
+        self._counts.add_outcomes(results)
+        return results, committed[-1].outcome == "appended"
 
     def check_capacity(self, events: int = 1) -> None:
         """Raises `Overloaded` if the queue has no room for this many events. An empty queue takes any number."""
@@ -329,7 +348,7 @@ class Appender:
                 result = _compare(new_event, stored[new_event.key], fresh=fresh)
             answered.add((*new_event.key, new_event.state))
             results.append(result)
-            if result.outcome == "conflict":
+            if result.outcome == "conflict" and new_event.topic in _domains:
                 conflicts.append(
                     _conflict_dead_letter(new_event, newest_revision(stored[new_event.key]), result.reason or "")
                 )

@@ -18,6 +18,7 @@ EXTRA_OF: dict[str, Extra] = {
     "httpx2": "rebuild",
     "iso4217": "contracts",
     "minijinja": "contracts",
+    "oauthlib": "rebuild",
     "prometheus_client": "server",
     "re2": "contracts",
     "rich": "cli",

@@ -1,8 +1,9 @@
 """Runs the tasks of a shop's schedule at their times, in one of its processes."""
 
-from collections.abc import Callable, Mapping
-from datetime import datetime
+from collections.abc import Awaitable, Callable, Mapping
+from datetime import datetime, timedelta
 from functools import partial
+from typing import TypeAlias
 
 import anyio
 
@@ -13,7 +14,7 @@ from pagefold.engine.errors import PagefoldError, StoreError
 from pagefold.engine.runtime.clock import moment, now
 from pagefold.engine.runtime.logs import Logger
 from pagefold.engine.runtime.task_groups import run_together
-from pagefold.engine.schedule.tasks import TaskOutcome, run_task
+from pagefold.engine.schedule.tasks import TaskOutcome, run_task, sync_source
 from pagefold.engine.schedule.timetable import Timetable
 from pagefold.engine.shop import Shop
 
@@ -44,6 +45,19 @@ def timetables(config: Config) -> dict[str, Timetable]:
     return found
 
 
+def sync_task(source: str) -> str:
+    """The name under which the syncs of a source are recorded. No task of the configuration can have it."""
+    return f"sync {source}"
+
+
+def has_work(config: Config) -> bool:
+    """Whether there is anything to be done at certain times."""
+    return bool(config.schedule.tasks) or any(source.delta is not None for source in config.sources.values())
+
+
+Work: TypeAlias = Callable[[], Awaitable[TaskOutcome]]
+
+
 class Scheduler:
     """Runs the tasks of one shop. Of several processes, one does; another takes over when it dies.
 
@@ -58,21 +72,29 @@ class Scheduler:
 
     async def run(self) -> None:
         """Runs every task at its times, until it is cancelled. A task never runs twice at a time."""
-        if not self._timetables:
+        if not has_work(self._shop.config):
             await anyio.sleep_forever()
         while True:
             try:
                 async with self._shop.store.coordination.claim(CLAIM) as claimed:
                     if claimed:
                         await self._close_abandoned()
-                        await run_together(*(partial(self._keep, name) for name in self._timetables))
+                        deltas = [name for name, source in self._shop.config.sources.items() if source.delta]
+                        syncs = [partial(self._keep_synced, name) for name in deltas]
+                        await run_together(*syncs, *(partial(self._keep, name) for name in self._timetables))
             except StoreError as error:
                 log.warning("the schedule waits for the store", error=str(error))
             await anyio.sleep(RETRY_SECONDS)
 
     async def run_now(self, name: str) -> TaskOutcome:
         """Runs a task now, whatever its times, and records it. Raises what the task raises."""
-        return await self._run(name, self._clock())
+        return await self._recorded(name, self._clock(), partial(self._within_window, self._task(name)))
+
+    async def sync_now(self, source: str) -> TaskOutcome:
+        """Asks a source for changes now, and records it. Raises what that raises."""
+        return await self._recorded(
+            sync_task(source), self._clock(), partial(sync_source, self._shop, source, self._clock)
+        )
 
     async def _keep(self, name: str) -> None:
         """Runs one task at its times."""
@@ -83,11 +105,27 @@ class Scheduler:
             if due is None:
                 due = await self._abandoned(name, last)
             if due is not None:
-                await self._run_logged(name, due)
+                await self._logged(name, due, partial(self._within_window, self._task(name)))
                 continue
             following = self._timetables[name].next_after(at)
             seconds = POLL_SECONDS if following is None else (following - at).total_seconds()
             await anyio.sleep(min(max(seconds, 0.0), POLL_SECONDS))
+
+    async def _keep_synced(self, source: str) -> None:
+        """Asks one source for changes, as often as its configuration says, since the beginning of the last run."""
+        delta = self._shop.config.sources[source].delta
+        every = timedelta(seconds=delta.every_seconds if delta is not None else 0.0)
+        name = sync_task(source)
+        while True:
+            at = self._clock()
+            runs = await self._records.newest(1, name)
+            due = at if not runs else datetime.fromisoformat(runs[0].due) + every
+            if due > at + every:  # the clock was set back
+                due = at
+            if due > at:
+                await anyio.sleep(min((due - at).total_seconds(), POLL_SECONDS))
+                continue
+            await self._logged(name, at, partial(sync_source, self._shop, source, self._clock))
 
     async def _abandoned(self, name: str, last: datetime) -> datetime | None:
         """The time of the newest run if its process ended, and it was not begun too often."""
@@ -97,14 +135,18 @@ class Scheduler:
 
     async def _close_abandoned(self) -> None:
         """Notes the runs whose process has ended: this process has the claim, and none of its own yet."""
-        for name in self._timetables:
+        for name in (*self._timetables, *map(sync_task, self._shop.config.sources)):
             for run in await self._records.newest(1, name):
                 if run.state == "running":
                     await self._records.end(run.number, "failed", ENDED_EARLY, now())
 
-    async def _run_logged(self, name: str, due: datetime) -> None:
+    def _task(self, name: str) -> TaskConfig:
+        return self._shop.config.schedule.tasks[name]
+
+    async def _logged(self, name: str, due: datetime, work: Work) -> None:
+        """Does something, and logs how it went. Raises `StoreError` only."""
         try:
-            outcome = await self._run(name, due)
+            outcome = await self._recorded(name, due, work)
         except StoreError:
             raise
         except PagefoldError as error:
@@ -115,13 +157,12 @@ class Scheduler:
             write = log.info if outcome.state == "done" else log.warning
             write("a scheduled task ended", task=name, state=outcome.state, detail=outcome.detail)
 
-    async def _run(self, name: str, due: datetime) -> TaskOutcome:
-        """Runs a task within its window, and records how it went."""
-        task = self._shop.config.schedule.tasks[name]
+    async def _recorded(self, name: str, due: datetime, work: Work) -> TaskOutcome:
+        """Does something, and records how it went."""
         number = await self._records.begin(name, format_timestamp(due), now())
         outcome = TaskOutcome("stopped", "it was stopped")
         try:
-            outcome = await self._within_window(task)
+            outcome = await work()
         except Exception as error:
             outcome = TaskOutcome("failed", f"{type(error).__name__}: {error}")
             raise

@@ -1,6 +1,7 @@
-"""What the tasks of a schedule do: rebuilds and comparisons, one part after the other."""
+"""What is done at certain times: rebuilds and comparisons, one part after the other, and syncs."""
 
 from collections.abc import Awaitable, Callable, Iterator, Mapping
+from datetime import datetime
 from typing import NamedTuple, TypeAlias
 
 from pagefold.engine.configuration.schedule_config import TaskConfig, Work
@@ -8,6 +9,7 @@ from pagefold.engine.errors import ConfigurationError, RebuildInProgress, RunNot
 from pagefold.engine.rebuild.rebuild_service import RebuildRequest, RebuildService, RunReport
 from pagefold.engine.shop import Shop
 from pagefold.engine.stores.schedule_records import RunState
+from pagefold.engine.sync.delta_sync import DeltaSync, SyncInProgress
 
 
 class TaskOutcome(NamedTuple):
@@ -30,6 +32,21 @@ async def run_task(shop: Shop, task: TaskConfig) -> TaskOutcome:
         max(states, key=_SEVERITY.__getitem__) if states else "done",
         "; ".join(part.detail for part in parts) or "nothing to do",
     )
+
+
+async def sync_source(shop: Shop, source: str, clock: Callable[[], datetime]) -> TaskOutcome:
+    """Asks a source for changes. Raises `StoreError`."""
+    try:
+        report = await DeltaSync(shop, clock).run(source)
+    except SyncInProgress as error:
+        return TaskOutcome("attention", str(error))
+    except (SourceFailed, ConfigurationError) as error:
+        return TaskOutcome("failed", str(error))
+    numbers = ("appended", "duplicate", "conflict", "rejected", "refused")
+    counts = [f"{number:,} {name}" for name in numbers if (number := getattr(report, name))]
+    detail = ", ".join([f"{report.records:,} records since {report.since[:19]}Z", *counts])
+    first = f"; {report.refusals[0]}" if report.refusals else ""
+    return TaskOutcome("attention" if report.needs_attention else "done", detail + first)
 
 
 async def _rebuild(shop: Shop, task: TaskConfig) -> Parts:

@@ -17,6 +17,7 @@ from pagefold.engine.configuration.snapshot_config import SnapshotConfig
 from pagefold.engine.errors import SourceFailed
 from pagefold.engine.intake.strict_json import BYTE_ORDER_MARK
 from pagefold.engine.runtime.clock import now
+from pagefold.engine.snapshots.endpoint_authorization import authorization
 from pagefold.engine.snapshots.request_limiter import RequestLimiter
 
 ATTEMPTS = 8
@@ -49,6 +50,16 @@ class EndpointResponse(NamedTuple):
     total: int | None
 
 
+class Credentials(NamedTuple):
+    """What authorizes requests: headers with secrets, and what is done to each request."""
+
+    headers: Mapping[str, str]
+    auth: httpx2.Auth | None = None
+
+
+NO_CREDENTIALS = Credentials({})
+
+
 class _RetryableError(Exception):
     """A status that a retry may change; `seconds` is the server's `Retry-After`, if any."""
 
@@ -60,12 +71,10 @@ class _RetryableError(Exception):
 class EndpointClient:
     """Requests pages from a server, for the length of an `async with`. Errors show `name`, not addresses.
 
-    Only the endpoint's own origin gets the `credentials`, which are headers.
+    Only the endpoint's own origin gets the `credentials`.
     """
 
-    def __init__(
-        self, name: str, settings: SnapshotConfig, credentials: Mapping[str, str], limiter: RequestLimiter
-    ) -> None:
+    def __init__(self, name: str, settings: SnapshotConfig, credentials: Credentials, limiter: RequestLimiter) -> None:
         self._name = name
         self._settings = settings
         self._limiter = limiter
@@ -133,8 +142,8 @@ class EndpointClient:
         )
         async with allowed:
             with anyio.fail_after(settings.timeout_seconds * PAGE_TIMEOUTS):
-                own = self._credentials if origin_of(url) == self._home else {}
-                async with self._client.stream("GET", url, headers=own) as response:
+                own = self._credentials if origin_of(url) == self._home else NO_CREDENTIALS
+                async with self._client.stream("GET", url, headers=own.headers, auth=own.auth) as response:
                     self._check(response)
                     body = (await self._body(response)).removeprefix(BYTE_ORDER_MARK)
                     return EndpointResponse(body, _next_link(response), _total(response.headers))
@@ -163,8 +172,8 @@ class EndpointClient:
         return bytes(body)
 
 
-def credentials(config: Config, source: str, environment: Mapping[str, str]) -> dict[str, str]:
-    """The headers with the secrets of a source's endpoint. Raises `ConfigurationError`, which never shows them."""
+def credentials(config: Config, source: str, environment: Mapping[str, str]) -> Credentials:
+    """How requests to a source's endpoint are authorized. Raises `ConfigurationError`, which never shows a secret."""
     snapshot = config.sources[source].snapshot or SnapshotConfig()
     key = f"sources.{source}.snapshot"
     found: dict[str, str] = {}
@@ -175,7 +184,9 @@ def credentials(config: Config, source: str, environment: Mapping[str, str]) -> 
         found["authorization"] = f"Bearer {token}"
     for name, variable in snapshot.header_variables.items():
         found[name] = _secret(config, f"{key}.header_variables.{name}", variable, environment)
-    return found
+    if snapshot.authorization is None:
+        return Credentials(found)
+    return Credentials(found, authorization(config, snapshot.authorization, f"{key}.authorization", environment))
 
 
 def _secret(config: Config, key: str, variable: str, environment: Mapping[str, str]) -> str:

@@ -22,7 +22,7 @@ from pagefold.engine.snapshots.json_rows import ContractJSON, Found, JSONRows, R
 from pagefold.engine.snapshots.read_ahead import ReadAhead, SnapshotPass
 from pagefold.engine.snapshots.request_limiter import RequestLimiter
 from pagefold.engine.snapshots.row import Row
-from pagefold.engine.snapshots.snapshot import BATCH_ROWS, Batch, End
+from pagefold.engine.snapshots.snapshot import BATCH_ROWS, NO_PROOF, Batch, End
 
 EMPTY_PAGES = 100
 """After this many consecutive pages without rows, reading stops."""
@@ -180,7 +180,7 @@ class PageReading(SnapshotPass):
             self.surplus = self._counter.surplus
             return self._counter.end()
         if self._total is None:
-            return End(complete=False, reason="has neither an end marker nor a total")
+            return End(complete=False, reason=NO_PROOF)
         self.surplus = max(rows - self._total, 0)
         if self._total != rows:
             return End(complete=False, reason=f"its total is {self._total:,} rows; it has {rows:,}")

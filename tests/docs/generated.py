@@ -22,6 +22,8 @@ from msgspec import inspect as types
 
 from pagefold.domains import DOMAINS, AnyDomain, catalog, inventory, media
 from pagefold.engine.configuration.config import Config
+from pagefold.engine.configuration.delta_config import DeltaConfig
+from pagefold.engine.configuration.snapshot_config import SnapshotConfig
 from pagefold.engine.intake.event_parser import EventEnvelope
 from tests.support.documents import ROOT
 
@@ -179,9 +181,11 @@ def tables() -> set[str]:
 
 
 def _fields(struct: type[msgspec.Struct]) -> tuple[types.Field, ...]:
+    """The fields of a struct, without those of the table that it extends."""
     info = types.type_info(struct)
     assert isinstance(info, types.StructType)
-    return info.fields
+    inherited = SnapshotConfig.__struct_fields__ if struct is DeltaConfig else ()
+    return tuple(field for field in info.fields if field.name not in inherited)
 
 
 def _plain(kind: types.Type) -> types.Type:

@@ -1,0 +1,121 @@
+"""`[sources.X.delta]`: where a sync reads what changed since the last time."""
+
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from functools import cached_property
+from typing import Annotated, Literal, TypeAlias
+
+import msgspec
+from msgspec import Meta
+
+from pagefold.engine.configuration.durations import Duration, parse_duration
+from pagefold.engine.configuration.snapshot_config import SnapshotConfig, check_snapshot
+from pagefold.engine.errors import ConfigurationError
+
+SINCE = "{since}"
+"""What stands in an address or a query for the time since which changes are asked for."""
+
+SinceFormat: TypeAlias = Literal["timestamp", "datetime", "epoch_seconds", "epoch_milliseconds"]
+
+
+class DeltaConfig(SnapshotConfig, frozen=True):
+    """Where a sync reads what changed since the last time: an endpoint or a query, as for a snapshot.
+
+    In `url` and in `query`, `{since}` stands for the time since which changes are asked for.
+    """
+
+    every: Annotated[Duration, Meta(description="How often a worker asks for changes: 30s, 10m, 1h.")] = "10m"
+    overlap: Annotated[
+        Duration,
+        Meta(
+            description="How long before the newest change that was seen changes are asked for again: they may show "
+            "late, and not in their order."
+        ),
+    ] = "5m"
+    since_format: Annotated[
+        SinceFormat,
+        Meta(
+            description="How `{since}` is written, in UTC: `timestamp` as 2026-03-01T02:00:00Z, `datetime` as "
+            "2026-03-01 02:00:00, or a number since 1970."
+        ),
+    ] = "timestamp"
+    start: Annotated[
+        str | None,
+        Meta(description="Since when the first run asks for changes, as RFC 3339. Without it, since a day before."),
+    ] = None
+
+    @cached_property
+    def every_seconds(self) -> float:
+        """How many seconds lie between the beginnings of two runs."""
+        return parse_duration(self.every)
+
+    @cached_property
+    def overlap_seconds(self) -> float:
+        """How many seconds changes are asked for again."""
+        return parse_duration(self.overlap)
+
+    @cached_property
+    def start_moment(self) -> datetime | None:
+        """Since when the first run asks."""
+        return None if self.start is None else datetime.fromisoformat(self.start)
+
+    def asking_since(self, since: datetime) -> SnapshotConfig:
+        """The settings of a snapshot of what changed since a time."""
+        text = written(since, self.since_format)
+        names = SnapshotConfig.__struct_fields__
+        settings = {name: getattr(self, name) for name in names}
+        for name in ("url", "query"):
+            if settings[name] is not None:
+                settings[name] = settings[name].replace(SINCE, text)
+        return SnapshotConfig(**settings)
+
+
+def written(moment: datetime, form: SinceFormat) -> str:
+    """A time as a source understands it."""
+    at = moment.astimezone(UTC)
+    match form:
+        case "timestamp":
+            return at.strftime("%Y-%m-%dT%H:%M:%SZ")
+        case "datetime":
+            return at.strftime("%Y-%m-%d %H:%M:%S")
+        case "epoch_seconds":
+            return str(int(at.timestamp()))
+        case "epoch_milliseconds":
+            return str(int(at.timestamp() * 1_000))
+
+
+_MEANINGLESS = ("file", "ends", "duration", "settle", "max_orphans", "stable")
+
+
+def check_delta(key: str, delta: DeltaConfig) -> Iterator[ConfigurationError]:
+    """Yields every problem that the types of the table do not exclude."""
+    defaults = {field.name: field.default for field in msgspec.structs.fields(DeltaConfig)}
+    for name in _MEANINGLESS:
+        if getattr(delta, name) != getattr(_PLAIN, name, defaults[name]):
+            yield ConfigurationError(f"{key}.{name}", "goes with a snapshot: changes prove nothing about the rest")
+            return
+    problems = list(check_snapshot(key, delta))
+    yield from problems
+    asked = delta.url if delta.url is not None else delta.query
+    if not problems and SINCE not in (asked or ""):
+        name = "url" if delta.url is not None else "query"
+        yield ConfigurationError(f"{key}.{name}", f"needs {SINCE}: where the time goes since which changes are wanted")
+    for name in ("every", "overlap"):
+        try:
+            parse_duration(getattr(delta, name))
+        except ValueError as error:
+            yield ConfigurationError(f"{key}.{name}", str(error))
+    if delta.start is not None:
+        yield from _check_start(f"{key}.start", delta.start)
+
+
+def _check_start(key: str, start: str) -> Iterator[ConfigurationError]:
+    try:
+        has_offset = datetime.fromisoformat(start).tzinfo is not None
+    except ValueError:
+        has_offset = False
+    if not has_offset:
+        yield ConfigurationError(key, f"{start!r} is not a time with its offset, such as '2026-01-01T00:00:00Z'")
+
+
+_PLAIN = DeltaConfig()

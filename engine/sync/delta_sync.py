@@ -1,0 +1,202 @@
+"""Reads what a source changed since the last time, and appends it."""
+
+import secrets
+from collections.abc import Callable, Iterator
+from datetime import datetime, timedelta
+from typing import cast
+
+import msgspec
+
+from pagefold.domains.domain import JSON
+from pagefold.domains.values import format_timestamp
+from pagefold.engine.configuration.config import Config
+from pagefold.engine.configuration.delta_config import DeltaConfig
+from pagefold.engine.configuration.snapshot_config import SnapshotConfig
+from pagefold.engine.errors import PagefoldError, Rejected, SourceFailed
+from pagefold.engine.events import AppendResult, DomainEvent
+from pagefold.engine.intake.event_parser import parse_event
+from pagefold.engine.runtime.clock import moment, now
+from pagefold.engine.shop import Shop
+from pagefold.engine.snapshots import open_snapshot
+from pagefold.engine.snapshots.row import RefusedStatement, Row
+from pagefold.engine.snapshots.snapshot import NO_PROOF, Batch, Snapshot
+from pagefold.engine.sync.sync_notes import SyncNote, SyncNotes
+
+FIRST_PERIOD = timedelta(days=1)
+"""Since how long before its beginning the first run of a source asks, unless the configuration says more."""
+
+STEP_EVENTS = 5_000
+"""Events that are appended in one transaction."""
+
+
+class SyncInProgress(PagefoldError):
+    """Another process is asking the source already."""
+
+    def __init__(self, source: str) -> None:
+        super().__init__(f"{source}: another process is asking it for changes")
+
+
+class SyncReport(msgspec.Struct, rename="camel"):
+    """What a run found: its source, since when it asked, and counts.
+
+    `records` were read; of their statements `appended` were new, `duplicate` known, `conflict` in conflict with what is
+    known, and `rejected` not valid. `refused` could not be made of records. `refusals` has the first of the last two.
+    """
+
+    source: str
+    since: str
+    resumed: bool = False
+    records: int = 0
+    appended: int = 0
+    duplicate: int = 0
+    conflict: int = 0
+    rejected: int = 0
+    refused: int = 0
+    refusals: list[str] = []
+
+    @property
+    def needs_attention(self) -> bool:
+        """Whether something did not arrive."""
+        return bool(self.conflict or self.rejected or self.refused)
+
+
+MAX_REFUSALS = 10
+
+
+class DeltaSync:
+    """Asks the sources of a shop for changes. Raises what reading raises, `StoreError`, and `SyncInProgress`."""
+
+    def __init__(self, shop: Shop, clock: Callable[[], datetime] = moment) -> None:
+        self._shop = shop
+        self._clock = clock
+
+    async def run(self, source: str) -> SyncReport:
+        """Appends what a source changed since its last complete run, and notes how far it is.
+
+        What is read twice is a duplicate, so a run that was interrupted at any row is repeated from its last note.
+        """
+        delta = self._shop.config.sources[source].delta
+        if delta is None:
+            raise self._shop.config.error(f"sources.{source}.delta", "is required: the source has no delta")
+        async with self._shop.store.coordination.claim(f"sync-{source}") as claimed:
+            if not claimed:
+                raise SyncInProgress(source)
+            notes = SyncNotes(self._shop.store, source)
+            note = _begun(source, delta, await notes.newest(), self._clock())
+            return await _Run(self._shop, delta, notes, note, self._clock).execute()
+
+
+def _begun(source: str, delta: DeltaConfig, newest: SyncNote | None, at: datetime) -> SyncNote:
+    """The note of a run that begins, or of one that was interrupted."""
+    if newest is not None and not newest.complete:
+        resumes = newest.cursor is not None
+        return newest if resumes else msgspec.structs.replace(newest, records=0, statements=0, refused=0)
+    since = format_timestamp(delta.start_moment or at - FIRST_PERIOD) if newest is None else newest.following
+    return SyncNote(
+        run=f"{source}-{secrets.token_hex(4)}", source=source, since=since, following=since, recorded_at=now()
+    )
+
+
+class _Run:
+    """One run of one source."""
+
+    def __init__(
+        self, shop: Shop, delta: DeltaConfig, notes: SyncNotes, note: SyncNote, clock: Callable[[], datetime]
+    ) -> None:
+        self._shop = shop
+        self._delta = delta
+        self._clock = clock
+        self._source = note.source
+        self._config = _asking(shop.config, note.source, delta.asking_since(datetime.fromisoformat(note.since)))
+        self._notes = notes
+        self._note = note
+        self.report = SyncReport(note.source, note.since, resumed=note.records > 0)
+
+    async def execute(self) -> SyncReport:
+        """Reads everything, and appends it, batch by batch."""
+        async with open_snapshot(self._config, self._source) as snapshot:
+            async for batch in snapshot.batches(_cursor(self._note) if snapshot.resumable else None):
+                await self._take(batch, snapshot)
+            end = snapshot.end
+        if end is not None and not end.complete and end.reason != NO_PROOF:
+            raise SourceFailed(snapshot.name, f"the changes are incomplete: it {end.reason}")
+        await self._append([], msgspec.structs.replace(self._note, complete=True, cursor=None))
+        return self.report
+
+    async def _take(self, batch: Batch, snapshot: Snapshot) -> None:
+        """Appends the statements of a batch, with a note of where reading continues after it."""
+        events = list(self._events(batch.rows))
+        self.report.records += len({row.number for row in batch.rows})
+        note = msgspec.structs.replace(
+            self._note,
+            following=self._following(events),
+            cursor=batch.cursor if snapshot.resumable else None,
+            records=self._note.records + len({row.number for row in batch.rows}),
+            statements=self._note.statements + len(events),
+            refused=self.report.refused,
+        )
+        for start in range(0, max(len(events), 1), STEP_EVENTS):
+            is_last = start + STEP_EVENTS >= len(events)
+            await self._append(events[start : start + STEP_EVENTS], note if is_last else self._note)
+
+    def _following(self, events: list[DomainEvent]) -> str:
+        """Since when the next run asks: the newest change that was seen, by the clock of its source, and some overlap.
+
+        A time in the future counts as now, and without any change it stays what it was. So neither a clock here that is
+        wrong, nor one record with a wrong time, makes a later run miss a change.
+        """
+        newest = max((event.occurred_at for event in events if event.occurred_at.tzinfo is not None), default=None)
+        if newest is None:
+            return self._note.following
+        since = min(newest, self._clock()) - timedelta(seconds=self._delta.overlap_seconds)
+        return max(self._note.following, format_timestamp(since))
+
+    def _events(self, rows: list[Row]) -> Iterator[DomainEvent]:
+        """The events of rows. Refusals are counted."""
+        for row in rows:
+            try:
+                event = parse_event(row.line) if row.line else row.event
+            except Rejected as rejection:
+                event = rejection.with_traceback(None)
+            if isinstance(event, DomainEvent):
+                yield event
+            elif isinstance(event, RefusedStatement):
+                self._refuse(row.number, event.rejected)
+            elif isinstance(event, Rejected):
+                self._refuse(row.number, event)
+
+    def _refuse(self, number: int, rejection: Rejected) -> None:
+        self.report.refused += 1
+        self._show(f"row {number}: {rejection}")
+
+    def _show(self, problem: str) -> None:
+        if len(self.report.refusals) < MAX_REFUSALS:
+            self.report.refusals.append(problem)
+
+    async def _append(self, events: list[DomainEvent], note: SyncNote) -> None:
+        """Appends events and the note in one transaction. Raises `SyncInProgress` if another process noted more."""
+        note = msgspec.structs.replace(note, recorded_at=now())
+        results, noted = await self._shop.append_noted(events, self._notes.event(note))
+        for event, result in zip(events, results, strict=True):
+            self._count(event, result)
+        if not noted:
+            raise SyncInProgress(self._source)
+        self._notes.number += 1
+        self._note = note
+
+    def _count(self, event: DomainEvent, result: AppendResult) -> None:
+        setattr(self.report, result.outcome, getattr(self.report, result.outcome) + 1)
+        if result.outcome == "rejected":
+            self._show(f"{event.sku}: {result.path}: {result.reason}")
+
+
+def _asking(config: Config, source: str, snapshot: SnapshotConfig) -> Config:
+    """The configuration, with the changes of a source in place of its snapshot."""
+    declared = config.sources[source].snapshot
+    if snapshot.contract is None and declared is not None:
+        snapshot = msgspec.structs.replace(snapshot, contract=declared.contract)
+    return config.with_snapshot(source, snapshot)
+
+
+def _cursor(note: SyncNote) -> JSON:
+    return cast("JSON", note.cursor)
