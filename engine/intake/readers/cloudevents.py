@@ -9,12 +9,11 @@ import msgspec
 from pagefold.domains.domain import DECODE_ERRORS
 from pagefold.engine.configuration.config import Config
 from pagefold.engine.errors import Rejected
-from pagefold.engine.intake.contracts.reading import Reading
 from pagefold.engine.intake.contracts.source_contracts import required_contract
 from pagefold.engine.intake.formats.header_filter import HeaderFilter
 from pagefold.engine.intake.formats.json_bodies import documents_in, read_document
 from pagefold.engine.intake.formats.request_parts import MessagesBody, ParsedPart, RejectedPart, RequestParts
-from pagefold.engine.intake.readers.contract_parts import parsed_parts
+from pagefold.engine.intake.readers.contract_parts import whole_parts
 
 
 class CloudEventMessageReader(HeaderFilter):
@@ -35,7 +34,7 @@ class CloudEventMessageReader(HeaderFilter):
             message = _with_data(read_document(text))
         except Rejected as rejection:
             return [RejectedPart(rejection.with_traceback(None))]
-        return parsed_parts(self.contract, self.contract.read(message, Reading(), facts))
+        return whole_parts(self.contract, message, facts)
 
 
 def _with_data(message: object) -> object:

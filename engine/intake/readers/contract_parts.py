@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from pagefold.engine.errors import Rejected
 from pagefold.engine.intake.contracts.contract import Contract
 from pagefold.engine.intake.contracts.reading import Reading
+from pagefold.engine.intake.contracts.statement_mapping import Unsent, no_paths
 from pagefold.engine.intake.formats.request_parts import (
     IgnoredMessage,
     ItemsBody,
@@ -38,6 +39,21 @@ def left_out(contract: Contract) -> IgnoredMessage:
     )
 
 
+def whole_parts(
+    contract: Contract, message: object, facts: Mapping[str, object], unsent: Unsent = no_paths
+) -> list[ParsedPart]:
+    """What was made of a message that is one part, with all of its items."""
+    if not contract.counts(message, facts):
+        return [left_out(contract)]
+    if not contract.has_items(message):
+        return [RejectedPart(_without_items(contract))]
+    return parsed_parts(contract, contract.read(message, facts=facts, unsent=unsent))
+
+
+def _without_items(contract: Contract) -> Rejected:
+    return Rejected("", f"there is no array or object at {' or '.join(map(repr, contract.items))}")
+
+
 class MessageReader:
     """Reads JSON messages by a contract, item by item."""
 
@@ -67,8 +83,7 @@ class MessageReader:
         if not self._paths:
             return RequestParts(body, 1, lambda _: self._read(message, facts))
         if not contract.has_items(message):
-            paths = " or ".join(map(repr, contract.items))
-            return RequestParts.unreadable(body, Rejected("", f"there is no array or object at {paths}"))
+            return RequestParts.unreadable(body, _without_items(contract))
         records = list(contract.records(message))
         if (size_error := part_size_error(len(records), text)) is not None:
             return RequestParts.unreadable(body, size_error)

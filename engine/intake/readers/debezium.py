@@ -39,7 +39,7 @@ from pagefold.engine.intake.formats.request_parts import (
     part_size_error,
 )
 from pagefold.engine.intake.readers.contract_columns import Cells, ContractColumns
-from pagefold.engine.intake.readers.contract_parts import left_out, parsed_parts, unknown_channel
+from pagefold.engine.intake.readers.contract_parts import left_out, unknown_channel, whole_parts
 from pagefold.engine.intake.statement import Statement
 from pagefold.engine.intake.strict_json import decode_rejection
 from pagefold.projections.streams import normalise_sku
@@ -145,11 +145,10 @@ class DebeziumReader(HeaderFilter):
             fault = fault or Rejected(f"after.{path}", UNSENT)
         if fault is not None:
             return [RejectedPart(fault, self._place(row, facts))]
-        reading = self.contract.read(row, facts=facts, unsent=unsent)
         moment, creates = _moment_of(envelope.source), envelope.op in _CREATES
         return [
             each._replace(moment=moment, creates=creates) if isinstance(each, Statement) else _explained(each, envelope)
-            for each in parsed_parts(self.contract, reading)
+            for each in whole_parts(self.contract, row, facts, unsent)
         ]
 
     def _found(self, name: str, value: object, before: Cells | None) -> object:
