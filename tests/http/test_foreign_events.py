@@ -123,7 +123,7 @@ async def test_what_cannot_be_taken_is_kept_and_tried_again(store_url: str) -> N
     async with pagefold.open(configured(store_url, moment)) as shop:
         assert [word async for _, word in shop.dead_letters.retry_all()] == ["resolved", "resolved"]
         first = json.loads((await everything(shop.store))[0].state)
-        assert (first["correlation_id"], first["occurred_at"]) == ("t-7", dead_letters[0].recorded_at)
+        assert (first["correlationId"], first["occurredAt"]) == ("t-7", dead_letters[0].recorded_at)
 
 
 async def test_data_of_another_type_is_kept_too(shop: Shop, client: httpx2.AsyncClient) -> None:
