@@ -175,7 +175,7 @@ def test_a_contract_says_how_its_values_are_written() -> None:
         ("p", ValueType.DECIMAL, "1.5"),
         ({"from": "p", "money": "EUR"}, ValueType.DECIMAL, "1.50"),
         ({"from": "p", "steps": ["trim", "decimal"]}, ValueType.ANYTHING, "1.5"),
-        ({"from": "q", "decimal": "."}, ValueType.DECIMAL, "1.5"),
+        ({"from": "q", "decimal": {"decimal": "."}}, ValueType.DECIMAL, "1.5"),
         ({"from": "q", "money": {"currency": "EUR", "decimal": "."}}, ValueType.DECIMAL, "1.50"),
     ):
         assert made(spec, record, expects, conversions=conversions) == result
