@@ -1,29 +1,13 @@
-"""What all tables of the configuration share: strictness, dotted keys, fields of events, names of secrets."""
+"""What all tables of the configuration share: strictness, dotted keys, names of secrets."""
 
 import re
 from collections.abc import Iterator, Mapping
-from functools import cached_property
 from typing import Annotated, TypeAlias
 from urllib.parse import unquote_plus
 
 import msgspec
 
-from pagefold.engine.configuration.spelling import suggestion
 from pagefold.engine.errors import ConfigurationError
-
-EVENT_FIELDS = (
-    "type",
-    "sku",
-    "channel",
-    "source",
-    "sourceVersion",
-    "occurredAt",
-    "id",
-    "correlationId",
-    "epoch",
-    "payload",
-)
-"""The fields of an event that a column or a constant may give; inside the payload, `payload.` and dotted names."""
 
 SHOWN_PARAMETERS = frozenset(
     [
@@ -50,33 +34,6 @@ class Table(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     """A table of the file. Unknown keys are errors."""
 
 
-class WithConstants(Table, frozen=True):
-    """A table that gives fields of every event."""
-
-    constants: Annotated[
-        dict[str, object],
-        msgspec.Meta(description="By field of an event, a value that is the same in every row or item."),
-    ] = msgspec.field(default_factory=dict)
-
-    @cached_property
-    def constant_of(self) -> dict[str, object]:
-        """The value of each field that has one."""
-        return dict(flatten_keys(self.constants))
-
-
-class ColumnsTable(WithConstants, frozen=True):
-    """A table that maps columns."""
-
-    columns: Annotated[
-        dict[str, object], msgspec.Meta(description="By field of an event, the column with its value.")
-    ] = msgspec.field(default_factory=dict)
-
-    @cached_property
-    def column_of(self) -> dict[str, str]:
-        """The column of each field."""
-        return {target: str(column) for target, column in flatten_keys(self.columns)}
-
-
 def flatten_keys(table: Mapping[str, object], prefix: str = "") -> Iterator[tuple[str, object]]:
     """Each value by its dotted key. TOML reads `payload.amount = "PRICE"` as nested tables: here it is one key."""
     for name, value in table.items():
@@ -84,25 +41,6 @@ def flatten_keys(table: Mapping[str, object], prefix: str = "") -> Iterator[tupl
             yield from flatten_keys(value, f"{prefix}{name}.")
         else:
             yield prefix + name, value
-
-
-def check_event_fields(key: str, tables: Mapping[str, Mapping[str, object]]) -> Iterator[ConfigurationError]:
-    """Yields the keys in the tables that are not fields of an event, and those that two of the tables give."""
-    taken: dict[str, str] = {}
-    for table, target in [(table, target) for table, given in tables.items() for target, _ in flatten_keys(given)]:
-        if (fault := event_field_error(target)) is not None:
-            yield ConfigurationError(f"{key}.{table}.{target}", fault)
-        for other, place in taken.items():
-            if f"{target}.".startswith(f"{other}.") or f"{other}.".startswith(f"{target}."):
-                yield ConfigurationError(f"{key}.{table}.{target}", f"{place}.{other} gives it already")
-        taken[target] = table
-
-
-def check_names(key: str, table: Mapping[str, object], what: str) -> Iterator[ConfigurationError]:
-    """Yields the values of a table that are not text, such as the name of a column."""
-    for target, name in flatten_keys(table):
-        if not isinstance(name, str) or not name:
-            yield ConfigurationError(f"{key}.{target}", f"expected {what}, got {name!r}")
 
 
 def values_by_key(table: Mapping[str, object]) -> dict[str, list[object]]:
@@ -116,14 +54,6 @@ def check_values(key: str, table: Mapping[str, object], what: str, kind: type = 
         fits = isinstance(values, list) and values and all(isinstance(value, kind) for value in values)
         if not fits or any(isinstance(value, list | dict) for value in values):  # type: ignore[attr-defined]  # it is a list
             yield ConfigurationError(f"{key}.{name}", f"expected {what}, got {values!r}")
-
-
-def event_field_error(target: str) -> str | None:
-    """Why a column or a constant cannot give this field, or None if it can."""
-    first, _, rest = target.partition(".")
-    if target in EVENT_FIELDS or (first == "payload" and all(rest.split("."))):
-        return None
-    return f"is not a field of an event; {suggestion(target, EVENT_FIELDS, 'fields')}, and payload.… for those inside"
 
 
 def check_path(key: str, path: str, example: str) -> Iterator[ConfigurationError]:

@@ -17,7 +17,7 @@ from pagefold.engine.intake.mapping.value_conversion import parse_timestamp
 from pagefold.engine.snapshots.contract_rows import ContractRows, Record
 from pagefold.engine.snapshots.json_rows import BeginMarker, EndMarker, Found, RowCounter
 from pagefold.engine.snapshots.line_rows import STEP_LINES, FileToRead, LineCursor, LineReading
-from pagefold.engine.snapshots.own_columns import Binding
+from pagefold.engine.snapshots.own_columns import EventColumns
 
 _MAX_COUNT_DIGITS = 16
 """Digits."""
@@ -34,7 +34,7 @@ class CSVReading(LineReading):
         file: FileToRead,
         place: LineCursor,
         counter: RowCounter,
-        rows: Binding | ContractRows,
+        rows: EventColumns | ContractRows,
         delimiter: str | None,
     ) -> None:
         super().__init__(file, place, counter)
@@ -61,7 +61,7 @@ class CSVReading(LineReading):
         if isinstance(self._rows, ContractRows):
             self._rows.check_columns(header)
             return lambda cells: Record(cells_by_column(header, cells), "\x1f".join(cells).encode())
-        bound, self.coverage = self._rows.of(header)
+        bound, self.coverage = self._rows.bind(header)
         return lambda cells: bound.event([cell or UNSET for cell in cells])
 
 

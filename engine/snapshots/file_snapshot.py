@@ -23,7 +23,7 @@ from pagefold.engine.snapshots.line_rows import (
     NDJSONReading,
     RecordReading,
 )
-from pagefold.engine.snapshots.own_columns import Binding
+from pagefold.engine.snapshots.own_columns import EventColumns
 from pagefold.engine.snapshots.read_ahead import ReadAhead, SnapshotPass
 
 
@@ -69,8 +69,8 @@ class FileSnapshot(ReadAhead):
         """A pass over rows that are events."""
         if self._settings.file_format == "csv":
             counter = RowCounter(self._source, place.rows, place.taken_at)
-            binding = Binding(self._config, self._source, self.name)
-            return CSVReading(file, place, counter, binding, self._settings.delimiter)
+            columns = EventColumns(self._config, self._source, self.name)
+            return CSVReading(file, place, counter, columns, self._settings.delimiter)
         lines = JSONLines.of(self._config, self._source)
         counter = RowCounter(self._source, place.rows, place.taken_at, lines.rows.fixed)
         if self._settings.file_format == "json" and not holds_lines(self.name):

@@ -19,7 +19,6 @@ from pagefold.engine.events import DomainEvent
 from pagefold.engine.intake.contracts.export_rows import decode_record
 from pagefold.engine.intake.contracts.source_contracts import contract_key
 from pagefold.engine.intake.event_parser import EventEnvelope, parse_envelope, parse_event
-from pagefold.engine.intake.mapping.column_mapping import default_values
 from pagefold.engine.intake.strict_json import check_repeated_keys, decode_rejection
 from pagefold.engine.snapshots.contract_rows import ContractRows, Record
 from pagefold.engine.snapshots.coverage import NOTHING_FIXED
@@ -162,6 +161,13 @@ class ContractJSON:
             yield from self._records.items(found.value)
         else:
             yield found
+
+
+def default_values(config: Config, source: str) -> dict[str, str]:
+    """The parts that a row of a source may leave out, and their values then."""
+    domains = config.sources[source].domains
+    defaults = {"source": source, "channel": EVERY_CHANNEL}
+    return defaults | {"type": domains[0]} if len(domains) == 1 else defaults
 
 
 def fixed_parts(config: Config, source: str) -> dict[str, str]:

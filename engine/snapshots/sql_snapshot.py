@@ -4,7 +4,7 @@ import os
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from hashlib import sha256
-from typing import Protocol, TypeAlias
+from typing import TypeAlias
 
 import anyio
 import asyncpg
@@ -19,11 +19,10 @@ from pagefold.engine.configuration.snapshot_config import SnapshotConfig
 from pagefold.engine.configuration.toml_tables import redacted
 from pagefold.engine.errors import Rejected, SourceFailed
 from pagefold.engine.events import DomainEvent
-from pagefold.engine.intake.mapping.column_mapping import BoundColumns
 from pagefold.engine.snapshots.contract_rows import ContractRows, Record, contract_rows
 from pagefold.engine.snapshots.coverage import Coverage
 from pagefold.engine.snapshots.json_rows import Found, RowCounter
-from pagefold.engine.snapshots.own_columns import Binding
+from pagefold.engine.snapshots.own_columns import BoundColumns, EventColumns
 from pagefold.engine.snapshots.read_ahead import ReadAhead, SnapshotPass
 from pagefold.engine.snapshots.row import Row
 from pagefold.engine.snapshots.snapshot import BATCH_ROWS, Batch, End
@@ -65,10 +64,7 @@ class SQLSnapshot(ReadAhead):
         self._query = settings.query or ""
         self.name = redacted(self._database)
         self.records = contract_rows(config, source, self.name, "streams")
-        if self.records is None:
-            self._rows: _Rows = EventColumns(config, source, self.name)
-        else:
-            self._rows = RecordColumns(self.records)
+        self._columns = self.records or EventColumns(config, source, self.name)
         self.identity = f"{self.name}:{sha256(self._query.encode()).hexdigest()}"
 
     def reading(self, cursor: JSON) -> SnapshotPass:
@@ -78,44 +74,15 @@ class SQLSnapshot(ReadAhead):
         if self.records is not None:
             self.records.begin(None)
         counter = RowCounter(self._source, records=self.records)
-        return QueryReading(self.name, self._database, self._query, self._rows, counter)
-
-
-class _Rows(Protocol):
-    """How the rows of a query are read."""
-
-    def bind(self, names: Sequence[str]) -> tuple[ReadRecord, Coverage]:
-        """Reads rows with these columns, and what they cover. Raises `SourceFailed` if one is missing."""
-
-
-class EventColumns:
-    """Rows with columns that are named like the fields of an event."""
-
-    def __init__(self, config: Config, source: str, where: str) -> None:
-        self._binding = Binding(config, source, where)
-
-    def bind(self, names: Sequence[str]) -> tuple[ReadRecord, Coverage]:
-        """Reads events."""
-        bound, coverage = self._binding.of(names)
-        return lambda record: _event(record, bound), coverage
-
-
-class RecordColumns:
-    """Rows with columns that a contract reads."""
-
-    def __init__(self, records: ContractRows) -> None:
-        self._records = records
-
-    def bind(self, names: Sequence[str]) -> tuple[ReadRecord, Coverage]:
-        """Reads records."""
-        self._records.check_columns(names)
-        return _record, self._records.coverage
+        return QueryReading(self.name, self._database, self._query, self._columns, counter)
 
 
 class QueryReading(SnapshotPass):
     """A pass over the rows of a query, in a transaction of its own."""
 
-    def __init__(self, name: str, database: str, query: str, columns: _Rows, counter: RowCounter) -> None:
+    def __init__(
+        self, name: str, database: str, query: str, columns: EventColumns | ContractRows, counter: RowCounter
+    ) -> None:
         self._name = name
         self._database = database
         self._query = query
@@ -134,7 +101,7 @@ class QueryReading(SnapshotPass):
                 await connection.transaction(isolation="repeatable_read", readonly=True).start()
                 await connection.execute(_WITHOUT_LIMITS)
                 statement = await self._prepared(connection)
-                read, self.coverage = self._columns.bind([each.name for each in statement.get_attributes()])
+                read, self.coverage = self._bind([each.name for each in statement.get_attributes()])
                 cursor = await statement.cursor()
             more = True
             while more:
@@ -149,6 +116,14 @@ class QueryReading(SnapshotPass):
                 if rows or identities:
                     yield Batch(rows, None, self._counter.rows, None, identities)
         self.end = End(complete=True)
+
+    def _bind(self, names: Sequence[str]) -> tuple[ReadRecord, Coverage]:
+        """How rows with these columns are read, and what they cover. Raises `SourceFailed` if one is missing."""
+        if isinstance(self._columns, ContractRows):
+            self._columns.check_columns(names)
+            return _record, self._columns.coverage
+        bound, coverage = self._columns.bind(names)
+        return lambda record: _event(record, bound), coverage
 
     def _take(self, records: Sequence[asyncpg.Record], read: ReadRecord, rows: list[Row]) -> int:
         """Adds the records' events to `rows`; returns the bytes of their payloads."""

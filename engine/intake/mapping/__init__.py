@@ -1,1 +1,1 @@
-"""Maps named values to events: the configuration says which column or member gives which part."""
+"""The types that payloads expect, and how values of files and databases become them."""

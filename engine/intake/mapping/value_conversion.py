@@ -18,7 +18,6 @@ from pagefold.domains.values import Timestamp
 from pagefold.engine.errors import Rejected
 from pagefold.engine.intake.mapping.payload_types import ExpectedType
 from pagefold.engine.intake.strict_json import decode_rejection
-from pagefold.engine.intake.written_numbers import WrittenNumber, encode_written
 
 _integer = re.compile(r"([+-]?\d{1,40})(?:\.0+)?", re.ASCII)
 _index = re.compile(r"\d{1,9}", re.ASCII)
@@ -144,17 +143,6 @@ def parse_timestamp(text: str, path: str) -> datetime:
     return moment
 
 
-def member_value(raw: msgspec.Raw | None) -> object:
-    """A member of an object as a value. Nested values and numbers with a fraction stay as written."""
-    if raw is None:
-        return UNSET
-    text = bytes(raw)
-    if text.startswith((b"{", b"[")) or (text.lstrip(b"-")[:1].isdigit() and not text.lstrip(b"-").isdigit()):
-        return raw
-    value: object = msgspec.json.decode(text)
-    return value
-
-
 def value_at(value: object, names: Sequence[str]) -> object:
     """The value at the end of a path; UNSET if there is none."""
     for name in names:
@@ -165,8 +153,3 @@ def value_at(value: object, names: Sequence[str]) -> object:
         else:
             return UNSET
     return value
-
-
-def to_raw_json(value: object) -> object:
-    """Objects, arrays and numbers with a fraction stay JSON: nothing inside them is a target."""
-    return msgspec.Raw(encode_written(value)) if isinstance(value, dict | list | float | WrittenNumber) else value
