@@ -37,8 +37,9 @@ from pagefold.engine.intake.readers.cloudevents import CloudEventMessageReader
 from pagefold.engine.intake.readers.debezium import DebeziumReader
 from pagefold.engine.intake.readers.webhooks import WebhookReader
 from pagefold.engine.intake.recreated_rows import RecreatedRows
-from pagefold.engine.intake.references import ReferenceResolver
+from pagefold.engine.intake.references import ReferenceResolver, ResolvedPart
 from pagefold.engine.intake.statement import Statement
+from pagefold.engine.intake.whole_groups import GroupSettler
 from pagefold.engine.runtime.counters import Counters
 from pagefold.engine.stores.dead_letter_records import FOLD, DeadLetter, NewDeadLetter, ResolutionKind
 from pagefold.engine.stores.store import Store
@@ -120,6 +121,7 @@ class WebhookRetrier:
         self._append = append
         self._counts = counts
         self._references = ReferenceResolver(store, config.references)
+        self._groups = GroupSettler(store, config.references, self._references, epochs)
         self._readers: dict[tuple[Entrance, str], Reader] = {}
 
     def reader(self, via: Entrance, source: str) -> Reader | None:
@@ -200,18 +202,27 @@ class WebhookRetrier:
     ) -> list[list[Outcome]]:
         """The outcomes of the next parts."""
         read = await run(partial(delivery.read, start, start + MAX_APPENDED_PARTS))
-        parts = await self._references.resolve_parts(
-            read, waited=retried is not None, confirmed=retried is not None and retried.confirmed
-        )
-        found = [found for part in parts for found in part]
+        parts = await self._references.resolve_parts(read, waited=retried is not None)
+        found = [found for part in parts for found in part.parts]
         if retried is not None:
             found = await self._as_of(found, retried.since)
         placed = await RecreatedRows(self._validator, self._store.log, self._epochs).place(found)
         completed = await ChangeCompleter(self._validator, self._store, self._epochs.known).complete(placed)
         events = [each for each in completed if isinstance(each, DomainEvent)]
         results = iter(await append(events) if events else ())
-        outcomes = iter([_outcome(each, results) for each in completed])
-        return [[next(outcomes) for _ in part] for part in parts]
+        of_part = iter([(each, _outcome(each, results)) for each in completed])
+        return [await self._settled(part, [next(of_part) for _ in part.parts], retried) for part in parts]
+
+    async def _settled(
+        self, part: ResolvedPart, made: Sequence[tuple[Completed, Outcome]], retried: Retried | None
+    ) -> list[Outcome]:
+        """The outcomes of a part, with what it withdraws of groups. One that is kept withdraws when it is retried."""
+        outcomes = [outcome for _, outcome in made]
+        if not part.wholes or any(isinstance(outcome, RejectedPart) for outcome in outcomes):
+            return outcomes
+        said = [event for event, _ in made if isinstance(event, DomainEvent)]
+        confirmed = retried is not None and retried.confirmed
+        return [*outcomes, *(await self._groups.settle(part.wholes, said, self._append, confirmed=confirmed))]
 
     async def _as_of(self, found: Sequence[ParsedPart], moment: str) -> list[ParsedPart]:
         """The same, in the epochs that were current at a moment, if others are now."""

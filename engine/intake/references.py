@@ -13,11 +13,9 @@ from pagefold.domains import DOMAINS
 from pagefold.engine.configuration.reference_config import ReferencesConfig
 from pagefold.engine.errors import Rejected
 from pagefold.engine.events import DomainEvent, Reference, ReferencedEvent, with_sku
-from pagefold.engine.intake.formats.request_parts import Awaited, ParsedPart, RejectedPart
-from pagefold.engine.intake.statement import Statement
-from pagefold.engine.stores.dead_letter_records import FOLD
+from pagefold.engine.intake.formats.request_parts import Awaited, ParsedPart, ReadPart, RejectedPart
+from pagefold.engine.intake.statement import Statement, Whole
 from pagefold.engine.stores.store import Checkpoint, Store
-from pagefold.projections.streams import EVERY_CHANNEL, encode_part, parse_stream_id
 
 FOLD_SECONDS = 1.0
 """How long a request waits until the log is folded as far as it went when the request came."""
@@ -35,6 +33,13 @@ class Resolved(NamedTuple):
     waits: bool
 
 
+class ResolvedPart(NamedTuple):
+    """A part of a request with SKUs in place of references, and the groups that it has all of."""
+
+    parts: list[ParsedPart]
+    wholes: list[Whole]
+
+
 class ReferenceResolver:
     """Finds the SKUs of references, by the kinds that the configuration says are of groups."""
 
@@ -42,39 +47,47 @@ class ReferenceResolver:
         self._store = store
         self._config = config
 
-    async def resolve(
-        self, events: Sequence[DomainEvent], *, waited: bool = False, confirmed: bool = False
-    ) -> list[list[DomainEvent] | RejectedPart]:
-        """For each event, the events that it is; one with a SKU is itself.
+    async def resolve(self, events: Sequence[DomainEvent], *, waited: bool = False) -> list[DomainEvent | RejectedPart]:
+        """The events with their SKUs; one that has a SKU is itself.
 
-        What cannot be appended is a rejected part, with what it waits for, unless it never can be. A withdrawal under
-        an id of a group is one of every SKU of it; a person must have `confirmed` that of a large one. An event comes
-        after those that wait under its reference, unless it has `waited` itself.
+        What cannot be appended is a rejected part, with what it waits for, unless it never can be. An event comes after
+        those that wait under its reference, unless it has `waited` itself.
         """
-        referenced = [each for each in events if isinstance(each, ReferencedEvent)]
-        if not referenced:
-            return [[each] for each in events]
-        behind = any(map(self._is_of_group, referenced)) and not await self.is_folded()
-        known = await self.look_up({each.reference for each in referenced}, waited=waited)
-        found: list[list[DomainEvent] | RejectedPart] = []
-        for each in events:
-            if not isinstance(each, ReferencedEvent):
-                found.append([each])
-            elif behind and self._is_of_group(each):
-                found.append(_waits(each, FOLD, f"waits until what was said of {each.reference.kind} before is folded"))
-            else:
-                found.append(await self._events(each, known[each.reference], confirmed=confirmed))
-        return found
+        references = {each.reference for each in events if isinstance(each, ReferencedEvent)}
+        if not references:
+            return list(events)
+        known = await self.look_up(references, waited=waited)
+        return [
+            self._resolved(each, known[each.reference]) if isinstance(each, ReferencedEvent) else each
+            for each in events
+        ]
 
-    async def resolve_parts(
-        self, parts: Sequence[Sequence[ParsedPart]], *, waited: bool = False, confirmed: bool = False
-    ) -> list[list[ParsedPart]]:
-        """The same parts of a request, with SKUs in place of references; what cannot be appended is a rejected part."""
-        events = [each.event for part in parts for each in part if isinstance(each, Statement)]
-        if not any(isinstance(event, ReferencedEvent) for event in events):
-            return [list(part) for part in parts]
-        found = iter(await self.resolve(events, waited=waited, confirmed=confirmed))
-        return [[new for each in part for new in _resolved(each, found)] for part in parts]
+    async def resolve_parts(self, parts: Sequence[Sequence[ReadPart]], *, waited: bool = False) -> list[ResolvedPart]:
+        """The parts of a request, as `resolve` finds their events. A withdrawal under a group's id ends the group."""
+        events = [each.event for part in parts for each in part if isinstance(each, Statement) and not self._ends(each)]
+        found = iter(await self.resolve(events, waited=waited))
+        return [self._resolved_part(part, found) for part in parts]
+
+    def _resolved_part(self, part: Sequence[ReadPart], found: Iterator[DomainEvent | RejectedPart]) -> ResolvedPart:
+        resolved = ResolvedPart([], [])
+        for each in part:
+            if isinstance(each, Whole):
+                resolved.wholes.append(each)
+            elif not isinstance(each, Statement):
+                resolved.parts.append(each)
+            elif (ended := self._ends(each)) is not None:
+                resolved.wholes.append(Whole(ended, ends=True))
+            else:
+                event = next(found)
+                resolved.parts.append(event if isinstance(event, RejectedPart) else each._replace(event=event))
+        return resolved
+
+    def _ends(self, statement: Statement) -> ReferencedEvent | None:
+        """The event of a statement that withdraws all of a group; None if it is another one."""
+        event = statement.event
+        if not isinstance(event, ReferencedEvent) or event.payload is not None or statement.unchanged:
+            return None
+        return event if event.reference.kind in self._config.groups else None
 
     async def look_up(self, references: Collection[Reference], *, waited: bool = False) -> dict[Reference, Resolved]:
         """The SKUs of each reference, by one query."""
@@ -88,82 +101,42 @@ class ReferenceResolver:
         """Whether what waits under a reference can be taken."""
         return bool(known.skus) and (len(known.skus) == 1 or reference.kind in self._config.groups)
 
-    async def is_folded(self, seconds: float = FOLD_SECONDS) -> bool:
-        """Whether every statement of a reference in the log is in the table; waits for it up to some seconds."""
+    async def is_folded(self) -> bool:
+        """Whether every statement of a reference in the log is in the table; waits up to `FOLD_SECONDS` for it."""
         end = await self._store.log.end()
-        with anyio.move_on_after(seconds):
-            while not await self._is_folded_to(end):  # noqa: ASYNC110  # another process may be folding
-                await anyio.sleep(FOLD_POLL_SECONDS)
-            return True
-        return False
+        deadline = anyio.current_time() + FOLD_SECONDS
+        while not await self._is_folded_to(end):
+            if anyio.current_time() >= deadline:
+                return False
+            await anyio.sleep(FOLD_POLL_SECONDS)
+        return True
 
     async def _is_folded_to(self, end: int) -> bool:
         checkpoints = {each.domain: each for each in await self._store.coordination.checkpoints()}
         position = checkpoints.get(REFERENCING, Checkpoint(REFERENCING)).position
         return position >= end or not (await self._store.log.lag(REFERENCING, position)).events
 
-    def _is_of_group(self, event: ReferencedEvent) -> bool:
-        return event.reference.kind in self._config.groups
-
-    async def _events(
-        self, event: ReferencedEvent, known: Resolved, *, confirmed: bool
-    ) -> list[DomainEvent] | RejectedPart:
-        """The events that one is, now that its reference was looked up."""
-        if (problem := self._problem(event, known, confirmed=confirmed)) is not None:
-            return problem
-        if event.payload is None:
-            return await self._withdrawals(event, known.skus)
-        return [with_sku(event, known.skus[0])]
-
-    def _problem(self, event: ReferencedEvent, known: Resolved, *, confirmed: bool) -> RejectedPart | None:
-        """Why an event cannot be appended, now or ever."""
-        of_group, name = self._is_of_group(event), f"{event.reference.kind} {event.reference.id}"
-        if of_group and event.payload is not None:
-            problem = f"{event.reference.kind} is of groups, and only a withdrawal is for all of a group"
-            return RejectedPart(Rejected("sku", problem))
+    def _resolved(self, event: ReferencedEvent, known: Resolved) -> DomainEvent | RejectedPart:
+        """The event with its SKU, or why it cannot be appended."""
+        name = named(event.reference)
+        if event.reference.kind in self._config.groups:
+            return RejectedPart(Rejected("", f"{name} is a group, not a SKU: only a withdrawal can be of all of it"))
         if known.waits:
-            return _waits(event, event.reference, f"waits after what waits for {name}")
+            return waits(event, event.reference, f"waits after what waits for {name}")
         if not known.skus:
-            return _waits(event, event.reference, f"waits for {name}: no SKU has it yet")
-        if len(known.skus) > 1 and not of_group:
+            return waits(event, event.reference, f"waits for {name}: no SKU has it yet")
+        if len(known.skus) > 1:
             some = ", ".join(known.skus[:3]) + (", …" if known.skus[3:] else "")
-            return _waits(
-                event, event.reference, f"waits until {name} is of one SKU: {len(known.skus)} have it ({some})"
-            )
-        if len(known.skus) > self._config.max_withdrawn and not confirmed:
-            return RejectedPart(too_many(event.reference, len(known.skus), self._config))
-        return None
-
-    async def _withdrawals(self, event: ReferencedEvent, skus: Sequence[str]) -> list[DomainEvent]:
-        """The withdrawals of what the source has said of some SKUs in the event's domain: in its channel, or in all."""
-        if event.channel != EVERY_CHANNEL:
-            return [with_sku(event, sku) for sku in skus]
-        ending = f"/{event.type}/{encode_part(event.source)}"
-        streams = await self._store.log.streams_of([encode_part(sku) for sku in skus])
-        found = [parse_stream_id(stream) for stream in sorted(streams) if stream.endswith(ending)]
-        if not found:  # withdrawn all the same: what it said before may come late
-            return [with_sku(event, sku) for sku in skus]
-        return [with_sku(event, stream.sku, stream.channel) for stream in found]
+            problem = f"waits until {name} is of one SKU: {len(known.skus)} have it ({some})"
+            return waits(event, event.reference, problem)
+        return with_sku(event, known.skus[0])
 
 
-def _resolved(part: ParsedPart, found: Iterator[list[DomainEvent] | RejectedPart]) -> list[ParsedPart]:
-    """What a part becomes; a statement is the next of what was found."""
-    if not isinstance(part, Statement):
-        return [part]
-    events = next(found)
-    if isinstance(events, RejectedPart):
-        return [events]
-    return [part._replace(event=event) for event in events]
+def named(reference: Reference) -> str:
+    """A reference, for people."""
+    return f"{reference.kind} {reference.id}"
 
 
-def _waits(event: DomainEvent, reference: Reference, reason: str) -> RejectedPart:
+def waits(event: DomainEvent, reference: Reference, reason: str) -> RejectedPart:
+    """An event that cannot be appended yet."""
     return RejectedPart(Rejected("", reason), None, Awaited(reference, event.type, event.source_version))
-
-
-def too_many(reference: Reference, skus: int, config: ReferencesConfig) -> Rejected:
-    """Why a person must look at a withdrawal first."""
-    return Rejected(
-        "sku",
-        f"{reference.kind} {reference.id}: this would withdraw {skus} SKUs, more than references.max_withdrawn = "
-        f"{config.max_withdrawn}; retry the dead letter to do it",
-    )

@@ -9,7 +9,7 @@ from msgspec import UNSET
 
 from pagefold.domains.domain import DECODE_ERRORS
 from pagefold.engine.errors import Rejected
-from pagefold.engine.events import DomainEvent
+from pagefold.engine.events import DomainEvent, ReferencedEvent
 from pagefold.engine.intake.mapping.value_conversion import value_at
 from pagefold.engine.intake.strict_json import decode_rejection
 from pagefold.engine.intake.written_numbers import decode_written, encode_written
@@ -29,6 +29,17 @@ class Statement(NamedTuple):
     unchanged: tuple[tuple[str, ...], ...] = ()
     moment: datetime | None = None
     creates: bool = False
+
+
+class Whole(NamedTuple):
+    """That a record has all of a group: what a source has said of others in it is withdrawn.
+
+    `event` is that withdrawal, at the record's version and moment; its reference is the group's. With `ends`, all of
+    the group is withdrawn: the record says nothing but that.
+    """
+
+    event: ReferencedEvent
+    ends: bool = False
 
 
 def fill_unchanged(change: Statement, stored: bytes | None) -> DomainEvent:

@@ -84,6 +84,19 @@ def changes_of_references(stored: Collection[StoredReference], references: Refer
     return list(changes.values())
 
 
+class WholeGroup(NamedTuple):
+    """The newest version, with its epoch, at which a source said what all of a group is.
+
+    `occurred_at` is when that was, as fixed-width UTC text. `settled`: what it lacked has been withdrawn.
+    """
+
+    source: str
+    group: Reference
+    version: int
+    occurred_at: str
+    settled: bool
+
+
 class KnownReferences(ABC):
     """The references that the heads of the log state, as far as their domain is folded.
 
@@ -111,3 +124,7 @@ class KnownReferences(ABC):
     @abstractmethod
     async def count_kinds(self) -> list[KindCount]:
         """What is known of each kind, by name."""
+
+    @abstractmethod
+    async def keep_whole(self, whole: WholeGroup) -> WholeGroup:
+        """Remembers, durably, what a source said of a group, unless it has said something newer; returns the newest."""

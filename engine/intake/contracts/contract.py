@@ -67,7 +67,7 @@ NO_DEFAULTS: Mapping[str, str] = {}
 MAX_SIGNALS = 10_000
 """How many different values that are not mapped are counted."""
 
-OPTIONS = ("only", "withdraw", "each")
+OPTIONS = ("only", "withdraw", "each", "whole_of")
 _PAYLOADS = {domain.name: domain.payload for domain in DOMAINS}
 _FILTERS = ("only", "withdraw")
 
@@ -275,6 +275,8 @@ class Contract:
                 if reading.absent is not None and (absent := reading.absent[number]):
                     absent.difference_update(mapping.present(item, absent), (NO_ELEMENT,))
                 self._state(mapping, item, reading, unsent, problem)
+            if mapping.whole is not None and each is not None and isinstance(each(record), list | dict):
+                self._note_whole(mapping, record, reading)
 
     def parts(self, message: object, facts: Mapping[str, object]) -> Iterator[tuple[StatementMapping, Record]]:
         """Each table with each of the records in a message that it reads, whether that counts or not."""
@@ -342,6 +344,15 @@ class Contract:
             reading.channels[statement.name] += 1
         else:
             reading.statements.append(statement)
+
+    def _note_whole(self, mapping: StatementMapping, record: Record, reading: Reading) -> None:
+        try:
+            whole = mapping.whole_of(record)
+        except InvalidValue as error:
+            reading.refusals.append(Refusal(mapping.domain, None, error))
+            return
+        if whole is not None:
+            reading.wholes.append(whole)
 
     def _problem(self, record: object) -> InvalidValue | None:
         """What a record has that the contract does not read, or reads as another kind, where that is an error."""
@@ -437,9 +448,10 @@ def _written(domain: str, key: str, table: Mapping[str, object], shared: Mapping
     if each is not None and not isinstance(each, str):
         raise InvalidMapping(f"{key}.each", f"expected a path, got {each!r:.60}")
     only, withdrawn = (_values(table.get(name, {}), f"{key}.{name}") for name in _FILTERS)
-    return Written(
-        domain, key, each, fields, only, withdrawn, list(payload_places(domain, _PAYLOADS[domain], payload, key))
-    )
+    if "whole_of" in table and each is None:
+        raise InvalidMapping(f"{key}.whole_of", "needs `each`: the list that has all of the group")
+    places = list(payload_places(domain, _PAYLOADS[domain], payload, key))
+    return Written(domain, key, each, fields, only, withdrawn, places, table.get("whole_of"))
 
 
 def _values(table: object, key: str) -> Mapping[str, list[object]]:

@@ -25,7 +25,7 @@ _COMPARED_APART = ("name", "version", "examples", "definitions", "tables", "rate
 _HARMLESS = ("id", "correlationId")
 """Fields of an event that no page shows."""
 
-_OPTIONS = ("each",)
+_OPTIONS = ("each", "whole_of")
 _MINIMA = ("min", "min_length", "min_items")
 _MAXIMA = ("max", "max_length", "max_items")
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from pagefold.engine.events import DomainEvent
-from pagefold.engine.intake.statement import Statement
+from pagefold.engine.intake.statement import Statement, Whole
 from pagefold.projections.transforms import InvalidValue
 
 WITHOUT_VALUE = frozenset({"blank", "unsent"})
@@ -28,11 +28,12 @@ class Refusal(NamedTuple):
 class Reading:
     """What was made of some records: statements and refusals in their order, and counts of what does not count.
 
-    `channels` are unknown ones. `absent` is what no record had so far, of the paths that each table reads; None if
-    nobody asks.
+    `wholes` are the groups that they have all of. `channels` are unknown ones. `absent` is what no record had so far,
+    of the paths that each table reads; None if nobody asks.
     """
 
     statements: list[Statement] = field(default_factory=list)
+    wholes: list[Whole] = field(default_factory=list)
     refusals: list[Refusal] = field(default_factory=list)
     records: int = 0
     left_out: int = 0

@@ -13,8 +13,9 @@ from pagefold.domains.references import kind_error
 from pagefold.engine.configuration.spelling import suggestion
 from pagefold.engine.events import DomainEvent, Reference, Tie, referenced
 from pagefold.engine.intake.contracts.payload_places import EVERY_MEMBER, PayloadPlace
+from pagefold.engine.intake.contracts.whole_groups import NO_ITEM, WholeMapping, is_outside
 from pagefold.engine.intake.mapping.value_filters import is_one_of
-from pagefold.engine.intake.statement import Statement
+from pagefold.engine.intake.statement import Statement, Whole
 from pagefold.projections.streams import EVERY_CHANNEL
 from pagefold.projections.transforms import WITHDRAW, Compiler, InvalidMapping, InvalidValue, ValueType
 from pagefold.projections.transforms import Mapping as CompiledMapping
@@ -81,6 +82,7 @@ class Written(NamedTuple):
     only: Mapping[str, Sequence[object]]
     withdrawn: Mapping[str, Sequence[object]]
     places: Sequence[PayloadPlace]
+    whole: object = None
 
 
 class Rules(NamedTuple):
@@ -147,7 +149,10 @@ class StatementMapping:
         ]
         self.only = Values(compiler, written.only, f"{written.key}.only")
         self.withdrawn = Values(compiler, written.withdrawn, f"{written.key}.withdraw")
-        self.mappings = [*self.fields.values(), *self.payload]
+        self.whole = None if written.whole is None else WholeMapping(compiler, written.whole, f"{written.key}.whole_of")
+        outer = {path: values for path, values in written.only.items() if is_outside(path)}
+        self._outer_only = Values(compiler, outer, f"{written.key}.only")
+        self.mappings = [*self.fields.values(), *self.payload, *([] if self.whole is None else [self.whole.mapping])]
         self.paths = frozenset[str]().union(
             self.only.paths, self.withdrawn.paths, *(mapping.paths for mapping in self.mappings)
         )
@@ -267,12 +272,25 @@ class StatementMapping:
             return None
         return found if isinstance(found, DomainEvent) else None
 
+    def whole_of(self, record: Record) -> Whole | None:
+        """Which group a record has all of in its list; None if it does not count. Raises `InvalidValue`."""
+        inside = NO_ITEM, record
+        if self.whole is None or not self._outer_only.all_match(inside):
+            return None
+        group = self.whole.group(record)
+        return Whole(referenced(self._event(inside, EVERY_CHANNEL, _no_payload, sku=""), group))
+
     def _event(
-        self, record: Record, channel: str, payload: Callable[[Record], bytes | None], moment: datetime | None = None
+        self,
+        record: Record,
+        channel: str,
+        payload: Callable[[Record], bytes | None],
+        moment: datetime | None = None,
+        sku: str | None = None,
     ) -> DomainEvent:
         event = DomainEvent(
             type=self.domain,
-            sku=self._required("sku", record),
+            sku=self._required("sku", record) if sku is None else sku,
             channel=channel,
             source=self._source(record) if "source" in self.fields else self._rules.source,
             source_version=self._version(record),
@@ -283,7 +301,7 @@ class StatementMapping:
             epoch=self._epoch(record),
             tie=self._rules.tie,
         )
-        return event if self.via is None else referenced(event, Reference(self.via, event.sku))
+        return event if self.via is None or sku is not None else referenced(event, Reference(self.via, event.sku))
 
     def _source(self, record: Record) -> str:
         """The source that a record names: one that may write the domain. Raises `InvalidValue`, with the value."""

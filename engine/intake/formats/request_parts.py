@@ -12,7 +12,7 @@ import msgspec
 
 from pagefold.engine.errors import Rejected
 from pagefold.engine.events import DomainEvent, Reference
-from pagefold.engine.intake.statement import Statement
+from pagefold.engine.intake.statement import Statement, Whole
 
 IgnoredCause: TypeAlias = Literal["channel", "filter", "table", "message"]
 """Why something is ignored:
@@ -50,6 +50,9 @@ class RejectedPart(NamedTuple):
 ParsedPart: TypeAlias = Statement | IgnoredMessage | RejectedPart
 """What one place of a request gives."""
 
+ReadPart: TypeAlias = ParsedPart | Whole
+"""The same, and that it has all of a group."""
+
 
 class DivisibleBody(Protocol):
     """The text of a request that can be divided into parts. `overhead` is the number of bytes outside them."""
@@ -66,7 +69,7 @@ class RequestParts:
     """One request: the number of its `parts`, and their content. Without a `body` it cannot be divided."""
 
     def __init__(
-        self, text: bytes, parts: int, read: Callable[[int], Sequence[ParsedPart]], body: DivisibleBody | None = None
+        self, text: bytes, parts: int, read: Callable[[int], Sequence[ReadPart]], body: DivisibleBody | None = None
     ) -> None:
         self.parts = parts
         self._text = text
@@ -79,7 +82,7 @@ class RequestParts:
         found: list[ParsedPart] = [RejectedPart(rejection.with_traceback(None))]
         return cls(text, 1, lambda _: found)
 
-    def read(self, start: int, stop: int) -> list[Sequence[ParsedPart]]:
+    def read(self, start: int, stop: int) -> list[Sequence[ReadPart]]:
         """The content of some of the parts, in order: each may give nothing, or several things."""
         return [self._read(part) for part in range(start, min(stop, self.parts))]
 

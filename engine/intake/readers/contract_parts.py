@@ -10,6 +10,7 @@ from pagefold.engine.intake.formats.request_parts import (
     IgnoredMessage,
     ItemsBody,
     ParsedPart,
+    ReadPart,
     RejectedPart,
     RequestParts,
     part_size_error,
@@ -90,7 +91,7 @@ class MessageReader:
         inside = ItemsBody(text, self._paths) if self._is_divisible else None
         return RequestParts(body, len(records), lambda part: self._read(records[part], facts), inside)
 
-    def _read(self, record: object, facts: Mapping[str, object]) -> Sequence[ParsedPart]:
+    def _read(self, record: object, facts: Mapping[str, object]) -> Sequence[ReadPart]:
         reading = Reading()
         self.contract.read_record(record, reading, facts)
-        return parsed_parts(self.contract, reading)
+        return [*parsed_parts(self.contract, reading), *reading.wholes]

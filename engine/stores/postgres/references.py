@@ -1,4 +1,4 @@
-"""The references in the table `known_references`."""
+"""The references in the table `known_references`, and the groups."""
 
 from collections.abc import Collection
 
@@ -12,14 +12,16 @@ from pagefold.engine.stores.reference_records import (
     KnownId,
     KnownReferences,
     StoredReference,
+    WholeGroup,
 )
 
 
 class PostgresReferences(KnownReferences):
-    """The table `known_references`, as the fold has left it."""
+    """The table `known_references`, as the fold has left it, and `whole_groups`."""
 
     def __init__(self, connections: Connections) -> None:
         self._readers = connections.readers
+        self._writer = connections.writer
 
     async def stated(self, references: Collection[Reference]) -> list[StoredReference]:
         if not references:
@@ -42,3 +44,8 @@ class PostgresReferences(KnownReferences):
 
     async def count_kinds(self) -> list[KindCount]:
         return list(map(KindCount._make, await self._readers.fetch("count_reference_kinds")))
+
+    async def keep_whole(self, whole: WholeGroup) -> WholeGroup:
+        source, group, *rest = whole
+        [(version, occurred_at, settled)] = await self._writer.fetch("keep_whole_group", source, *group, *rest)
+        return WholeGroup(source, group, version, occurred_at, bool(settled))

@@ -1,4 +1,4 @@
-"""The references in `pages.db`."""
+"""The references in `pages.db`, and the groups in `events.db`, since nothing can restore these."""
 
 from collections.abc import Collection
 
@@ -13,15 +13,17 @@ from pagefold.engine.stores.reference_records import (
     KnownId,
     KnownReferences,
     StoredReference,
+    WholeGroup,
 )
 from pagefold.engine.stores.sqlite.connections import SQL, Connections
 
 
 class SQLiteReferences(KnownReferences):
-    """The table `known_references`, as the fold has left it."""
+    """The table `known_references`, as the fold has left it, and `whole_groups`."""
 
     def __init__(self, connections: Connections) -> None:
         self._reader = connections.pages_reader
+        self._events = connections.events
 
     async def stated(self, references: Collection[Reference]) -> list[StoredReference]:
         if not references:
@@ -55,3 +57,8 @@ class SQLiteReferences(KnownReferences):
 
     async def count_kinds(self) -> list[KindCount]:
         return list(map(KindCount._make, await self._reader.fetch("count_reference_kinds")))
+
+    async def keep_whole(self, whole: WholeGroup) -> WholeGroup:
+        source, group, *rest = whole
+        [(version, occurred_at, settled)] = await self._events.fetch("keep_whole_group", source, *group, *rest)
+        return WholeGroup(source, group, version, occurred_at, bool(settled))
