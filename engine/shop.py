@@ -83,7 +83,9 @@ class Shop:
         self.lag = LagCache(store, config)
         self.reference_kinds = ReferenceCache(store, config)
         self.retention = Retention(store.dead_letters, config.dead_letters)
-        self.deliveries = WebhookRetrier(config, store, validator, self.append, self.counters, epochs)
+        self.deliveries = WebhookRetrier(
+            config, store, validator, self.append, self.counters, epochs, fields=self.fields
+        )
         self.dead_letters.deliver_with(self.deliveries.try_again)
         self.references = ReferenceResolver(store, config.references)
         self.waiting = WaitingLetters(store, self.references, self.dead_letters.retry)

@@ -17,7 +17,7 @@ from pagefold.engine.command.arguments import parse_command
 from pagefold.engine.command.backups import backup, restore
 from pagefold.engine.command.check import check
 from pagefold.engine.command.console import print_error
-from pagefold.engine.command.contract_drafts import diff, generate
+from pagefold.engine.command.contract_drafts import diff, generate, suggest
 from pagefold.engine.command.contract_fields import fields
 from pagefold.engine.command.contracts import contracts
 from pagefold.engine.command.dead_letters import dead_letters
@@ -128,6 +128,7 @@ for command in (init, check, work, get, history, sync, rebuild, verify, recover,
     app.command(command, help_epilogue="")
 contracts.command(diff)
 contracts.command(generate)
+contracts.command(suggest)
 contracts.command(fields)
 for group in (pages, dead_letters, rebuilds, schedule, epochs, contracts, tokens, schema):
     app.command(group)

@@ -9,20 +9,23 @@ from typing import Annotated
 from cyclopts import Parameter
 from cyclopts.validators import Number
 
-from pagefold.engine.command.console import count, print_message, show_table, write_json
-from pagefold.engine.command.contracts import ExportFormat, export_kind
+import pagefold
+from pagefold.engine.command.console import count, percent, print_message, show_table, write_json
+from pagefold.engine.command.contracts import ExportFormat, export_kind, load_contract
 from pagefold.engine.command.options import AsJSON, Exit, Injected, Options, UsageError, unknown_source
 from pagefold.engine.configuration.config import Config
-from pagefold.engine.errors import SourceFailed
+from pagefold.engine.errors import SourceFailed, StoreNotFound
 from pagefold.engine.intake.contracts.contract import Contract, Form
 from pagefold.engine.intake.contracts.contract_check import CheckResult, ContractCheck
 from pagefold.engine.intake.contracts.contract_diff import contract_changes
 from pagefold.engine.intake.contracts.contract_generator import Facts, generated_contract
 from pagefold.engine.intake.contracts.export_rows import Damaged, Format, Row, export_rows
+from pagefold.engine.intake.contracts.mapping_suggestions import FieldValues, Suggestion, field_values, suggestions
 from pagefold.engine.intake.contracts.record_location import located_records
 from pagefold.engine.intake.contracts.record_profile import RecordProfile, profile_of
 from pagefold.engine.intake.contracts.schema_profile import is_schema, schema_profile
 from pagefold.engine.intake.contracts.source_contracts import DEFAULTS
+from pagefold.engine.runtime.event_loop import run
 
 
 def diff(old: Path, new: Path, /, *, form: Form = "json", as_json: AsJSON = False) -> int:
@@ -112,6 +115,89 @@ def generate(
     if not is_from_schema:
         _say_what_it_makes(_tried(config, text, source, rows, kind))
     return Exit.DONE
+
+
+def suggest(  # noqa: PLR0913  # they are options
+    export: str,
+    /,
+    *,
+    contract: Path,
+    source: str,
+    format: ExportFormat = None,
+    delimiter: str | None = None,
+    records: Sample = MAX_SAMPLE,
+    as_json: AsJSON = False,
+    options: Injected = Options(),  # noqa: B008  # it is immutable
+) -> int:
+    """Suggest what a contract might say of the fields of an export that it does not read.
+
+    By similar names: a field that is called almost as one that no record has any more, or whose name says what it is.
+    By equal values: with a field that the contract reads, with an attribute that the pages of the same SKUs have (if
+    there is a store), or with the keys of a table. Each suggestion says how sure it is; nothing is changed.
+
+    Parameters
+    ----------
+    export
+        The file: CSV with a header, lines of JSON, or one JSON document; `-` for standard input.
+    contract
+        The TOML file of the contract.
+    source
+        The source whose records these are.
+    format
+        The format of the file, if its name does not show it.
+    delimiter
+        The delimiter of a CSV file; by default the one that its header has.
+    records
+        How many rows to look at.
+    as_json
+        Print one JSON object per suggestion and line: path, domain, place, spec, confidence, reason.
+    """
+    config, kind = options.load(), export_kind(export, format, delimiter)
+    compiled = load_contract(config, contract, source, "columns" if kind == "csv" else "json")
+    rows = list(islice(export_rows(export, kind, delimiter), records))
+    values = field_values(compiled, (value for _, value in rows if not isinstance(value, Damaged)))
+    missing = [each.path for each in ContractCheck(config, compiled, 0).run(rows).missing]
+    return run(lambda: _suggest(config, source, (compiled, values, missing), as_json=as_json))
+
+
+async def _suggest(
+    config: Config, source: str, found: tuple[Contract, FieldValues, list[str]], *, as_json: bool
+) -> int:
+    contract, values, missing = found
+    known = await _known_attributes(config, values)
+    made = suggestions(contract, config.sources[source].domains, values, missing, known)
+    if as_json:
+        for each in made:
+            write_json(each._asdict())
+    else:
+        _show_suggestions(made, values)
+    return Exit.DONE
+
+
+async def _known_attributes(config: Config, values: FieldValues) -> dict[str, dict[str, object]]:
+    """The attributes of the pages of these SKUs, in any channel; none if there is no store."""
+    known: dict[str, dict[str, object]] = {}
+    try:
+        async with pagefold.open(config, create=False) as shop:
+            for channel in config.channels:
+                for sku in values.skus[:MAX_SAMPLE]:
+                    page = await shop.pages.get(sku, channel)
+                    if page is not None and "catalog" in page:
+                        known.setdefault(sku, {}).update(page["catalog"]["attributes"])
+    except StoreNotFound:
+        print_message("there is no store yet: values are not compared with those of pages")
+    return known
+
+
+def _show_suggestions(found: list[Suggestion], values: FieldValues) -> None:
+    records = max(values.profile.records, 1)
+    for domain in dict.fromkeys(each.domain for each in found):
+        print(f"[{domain}]" if domain else "# need no place of their own; `ignore` may name them")
+        for each in found:
+            if each.domain == domain:
+                share = percent(values.shares[each.path] * 100 / records)
+                print(f"{each.text}  # {each.confidence} %: {each.reason}; in {share} of the records")
+    print_message(f"not mapped: {count(len(found), 'field')} of {count(records, 'record')}; these are guesses")
 
 
 def _located(values: list[object]) -> tuple[str | None, RecordProfile]:

@@ -3,7 +3,7 @@
 import json
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, NamedTuple
 
 import msgspec
 from cyclopts import App, Parameter
@@ -12,12 +12,19 @@ from cyclopts.validators import Number
 from pagefold.engine.command.console import count, percent, print_error, print_message, show_table, write_json
 from pagefold.engine.command.options import AsJSON, Exit, Injected, Options, UsageError, unknown_source
 from pagefold.engine.configuration.config import Config
+from pagefold.engine.errors import ConfigurationError
 from pagefold.engine.events import DomainEvent
 from pagefold.engine.intake.contracts.contract import Contract, Form
 from pagefold.engine.intake.contracts.contract_check import CheckResult, ContractCheck
 from pagefold.engine.intake.contracts.contract_examples import failed_examples
 from pagefold.engine.intake.contracts.export_rows import Format, export_rows, format_of
-from pagefold.engine.intake.contracts.source_contracts import DEFAULTS
+from pagefold.engine.intake.contracts.source_contracts import (
+    DEFAULTS,
+    Entrance,
+    contract_key,
+    has_entrance,
+    source_contract,
+)
 
 MAX_SHOWN_NAMES = 20
 ExportFormat = Literal["csv", "ndjson", "json"] | None
@@ -31,6 +38,62 @@ A contract is a TOML file; docs/contracts.md describes it.
 """,
     help_epilogue="",
 )
+
+
+@contracts.command(name="list")
+def list_contracts(
+    *,
+    as_json: AsJSON = False,
+    options: Injected = Options(),  # noqa: B008  # it is immutable
+) -> int:
+    """List the contracts of the configuration, by source and entrance. Exit code 1 if one is invalid.
+
+    An entrance without a contract takes Pagefold's own form, and is not listed.
+
+    Parameters
+    ----------
+    as_json
+        Print one JSON object per contract and line: source, entrance, contract, written, state.
+    """
+    config = options.load()
+    found = [
+        _listed(config, source, entrance)
+        for source in config.sources
+        for entrance in DEFAULTS
+        if has_entrance(config, source, entrance) and contract_key(config, source, entrance) is not None
+    ]
+    if as_json:
+        for each in found:
+            write_json(each._asdict())
+    elif found:
+        show_table(ListedContract._fields, found, wrapped={"state"})
+    else:
+        print_message("no source has a contract")
+    return Exit.DONE if all(each.state == "valid" for each in found) else Exit.REFUSED
+
+
+class ListedContract(NamedTuple):
+    """A contract of an entrance: its name and version, where it is written, and whether it can be used."""
+
+    source: str
+    entrance: str
+    contract: str
+    written: str
+    state: str
+
+
+def _listed(config: Config, source: str, entrance: Entrance) -> ListedContract:
+    key = contract_key(config, source, entrance)
+    written = key.given if key is not None and isinstance(key.given, str) else "in the configuration"
+    try:
+        contract = source_contract(config, source, entrance)
+    except ConfigurationError as error:
+        return ListedContract(source, entrance, "", written, f"invalid: {error}")
+    if contract is None:
+        return ListedContract(source, entrance, "", written, "")
+    failed = len(list(failed_examples(contract)))
+    state = f"{count(failed, 'example')} failed" if failed else "valid"
+    return ListedContract(source, entrance, contract.identity, written, state)
 
 
 @contracts.command
@@ -53,7 +116,7 @@ def show(
     as_json
         Print one JSON object per place and line: place, reads, type.
     """
-    compiled = _loaded(options.load(), contract, source)
+    compiled = load_contract(options.load(), contract, source)
     if as_json:
         for each in compiled.mappings:
             write_json({"place": each.key, "reads": sorted(each.reads), "type": str(each.output)})
@@ -80,7 +143,7 @@ def run_examples(
     source
         The source whose records these are.
     """
-    compiled = _loaded(options.load(), contract, source)
+    compiled = load_contract(options.load(), contract, source)
     failed = list(failed_examples(compiled))
     for each in failed:
         print_error(f"example {each.number}: expected {_json(each.expected)}, got {_json(each.found)}")
@@ -147,11 +210,12 @@ def export_kind(export: str, given: ExportFormat, delimiter: str | None) -> Form
 def _checked(
     config: Config, file: Path, source: str, export: tuple[str, Format, str | None], samples: int
 ) -> tuple[CheckResult, Contract]:
-    contract = _loaded(config, file, source, "columns" if export[1] == "csv" else "json")
+    contract = load_contract(config, file, source, "columns" if export[1] == "csv" else "json")
     return ContractCheck(config, contract, samples).run(export_rows(*export, contract.paths)), contract
 
 
-def _loaded(config: Config, file: Path, source: str, form: Form = "json") -> Contract:
+def load_contract(config: Config, file: Path, source: str, form: Form = "json") -> Contract:
+    """The contract in a file, for a source of the configuration. Raises `UsageError`, `ConfigurationError`."""
     if source not in config.sources:
         raise UsageError("--source", unknown_source(source, config))
     defaults = DEFAULTS["snapshot"]

@@ -25,6 +25,7 @@ from pagefold.engine.intake.contracts.contract import Contract
 from pagefold.engine.intake.contracts.delivery_facts import HEADER
 from pagefold.engine.intake.epoch_registry import EpochRegistry
 from pagefold.engine.intake.event_validator import EventValidator
+from pagefold.engine.intake.field_watch import FieldWatch
 from pagefold.engine.intake.formats.json_bodies import Headers
 from pagefold.engine.intake.formats.request_parts import (
     Awaited,
@@ -105,7 +106,7 @@ class Retried(NamedTuple):
 class WebhookRetrier:
     """Takes the requests of one shop's sources, and retries what could not be taken."""
 
-    def __init__(  # what taking a delivery needs
+    def __init__(  # noqa: PLR0913  # what taking a delivery needs
         self,
         config: Config,
         store: Store,
@@ -113,8 +114,11 @@ class WebhookRetrier:
         append: Append,
         counts: Counters,
         epochs: EpochRegistry,
+        *,
+        fields: FieldWatch,
     ) -> None:
         self._epochs = epochs
+        self._fields = fields
         self._config = config
         self._store = store
         self._validator = validator
@@ -131,6 +135,7 @@ class WebhookRetrier:
             return None
         if (via, source) not in self._readers:
             self._readers[via, source] = _READERS[via](self._config, source)
+            self._fields.add(source, self._readers[via, source].contract)
         return self._readers[via, source]
 
     async def take(self, request: Request, reader: Reader, run: Run, append: Append) -> list[list[Outcome]]:
@@ -142,6 +147,7 @@ class WebhookRetrier:
         if (ignored := reader.ignored_by_headers(request.headers)) is not None:
             self._counts.add_aside(request.source, ignored.cause)
             return [[ignored]]
+        await self._fields.prepare()
         facts = _facts(reader, request.headers, request.received)
         delivery = await run(partial(reader.parse, request.body, facts))
         outcomes: list[list[Outcome]] = []
@@ -152,6 +158,7 @@ class WebhookRetrier:
             if faults:
                 await self._store.dead_letters.add(_dead_letters(request, delivery, faults))
         self._count(request.source, [outcome for part in outcomes for outcome in part])
+        self._fields.note()
         return outcomes
 
     async def try_again(self, dead_letter: DeadLetter, by: str | None = None) -> ResolutionKind | None:
@@ -168,6 +175,7 @@ class WebhookRetrier:
         raw = [(name.encode(), value.encode("latin-1", "replace")) for name, value in headers.items()]
         if reader.ignored_by_headers(raw, partial=True) is not None:
             return "ignored"
+        await self._fields.prepare()
         facts = _facts(reader, raw, dead_letter.recorded_at)
         delivery = await run_sync(partial(reader.parse, dead_letter.state, facts))
         how: ResolutionKind = "ignored"

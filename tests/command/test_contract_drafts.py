@@ -6,7 +6,7 @@ from pathlib import Path
 import orjson
 import pytest
 
-from tests.support.command_line import run_pagefold
+from tests.support.command_line import lines_file, product, run_pagefold
 
 CONFIG = """
 [store]
@@ -124,3 +124,43 @@ def test_what_no_contract_can_be_made_of(
     done = generate(place, *arguments)
     assert (done[0], done[1]) == (code, "")
     assert problem in done[2]
+
+
+# --- suggest ----------------------------------------------------------------------------------------
+
+
+def suggest(place: Path, *arguments: str) -> tuple[int, str, str]:
+    """Runs the command for an export whose price was renamed."""
+    (place / "pagefold.toml").write_text(CONFIG)
+    rows = ["A;1;1.50;red;x", "B;1;2.00;blue;y", "C;1;3.00;red;z"]
+    (place / "items.csv").write_text("\n".join(["ITEM;REV;PRICE_EUR;MATERIAL;NOTE", *rows, ""]))
+    return run_pagefold("contracts", "suggest", "items.csv", "--contract", "old.toml", "--source", "erp", *arguments)
+
+
+def test_suggestions_for_what_is_not_mapped(place: Path) -> None:
+    """Lines of a contract with how sure they are, and why. Without a store, pages are not compared."""
+    code, out, err = suggest(place)
+    assert code == 0
+    assert '[pricing]\namount = "PRICE_EUR"  # 77 %: the name is similar to `PRICE`' in out
+    assert '[catalog]\nattributes.MATERIAL = "MATERIAL"  # 20 %' in out
+    assert err == (
+        "there is no store yet: values are not compared with those of pages\n"
+        "not mapped: 3 fields of 3 records; these are guesses\n"
+    )
+    assert not (place / "store").exists()
+
+
+def test_values_are_compared_with_those_of_pages(place: Path) -> None:
+    """What the pages of the same SKUs have under another name."""
+    suggest(place)
+    products = [
+        product(sku) | {"source": "erp", "payload": {"attributes": {"color": color}}}
+        for sku, color in (("A", "red"), ("B", "blue"), ("C", "red"))
+    ]
+    assert run_pagefold("ingest", lines_file(place / "products.ndjson", *products)).code == 0
+    assert run_pagefold("work", "--once").code == 0
+    code, out, _ = suggest(place, "--json")
+    assert code == 0
+    found = {each["path"]: each for each in map(orjson.loads, out.splitlines())}
+    assert (found["MATERIAL"]["place"], found["MATERIAL"]["confidence"]) == ("attributes.color", 100)
+    assert found["MATERIAL"]["reason"] == "the same values as the attribute color of the pages"

@@ -103,6 +103,31 @@ def test_a_path_that_may_be_blank_does_not_stop_a_run(place: Path) -> None:
     assert (code, err.splitlines()[0]) == (0, "no record has `WEIGHT`, which the contract reads for catalog")
 
 
+def test_the_contracts_of_a_configuration(place: Path) -> None:
+    """By source and entrance, with version and place; one that is invalid, or whose example fails, is exit code 1."""
+    assert run_pagefold("contracts", "list") == (0, "", "no source has a contract\n")
+    tables = '[sources.erp.snapshot]\nfile = "items.csv"\n[sources.erp.webhook]\nsecret_variables = ["S"]\n'
+    config = CONFIG.replace("[channels", f"{tables}[channels").replace(
+        '"catalog"]', '"catalog"]\ncontract = "erp.toml"'
+    )
+    own = '[sources.erp.webhook.contract]\nsku = "s"\nsourceVersion = "v"\npricing.amount = "{}"\n'
+    (place / "pagefold.toml").write_text(config.replace("[channels", own.format("p") + "[channels"))
+    code, out, _ = run_pagefold("contracts", "list")
+    assert code == 0
+    assert [line.split() for line in out.splitlines()[1:]] == [
+        ["erp", "snapshot", "erp@2", "erp.toml", "valid"],
+        ["erp", "webhook", "erp@1", "in", "the", "configuration", "valid"],
+    ]
+    (place / "erp.toml").write_text(CONTRACT + "[[examples]]\nin = {}\nout = []\n")
+    (place / "pagefold.toml").write_text(config.replace("[channels", own.format("..") + "[channels"))
+    code, out, _ = run_pagefold("contracts", "list", "--json")
+    assert code == 1
+    states = [orjson.loads(line)["state"] for line in out.splitlines()]
+    assert states[0] == "1 example failed"
+    assert states[1].startswith("invalid: ")
+    assert "pagefold.toml:" in states[1]
+
+
 @pytest.mark.parametrize(
     ("options", "problem"),
     [

@@ -1,10 +1,10 @@
 """Counts the fields of the records that a contract reads, for the ledger of fields."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from threading import Lock
 
-from pagefold.engine.intake.contracts.record_fields import KIND_BITS, RecordFields, kind_of
+from pagefold.engine.intake.contracts.record_fields import KIND_BITS, NONE_HIDDEN, RecordFields, kind_of
 from pagefold.engine.intake.contracts.statement_mapping import Record
 from pagefold.projections.transforms.errors import excerpt
 
@@ -60,12 +60,12 @@ class FieldObserver:
         self._counts = FieldCounts()
         self._lock = Lock()
 
-    def note(self, record: Record) -> None:
-        """Counts a record, or passes it by."""
+    def note(self, record: Record, hidden: Collection[str] = NONE_HIDDEN) -> None:
+        """Counts a record, or passes it by. `hidden` are outermost names whose values were not sent."""
         with self._lock:
-            self._note(record)
+            self._note(record, hidden)
 
-    def _note(self, record: Record) -> None:
+    def _note(self, record: Record, hidden: Collection[str]) -> None:
         self._seen += 1
         if self._seen > COMPLETE_RECORDS and self._seen % self._sampled and not self._has_news(record):
             return
@@ -73,7 +73,7 @@ class FieldObserver:
         counts = self._counts
         counts.families[family] = counts.families.get(family, 0) + 1
         counted: set[str] = set()
-        for path, value, mapped in self._fields.of(record):
+        for path, value, mapped in self._fields.of(record, hidden):
             known = counts.fields.get((family, path))
             if known is None:
                 if len(counts.fields) >= MAX_FIELDS or len(path) > MAX_PATH_CHARACTERS:

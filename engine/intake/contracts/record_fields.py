@@ -14,6 +14,8 @@ MAX_FIELDS = 2_000
 MAX_ELEMENTS = 20
 """How many elements of a list are looked into."""
 
+NONE_HIDDEN: frozenset[str] = frozenset()
+
 TOP = f"{ROOT}."
 """Before the fields of a message around its records."""
 
@@ -83,9 +85,14 @@ class RecordFields:
         self._has_message = bool(items)
         self._ignored = [_ignored_pattern(path) for path in ignored]
 
-    def of(self, record: Record) -> Iterator[Field]:
-        """The fields of a record that have a value. A field may come several times, of several elements of a list."""
+    def of(self, record: Record, hidden: Collection[str] = NONE_HIDDEN) -> Iterator[Field]:
+        """The fields of a record that have a value. A field may come several times, of several elements of a list.
+
+        `hidden` are outermost names whose values were not sent.
+        """
         inner, message = record if self._has_message and isinstance(record, tuple) else (record, None)
+        if hidden and isinstance(inner, dict):
+            inner = {name: value for name, value in inner.items() if name not in hidden}
         yield from self._walk(self._record, inner, "")
         if message is not None:
             yield from self._walk(self._message, message, TOP)

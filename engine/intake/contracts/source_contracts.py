@@ -38,6 +38,11 @@ def contract_key(config: Config, source: str, entrance: Entrance) -> ContractKey
     return None if settings.contract is None else ContractKey(f"sources.{source}.contract", settings.contract)
 
 
+def has_entrance(config: Config, source: str, entrance: Entrance) -> bool:
+    """Whether a source has an entrance."""
+    return getattr(config.sources[source], entrance, None) is not None
+
+
 def form_of(config: Config, source: str, entrance: Entrance) -> Form:
     """The form of the records at an entrance."""
     snapshot = config.sources[source].snapshot
@@ -91,9 +96,9 @@ def required_contract(config: Config, source: str, entrance: Entrance) -> Contra
 def invalid_contracts(config: Config) -> list[ConfigurationError]:
     """What is wrong with the contracts of a configuration: of each entrance, the first problem."""
     problems: dict[str, ConfigurationError] = {}
-    for source, settings in config.sources.items():
+    for source in config.sources:
         for entrance in DEFAULTS:
-            if getattr(settings, entrance, None) is None:
+            if not has_entrance(config, source, entrance):
                 continue
             try:
                 source_contract(config, source, entrance)
