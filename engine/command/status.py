@@ -149,7 +149,12 @@ def _hint_of_retention(found: Status) -> None:
 
 def field_remarks(alerts: Sequence[FieldAlert]) -> Iterator[str]:
     """What an operator should know of the fields of records, a line for each source and kind of alert."""
-    kinds = {"new": "new, and not mapped", "vanished": "gone", "type": "of another type than before"}
+    kinds = {
+        "new": "new, and not mapped",
+        "vanished": "gone",
+        "type": "of another type than before",
+        "value": "in no table",
+    }
     for (source, alert), found in groupby(sorted(alerts, key=_kind_of_alert), key=_kind_of_alert):
         names = list(dict.fromkeys(each.field for each in found))
         shown = ", ".join(shortened(printable(name), MAX_NAME_WIDTH) for name in names[:MAX_SHOWN_FIELDS])

@@ -4,18 +4,29 @@ Counts are collected in memory and written every few seconds and at the end: the
 """
 
 import asyncio
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import TypeAlias
 
 import anyio
 
 from pagefold.engine.errors import StoreError
 from pagefold.engine.intake.contracts.contract import Contract
-from pagefold.engine.intake.contracts.field_observer import FieldCounts, FieldObserver
+from pagefold.engine.intake.contracts.field_observer import (
+    MAX_EXAMPLE_CHARACTERS,
+    MAX_PATH_CHARACTERS,
+    FieldCounts,
+    FieldObserver,
+    storable,
+)
 from pagefold.engine.runtime.clock import now, seconds_ago
 from pagefold.engine.runtime.logs import Logger
-from pagefold.engine.stores.field_ledger import RARE, Absence, FieldFilter, FieldLedger, Sighting, Sightings
+from pagefold.engine.stores.field_ledger import RARE, Absence, Alert, FieldFilter, FieldLedger, Sighting, Sightings
 
 FLUSH_SECONDS = 5.0
+
+CLOSE_SECONDS = 5.0
+"""How long the last counts may take to be written: they are not worth more."""
 
 BASELINE_SECONDS = 3_600.0
 """What a contract's records have in their first hour, or in their first snapshot, is no news."""
@@ -46,6 +57,10 @@ class _Watched:
     @property
     def name(self) -> str:
         return self.contract.head.name
+
+
+Signals: TypeAlias = Mapping[tuple[str, str, str], int]
+"""How often a contract did not find a value: see `Contract.signals`."""
 
 
 class FieldWatch:
@@ -100,7 +115,8 @@ class FieldWatch:
         if self._flush is not None:
             self._flush.cancel()
             await asyncio.wait([self._flush])
-        await self._write(absent=True)
+        with anyio.move_on_after(CLOSE_SECONDS):
+            await self._write(absent=True)
 
     async def _flush_later(self) -> None:
         try:
@@ -113,24 +129,26 @@ class FieldWatch:
         async with self._turn:
             self._flushed = anyio.current_time()
             for each in self._watched:
-                counts = each.observer.take()
-                if counts.families and self._writes:
-                    await self._add(each, counts, absent=absent)
+                counts, signals = each.observer.take(), each.contract.take_signals()
+                if (counts.families or signals) and self._writes:
+                    await self._add(each, counts, signals, absent=absent)
 
-    async def _add(self, watched: _Watched, counts: FieldCounts, *, absent: bool) -> None:
+    async def _add(self, watched: _Watched, counts: FieldCounts, signals: Signals, *, absent: bool) -> None:
         levels, at = watched.contract.levels, now()
         try:
             known = await self._ledger.known_since(watched.source, watched.name)
             news = known is not None and known[0] < max(watched.since, seconds_ago(BASELINE_SECONDS))
             full = known is not None and known[1] >= MAX_LEDGER_FIELDS
+            new: Alert | None = "new" if news and levels.attribute != "skip" else None
             fields = [
-                Sighting(family, path, each.records, each.types, each.mapped, each.example)
-                for (family, path), each in counts.fields.items()
+                Sighting(*key, each.records, each.types, each.mapped, each.example, None if each.mapped else new)
+                for key, each in counts.fields.items()
                 if each.mapped or not full
             ]
-            alerts = news and levels.attribute != "skip", news and levels.type != "skip"
-            families = list(counts.families.items())
-            await self._ledger.add(Sightings(watched.source, watched.name, at, families, fields, *alerts))
+            fields += [] if full else _values(signals)
+            families = list(({"": 0} | counts.families if signals else counts.families).items())
+            alert_type = news and levels.type != "skip"
+            await self._ledger.add(Sightings(watched.source, watched.name, at, families, fields, alert_type))
             if levels.type == "fail":
                 await self._load_kinds(watched)
         except StoreError as error:
@@ -152,3 +170,14 @@ class FieldWatch:
         async for each in self._ledger.all_entries(FieldFilter(watched.source, watched.name)):
             kinds[each.field] = kinds.get(each.field, 0) | each.accepted_types
         watched.contract.known_kinds = kinds
+
+
+def _values(signals: Signals) -> list[Sighting]:
+    """Values that no table has, and names that are no locales, as entries of the ledger."""
+    found: dict[str, Sighting] = {}
+    for (_, place, value), number in signals.items():
+        name = storable(f"{place} = {value}"[:MAX_PATH_CHARACTERS])
+        found[name] = Sighting(
+            "", name, number, 0, mapped=False, example=storable(value[:MAX_EXAMPLE_CHARACTERS]), alert="value"
+        )
+    return list(found.values())

@@ -7,8 +7,11 @@ from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Collection, Sequence
 from typing import Literal, NamedTuple, TypeAlias
 
-Alert: TypeAlias = Literal["new", "vanished", "type"]
-"""What an operator should know of a field: it is new, it has vanished, its values have another type."""
+Alert: TypeAlias = Literal["new", "vanished", "type", "value"]
+"""What an operator should know of a field: it is new, it has vanished, its values have another type.
+
+`value`: a value that no table has, or a name that is no locale; each has an entry like that of a field, without types.
+"""
 
 MIN_ABSENT_RECORDS = 1_000
 """Records without a field after which it may have vanished from a source that sends single records."""
@@ -36,7 +39,7 @@ FIRST_FIELD = FieldKey("", "", "", "")
 class Sighting(NamedTuple):
     """What some records have at a field: how many of them a value, the bits of its types, an example of a value.
 
-    `mapped`: the contract reads it.
+    `mapped`: the contract reads it. `alert` is raised if the ledger does not have the field yet.
     """
 
     family: str
@@ -45,13 +48,14 @@ class Sighting(NamedTuple):
     types: int
     mapped: bool
     example: str
+    alert: Alert | None = None
 
 
 class Sightings(NamedTuple):
     """What some records of a source have, at a time (UTC text): how many records by family, and their fields.
 
-    Each family and each field once. `alert_new`: a field raises an alert if the ledger does not have it, and the
-    contract does not read it; `alert_type`: one whose type the ledger does not have.
+    Each family and each field once, and no family that is not among the families. `alert_type`: a field whose type the
+    ledger does not have raises an alert.
     """
 
     source: str
@@ -59,7 +63,6 @@ class Sightings(NamedTuple):
     at: str
     families: Sequence[tuple[str, int]]
     fields: Sequence[Sighting]
-    alert_new: bool
     alert_type: bool
 
 
@@ -128,7 +131,10 @@ class FieldLedger(ABC):
 
     @abstractmethod
     async def mark_absent(self, absence: Absence) -> int:
-        """Raises the alert `vanished` of the fields that have vanished, once until they are back. Returns how many."""
+        """Raises the alert `vanished` of the fields that have vanished, once until they are back. Returns how many.
+
+        With a `since`, alerts of values that no record had since end.
+        """
 
     @abstractmethod
     async def known_since(self, source: str, contract: str) -> tuple[str, int] | None:

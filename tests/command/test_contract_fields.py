@@ -27,7 +27,8 @@ async def fill() -> None:
 
 def sightings(source: str, day: int, *fields: Sighting) -> Sightings:
     """Four records on a day. On the second day, what is new raises alerts."""
-    return Sightings(source, "items", AT.format(day), [("", 4)], fields, alert_new=day > 1, alert_type=day > 1)
+    given = [each._replace(alert=None if each.mapped else "new") for each in fields]
+    return Sightings(source, "items", AT.format(day), [("", 4)], given, alert_type=day > 1)
 
 
 @pytest.fixture

@@ -133,6 +133,29 @@ async def test_a_new_field_of_single_records(store: Store, monkeypatch: pytest.M
     assert await alerts(store) == [("size", "new")]
 
 
+async def test_values_that_no_table_has(store: Store) -> None:
+    """Each is an alert at once, with how often it was; not once it is in the table."""
+    lookup = TEXT.replace('from = "color"', 'from = "color", lookup = { values = { red = "rot" } }')
+
+    async def with_table(*colors: str, text: str = lookup) -> None:
+        watch, compiled = FieldWatch(store.fields), Contract(tomllib.loads(text), source="erp", channels=())
+        await watch.begin_snapshot("erp", compiled)
+        for color in colors:
+            compiled.read(RECORD | {"color": color})
+        await watch.finish_snapshot(complete=True)
+
+    await with_table("red", "pink", "pink", "blue")
+    found = await store.fields.entries(FieldFilter(alerts=True))
+    assert [(each.field, each.records, each.alert) for each in found] == [
+        ("catalog.attributes.color.lookup = blue", 1, "value"),
+        ("catalog.attributes.color.lookup = pink", 2, "value"),
+    ]
+    await with_table("red", "pink", text=lookup.replace('"rot" }', '"rot", pink = "rosa" }'))
+    assert await alerts(store) == []
+    await with_table("red", "pink", text='unmapped = "skip"\n' + lookup)
+    assert await alerts(store) == []
+
+
 async def test_names_without_end_do_not_fill_the_ledger(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     """Beyond a number of fields, only those that the contract reads are added."""
     monkeypatch.setattr(field_watch, "MAX_LEDGER_FIELDS", 5)

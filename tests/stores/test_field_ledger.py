@@ -37,7 +37,14 @@ async def add(
     contract: str = "csv",
 ) -> None:
     """Adds ten records of the source `erp`, seen on a day."""
-    await store.fields.add(Sightings("erp", contract, DAYS[day], families, fields, alert, alert))
+    await store.fields.add(
+        Sightings("erp", contract, DAYS[day], families, [_alerting(each, alert=alert) for each in fields], alert)
+    )
+
+
+def _alerting(each: Sighting, *, alert: bool) -> Sighting:
+    """The field, which is news if the contract does not read it."""
+    return each._replace(alert="new") if alert and not each.mapped else each
 
 
 async def entry(store: Store, field: str = "color") -> FieldEntry:
@@ -139,6 +146,23 @@ async def test_another_type_raises_an_alert(store: Store) -> None:
     assert (await entry(store)).accepted_types == TEXT | LIST | NUMBER
     await add(store, 4, color(types=NUMBER))
     assert (await entry(store)).alert is None
+    assert await store.fields.alert_counts() == []
+
+
+async def test_a_value_that_no_table_has(store: Store) -> None:
+    """It is an alert at once, ends when a snapshot lacks it, and is one again when it comes back; never vanished."""
+    pink = Sighting("", "color.lookup = pink", 3, 0, mapped=False, example="pink", alert="value")
+    await store.fields.add(Sightings("erp", "csv", DAYS[1], [("", 0)], [pink], alert_type=False))
+    assert await store.fields.alert_counts() == [("erp", "value", 1)]
+    assert await store.fields.acknowledge(FieldFilter("erp"), ["value"]) == 1
+    await store.fields.add(Sightings("erp", "csv", DAYS[2], [("", 5)], [pink], alert_type=True))
+    assert await store.fields.alert_counts() == []
+    await add(store, 3, color())
+    assert await store.fields.mark_absent(absence(3, since=3)) == 0
+    await store.fields.add(Sightings("erp", "csv", DAYS[4], [("", 5)], [pink], alert_type=True))
+    assert await store.fields.alert_counts() == [("erp", "value", 1)]
+    await add(store, 5, color())
+    assert await store.fields.mark_absent(absence(5, since=5)) == 0
     assert await store.fields.alert_counts() == []
 
 

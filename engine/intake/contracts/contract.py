@@ -402,6 +402,11 @@ class Contract:
             facts=self._facts.reader,
         )
 
+    def take_signals(self) -> Counter[tuple[str, str, str]]:
+        """The `signals` since the last call."""
+        taken, self.signals = self.signals, Counter()
+        return taken
+
     def _note_signal(self, kind: str, key: str, value: str) -> None:
         signal = (kind, key, value)
         if signal in self.signals or len(self.signals) < MAX_SIGNALS:

@@ -89,8 +89,8 @@ class FieldObserver:
         """What was counted since the last call. Every text can be stored."""
         with self._lock:
             taken, self._counts = self._counts, FieldCounts()
-        families = {_storable(family): records for family, records in taken.families.items()}
-        fields = {(_storable(family), _storable(path)): each for (family, path), each in taken.fields.items()}
+        families = {storable(family): records for family, records in taken.families.items()}
+        fields = {(storable(family), storable(path)): each for (family, path), each in taken.fields.items()}
         return FieldCounts(families, fields)
 
     def _has_news(self, record: Record) -> bool:
@@ -105,9 +105,9 @@ class FieldObserver:
 
 def _example(value: object) -> str:
     text = value if isinstance(value, str) else excerpt(value)
-    return _storable(text[:MAX_EXAMPLE_CHARACTERS])
+    return storable(text[:MAX_EXAMPLE_CHARACTERS])
 
 
-def _storable(text: str) -> str:
+def storable(text: str) -> str:
     """The text without characters that a database refuses."""
     return text.replace("\0", " ").encode(errors="replace").decode()

@@ -28,7 +28,7 @@ class SQLiteFieldLedger(FieldLedger):
 
     async def add(self, sightings: Sightings) -> None:
         shared = {"source": sightings.source, "contract": sightings.contract, "at": sightings.at}
-        alerts = {"alert_new": sightings.alert_new, "alert_type": sightings.alert_type}
+        alerts = {"alert_type": sightings.alert_type}
         families = [{**shared, "family": family, "records": records} for family, records in sightings.families]
         fields = [{**shared, **alerts, **each._asdict()} for each in sightings.fields]
 
@@ -39,12 +39,15 @@ class SQLiteFieldLedger(FieldLedger):
         await self._connections.events.run(in_transaction(add))
 
     async def mark_absent(self, absence: Absence) -> int:
-        limits = {"least": MIN_ABSENT_RECORDS, "gaps": ABSENT_GAPS}
-        statement = SQL["mark_overdue" if absence.since is None else "mark_missing"]
-        given = {**absence._asdict(), **limits}
-        return len(
-            await self._connections.events.run(lambda connection: connection.execute(statement, given).fetchall())
-        )
+        given = {**absence._asdict(), "least": MIN_ABSENT_RECORDS, "gaps": ABSENT_GAPS}
+
+        def mark(connection: apsw.Connection) -> int:
+            if absence.since is None:
+                return len(connection.execute(SQL["mark_overdue"], given).fetchall())
+            connection.execute(SQL["end_value_alerts"], given)
+            return len(connection.execute(SQL["mark_missing"], given).fetchall())
+
+        return await self._connections.events.run(in_transaction(mark))
 
     async def known_since(self, source: str, contract: str) -> tuple[str, int] | None:
         [(since, fields)] = await self._connections.events_browser.fetch("known_since", source, contract)

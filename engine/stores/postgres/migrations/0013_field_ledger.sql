@@ -13,7 +13,7 @@ CREATE TABLE source_fields (
     accepted_types integer NOT NULL,
     mapped boolean NOT NULL,
     example text NOT NULL,
-    alert text COLLATE "C" CHECK (alert IN ('new', 'vanished', 'type')),
+    alert text COLLATE "C" CHECK (alert IN ('new', 'vanished', 'type', 'value')),
     alerted_at text COLLATE "C",
     vanished_at text COLLATE "C",
     PRIMARY KEY (source, contract, family, field)

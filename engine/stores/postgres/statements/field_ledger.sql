@@ -12,12 +12,13 @@ ON CONFLICT (source, contract, family, field) DO UPDATE SET
 -- note_fields --
 -- Adds records with fields, in the order given. `seen_at` is then the number of the family's records.
 INSERT INTO source_fields (
-    source, contract, family, field, first_seen, last_seen, records, seen_at, types, accepted_types, mapped, example, alert, alerted_at
+    source, contract, family, field, first_seen, last_seen, records, seen_at, types, accepted_types, mapped, example, alert,
+    alerted_at
 )
 SELECT $1, $2, given.family, given.field, $3, $3, given.records, total.records, given.types, given.types,
-    given.mapped, given.example, CASE WHEN $4 AND NOT given.mapped THEN 'new' END, CASE WHEN $4 AND NOT given.mapped THEN $3 END
-FROM unnest($6::text[], $7::text[], $8::bigint[], $9::integer[], $10::boolean[], $11::text[])
-    AS given (family, field, records, types, mapped, example)
+    given.mapped, given.example, given.alert, CASE WHEN given.alert IS NOT NULL THEN $3 END
+FROM unnest($5::text[], $6::text[], $7::bigint[], $8::integer[], $9::boolean[], $10::text[], $11::text[])
+    AS given (family, field, records, types, mapped, example, alert)
 JOIN source_fields AS total
     ON total.source = $1 AND total.contract = $2 AND total.family = given.family AND total.field = ''
 ON CONFLICT (source, contract, family, field) DO UPDATE SET
@@ -26,19 +27,21 @@ ON CONFLICT (source, contract, family, field) DO UPDATE SET
     seen_at = excluded.seen_at,
     types = source_fields.types | excluded.types,
     accepted_types = CASE
-        WHEN source_fields.alert = 'type' OR ($5 AND source_fields.types | excluded.types <> source_fields.types)
+        WHEN source_fields.alert = 'type' OR ($4 AND source_fields.types | excluded.types <> source_fields.types)
             THEN source_fields.accepted_types
         ELSE source_fields.accepted_types | excluded.types
     END,
     mapped = excluded.mapped,
     example = excluded.example,
     alert = CASE
-        WHEN $5 AND source_fields.types | excluded.types <> source_fields.types THEN 'type'
+        WHEN $4 AND source_fields.types | excluded.types <> source_fields.types THEN 'type'
+        WHEN excluded.alert = 'value' AND source_fields.vanished_at IS NOT NULL THEN 'value'
         WHEN source_fields.alert = 'vanished' OR (source_fields.alert = 'new' AND excluded.mapped) THEN NULL
         ELSE source_fields.alert
     END,
     alerted_at = CASE
-        WHEN $5 AND source_fields.types | excluded.types <> source_fields.types THEN $3
+        WHEN $4 AND source_fields.types | excluded.types <> source_fields.types THEN $3
+        WHEN excluded.alert = 'value' AND source_fields.vanished_at IS NOT NULL THEN $3
         ELSE source_fields.alerted_at
     END,
     vanished_at = NULL;
@@ -47,7 +50,7 @@ ON CONFLICT (source, contract, family, field) DO UPDATE SET
 -- Raises the alert of fields that no record had since a time, in families that records had since.
 UPDATE source_fields SET alert = 'vanished', alerted_at = $3, vanished_at = $3
 FROM source_fields AS total
-WHERE source_fields.source = $1 AND source_fields.contract = $2 AND source_fields.field <> ''
+WHERE source_fields.source = $1 AND source_fields.contract = $2 AND source_fields.types <> 0
     AND source_fields.vanished_at IS NULL AND source_fields.last_seen < $5 AND (source_fields.mapped OR $4)
     AND total.source = $1 AND total.contract = $2 AND total.family = source_fields.family AND total.field = ''
     AND total.last_seen >= $5 AND source_fields.records * $6 >= total.records;
@@ -56,12 +59,17 @@ WHERE source_fields.source = $1 AND source_fields.contract = $2 AND source_field
 -- Raises the alert of fields that are absent from far more records than they usually are.
 UPDATE source_fields SET alert = 'vanished', alerted_at = $3, vanished_at = $3
 FROM source_fields AS total
-WHERE source_fields.source = $1 AND source_fields.contract = $2 AND source_fields.field <> ''
+WHERE source_fields.source = $1 AND source_fields.contract = $2 AND source_fields.types <> 0
     AND source_fields.vanished_at IS NULL AND (source_fields.mapped OR $4)
     AND total.source = $1 AND total.contract = $2 AND total.family = source_fields.family AND total.field = ''
     AND total.records - source_fields.seen_at >= $5
     AND (total.records - source_fields.seen_at) * source_fields.records >= source_fields.seen_at * $6
     AND source_fields.records * $7 >= source_fields.seen_at;
+
+-- end_value_alerts --
+-- Ends the alerts of values that no record had since a time. If one comes back, it is an alert again.
+UPDATE source_fields SET alert = NULL, alerted_at = NULL, vanished_at = $3
+WHERE source = $1 AND contract = $2 AND field <> '' AND types = 0 AND vanished_at IS NULL AND last_seen < $4;
 
 -- known_since --
 -- When the first record of a contract was seen, and the number of its fields.

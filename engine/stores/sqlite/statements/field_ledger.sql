@@ -15,7 +15,7 @@ INSERT INTO source_fields (
         SELECT total.records FROM source_fields AS total
         WHERE total.source = :source AND total.contract = :contract AND total.family = :family AND total.field = ''
     ), :types, :types, :mapped, :example,
-    CASE WHEN :alert_new AND NOT :mapped THEN 'new' END, CASE WHEN :alert_new AND NOT :mapped THEN :at END
+    :alert, CASE WHEN :alert IS NOT NULL THEN :at END
 )
 ON CONFLICT (source, contract, family, field) DO UPDATE SET
     last_seen = max(last_seen, excluded.last_seen),
@@ -30,16 +30,21 @@ ON CONFLICT (source, contract, family, field) DO UPDATE SET
     example = excluded.example,
     alert = CASE
         WHEN :alert_type AND types | excluded.types <> types THEN 'type'
+        WHEN excluded.alert = 'value' AND vanished_at IS NOT NULL THEN 'value'
         WHEN alert = 'vanished' OR (alert = 'new' AND excluded.mapped) THEN NULL
         ELSE alert
     END,
-    alerted_at = CASE WHEN :alert_type AND types | excluded.types <> types THEN :at ELSE alerted_at END,
+    alerted_at = CASE
+        WHEN :alert_type AND types | excluded.types <> types THEN :at
+        WHEN excluded.alert = 'value' AND vanished_at IS NOT NULL THEN :at
+        ELSE alerted_at
+    END,
     vanished_at = NULL;
 
 -- mark_missing --
 -- Raises the alert of fields that no record had since a time, in families that records had since.
 UPDATE source_fields SET alert = 'vanished', alerted_at = :at, vanished_at = :at
-WHERE source = :source AND contract = :contract AND field <> '' AND vanished_at IS NULL AND last_seen < :since
+WHERE source = :source AND contract = :contract AND types <> 0 AND vanished_at IS NULL AND last_seen < :since
     AND (mapped OR :unmapped)
     AND EXISTS (
         SELECT 1 FROM source_fields AS total
@@ -52,7 +57,7 @@ RETURNING field;
 -- mark_overdue --
 -- Raises the alert of fields that are absent from far more records than they usually are.
 UPDATE source_fields SET alert = 'vanished', alerted_at = :at, vanished_at = :at
-WHERE source = :source AND contract = :contract AND field <> '' AND vanished_at IS NULL AND (mapped OR :unmapped)
+WHERE source = :source AND contract = :contract AND types <> 0 AND vanished_at IS NULL AND (mapped OR :unmapped)
     AND EXISTS (
         SELECT 1 FROM source_fields AS total
         WHERE total.source = source_fields.source AND total.contract = source_fields.contract
@@ -62,6 +67,12 @@ WHERE source = :source AND contract = :contract AND field <> '' AND vanished_at 
             AND source_fields.records * :rare >= source_fields.seen_at
     )
 RETURNING field;
+
+-- end_value_alerts --
+-- Ends the alerts of values that no record had since a time. If one comes back, it is an alert again.
+UPDATE source_fields SET alert = NULL, alerted_at = NULL, vanished_at = :at
+WHERE source = :source AND contract = :contract AND field <> '' AND types = 0 AND vanished_at IS NULL
+    AND last_seen < :since;
 
 -- known_since --
 -- When the first record of a contract was seen, and the number of its fields.

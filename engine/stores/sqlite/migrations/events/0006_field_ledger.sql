@@ -13,7 +13,7 @@ CREATE TABLE source_fields (
     accepted_types INTEGER NOT NULL,
     mapped INTEGER NOT NULL,
     example TEXT NOT NULL,
-    alert TEXT CHECK (alert IN ('new', 'vanished', 'type')),
+    alert TEXT CHECK (alert IN ('new', 'vanished', 'type', 'value')),
     alerted_at TEXT,
     vanished_at TEXT,
     PRIMARY KEY (source, contract, family, field)
