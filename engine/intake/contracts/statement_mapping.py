@@ -14,11 +14,11 @@ from pagefold.engine.configuration.spelling import suggestion
 from pagefold.engine.events import DomainEvent, Reference, Tie, referenced
 from pagefold.engine.intake.contracts.payload_places import EVERY_MEMBER, PayloadPlace
 from pagefold.engine.intake.contracts.whole_groups import NO_ITEM, WholeMapping, is_outside
-from pagefold.engine.intake.mapping.value_filters import is_one_of
 from pagefold.engine.intake.statement import Statement, Whole
 from pagefold.projections.streams import EVERY_CHANNEL
 from pagefold.projections.transforms import WITHDRAW, Compiler, InvalidMapping, InvalidValue, ValueType
 from pagefold.projections.transforms import Mapping as CompiledMapping
+from pagefold.projections.transforms.accepted_values import AcceptedValues
 from pagefold.projections.transforms.mapping import BlankPolicy
 from pagefold.projections.transforms.paths import Reader
 
@@ -109,16 +109,16 @@ class Values:
         self.paths = frozenset(path for path in paths if path is not None)
         self.reads = frozenset(path for path in table if compiler.facts(path) is None)
         readers = {path: compiler.reader(path, f"{key}.{path}") for path in table}
-        self._values = [(readers[path], values) for path, values in table.items()]
+        self._values = [(readers[path], AcceptedValues(values).has) for path, values in table.items()]
         self._readers = {path: read for path, read in readers.items() if path in self.reads}
 
     def all_match(self, record: Record) -> bool:
         """Whether the record has one of the values at every path."""
-        return all(is_one_of(read(record), values) for read, values in self._values)
+        return all(has(read(record)) for read, has in self._values)
 
     def any_matches(self, record: Record) -> bool:
         """Whether the record has one of the values at some path."""
-        return any(is_one_of(read(record), values) for read, values in self._values)
+        return any(has(read(record)) for read, has in self._values)
 
     def present(self, record: Record) -> set[str]:
         """The paths that the record has, if only with a blank value."""

@@ -7,6 +7,7 @@ from typing import Annotated
 import msgspec
 from msgspec import UNSET
 
+from pagefold.projections.transforms.accepted_values import AcceptedValues
 from pagefold.projections.transforms.decimals import read_decimal
 from pagefold.projections.transforms.errors import InvalidValue
 from pagefold.projections.transforms.paths import Reader
@@ -131,8 +132,8 @@ def _conditions(parameters: When, site: Site) -> list[Condition]:
         filled = parameters.filled
         found.append(lambda value, _record: is_blank(value) is not filled)
     if parameters.one_of is not None:
-        values = {(type(each), each) for each in parameters.one_of}
-        found.append(lambda value, _record: not isinstance(value, list | dict) and (type(value), value) in values)
+        accepted = AcceptedValues(parameters.one_of)
+        found.append(lambda value, _record: accepted.has(value))
     for name, holds in _COMPARISONS.items():
         limit = getattr(parameters, name)
         if limit is not None:
