@@ -22,7 +22,7 @@ from pagefold.engine.errors import Rejected
 from pagefold.engine.events import AppendResult, DomainEvent, placed_in
 from pagefold.engine.intake.change_completer import ChangeCompleter, Completed
 from pagefold.engine.intake.contracts.contract import Contract
-from pagefold.engine.intake.contracts.delivery_facts import HEADER
+from pagefold.engine.intake.contracts.delivery_facts import HEADER, TAKEN
 from pagefold.engine.intake.epoch_registry import EpochRegistry
 from pagefold.engine.intake.event_validator import EventValidator
 from pagefold.engine.intake.field_watch import FieldWatch
@@ -36,6 +36,7 @@ from pagefold.engine.intake.formats.request_parts import (
 )
 from pagefold.engine.intake.readers.cloudevents import CloudEventMessageReader
 from pagefold.engine.intake.readers.debezium import DebeziumReader
+from pagefold.engine.intake.readers.snapshot_records import SnapshotRecordReader
 from pagefold.engine.intake.readers.webhooks import WebhookReader
 from pagefold.engine.intake.recreated_rows import RecreatedRows
 from pagefold.engine.intake.references import ReferenceResolver, ResolvedPart
@@ -281,6 +282,7 @@ _READERS: Mapping[Entrance, Callable[[Config, str], Reader]] = {
     "webhook": WebhookReader,
     "cdc": DebeziumReader,
     "cloudevents": CloudEventMessageReader,
+    "snapshot": SnapshotRecordReader,
 }
 
 
@@ -299,7 +301,9 @@ def _facts(reader: Reader, headers: Headers, received: str) -> dict[str, object]
     facts: dict[str, object] = {"@received": received}
     for name, value in headers:
         header = name.lower().decode("latin-1")
-        if header in reader.contract.headers:
+        if header == TAKEN:  # no request has such a header: it was kept with a record of a snapshot
+            facts[TAKEN] = value.decode("latin-1")
+        elif header in reader.contract.headers:
             facts.setdefault(f"{HEADER}{header}", value.strip(b" \t").decode("latin-1"))
     return facts
 

@@ -70,6 +70,7 @@ _REFUSED = b"refused"
 """Stored instead of an event: the line has a statement that was refused."""
 
 Progress: TypeAlias = Callable[[Batch], Awaitable[None]]
+Resolve: TypeAlias = Callable[[list[Row]], Awaitable[list[Row]]]
 
 
 class Refusal(NamedTuple):
@@ -348,17 +349,18 @@ async def streamed_rows(
 
 
 async def sorted_rows(
-    snapshot: Snapshot, assigner: StreamAssigner, progress: Progress
+    snapshot: Snapshot, assigner: StreamAssigner, resolve: Resolve, progress: Progress
 ) -> AsyncGenerator[RowChunk, None]:
     """Yields all rows, sorted, once the snapshot is read. The first chunk reports the rows skipped until then.
 
-    Raises `SourceFailed` if no record has a path that the contract reads: nothing was compared then.
+    `resolve` finds the SKUs of rows that name them by a reference. Raises `SourceFailed` if no record has a path that
+    the contract reads: nothing was compared then.
     """
     before = _NONE_SKIPPED
     with closing(_Spill()) as spill:
         async with aclosing(snapshot.batches()) as batches:
             async for batch in batches:
-                before += await run_sync(spill.add, assigner, batch)
+                before += await run_sync(spill.add, assigner, batch._replace(rows=await resolve(batch.rows)))
                 await progress(batch)
         if snapshot.records is not None:
             snapshot.records.check_paths()

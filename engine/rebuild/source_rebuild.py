@@ -29,6 +29,7 @@ from pagefold.engine.rebuild.losses import Loss, Losses, find_suspects
 from pagefold.engine.rebuild.older_rows import NO_OLDER_ROWS, record_older_rows
 from pagefold.engine.rebuild.pace import Pace
 from pagefold.engine.rebuild.recreated_records import OlderRowHandler
+from pagefold.engine.rebuild.referenced_rows import ReferencedRows
 from pagefold.engine.rebuild.repair_appender import append_placed
 from pagefold.engine.rebuild.row_comparer import (
     Comparison,
@@ -108,6 +109,7 @@ class SourceRebuild:
             store, epochs, run, runs, is_settled=self._is_orphan, save=self._save, retry=self._retry
         )
         self._store = store
+        self._referenced_rows = partial(ReferencedRows, store, config.references, run.source, keep=runs is not None)
         self._fields = FieldWatch(store.fields, writes=runs is not None)
         self._run = run
         self._runs = runs
@@ -115,9 +117,8 @@ class SourceRebuild:
         self._confirmed = confirmed or run.confirmed
         self._taken_at = run.taken_at
         self._coverage = NOTHING
-        self._losses = Losses()
+        self._losses, self._withheld = Losses(), Withheld()
         self._too_much: Sequence[Loss] = ()
-        self._withheld = Withheld()
         self._withholds = not self._confirmed
         self._limit = OrphanLimit.parse(cast("int | str | list[int | str]", run.max_orphans))
         excluded_domains = frozenset(config.sources[run.source].domains).difference(run.domains)
@@ -125,8 +126,7 @@ class SourceRebuild:
         self._comparer = RowComparer(config)
         self._assigner = StreamAssigner.of(config, run.source, Scope(excluded_domains, prefix))
         self._suffixes = [f"/{domain}/{encode_part(run.source)}" for domain in run.domains]
-        self._span = prefix_range(prefix)
-        self._recorded = monotonic()
+        self._span, self._recorded = prefix_range(prefix), monotonic()
 
     async def run(self, snapshot: Snapshot | None) -> None:
         """Compares the remaining rows, then withdraws what the snapshot lacks, unless that needs confirmation."""
@@ -196,7 +196,7 @@ class SourceRebuild:
 
     def _chunks(self, snapshot: Snapshot, cursor: JSON) -> AsyncGenerator[RowChunk, None]:
         if self._run.spilled or snapshot.records is not None:
-            return sorted_rows(snapshot, self._assigner, self._note_read)
+            return sorted_rows(snapshot, self._assigner, self._referenced_rows(snapshot).resolve, self._note_read)
         return streamed_rows(snapshot, self._assigner, cursor, self._note_read)
 
     async def _note_read(self, batch: Batch) -> None:

@@ -4,15 +4,16 @@ A row may make several statements, none, or refusals. What an end marker counts,
 rows.
 """
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from datetime import datetime
 from hashlib import blake2b
-from typing import Literal, NamedTuple, TypeAlias
+from typing import Literal, NamedTuple, TypeAlias, cast
 
 from pagefold.engine.configuration.config import Config
 from pagefold.engine.errors import SourceFailed
-from pagefold.engine.events import DomainEvent
+from pagefold.engine.events import DomainEvent, ReferencedEvent
 from pagefold.engine.intake.contracts.contract import Contract
+from pagefold.engine.intake.contracts.delivery_facts import TAKEN
 from pagefold.engine.intake.contracts.export_rows import encode_json, repeated_column
 from pagefold.engine.intake.contracts.missing_paths import missing_problem
 from pagefold.engine.intake.contracts.reading import Reading, Refusal
@@ -20,10 +21,8 @@ from pagefold.engine.intake.contracts.source_contracts import source_contract
 from pagefold.engine.runtime.clock import now
 from pagefold.engine.snapshots.coverage import Coverage
 from pagefold.engine.snapshots.row import RefusedStatement, Row
+from pagefold.projections.transforms.paths import path_names
 from pagefold.projections.transforms.value_types import timestamp_text
-
-TAKEN = "@taken"
-"""The fact that says when a snapshot was taken."""
 
 MAX_NAMES = 1_000
 """Names of a snapshot's records that are kept, for the error about a path that no record has."""
@@ -60,6 +59,11 @@ class ContractRows:
         self._identities: list[bytes] = []
         self.begin(None)
 
+    @property
+    def taken_text(self) -> str:
+        """When the snapshot was taken, as the contract reads it."""
+        return str(self._facts[TAKEN])
+
     def begin(self, taken_at: datetime | None) -> None:
         """Begins a pass. `taken_at` is when the snapshot was taken, as far as is known; else it is now."""
         self.reading: Reading = self.contract.watchful_reading()
@@ -79,7 +83,7 @@ class ContractRows:
             self.contract.read_record(record.value, reading, self._facts)
         else:
             self.contract.read(record.value, reading, self._facts)
-        rows = [Row(number, statement.event) for statement in reading.statements]
+        rows = [self._row(number, statement.event, record) for statement in reading.statements]
         rows += [self._refused(number, refusal) for refusal in reading.refusals]
         if self._filters or any(reading.absent or ()):
             self._note_names(record)
@@ -125,6 +129,20 @@ class ContractRows:
         if absent:
             raise SourceFailed(self.name, missing_problem(absent, self._names))
 
+    def _row(self, number: int, event: DomainEvent, record: Record) -> Row:
+        """A statement. One that may have to wait for a reference has the text from which it can be read again."""
+        if not isinstance(event, ReferencedEvent):
+            return Row(number, event)
+        return Row(number, event, self._message_of(record) if record.is_item else encode_json(record.value))
+
+    def _message_of(self, record: Record) -> bytes:
+        """The message around an item, with this item alone."""
+        item, message = cast("tuple[object, object]", record.value)
+        for number, path in enumerate(self.contract.items):
+            names = (path,) if self.contract.form == "columns" else path_names(path, "items")
+            message = _with_value(message, names, [] if number else [item])
+        return encode_json(message)
+
     def _refused(self, number: int, refusal: Refusal) -> Row:
         rejected = self.contract.rejection(refusal)
         if refusal.event is None:
@@ -141,6 +159,15 @@ class ContractRows:
         ]
         text = repr(places).encode() if places else record.text
         return blake2b(text, digest_size=_DIGEST_BYTES).digest()
+
+
+def _with_value(message: object, names: Sequence[str], value: object) -> object:
+    """A copy of a message with another value at a path; the message itself if it has none there."""
+    if not names:
+        return value
+    if isinstance(message, dict) and names[0] in message:
+        return {**message, names[0]: _with_value(message[names[0]], names[1:], value)}
+    return message
 
 
 def _own(item: object) -> object:

@@ -18,6 +18,9 @@ FACTS: Mapping[str, str] = {
 }
 """The paths of facts, and what they are. Every other path that begins with `@` is one of the record."""
 
+TAKEN = "@taken"
+"""The fact that says when a snapshot was taken."""
+
 HEADER = "@header."
 """Before the name of a header, whatever its case."""
 

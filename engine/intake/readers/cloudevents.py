@@ -12,7 +12,7 @@ from pagefold.engine.errors import Rejected
 from pagefold.engine.intake.contracts.source_contracts import required_contract
 from pagefold.engine.intake.formats.header_filter import HeaderFilter
 from pagefold.engine.intake.formats.json_bodies import documents_in, read_document
-from pagefold.engine.intake.formats.request_parts import MessagesBody, ParsedPart, RejectedPart, RequestParts
+from pagefold.engine.intake.formats.request_parts import MessagesBody, ReadPart, RejectedPart, RequestParts
 from pagefold.engine.intake.readers.contract_parts import whole_parts
 
 
@@ -29,7 +29,7 @@ class CloudEventMessageReader(HeaderFilter):
         messages = MessagesBody(texts, lines=False)
         return RequestParts(body, len(texts), lambda part: self._read(texts[part], facts), messages)
 
-    def _read(self, text: bytes, facts: Mapping[str, object]) -> Sequence[ParsedPart]:
+    def _read(self, text: bytes, facts: Mapping[str, object]) -> Sequence[ReadPart]:
         try:
             message = _with_data(read_document(text))
         except Rejected as rejection:

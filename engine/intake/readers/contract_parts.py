@@ -42,13 +42,14 @@ def left_out(contract: Contract) -> IgnoredMessage:
 
 def whole_parts(
     contract: Contract, message: object, facts: Mapping[str, object], unsent: Unsent = no_paths
-) -> list[ParsedPart]:
+) -> list[ReadPart]:
     """What was made of a message that is one part, with all of its items."""
     if not contract.counts(message, facts):
         return [left_out(contract)]
     if not contract.has_items(message):
         return [RejectedPart(_without_items(contract))]
-    return parsed_parts(contract, contract.read(message, facts=facts, unsent=unsent))
+    reading = contract.read(message, facts=facts, unsent=unsent)
+    return [*parsed_parts(contract, reading), *reading.wholes]
 
 
 def _without_items(contract: Contract) -> Rejected:

@@ -40,7 +40,7 @@ from pagefold.engine.intake.formats.request_parts import (
 )
 from pagefold.engine.intake.readers.contract_columns import Cells, ContractColumns
 from pagefold.engine.intake.readers.contract_parts import left_out, unknown_channel, whole_parts
-from pagefold.engine.intake.statement import Statement
+from pagefold.engine.intake.statement import Statement, Whole
 from pagefold.engine.intake.strict_json import decode_rejection
 from pagefold.projections.streams import normalise_sku
 from pagefold.projections.transforms import InvalidValue
@@ -149,6 +149,7 @@ class DebeziumReader(HeaderFilter):
         return [
             each._replace(moment=moment, creates=creates) if isinstance(each, Statement) else _explained(each, envelope)
             for each in whole_parts(self.contract, row, facts, unsent)
+            if not isinstance(each, Whole)  # a row has no group
         ]
 
     def _found(self, name: str, value: object, before: Cells | None) -> object:
