@@ -22,7 +22,6 @@ from pagefold.engine.intake.contracts.payload_places import payload_places
 from pagefold.engine.intake.contracts.reading import Reading, Refusal, refusal_text
 from pagefold.engine.intake.contracts.record_fields import (
     KIND_BITS,
-    NONE_HIDDEN,
     RecordFields,
     kind_of,
     kinds_in,
@@ -274,10 +273,9 @@ class Contract:
         """What one of the `records` of a message says."""
         self._facts.begin(facts)
         reading.records += 1
-        hidden = frozenset(unsent(record, ())) if unsent is not no_paths and isinstance(record, dict) else NONE_HIDDEN
         if self.observer is not None:
-            self.observer.note(record, hidden)
-        problem = self._problem(record, hidden)
+            self.observer.note(record)
+        problem = self._problem(record)
         for number, (each, mapping) in enumerate(self._mappings):
             for item in _elements(each, record):
                 if reading.absent is not None and (absent := reading.absent[number]):
@@ -362,10 +360,12 @@ class Contract:
         if whole is not None:
             reading.wholes.append(whole)
 
-    def _problem(self, record: object, hidden: Collection[str]) -> InvalidValue | None:
+    def _problem(self, record: object) -> InvalidValue | None:
         """What a record has that the contract does not read, or reads as another kind, where that is an error."""
         attribute, kind = self.levels.attribute == "fail", self.levels.type == "fail"
-        for each in self.fields.of(record, hidden) if attribute or kind else ():
+        if not kind and self.fields.is_mapped(record):
+            return None
+        for each in self.fields.of(record) if attribute or kind else ():
             if attribute and not each.mapped:
                 error = InvalidValue("unmapped", each.value, "is not mapped, and `unmapped` is `fail`")
                 return error.located("unmapped.attribute", each.path)

@@ -1,10 +1,10 @@
 """Counts the fields of the records that a contract reads, for the ledger of fields."""
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from threading import Lock
 
-from pagefold.engine.intake.contracts.record_fields import KIND_BITS, NONE_HIDDEN, RecordFields, kind_of
+from pagefold.engine.intake.contracts.record_fields import KIND_BITS, RecordFields, kind_of
 from pagefold.engine.intake.contracts.statement_mapping import Record
 from pagefold.projections.transforms.errors import excerpt
 
@@ -14,7 +14,7 @@ MAX_FIELDS = 5_000
 COMPLETE_RECORDS = 1_000
 """The first records, of which each is counted."""
 
-SAMPLED = 16
+SAMPLED = 64
 """After those, one record in so many is counted, and each that has a name that none had before."""
 
 MAX_PATH_CHARACTERS = 500
@@ -60,12 +60,12 @@ class FieldObserver:
         self._counts = FieldCounts()
         self._lock = Lock()
 
-    def note(self, record: Record, hidden: Collection[str] = NONE_HIDDEN) -> None:
-        """Counts a record, or passes it by. `hidden` are outermost names whose values were not sent."""
+    def note(self, record: Record) -> None:
+        """Counts a record, or passes it by."""
         with self._lock:
-            self._note(record, hidden)
+            self._note(record)
 
-    def _note(self, record: Record, hidden: Collection[str]) -> None:
+    def _note(self, record: Record) -> None:
         self._seen += 1
         if self._seen > COMPLETE_RECORDS and self._seen % self._sampled and not self._has_news(record):
             return
@@ -73,7 +73,7 @@ class FieldObserver:
         counts = self._counts
         counts.families[family] = counts.families.get(family, 0) + 1
         counted: set[str] = set()
-        for path, value, mapped in self._fields.of(record, hidden):
+        for path, value, mapped in self._fields.of(record):
             known = counts.fields.get((family, path))
             if known is None:
                 if len(counts.fields) >= MAX_FIELDS or len(path) > MAX_PATH_CHARACTERS:
@@ -96,7 +96,7 @@ class FieldObserver:
     def _has_news(self, record: Record) -> bool:
         """Whether a record has a name that none had before. Only the outermost names are compared."""
         inner = record[0] if isinstance(record, tuple) else record
-        if not isinstance(inner, dict) or inner.keys() <= self._names:
+        if not isinstance(inner, dict) or self._names.issuperset(inner):
             return False
         if len(self._names) < MAX_FIELDS:
             self._names.update(inner)

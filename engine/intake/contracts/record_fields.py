@@ -2,19 +2,18 @@
 
 import re
 from collections.abc import Collection, Iterable, Iterator, Mapping
+from decimal import Decimal
 from typing import NamedTuple
 
 from pagefold.engine.intake.contracts.statement_mapping import Record
 from pagefold.projections.transforms.paths import ROOT, path_names
 from pagefold.projections.transforms.value_types import is_blank
 
-MAX_FIELDS = 2_000
-"""How many fields of one record are looked at."""
+MAX_SETTLED = 5_000
+"""How many names are remembered as read, or left out."""
 
 MAX_ELEMENTS = 20
 """How many elements of a list are looked into."""
-
-NONE_HIDDEN: frozenset[str] = frozenset()
 
 TOP = f"{ROOT}."
 """Before the fields of a message around its records."""
@@ -84,18 +83,18 @@ class RecordFields:
             self._message.add(self._split(path)).whole = True
         self._has_message = bool(items)
         self._ignored = [_ignored_pattern(path) for path in ignored]
+        self._settled = {name for name, below in self._record.below.items() if below.whole}
 
-    def of(self, record: Record, hidden: Collection[str] = NONE_HIDDEN) -> Iterator[Field]:
-        """The fields of a record that have a value. A field may come several times, of several elements of a list.
-
-        `hidden` are outermost names whose values were not sent.
-        """
+    def of(self, record: Record) -> Iterator[Field]:
+        """The fields of a record that have a value. A field may come several times, of several elements of a list."""
         inner, message = record if self._has_message and isinstance(record, tuple) else (record, None)
-        if hidden and isinstance(inner, dict):
-            inner = {name: value for name, value in inner.items() if name not in hidden}
         yield from self._walk(self._record, inner, "")
         if message is not None:
             yield from self._walk(self._message, message, TOP)
+
+    def is_mapped(self, record: Record) -> bool:
+        """Whether a look at the names of a record is enough: each is read as a whole, or left out on purpose."""
+        return type(record) is dict and self._settled.issuperset(record)
 
     def unmapped(self, record: Record) -> list[Field]:
         """The fields of a record that the contract does not read, each once."""
@@ -115,13 +114,16 @@ class RecordFields:
         if not isinstance(value, dict):
             return
         for name, each in value.items():
-            if is_blank(each) or each in ([], {}):
+            if is_blank(each) or (not each and type(each) in _CONTAINERS):
                 continue
             path = prefix + (name if self._columns else name.replace(".", "\\."))
             below = names.below.get(name)
             if below is None:
                 mapped = names.whole or names.matches(name)
-                if mapped or not any(ignored.fullmatch(path) for ignored in self._ignored):
+                ignored = not mapped and any(pattern.fullmatch(path) for pattern in self._ignored)
+                if (mapped or ignored) and names is self._record and len(self._settled) < MAX_SETTLED:
+                    self._settled.add(name)
+                if not ignored:
                     yield Field(path, each, mapped)
             elif below.whole or not isinstance(each, dict | list):
                 yield Field(path, each, mapped=True)
@@ -168,19 +170,16 @@ KIND_BITS: Mapping[str, int] = {"text": 1, "number": 2, "boolean": 4, "list": 8,
 """The kinds of values, and their bits in the ledger of fields."""
 
 
+_KINDS: Mapping[type, str] = {
+    str: "text", int: "number", float: "number", Decimal: "number", bool: "boolean", list: "list", tuple: "list",
+    dict: "object",
+}  # fmt: skip
+_CONTAINERS = frozenset([list, dict])
+
+
 def kind_of(value: object) -> str:
     """The kind of a value that is not blank. A moment of a database is text, as it becomes."""
-    match value:
-        case bool():
-            return "boolean"
-        case list() | tuple():
-            return "list"
-        case dict():
-            return "object"
-        case str():
-            return "text"
-        case _:
-            return "text" if hasattr(value, "isoformat") else "number"
+    return _KINDS.get(type(value), "text")
 
 
 def kinds_in(bits: int) -> list[str]:

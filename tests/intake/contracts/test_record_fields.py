@@ -85,7 +85,7 @@ def test_counts_by_family() -> None:
 
 
 def test_most_records_are_passed_by() -> None:
-    """After a thousand, one in sixteen is counted, and each that has a new name."""
+    """After a thousand, one in sixty-four is counted, and each that has a new name."""
     compiled = contract(HEAD + '[catalog]\nattributes.c = "c"\n')
     compiled.observer = FieldObserver(compiled.fields, compiled.family)
     record = {"sku": "A", "rev": 1, "c": "x"}
@@ -142,6 +142,15 @@ def test_a_record_with_an_unmapped_attribute_is_refused(level: str) -> None:
     )
     reading = compiled.read(RECORD | {"size": " ", "internal_id": 7})
     assert (len(reading.statements), reading.refusals) == (2, [])
+
+
+def test_what_is_left_out_inside_an_object_counts_outside_of_it() -> None:
+    """A path is ignored, and not every field of that name."""
+    text = 'unmapped = { attribute = "fail" }\nignore = ["o.p"]\n' + CATALOG + 'attributes.a = "o.a"\n'
+    compiled = contract(text)
+    assert compiled.read({"sku": "A", "rev": 1, "o": {"a": 1, "p": 1}}).refusals == []
+    [refusal] = compiled.read({"sku": "A", "rev": 1, "p": 1}).refusals
+    assert refusal.error.path == "p"
 
 
 def test_a_value_of_another_kind_is_refused() -> None:
