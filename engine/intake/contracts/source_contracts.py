@@ -58,6 +58,22 @@ def source_contract(config: Config, source: str, entrance: Entrance) -> Contract
 
     Each call compiles. Raises `ConfigurationError`, with the line.
     """
+    contract = _compiled(config, source, entrance)
+    if contract is not None:
+        _check_groups(config, contract)
+    return contract
+
+
+def _check_groups(config: Config, contract: Contract) -> None:
+    """Raises `ConfigurationError` for a group whose kind the configuration does not know as one of groups."""
+    for mapping in contract.statements:
+        if mapping.whole is not None and mapping.whole.kind not in config.references.groups:
+            key = f"{mapping.key}.whole_of.kind"
+            problem = f"{mapping.whole.kind!r:.60} is not among references.groups of the configuration"
+            raise ConfigurationError(key, problem, contract.place_of(key))
+
+
+def _compiled(config: Config, source: str, entrance: Entrance) -> Contract | None:
     found = contract_key(config, source, entrance)
     if found is None:
         return None
