@@ -106,7 +106,9 @@ def generate(
     if not profile.fields:
         raise SourceFailed(export, "has no records with fields to make a contract of")
     origin = f"the JSON Schema {export}" if is_from_schema else f"{count(profile.records, 'record')} of {export}"
-    currencies = list(dict.fromkeys(channel.currency for channel in config.channels.values()))
+    currencies: dict[str, list[str]] = {}
+    for name, channel in config.channels.items():
+        currencies.setdefault(channel.currency, []).append(name)
     locales = [locale for channel in config.resolved_channels for locale in channel.context().locales]
     languages = {locale.partition("-")[0] for locale in locales}
     facts = Facts(source, config.sources[source].domains, currencies, languages, origin, kind == "csv", items)

@@ -178,3 +178,14 @@ def test_the_examples_of_a_contract(place: Path) -> None:
     assert code == 1
     assert "example 2: expected [], got [{" in err
     assert "erp@2: 2 examples, 1 failed" in err
+
+
+def test_two_statements_of_one_stream_are_a_loss(place: Path) -> None:
+    """Of an item that says two things at one version, the second would be a conflict: exit code 1, and an example."""
+    (place / "items.csv").write_text(EXPORT + "B-2;2;6,00;bl\nB-2;2;5,00;bl\n")
+    code, _, err = check()
+    assert code == 1
+    assert (
+        "refused 1: another statement of this stream has other content at version 2 (pricing, such as B-2, line 4)"
+        in err
+    )

@@ -18,7 +18,6 @@ from pagefold.engine.intake.contracts.contract_tables import RateSource, TableSo
 from pagefold.engine.intake.contracts.delivery_facts import NO_FACTS, DeliveryFacts
 from pagefold.engine.intake.contracts.field_observer import FieldObserver
 from pagefold.engine.intake.contracts.missing_paths import NO_ELEMENT, MissingPath, missing_paths, paths_to_find
-from pagefold.engine.intake.contracts.payload_places import payload_places
 from pagefold.engine.intake.contracts.reading import Reading, Refusal, refusal_text
 from pagefold.engine.intake.contracts.record_fields import (
     KIND_BITS,
@@ -37,10 +36,10 @@ from pagefold.engine.intake.contracts.statement_mapping import (
     Unsent,
     Values,
     Versions,
-    Written,
     no_paths,
 )
 from pagefold.engine.intake.contracts.unmapped_levels import Unmapped, UnmappedLevels, levels_of
+from pagefold.engine.intake.contracts.written_tables import PAYLOADS, domain_tables, written_table
 from pagefold.engine.plugins.transform_plugins import load_registry
 from pagefold.engine.runtime.extras import needs_extra
 from pagefold.projections.transforms import (
@@ -72,10 +71,6 @@ NO_DEFAULTS: Mapping[str, str] = {}
 
 MAX_SIGNALS = 10_000
 """How many different values that are not mapped are counted."""
-
-OPTIONS = ("only", "withdraw", "each", "whole_of")
-_PAYLOADS = {domain.name: domain.payload for domain in DOMAINS}
-_FILTERS = ("only", "withdraw")
 
 
 class ContractExample(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename={"in_": "in"}):
@@ -153,7 +148,7 @@ class Contract:
         lists: set[str] = set()
         self._mappings: list[tuple[Reader | None, StatementMapping]] = []
         for domain, key, table in domain_tables(document):
-            written = _written(domain, key, table, shared)
+            written = written_table(domain, key, table, shared)
             each = written.each
             inner = record_scope if each is None else ItemScope(record_scope)
             mapping = StatementMapping(self._compiler(inner), written, rules)
@@ -430,7 +425,7 @@ def _given(**parameters: str | None) -> dict[str, object]:
 
 def _head(document: Mapping[str, object], name: str) -> ContractHead:
     """What a contract says beside its statements; `name` is its name unless it says another."""
-    known = {*ContractHead.__struct_encode_fields__, *FIELDS, *_PAYLOADS}
+    known = {*ContractHead.__struct_encode_fields__, *FIELDS, *PAYLOADS}
     for key in document:
         if key not in known:
             raise InvalidMapping(key, f"is unknown; {suggestion(key, sorted(known), 'keys')}")
@@ -439,39 +434,6 @@ def _head(document: Mapping[str, object], name: str) -> ContractHead:
     except msgspec.ValidationError as error:
         problem, _, place = str(error).partition(" - at `$")
         raise InvalidMapping(place.removesuffix("`").lstrip("."), problem[:1].lower() + problem[1:]) from None
-
-
-def domain_tables(document: Mapping[str, object]) -> Iterator[tuple[str, str, dict[str, object]]]:
-    """Each table of each domain: there may be several of one."""
-    for domain in _PAYLOADS:
-        written = document.get(domain, [])
-        tables = [written] if isinstance(written, dict) else written
-        if not isinstance(tables, list):
-            raise InvalidMapping(domain, f"expected a table, got {written!r:.60}")
-        for table in tables:
-            if not isinstance(table, dict):
-                raise InvalidMapping(domain, f"expected a table, got {table!r:.60}")
-            yield domain, domain, table
-
-
-def _written(domain: str, key: str, table: Mapping[str, object], shared: Mapping[str, object]) -> Written:
-    fields = {**shared, **{name: table[name] for name in FIELDS if name in table}}
-    payload = {name: value for name, value in table.items() if name not in FIELDS and name not in OPTIONS}
-    each = table.get("each")
-    if each is not None and not isinstance(each, str):
-        raise InvalidMapping(f"{key}.each", f"expected a path, got {each!r:.60}")
-    only, withdrawn = (_values(table.get(name, {}), f"{key}.{name}") for name in _FILTERS)
-    if "whole_of" in table and each is None:
-        raise InvalidMapping(f"{key}.whole_of", "needs `each`: the list that has all of the group")
-    places = list(payload_places(domain, _PAYLOADS[domain], payload, key))
-    return Written(domain, key, each, fields, only, withdrawn, places, table.get("whole_of"))
-
-
-def _values(table: object, key: str) -> Mapping[str, list[object]]:
-    try:
-        return msgspec.convert(table, dict[str, list[object]])
-    except msgspec.ValidationError:
-        raise InvalidMapping(key, 'expected lists of values by path, such as { status = ["active"] }') from None
 
 
 def _elements(each: Reader | None, record: object) -> Iterator[object]:

@@ -24,6 +24,10 @@ DAMAGED_ROW = "row"
 """The domain of a row that cannot be read: it has none."""
 
 
+MAX_REMEMBERED = 500_000
+"""Statements of which it is remembered what they say: later ones of the same stream are compared with them."""
+
+
 @dataclass(slots=True)
 class KindOfRefusal:
     """Statements that were refused for one reason: how many, and the first of them."""
@@ -80,6 +84,7 @@ class ContractCheck:
         self._contract = contract
         self._validator = EventValidator(config)
         self._samples = samples
+        self._contents: dict[int, int] = {}
         self._names: dict[str, None] = {}
         self._facts = {"@taken": now()}
         contract.observer = self._observer = FieldObserver(contract.fields, lambda _record: "", sampled=1)
@@ -123,11 +128,22 @@ class ContractCheck:
             place = f"{event.type}.{rejection.path}" if rejection.path else event.type
             self._refused(KindOfRefusal(event.type, place, "rejected", str(rejection), event.sku, line))
             return
+        if self._says_something_else(event, content):
+            problem = f"another statement of this stream has other content at version {event.source_version}"
+            self._refused(KindOfRefusal(event.type, event.type, "said twice", problem, event.sku, line))
+            return
         counts = self.result.statements if event.payload is not None else self.result.withdrawals
         counts[event.type] += 1
         if len(self.result.samples) < self._samples:
             payload = None if event.payload is None else content
             self.result.samples.append(msgspec.structs.replace(event, payload=payload))
+
+    def _says_something_else(self, event: DomainEvent, content: bytes) -> bool:
+        """Whether an earlier statement has the same stream and version, and other content."""
+        place = hash((event.type, event.sku, event.channel, event.source, event.epoch, event.source_version))
+        if place not in self._contents and len(self._contents) >= MAX_REMEMBERED:
+            return False
+        return self._contents.setdefault(place, hash(content)) != hash(content)
 
     def _refused(self, kind: KindOfRefusal) -> None:
         known = self.result.refusals.setdefault((kind.domain, kind.place, kind.code), kind)

@@ -8,10 +8,11 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Literal, NamedTuple, TypeAlias, TypeVar
 
 from pagefold.domains import DOMAINS
-from pagefold.engine.intake.contracts.contract import OPTIONS, Contract, domain_tables
+from pagefold.engine.intake.contracts.contract import Contract
 from pagefold.engine.intake.contracts.payload_places import payload_places
 from pagefold.engine.intake.contracts.statement_mapping import FIELDS
 from pagefold.engine.intake.contracts.toml_text import dotted_key, inline_value, key_text
+from pagefold.engine.intake.contracts.written_tables import OPTIONS, domain_tables
 
 Effect: TypeAlias = Literal["breaking", "compatible"]
 Table: TypeAlias = Mapping[str, object]

@@ -25,14 +25,16 @@ _identifier = frozenset(["id", "no", "nr", "number", "code", "key", "zip", "phon
 
 
 class Facts(NamedTuple):
-    """What a contract has to fit: the source and its domains, the shop's currencies and languages, the sample's origin.
+    """What a contract has to fit: the source and its domains, the shop's languages, the sample's origin.
+
+    `currencies` are those of the shop, with the channels that have them.
 
     `columns`: the records are rows with columns. `items` is where the records are in a message, if not on top.
     """
 
     source: str
     domains: Sequence[str]
-    currencies: Sequence[str]
+    currencies: Mapping[str, Sequence[str]]
     languages: Collection[str]
     origin: str
     columns: bool
@@ -149,8 +151,11 @@ def _writes_commas(profile: RecordProfile) -> bool:
 def _pricing(draft: Draft) -> None:
     by_currency = list(_prices_by_currency(draft))
     for currency, price in by_currency:
-        constant = Line(f"currency = {inline_value({'constant': currency})}")
-        draft.tables.append(("[pricing]", [constant, draft.line("amount", price, note=_minor_note(price))]))
+        lines = [Line(f"currency = {inline_value({'constant': currency})}")]
+        if len(by_currency) > 1:  # a stream has one price: those of other currencies need channels of their own
+            channels = [*draft.facts.currencies[currency]]
+            lines.insert(0, Line(f"channel = {inline_value({'constant': channels})}"))
+        draft.tables.append(("[pricing]", [*lines, draft.line("amount", price, note=_minor_note(price))]))
     if by_currency or (amount := draft.take("amount")) is None:
         return
     currency_field = draft.take("currency")
@@ -173,8 +178,7 @@ def _prices_by_currency(draft: Draft) -> Iterator[tuple[str, FieldProfile]]:
 
 
 def _constant_currency(draft: Draft) -> Line:
-    currencies = draft.facts.currencies
-    currency = currencies[0] if currencies else "EUR"
+    currency = next(iter(draft.facts.currencies), "EUR")
     return Line(f"currency = {inline_value({'constant': currency})}", f"{DECIDE}: no field has the currency")
 
 

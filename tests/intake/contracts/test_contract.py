@@ -373,3 +373,12 @@ def test_what_is_no_amount_is_refused() -> None:
     """With its place, before the event is checked."""
     [refusal] = read(HEAD + PRICE, {"sku": "A", "rev": 1, "price": "on request"}).refusals
     assert "pricing.amount of `price`: 'on request' is not a number" in str(refusal.error)
+
+
+def test_a_statement_for_each_of_several_channels() -> None:
+    """A constant channel may be a list, in a table or for all of them."""
+    text = (
+        'channel = { constant = ["web-de", "web-us"] }\n' + HEAD + PRICE + '[catalog]\nchannel = { constant = "*" }\n'
+    )
+    found = [(event.type, event.channel) for event in read(text, {"sku": "A", "rev": 1, "price": "1.00"}).events]
+    assert found == [("catalog", "*"), ("pricing", "web-de"), ("pricing", "web-us")]

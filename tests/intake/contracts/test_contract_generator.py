@@ -20,7 +20,9 @@ def generated(
     profile: RecordProfile, *, columns: bool = False, items: str | None = None, domains: Sequence[str] = EVERY
 ) -> str:
     """The contract of a profile. It compiles."""
-    facts = Facts("erp", domains, ["EUR", "USD"], ["de", "en"], "a sample", columns, items)
+    facts = Facts(
+        "erp", domains, {"EUR": ["web-de", "web-at"], "USD": ["web-us"]}, ["de", "en"], "a sample", columns, items
+    )
     text = generated_contract(profile, facts)
     Contract(
         tomllib.loads(text),
@@ -126,11 +128,15 @@ def test_the_key_and_the_version(rows: list[dict[str, object]], expected: dict[s
 
 
 def test_prices_by_currency() -> None:
-    """Columns with the currencies of the shop make as many tables; others are attributes."""
+    """Columns with the shop's currencies make as many tables, for their channels; others are attributes."""
     document = made({"sku": "A", "price-EUR": "1.00", "price-USD": "2.00", "price-GBP": "3.00"}, columns=True)
     assert document["pricing"] == [
-        {"currency": {"constant": "EUR"}, "amount": "price-EUR"},
-        {"currency": {"constant": "USD"}, "amount": "price-USD"},
+        {
+            "channel": {"constant": ["web-de", "web-at"]},
+            "currency": {"constant": "EUR"},
+            "amount": "price-EUR",
+        },
+        {"channel": {"constant": ["web-us"]}, "currency": {"constant": "USD"}, "amount": "price-USD"},
     ]
     assert document["catalog"]["attributes"] == {"price-GBP": {"from": "price-GBP", "number": True}}
 
