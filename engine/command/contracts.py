@@ -1,6 +1,7 @@
 """`pagefold contracts`: how the records of a source become statements."""
 
 import json
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Literal, NamedTuple
@@ -259,7 +260,7 @@ def _remarks(result: CheckResult) -> Iterator[str]:
             yield f"no record has `{each.path}`, which the contract reads for {each.domain}"
     if result.reading.left_out:
         yield f"left out by `only`: {result.reading.left_out:,}"
-    for channel, number in result.reading.channels.most_common(MAX_SHOWN_NAMES):
+    for channel, number in Counter(result.reading.channels).most_common(MAX_SHOWN_NAMES):
         yield f"for the unknown channel {channel!r}: {count(number, 'statement')}, left out"
     for (signal, place, value), number in result.signals.most_common(MAX_SHOWN_NAMES):
         yield f"{place}: {value!r:.60} is not mapped ({signal}): {count(number, 'value')}"

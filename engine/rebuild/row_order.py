@@ -399,7 +399,7 @@ class _Spill:
         """What a contract left out of the rows that were added, and how many of those repeat an earlier one."""
         repetitions = self._connection.execute(_REPETITIONS).get
         return SkippedRows(
-            elsewhere=reading.channels.total(), repetitions=cast("int", repetitions), left_out=reading.left_out
+            elsewhere=sum(reading.channels.values()), repetitions=cast("int", repetitions), left_out=reading.left_out
         )
 
     def chunks(self, assigner: StreamAssigner) -> Iterator[RowChunk]:

@@ -10,7 +10,8 @@ from msgspec import UNSET
 from pagefold.projections.transforms.errors import InvalidValue
 from pagefold.projections.transforms.paths import Reader, column_of
 from pagefold.projections.transforms.pipeline import Step, composed, each_item, named_reader
-from pagefold.projections.transforms.value_types import ValueType, to_json
+from pagefold.projections.transforms.transform import ValueFunction
+from pagefold.projections.transforms.value_types import ValueType, is_blank, to_json
 
 BlankPolicy: TypeAlias = Literal["skip", "withdraw", "refuse", "null"]
 """What a blank value does: leaves the target out, withdraws the statement, is an error, or is null."""
@@ -46,6 +47,9 @@ class Mapping:
     are paths whose last name has a placeholder. Both are those outside of items; `reads` and `read_patterns` are the
     same as the mapping has them, those inside its item too. `needed` are sets of `reads`, of each of which some record
     should have one: not where the mapping says what becomes of a blank value.
+
+    `own` is the same as `read` for the item alone, without what is around it; None if there is no item, or if the
+    mapping reads more. `shortcut` is a faster way to the same result, if there is one.
     """
 
     key: str
@@ -56,6 +60,20 @@ class Mapping:
     reads: frozenset[str]
     read_patterns: frozenset[str]
     needed: frozenset[frozenset[str]]
+    own: Reader | None = None
+    shortcut: "Shortcut | None" = None
+
+
+class Shortcut(NamedTuple):
+    """What a mapping makes of a text in `column` that is not blank: the text, or what `function` makes of it.
+
+    Of a result that is neither text nor a number, `finish` gives the value; so it does of a blank text. It raises
+    `InvalidValue` with the mapping's place. Where `function` does, the mapping's `read` has to be asked.
+    """
+
+    column: str
+    function: ValueFunction | None
+    finish: Callable[[object], object]
 
 
 def _on_blank(policy: BlankPolicy, default: object) -> Callable[[], object]:
@@ -93,6 +111,31 @@ def finished(read: Reader, steps: Sequence[Step], ending: Ending, source: str = 
     if source and steps:
         return _finished(composed(named_reader(read, source), steps), ending, "")
     return _finished(composed(read, steps), ending, source)
+
+
+def shortcut(read: Reader, steps: Sequence[Step], ending: Ending) -> Shortcut | None:
+    """The shortcut of a mapping that reads one name and has one step at most; None of others."""
+    column = column_of(read)
+    if column is None or ending.check is not None or len(steps) > 1:
+        return None
+    if not steps:
+        return Shortcut(column, None, _finisher(ending))
+    function = steps[0].simple
+    return None if function is None else Shortcut(column, function, _finisher(ending))
+
+
+def _finisher(ending: Ending) -> Callable[[object], object]:
+    on_blank = _on_blank(ending.policy, ending.default)
+
+    def finish(value: object) -> object:
+        try:
+            if is_blank(value):
+                return on_blank()
+            return value if ending.convert is None or type(value) is str else ending.convert(value)
+        except InvalidValue as error:
+            raise error.located(ending.key, ending.path) from None
+
+    return finish
 
 
 def _finished(run: Reader, ending: Ending, source: str) -> Reader:

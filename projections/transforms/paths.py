@@ -142,7 +142,7 @@ class ItemScope:
 
     def __init__(self, outer: Scope) -> None:
         self.outer = outer
-        self._inner = NestedScope()
+        self.inner = NestedScope()
 
     def reader(self, path: str, key: str) -> Reader:
         """`.` is the item itself, `x` a member of it, and `$.x` one of the record."""
@@ -150,7 +150,7 @@ class ItemScope:
             return _item
         if path.startswith(f"{ROOT}."):
             return _within(self.outer.reader(path[len(ROOT) + 1 :], key), 1)
-        return _within(self._inner.reader(path, key), 0)
+        return _within(self.inner.reader(path, key), 0)
 
     def outermost(self, path: str) -> str:
         """The first name in the item, or in the record around it."""
@@ -158,16 +158,21 @@ class ItemScope:
             return path
         if path.startswith(f"{ROOT}."):
             return f"{ROOT}.{self.outer.outermost(path[len(ROOT) + 1 :])}"
-        return self._inner.outermost(path)
+        return self.inner.outermost(path)
 
     def members(self, pattern: str, key: str) -> tuple[Reader, str]:
         """The members of the item."""
-        read, last = self._inner.members(pattern, key)
+        read, last = self.inner.members(pattern, key)
         return _within(read, 0), last
 
 
 def _item(pair: object) -> object:
     return pair[0]  # type: ignore[index]  # it is a pair
+
+
+def of_item(read: Reader) -> Reader:
+    """The reader of the pair of an item and its record that reads the item."""
+    return _within(read, 0)
 
 
 def _within(read: Reader, place: int) -> Reader:

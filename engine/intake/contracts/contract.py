@@ -272,7 +272,7 @@ class Contract:
             self.observer.note(record)
         problem = self._problem(record)
         for number, (each, mapping) in enumerate(self._mappings):
-            for item in _elements(each, record):
+            for item in (record,) if each is None else _elements(each, record):
                 if reading.absent is not None and (absent := reading.absent[number]):
                     absent.difference_update(mapping.present(item, absent), (NO_ELEMENT,))
                 self._state(mapping, item, reading, unsent, problem)
@@ -342,7 +342,7 @@ class Contract:
             reading.refusals.append(Refusal(mapping.domain, mapping.sku(record), error, mapping.place(record)))
             return
         if isinstance(statement, UnknownChannel):
-            reading.channels[statement.name] += 1
+            reading.channels[statement.name] = reading.channels.get(statement.name, 0) + 1
         else:
             reading.statements.append(statement)
 

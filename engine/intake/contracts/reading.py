@@ -1,6 +1,5 @@
 """What a contract made of some records: statements, refusals, and counts of what does not count."""
 
-from collections import Counter
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -37,8 +36,13 @@ class Reading:
     refusals: list[Refusal] = field(default_factory=list)
     records: int = 0
     left_out: int = 0
-    channels: Counter[str] = field(default_factory=Counter)
+    channels: dict[str, int] = field(default_factory=dict)
     absent: list[set[str]] | None = None
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether it has statements, and nothing else."""
+        return not (self.refusals or self.left_out or self.channels or self.wholes)
 
     @property
     def events(self) -> list[DomainEvent]:

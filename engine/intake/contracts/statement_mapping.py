@@ -12,11 +12,12 @@ from msgspec import UNSET
 from pagefold.domains.references import kind_error
 from pagefold.engine.configuration.spelling import suggestion
 from pagefold.engine.events import DomainEvent, Reference, Tie, referenced
+from pagefold.engine.intake.contracts.payload_mapping import PayloadMapping
 from pagefold.engine.intake.contracts.payload_places import EVERY_MEMBER, PayloadPlace
 from pagefold.engine.intake.contracts.whole_groups import NO_ITEM, WholeMapping, is_outside
 from pagefold.engine.intake.statement import Statement, Whole
 from pagefold.projections.streams import EVERY_CHANNEL
-from pagefold.projections.transforms import WITHDRAW, Compiler, InvalidMapping, InvalidValue, ValueType
+from pagefold.projections.transforms import Compiler, InvalidMapping, InvalidValue, ValueType
 from pagefold.projections.transforms import Mapping as CompiledMapping
 from pagefold.projections.transforms.accepted_values import AcceptedValues
 from pagefold.projections.transforms.mapping import BlankPolicy
@@ -114,11 +115,11 @@ class Values:
 
     def all_match(self, record: Record) -> bool:
         """Whether the record has one of the values at every path."""
-        return all(has(read(record)) for read, has in self._values)
+        return not self._values or all(has(read(record)) for read, has in self._values)
 
     def any_matches(self, record: Record) -> bool:
         """Whether the record has one of the values at some path."""
-        return any(has(read(record)) for read, has in self._values)
+        return bool(self._values) and any(has(read(record)) for read, has in self._values)
 
     def present(self, record: Record) -> set[str]:
         """The paths that the record has, if only with a blank value."""
@@ -143,10 +144,7 @@ class StatementMapping:
         self._channels = frozenset([EVERY_CHANNEL, *rules.channels])
         self.via = _reference_kind(written)
         self.fields = self._compiled_fields(compiler, written)
-        self._payload = [
-            (place.path, compiler.mapping(place.mapping, place.key, place.expects, rules.blanks))
-            for place in written.places
-        ]
+        self._payload = PayloadMapping(compiler, written.places, rules.blanks)
         self.only = Values(compiler, written.only, f"{written.key}.only")
         self.withdrawn = Values(compiler, written.withdrawn, f"{written.key}.withdraw")
         self.whole = None if written.whole is None else WholeMapping(compiler, written.whole, f"{written.key}.whole_of")
@@ -170,7 +168,7 @@ class StatementMapping:
     @property
     def payload(self) -> list[CompiledMapping]:
         """The mappings of the payload's places."""
-        return [mapping for _, mapping in self._payload]
+        return [mapping for _, mapping in self._payload.places]
 
     @property
     def reads_version(self) -> bool:
@@ -235,7 +233,7 @@ class StatementMapping:
 
     def family(self, record: Record) -> str:
         """The family that the statement has; "" if it has none, or a domain without."""
-        for path, mapping in self._payload if self.domain == "catalog" else ():
+        for path, mapping in self._payload.places if self.domain == "catalog" else ():
             if path == ("family",):
                 with suppress(InvalidValue):
                     value = mapping.read(record)
@@ -248,13 +246,13 @@ class StatementMapping:
         `unsent` says which of some paths were left out because they did not change; the places of the payload that
         depend on one are unchanged.
         """
-        channel = self._text("channel", record) or EVERY_CHANNEL
-        if channel not in self._channels:
+        channel = EVERY_CHANNEL
+        if "channel" in self.fields and (channel := self._text("channel", record) or channel) not in self._channels:
             return UnknownChannel(channel)
         if unsent is no_paths:
-            return Statement(self._event(record, channel, self._payload_of))
+            return Statement(self._event(record, channel, self._payload.read))
         kept = self._unchanged(unsent)
-        event = self._event(record, channel, lambda record: self._payload_of(record, kept))
+        event = self._event(record, channel, lambda record: self._payload.read_without(record, kept))
         return Statement(event, () if event.payload is None else tuple(kept))
 
     def withdrawal(self, record: Record, moment: datetime | None = None) -> DomainEvent | UnknownChannel:
@@ -296,9 +294,9 @@ class StatementMapping:
             source_version=self._version(record),
             occurred_at=moment or msgspec.convert(self._required("occurredAt", record), datetime),
             payload=None if self.withdrawn.any_matches(record) else payload(record),
-            id=self._text("id", record),
-            correlation_id=self._text("correlationId", record),
-            epoch=self._epoch(record),
+            id=self._text("id", record) if "id" in self.fields else None,
+            correlation_id=self._text("correlationId", record) if "correlationId" in self.fields else None,
+            epoch=self._epoch(record) if "epoch" in self.fields else None,
             tie=self._rules.tie,
         )
         return event if self.via is None or sku is not None else referenced(event, Reference(self.via, event.sku))
@@ -319,9 +317,10 @@ class StatementMapping:
     def _unchanged(self, unsent: Unsent) -> dict[tuple[str, ...], None]:
         """The places of the payload that depend on what was not sent. Raises `InvalidValue` if others depend on it."""
         self._check_sent(unsent, self.withdrawn.paths, f"{self.key}.withdraw")
-        for mapping in (*self.fields.values(), *(each for path, each in self._payload if path[-1] == EVERY_MEMBER)):
+        places = self._payload.places
+        for mapping in (*self.fields.values(), *(each for path, each in places if path[-1] == EVERY_MEMBER)):
             self._check_sent(unsent, mapping.paths, mapping.key, mapping.patterns)
-        return dict.fromkeys(path for path, mapping in self._payload if any(unsent(mapping.paths, mapping.patterns)))
+        return dict.fromkeys(path for path, mapping in places if any(unsent(mapping.paths, mapping.patterns)))
 
     @staticmethod
     def _check_sent(unsent: Unsent, paths: Collection[str], key: str, patterns: Collection[str] = ()) -> None:
@@ -357,23 +356,6 @@ class StatementMapping:
         value = self._value("epoch", record)
         return value if isinstance(value, int) else None
 
-    def _payload_of(self, record: Record, kept: Collection[tuple[str, ...]] = ()) -> bytes | None:
-        """The payload, without the places that are kept as they are."""
-        payload: dict[str, object] = {}
-        for path, mapping in self._payload:
-            if kept and path in kept:
-                continue
-            value = mapping.read(record)
-            if value is WITHDRAW:
-                return None
-            if value is UNSET:
-                continue
-            if len(path) == 1:
-                payload[path[0]] = value
-            else:
-                _put(payload.setdefault(path[0], {}), path[1], value)  # type: ignore[arg-type]  # a place is one or the other
-        return _encode(payload)
-
 
 def _reference_kind(written: Written) -> str | None:
     """The kind of the ids by which the records name SKUs; None if they name them by SKU. Raises `InvalidMapping`."""
@@ -401,15 +383,3 @@ def _path_reader(compiler: Compiler, written: Written, field: str) -> Reader | N
 
 def _no_payload(_record: Record) -> None:
     """The payload of a withdrawal."""
-
-
-_encode: Callable[[object], bytes] = msgspec.json.Encoder().encode
-
-
-def _put(into: dict[str, object], name: str, value: object) -> None:
-    """Puts a value into an object. Members that are named win over those that `*` brings."""
-    if name != EVERY_MEMBER:
-        into[name] = value
-    elif isinstance(value, dict):
-        for member, inner in value.items():
-            into.setdefault(member, inner)

@@ -18,7 +18,12 @@ MAX_REQUEST_EVENTS = 5_000
 """Events in one request, in Pagefold's own form or as CloudEvents. They are one transaction."""
 
 _array = msgspec.json.Decoder(list[msgspec.Raw])
+MAX_TOGETHER_BYTES = 1024 * 1024
+"""Up to this size, the messages of an array are decoded together."""
+
+_encode = msgspec.json.Encoder().encode
 _SPACE = b" \t\r\n"
+_NO_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
 
 
 def read_document(text: bytes) -> object:
@@ -31,12 +36,43 @@ def read_document(text: bytes) -> object:
         document: object = decode_exactly(text)
     except DECODE_ERRORS as error:
         raise decode_rejection(error, text) from None
-    _check_nesting(document)
-    check_keys(text, b"")
+    _check_nesting(text, document)
+    check_keys(text, _canonical(document))
     return document
 
 
-def _check_nesting(document: object) -> None:
+def messages_in(text: bytes) -> list[object] | None:
+    """The messages in an array, decoded together; None if they have to be read one by one.
+
+    One of them may be wrong then, or they are so many that they should not be in memory at once.
+    """
+    if len(text) > MAX_TOGETHER_BYTES or not text.lstrip(_SPACE).startswith(b"["):
+        return None
+    try:
+        messages = read_document(text)
+    except Rejected:
+        return None
+    return messages if isinstance(messages, list) else None
+
+
+def _canonical(document: object) -> bytes:
+    """The document as JSON; empty if it has a number that has no form there."""
+    try:
+        return _encode(document)
+    except (OverflowError, RecursionError):
+        return b""
+
+
+def _check_nesting(text: bytes, document: object) -> None:
+    """Rejects a document that is too deep. Of most, the brackets alone show that they are not, far faster."""
+    brackets = text.translate(None, _NO_BRACKETS)
+    for _ in range(MAX_NESTING // 2):  # at least one level, and at most two
+        shorter = brackets.replace(b"{}", b"").replace(b"[]", b"")
+        if not shorter:
+            return
+        if len(shorter) == len(brackets):  # some are in texts
+            break
+        brackets = shorter
     level = [document]
     for _ in range(MAX_NESTING):
         level = [inner for each in level for inner in _inside(each) if isinstance(inner, dict | list)]

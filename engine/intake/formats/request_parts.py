@@ -66,10 +66,14 @@ class DivisibleBody(Protocol):
 
 
 class RequestParts:
-    """One request: the number of its `parts`, and their content. Without a `body` it cannot be divided."""
+    """One request: the number of its `parts`, and their content. `body` makes the text divisible, where it can be."""
 
     def __init__(
-        self, text: bytes, parts: int, read: Callable[[int], Sequence[ReadPart]], body: DivisibleBody | None = None
+        self,
+        text: bytes,
+        parts: int,
+        read: Callable[[int], Sequence[ReadPart]],
+        body: Callable[[], DivisibleBody] | None = None,
     ) -> None:
         self.parts = parts
         self._text = text
@@ -90,13 +94,11 @@ class RequestParts:
         """Divides some of the parts into requests of their own, unless that would take many more bytes."""
         if self._body is None:
             return [(parts, self._text)]
-        combined = self._body.with_parts(parts)
-        if (
-            len(parts) > 1
-            and len(parts) * (self._body.overhead + PART_OVERHEAD_BYTES) > 2 * len(combined) + SLACK_BYTES
-        ):
+        body = self._body()
+        combined = body.with_parts(parts)
+        if len(parts) > 1 and len(parts) * (body.overhead + PART_OVERHEAD_BYTES) > 2 * len(combined) + SLACK_BYTES:
             return [(parts, combined)]
-        return [([part], self._body.with_parts([part])) for part in parts]
+        return [([part], body.with_parts([part])) for part in parts]
 
 
 MIN_PART_BYTES = 16

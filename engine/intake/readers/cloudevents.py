@@ -3,6 +3,7 @@
 import base64
 import binascii
 from collections.abc import Mapping, Sequence
+from functools import partial
 
 import msgspec
 
@@ -11,7 +12,7 @@ from pagefold.engine.configuration.config import Config
 from pagefold.engine.errors import Rejected
 from pagefold.engine.intake.contracts.source_contracts import required_contract
 from pagefold.engine.intake.formats.header_filter import HeaderFilter
-from pagefold.engine.intake.formats.json_bodies import documents_in, read_document
+from pagefold.engine.intake.formats.json_bodies import documents_in, messages_in, read_document
 from pagefold.engine.intake.formats.request_parts import MessagesBody, ReadPart, RejectedPart, RequestParts
 from pagefold.engine.intake.readers.contract_parts import whole_parts
 
@@ -25,16 +26,29 @@ class CloudEventMessageReader(HeaderFilter):
 
     def parse(self, body: bytes, facts: Mapping[str, object]) -> RequestParts:
         """A body, event by event."""
-        texts = documents_in(body)
-        messages = MessagesBody(texts, lines=False)
-        return RequestParts(body, len(texts), lambda part: self._read(texts[part], facts), messages)
+        together = messages_in(body)
+        if together is not None:
+            texts = partial(_divisible, body)
+            return RequestParts(body, len(together), lambda part: self._parts(together[part], facts), texts)
+        found = documents_in(body)
+        return RequestParts(body, len(found), lambda part: self._read(found[part], facts), partial(_divisible, body))
 
     def _read(self, text: bytes, facts: Mapping[str, object]) -> Sequence[ReadPart]:
         try:
-            message = _with_data(read_document(text))
+            message = read_document(text)
         except Rejected as rejection:
             return [RejectedPart(rejection.with_traceback(None))]
-        return whole_parts(self.contract, message, facts)
+        return self._parts(message, facts)
+
+    def _parts(self, message: object, facts: Mapping[str, object]) -> Sequence[ReadPart]:
+        try:
+            return whole_parts(self.contract, _with_data(message), facts)
+        except Rejected as rejection:
+            return [RejectedPart(rejection.with_traceback(None))]
+
+
+def _divisible(body: bytes) -> MessagesBody:
+    return MessagesBody(documents_in(body), lines=False)
 
 
 def _with_data(message: object) -> object:

@@ -1,6 +1,7 @@
 """What a contract makes of the parts of a request: statements, and why others are ignored or kept."""
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 
 from pagefold.engine.errors import Rejected
 from pagefold.engine.intake.contracts.contract import Contract
@@ -9,7 +10,6 @@ from pagefold.engine.intake.contracts.statement_mapping import Unsent, no_paths
 from pagefold.engine.intake.formats.request_parts import (
     IgnoredMessage,
     ItemsBody,
-    ParsedPart,
     ReadPart,
     RejectedPart,
     RequestParts,
@@ -18,14 +18,16 @@ from pagefold.engine.intake.formats.request_parts import (
 from pagefold.projections.transforms.paths import path_names
 
 
-def parsed_parts(contract: Contract, reading: Reading) -> list[ParsedPart]:
+def read_parts(contract: Contract, reading: Reading) -> Sequence[ReadPart]:
     """What was made of a part. What does not count is ignored, and what was refused is rejected."""
-    found: list[ParsedPart] = [*reading.statements]
+    if reading.is_plain:
+        return reading.statements
+    found: list[ReadPart] = [*reading.statements]
     found += [RejectedPart(contract.rejection(refusal), refusal.event) for refusal in reading.refusals]
     found += [left_out(contract)] * reading.left_out
     for name, number in reading.channels.items():
         found += [unknown_channel(name)] * number
-    return found
+    return [*found, *reading.wholes]
 
 
 def unknown_channel(name: str) -> IgnoredMessage:
@@ -42,14 +44,13 @@ def left_out(contract: Contract) -> IgnoredMessage:
 
 def whole_parts(
     contract: Contract, message: object, facts: Mapping[str, object], unsent: Unsent = no_paths
-) -> list[ReadPart]:
+) -> Sequence[ReadPart]:
     """What was made of a message that is one part, with all of its items."""
     if not contract.counts(message, facts):
         return [left_out(contract)]
     if not contract.has_items(message):
         return [RejectedPart(_without_items(contract))]
-    reading = contract.read(message, facts=facts, unsent=unsent)
-    return [*parsed_parts(contract, reading), *reading.wholes]
+    return read_parts(contract, contract.read(message, facts=facts, unsent=unsent))
 
 
 def _without_items(contract: Contract) -> Rejected:
@@ -89,10 +90,10 @@ class MessageReader:
         records = list(contract.records(message))
         if (size_error := part_size_error(len(records), text)) is not None:
             return RequestParts.unreadable(body, size_error)
-        inside = ItemsBody(text, self._paths) if self._is_divisible else None
+        inside = partial(ItemsBody, text, self._paths) if self._is_divisible else None
         return RequestParts(body, len(records), lambda part: self._read(records[part], facts), inside)
 
     def _read(self, record: object, facts: Mapping[str, object]) -> Sequence[ReadPart]:
         reading = Reading()
         self.contract.read_record(record, reading, facts)
-        return [*parsed_parts(self.contract, reading), *reading.wholes]
+        return read_parts(self.contract, reading)

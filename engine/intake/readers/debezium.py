@@ -17,7 +17,8 @@ import base64
 from codecs import BOM_UTF8
 from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
-from typing import TypeAlias
+from functools import partial
+from typing import NamedTuple, TypeAlias
 
 import msgspec
 
@@ -26,18 +27,25 @@ from pagefold.engine.configuration.config import Config
 from pagefold.engine.errors import Rejected
 from pagefold.engine.events import DomainEvent
 from pagefold.engine.intake.contracts.source_contracts import required_contract
-from pagefold.engine.intake.contracts.statement_mapping import UNSENT, StatementMapping, UnknownChannel
+from pagefold.engine.intake.contracts.statement_mapping import (
+    UNSENT,
+    StatementMapping,
+    UnknownChannel,
+    Unsent,
+    no_paths,
+)
 from pagefold.engine.intake.formats.header_filter import HeaderFilter
-from pagefold.engine.intake.formats.json_bodies import documents_in, read_document
+from pagefold.engine.intake.formats.json_bodies import documents_in, messages_in, read_document
 from pagefold.engine.intake.formats.kafka_connect import column_types, decode_value, timestamp_at
 from pagefold.engine.intake.formats.request_parts import (
     IgnoredMessage,
     MessagesBody,
-    ParsedPart,
+    ReadPart,
     RejectedPart,
     RequestParts,
     part_size_error,
 )
+from pagefold.engine.intake.mapping.value_conversion import describe_type
 from pagefold.engine.intake.readers.contract_columns import Cells, ContractColumns
 from pagefold.engine.intake.readers.contract_parts import left_out, unknown_channel, whole_parts
 from pagefold.engine.intake.statement import Statement, Whole
@@ -77,8 +85,27 @@ class _Envelope(msgspec.Struct, frozen=True):
 
     op: str
     source: _Origin
-    before: dict[str, object] | None = None
-    after: dict[str, object] | None = None
+    before: object = None
+    after: object = None
+
+
+class _Row(NamedTuple):
+    """A change of one row, with the row before it and after it, which may not have been sent."""
+
+    op: str
+    source: _Origin
+    before: Cells | None
+    after: Cells | None
+
+
+class _Change(NamedTuple):
+    """A change, its schema, its facts and moment; whether some of its columns may not have been sent, see `_found`."""
+
+    envelope: _Row
+    schema: object
+    facts: Facts
+    moment: datetime | None
+    may_lack: bool
 
 
 class DebeziumReader(HeaderFilter):
@@ -89,6 +116,7 @@ class DebeziumReader(HeaderFilter):
         self._key = f"sources.{source}.cdc"
         placeholder = self._settings.unavailable_value
         self._placeholders = (placeholder, [placeholder], base64.b64encode(placeholder.encode()).decode())
+        self._marks = [each.encode() for each in self._placeholders if isinstance(each, str)]
         self.contract = required_contract(config, source, "cdc")
         super().__init__(self._settings.headers_of, self._key, self.contract.headers)
         self._columns = ContractColumns(self.contract)
@@ -96,35 +124,52 @@ class DebeziumReader(HeaderFilter):
     def parse(self, body: bytes, facts: Mapping[str, object]) -> RequestParts:
         """A body, message by message: one envelope, an array of them, or one per line."""
         text = body.removeprefix(BOM_UTF8)
-        texts = documents_in(text)
-        if (rejection := part_size_error(len(texts), text)) is not None:
+        together = messages_in(text)
+        texts = documents_in(text) if together is None else ()
+        number = len(texts) if together is None else len(together)
+        if (rejection := part_size_error(number, text)) is not None:
             return RequestParts.unreadable(body, rejection)
-        messages = MessagesBody(texts, lines=not text.lstrip().startswith(b"["))
-        return RequestParts(body, len(texts), lambda part: self._read(texts[part], facts), messages)
+        divisible = partial(_divisible, text)
+        if together is None:
+            return RequestParts(body, number, lambda part: self._read(texts[part], facts), divisible)
+        may_lack = self._may_lack(text)
+        return RequestParts(body, number, lambda part: self._changes(together[part], facts, may_lack), divisible)
 
-    def _read(self, text: bytes, facts: Facts) -> Sequence[ParsedPart]:
+    def _read(self, text: bytes, facts: Facts) -> Sequence[ReadPart]:
         try:
-            message, schema = _unwrapped(read_document(text))
+            message = read_document(text)
+        except Rejected as rejection:
+            return [RejectedPart(rejection.with_traceback(None))]
+        return self._changes(message, facts, self._may_lack(text))
+
+    def _may_lack(self, text: bytes) -> bool:
+        """Whether a text may have a placeholder of a column that was not sent. Most have none, and need no search."""
+        return b"\\u" in text or any(mark in text for mark in self._marks)
+
+    def _changes(self, document: object, facts: Facts, may_lack: bool) -> Sequence[ReadPart]:  # noqa: FBT001  # see `_Change`
+        try:
+            message, schema = _unwrapped(document)
             if (ignored := _ignored_message(message)) is not None:
                 return [ignored]
-            envelope = msgspec.convert(message, _Envelope)
-            return self._changes(envelope, schema, {**facts, **_facts(envelope.source)})
+            row = _checked(msgspec.convert(message, _Envelope))
+            moment = _moment_of(row.source)
+            return self._parts(_Change(row, schema, {**facts, **_facts(row.source, moment)}, moment, may_lack))
         except msgspec.ValidationError as error:
             return [RejectedPart(decode_rejection(error, b""))]
         except Rejected as rejection:
             return [RejectedPart(rejection.with_traceback(None))]
 
-    def _changes(self, envelope: _Envelope, schema: object, facts: Facts) -> Sequence[ParsedPart]:
-        where = envelope.source.where
+    def _parts(self, change: _Change) -> Sequence[ReadPart]:
+        envelope, where = change.envelope, change.envelope.source.where
         if self._settings.tables and envelope.op != "m" and where not in self._settings.tables:
             return [IgnoredMessage("table", f"the table {where} is not among {self._key}.tables")]
         match envelope.op:
             case "c" | "r":
-                return self._stated(envelope, schema, facts)
+                return self._stated(change)
             case "u":
-                return self._updated(envelope, schema, facts)
+                return self._updated(change)
             case "d":
-                return self._ended(envelope, schema, facts)
+                return self._ended(change)
             case "t":
                 return [IgnoredMessage("message", f"the table {where} was truncated; a rebuild withdraws its rows")]
             case "m":
@@ -134,20 +179,26 @@ class DebeziumReader(HeaderFilter):
 
     # --- rows that are there ----------------------------------------------------------------------
 
-    def _stated(self, envelope: _Envelope, schema: object, facts: Facts) -> list[ParsedPart]:
+    def _stated(self, change: _Change) -> list[ReadPart]:
         """What the row says after the change."""
+        envelope, facts = change.envelope, change.facts
         if envelope.after is None:
             raise Rejected("after", "is required: the row after the change")
-        after = {name: self._found(name, value, envelope.before) for name, value in envelope.after.items()}
-        unsent = self._columns.unsent(name for name, value in after.items() if self._is_placeholder(value))
-        row, fault = self._row(after, schema, "after")
+        after: Cells = envelope.after
+        unsent: Unsent = no_paths
+        if change.may_lack:
+            after = {name: self._found(name, value, envelope.before) for name, value in after.items()}
+            unsent = self._columns.unsent(name for name, value in after.items() if self._is_placeholder(value))
+        row, fault = self._row(after, change, "after")
         for path in unsent(self._columns.whole, ()):
             fault = fault or Rejected(f"after.{path}", UNSENT)
         if fault is not None:
             return [RejectedPart(fault, self._place(row, facts))]
-        moment, creates = _moment_of(envelope.source), envelope.op in _CREATES
+        creates = envelope.op in _CREATES
         return [
-            each._replace(moment=moment, creates=creates) if isinstance(each, Statement) else _explained(each, envelope)
+            Statement(each.event, each.unchanged, change.moment, creates)
+            if isinstance(each, Statement)
+            else _explained(each, envelope)
             for each in whole_parts(self.contract, row, facts, unsent)
             if not isinstance(each, Whole)  # a row has no group
         ]
@@ -158,16 +209,16 @@ class DebeziumReader(HeaderFilter):
             return before[name]
         return value
 
-    def _updated(self, envelope: _Envelope, schema: object, facts: Facts) -> list[ParsedPart]:
+    def _updated(self, change: _Change) -> list[ReadPart]:
         """Withdraws what the row said and says no longer; then what it says.
 
         If the row cannot be read, nothing is withdrawn either: the whole change waits in dead letters.
         """
-        current = self._stated(envelope, schema, facts)
+        current, envelope = self._stated(change), change.envelope
         is_read = not any(isinstance(each, RejectedPart) for each in current)
         if envelope.before is None or not self._columns.is_full(envelope.before) or not is_read:
             return current
-        ended = [each for each in self._ended(envelope, schema, facts) if isinstance(each, Statement)]
+        ended = [each for each in self._ended(change) if isinstance(each, Statement)]
         before, after = (
             {_stream(each.event) for each in some if isinstance(each, Statement)} for some in (ended, current)
         )
@@ -176,11 +227,12 @@ class DebeziumReader(HeaderFilter):
 
     # --- rows that are not there any more ---------------------------------------------------------
 
-    def _ended(self, envelope: _Envelope, schema: object, facts: Facts) -> list[ParsedPart]:
+    def _ended(self, change: _Change) -> list[ReadPart]:
         """The withdrawals of what the row said before the change."""
+        envelope, facts = change.envelope, change.facts
         if envelope.before is None:
             return [RejectedPart(Rejected("before", f"is required: the row before the change; {_FULL}"))]
-        row, fault = self._row(envelope.before, schema, "before")
+        row, fault = self._row(envelope.before, change, "before")
         is_full = self._columns.is_full(envelope.before)
         needed = () if is_full else self._columns.whole
         if (missing := self._columns.missing(needed, row)) is not None:
@@ -190,36 +242,35 @@ class DebeziumReader(HeaderFilter):
         if not self.contract.counts(row, facts):
             return [left_out(self.contract)]
         parts = self.contract.parts(row, facts)
-        return [self._withdrawal(table, record, row if not is_full else None, envelope) for table, record in parts]
+        return [self._withdrawal(table, record, row if not is_full else None, change) for table, record in parts]
 
-    def _withdrawal(
-        self, table: StatementMapping, record: object, key: Cells | None, envelope: _Envelope
-    ) -> ParsedPart:
+    def _withdrawal(self, table: StatementMapping, record: object, key: Cells | None, change: _Change) -> ReadPart:
         """The withdrawal of one of the statements that a row made. `key` is the row if only its key was sent."""
         missing = None if key is None else self._columns.missing(self._columns.deciding(table), key)
         if missing is not None:
             return RejectedPart(Rejected(f"before.{missing}", _MISSING))
         if not table.counts(record):
             return left_out(self.contract)
-        moment = _moment_of(envelope.source)
         try:
-            event = table.withdrawal(record, moment)
+            event = table.withdrawal(record, change.moment)
         except InvalidValue as error:
             known = self.contract.rejected(error, table.sku(record))
             lacks = error.code == "blank" and not error.key.endswith("occurredAt")
             part = RejectedPart(Rejected(known.path, _MISSING) if lacks else known, table.place(record))
-            return _explained(part, envelope)
+            return _explained(part, change.envelope)
         if isinstance(event, UnknownChannel):
             return unknown_channel(event.name)
         if table.reads_version:
             event = msgspec.structs.replace(event, source_version=event.source_version + 1)
-        return Statement(event, moment=moment)
+        return Statement(event, moment=change.moment)
 
     # --- values -----------------------------------------------------------------------------------
 
-    def _row(self, cells: Cells, schema: object, part: str) -> tuple[dict[str, object], Rejected | None]:
+    def _row(self, cells: Cells, change: _Change, part: str) -> tuple[Cells, Rejected | None]:
         """The cells that were sent, by the types of their columns; and why one that the contract reads cannot be."""
-        types, row, fault = column_types(schema, part), dict[str, object](), None
+        if change.schema is None and not change.may_lack:
+            return cells, None
+        types, row, fault = column_types(change.schema, part), dict[str, object](), None
         for name, value in cells.items():
             if self._is_placeholder(value):
                 continue
@@ -243,6 +294,10 @@ class DebeziumReader(HeaderFilter):
         return value in self._placeholders
 
 
+def _divisible(text: bytes) -> MessagesBody:
+    return MessagesBody(documents_in(text), lines=not text.lstrip().startswith(b"["))
+
+
 def _settings(config: Config, source: str) -> CdcConfig:
     settings = config.sources[source].cdc
     if settings is None:
@@ -259,6 +314,17 @@ def _unwrapped(document: object) -> tuple[object, object]:
     return document, None
 
 
+def _checked(envelope: _Envelope) -> _Row:
+    """The change with its rows, which are not copied. Raises `Rejected`."""
+    rows: list[Cells | None] = []
+    for name in ("before", "after"):
+        row = getattr(envelope, name)
+        if row is not None and not isinstance(row, dict):
+            raise Rejected(name, f"expected `object | null`, got {describe_type(row)}")
+        rows.append(row)
+    return _Row(envelope.op, envelope.source, *rows)
+
+
 def _ignored_message(message: object) -> IgnoredMessage | None:
     """Why a message without an envelope is ignored; None if it should have one."""
     if message is None:
@@ -271,12 +337,12 @@ def _ignored_message(message: object) -> IgnoredMessage | None:
     return None
 
 
-def _facts(origin: _Origin) -> Facts:
+def _facts(origin: _Origin, moment: datetime | None) -> Facts:
     """What a contract may read of a change besides its row."""
     facts: dict[str, object] = {"@table": origin.where}
     if origin.lsn is not None:
         facts["@lsn"] = origin.lsn
-    if (moment := _moment_of(origin)) is not None:
+    if moment is not None:
         facts["@committed"] = moment
     return facts
 
@@ -288,7 +354,7 @@ def _moment_of(origin: _Origin) -> datetime | None:
     return None if origin.ts_ms is None else timestamp_at("source.ts_ms", origin.ts_ms * 1_000)
 
 
-def _explained(part: ParsedPart, envelope: _Envelope) -> ParsedPart:
+def _explained(part: ReadPart, envelope: _Row) -> ReadPart:
     """A rejected part; where a version is missing because the change has no LSN, with that reason."""
     if not isinstance(part, RejectedPart) or envelope.source.lsn is not None:
         return part
@@ -297,7 +363,7 @@ def _explained(part: ParsedPart, envelope: _Envelope) -> ParsedPart:
     return part._replace(rejection=Rejected(part.rejection.path, _NO_LSN))
 
 
-def _created(part: ParsedPart, before: Collection[_Stream]) -> ParsedPart:
+def _created(part: ReadPart, before: Collection[_Stream]) -> ReadPart:
     """A statement of a stream that the row was not about before may be of a row that was there earlier."""
     is_new = isinstance(part, Statement) and _stream(part.event) not in before
     return part._replace(creates=True) if isinstance(part, Statement) and is_new else part
