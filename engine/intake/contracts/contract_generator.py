@@ -104,9 +104,13 @@ def _head(draft: Draft) -> None:
         head.append(Line('decimal = ","', "numbers are written with a comma"))
     if (sku := draft.take("sku")) is not None:
         head.append(draft.line("sku", sku))
-    elif (named := field_for("sku", draft.profile, by_name=True)) is not None and draft.profile.is_full(named):
+    elif (named := field_for("sku", draft.profile, by_name=True)) is not None and named.filled:
         draft.used.add(named.names)
-        head.append(draft.line("sku", named, note=f"{DECIDE}: several records have the same"))
+        is_full = draft.profile.is_full(named)
+        problem = (
+            "several records have the same" if is_full else "records without one are refused; `only` leaves them out"
+        )
+        head.append(draft.line("sku", named, note=f"{DECIDE}: {problem}"))
     else:
         head.append(draft.line("sku", _likeliest_key(draft), note=f"{DECIDE}: no name says that it is the SKU"))
     _versions(draft)
@@ -155,15 +159,22 @@ def _pricing(draft: Draft) -> None:
         if len(by_currency) > 1:  # a stream has one price: those of other currencies need channels of their own
             channels = [*draft.facts.currencies[currency]]
             lines.insert(0, Line(f"channel = {inline_value({'constant': channels})}"))
-        draft.tables.append(("[pricing]", [*lines, draft.line("amount", price, note=_minor_note(price))]))
+        draft.tables.append(("[pricing]", [*lines, _amount(draft, price)]))
     if by_currency or (amount := draft.take("amount")) is None:
         return
     currency_field = draft.take("currency")
     lines = [_constant_currency(draft) if currency_field is None else draft.line("currency", currency_field)]
-    lines.append(draft.line("amount", amount, note=_minor_note(amount)))
+    lines.append(_amount(draft, amount))
     if (old := draft.take("compareAt")) is not None:
         lines.append(draft.line("compareAt", old))
     draft.tables.append(("[pricing]", lines))
+
+
+def _amount(draft: Draft, price: FieldProfile) -> Line:
+    """The price; where records have none, what was said of it before is withdrawn."""
+    has_blanks = not draft.profile.is_schema and not draft.profile.is_full(price)
+    blank = {"blank": "withdraw"} if has_blanks else None
+    return draft.line("amount", price, blank, note=_minor_note(price))
 
 
 def _prices_by_currency(draft: Draft) -> Iterator[tuple[str, FieldProfile]]:

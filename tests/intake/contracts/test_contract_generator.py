@@ -141,6 +141,18 @@ def test_prices_by_currency() -> None:
     assert document["catalog"]["attributes"] == {"price-GBP": {"from": "price-GBP", "number": True}}
 
 
+def test_records_without_an_sku() -> None:
+    """A field that is named for it is the SKU, though the rows of pictures have none; no other is guessed."""
+    rows = [{"Title": "Mug", "SKU": "A"}, {"Title": "", "SKU": "B"}, {"Title": "Cup", "SKU": ""}]
+    assert made(*rows)["sku"] == "SKU"
+
+
+def test_records_without_a_price() -> None:
+    """Where some have none, a blank one withdraws what was said before, rather than be refused every night."""
+    document = made({"sku": "A", "price": "1.00", "currency": "EUR"}, {"sku": "B", "price": "", "currency": "EUR"})
+    assert document["pricing"]["amount"] == {"from": "price", "blank": "withdraw"}
+
+
 def test_nested_records() -> None:
     """Members of objects are places of their own, texts by locale are texts, lists stay lists."""
     record = {
