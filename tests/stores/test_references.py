@@ -9,6 +9,7 @@ from pagefold.engine.stores.reference_records import (
     KindCount,
     KnownId,
     StoredReference,
+    WholeGroup,
     changes_of_references,
     reference_rows,
 )
@@ -109,3 +110,17 @@ def test_changes_are_those_of_each_stream() -> None:
         (BLUE.stream, [BLUE], []),
         (RED.stream, [], [RED_PRODUCT]),
     ]
+
+
+async def test_the_newest_version_of_a_group_is_remembered(store: Store) -> None:
+    """By source and group; what is settled stays so until there is a newer one."""
+    group = Reference(PRODUCT, "9")
+    first, second = (WholeGroup("pim", group, version, f"2026-01-0{version}", settled=False) for version in (1, 2))
+    settled = second._replace(settled=True)
+    assert await store.references.keep_whole(second) == second
+    assert await store.references.keep_whole(settled) == settled
+    assert await store.references.keep_whole(second) == settled
+    assert await store.references.keep_whole(first) == settled
+    assert await store.references.keep_whole(first._replace(source="erp")) == first._replace(source="erp")
+    third = second._replace(version=3)
+    assert await store.references.keep_whole(third) == third

@@ -4,11 +4,15 @@ from collections.abc import Mapping
 
 import pytest
 
+from pagefold import Config
 from pagefold.engine.events import Reference, ReferencedEvent
 from pagefold.engine.intake.contracts.contract import Contract
 from pagefold.engine.intake.contracts.contract_examples import failed_examples
+from pagefold.engine.intake.contracts.source_contracts import invalid_contracts
+from pagefold.engine.intake.statement import Whole
 from pagefold.projections.streams import sku_error
 from pagefold.projections.transforms import InvalidMapping
+from tests.support.small_shop import document
 
 ITEM = "shopify:inventory_item"
 STOCK: Mapping[str, object] = {
@@ -55,3 +59,69 @@ def test_what_is_no_kind_is_an_error(kind: object) -> None:
     with pytest.raises(InvalidMapping) as caught:
         a_contract(sku={"from": "inventory_item_id", "via": kind})
     assert caught.value.key == "inventory.sku.via"
+
+
+TABLE: Mapping[str, object] = {
+    "each": "variants",
+    "sku": "sku",
+    "whole_of": {"kind": "shopify:product", "id": "$.id"},
+}
+PRODUCTS: Mapping[str, object] = {"sourceVersion": "$.version", "occurredAt": "$.at", "catalog": TABLE}
+VARIANTS = {"id": 9, "version": 2, "at": "2026-01-01T00:00:00Z", "variants": [{"sku": "A"}]}
+
+
+def wholes(message: Mapping[str, object], **catalog: object) -> list[Whole]:
+    """The groups that a message has all of."""
+    table = {name: value for name, value in {**TABLE, **catalog}.items() if value is not None}
+    contract = {"name": "products", **PRODUCTS, "catalog": table}
+    return Contract(contract, source="shop", channels=["web-de"]).read(message).wholes
+
+
+def test_a_record_has_all_of_a_group_in_its_list() -> None:
+    """Also if that is empty; a record without it says nothing of the group, nor does one that does not count."""
+    for variants in ([{"sku": "A"}], []):
+        [whole] = wholes({**VARIANTS, "variants": variants})
+        assert (whole.event.reference, whole.event.payload) == (Reference("shopify:product", "9"), None)
+        assert (whole.event.source_version, whole.event.source, whole.ends) == (2, "shop", False)
+    assert wholes({name: value for name, value in VARIANTS.items() if name != "variants"}) == []
+    assert wholes(VARIANTS, only={"$.id": [8]}) == []
+    assert len(wholes(VARIANTS, only={"sku": ["B"]})) == 1
+
+
+def test_a_group_without_an_id_or_a_version_is_refused() -> None:
+    """Nothing could be withdrawn."""
+    contract = Contract({"name": "products", **PRODUCTS}, source="shop", channels=["web-de"])
+    for name in ("id", "version"):
+        reading = contract.read({**VARIANTS, name: None, "variants": []})
+        assert (len(reading.refusals), reading.wholes) == (1, [])
+
+
+@pytest.mark.parametrize(
+    ("whole_of", "key"),
+    [
+        ("shopify:product", "catalog.whole_of"),
+        ({"kind": "shopify:product"}, "catalog.whole_of"),
+        ({"kind": "a b", "id": "$.id"}, "catalog.whole_of.kind"),
+        ({"kind": "shopify:product", "id": "id"}, "catalog.whole_of.id"),
+    ],
+)
+def test_what_is_no_group_is_an_error(whole_of: object, key: str) -> None:
+    """Of the place in the contract."""
+    with pytest.raises(InvalidMapping) as caught:
+        wholes(VARIANTS, whole_of=whole_of)
+    assert caught.value.key == key
+
+
+def test_a_group_needs_its_list() -> None:
+    """Without `each`, a record is one member."""
+    with pytest.raises(InvalidMapping, match="needs `each`"):
+        wholes(VARIANTS, each=None)
+
+
+def test_the_configuration_has_to_know_the_group() -> None:
+    """Otherwise its ids would be reported as ambiguous."""
+    parsed = document()
+    parsed["sources"]["pim"] |= {"webhook": {"secret_variables": ["X"]}, "contract": PRODUCTS}
+    [problem] = invalid_contracts(Config.parse(parsed))
+    assert str(problem).endswith("is not among references.groups of the configuration")
+    assert invalid_contracts(Config.parse(parsed | {"references": {"groups": ["shopify:product"]}})) == []
