@@ -243,8 +243,9 @@ def test_an_identity_is_never_kept() -> None:
 
 def test_the_placeholder_is_configurable() -> None:
     """It is that of `unavailable.value.placeholder`; then the default one is a text like any other."""
+    for word in ("same", "gleich wie früher", 'a "quoted" one', "back\\slash/"):
+        assert change(envelope("u", None, ROW | {"tax": word}), unavailable_value=word).unchanged == (("taxClass",),)
     settings: Document = {"unavailable_value": "same"}
-    assert change(envelope("u", None, ROW | {"tax": "same"}), **settings).unchanged == (("taxClass",),)
     assert change(envelope("u", None, ROW | {"tax": WORD}), **settings).unchanged == ()
 
 

@@ -208,7 +208,7 @@ def test_a_version_that_is_no_timestamp_is_rejected() -> None:
 
 @pytest.mark.parametrize(
     ("action", "withdrawn"),
-    [("removed", True), (7, True), (False, True), (0, False), (7.0, True), ("updated", False), (None, False)],
+    [("removed", True), (7, True), (False, True), (0, True), (7.0, True), ("updated", False), (None, False)],
 )
 def test_a_declared_value_withdraws(action: object, *, withdrawn: bool) -> None:
     """One of the declared values, at its path, whatever else the item has."""

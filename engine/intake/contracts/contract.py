@@ -217,6 +217,11 @@ class Contract:
         return [mapping for _, mapping in self._mappings]
 
     @property
+    def facts(self) -> Collection[str]:
+        """The paths of the facts of a delivery that it reads."""
+        return self._facts.paths
+
+    @property
     def headers(self) -> frozenset[str]:
         """The names of the headers of a delivery that it reads, in lower case."""
         return self._facts.headers

@@ -14,11 +14,12 @@ version needs a column.
 """
 
 import base64
+import json
 from codecs import BOM_UTF8
 from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from functools import partial
-from typing import NamedTuple, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import msgspec
 
@@ -85,23 +86,14 @@ class _Envelope(msgspec.Struct, frozen=True):
 
     op: str
     source: _Origin
-    before: object = None
-    after: object = None
-
-
-class _Row(NamedTuple):
-    """A change of one row, with the row before it and after it, which may not have been sent."""
-
-    op: str
-    source: _Origin
-    before: Cells | None
-    after: Cells | None
+    before: Any = None  # the rows are not copied: `_checked` says what they are
+    after: Any = None
 
 
 class _Change(NamedTuple):
     """A change, its schema, its facts and moment; whether some of its columns may not have been sent, see `_found`."""
 
-    envelope: _Row
+    envelope: _Envelope
     schema: object
     facts: Facts
     moment: datetime | None
@@ -116,9 +108,11 @@ class DebeziumReader(HeaderFilter):
         self._key = f"sources.{source}.cdc"
         placeholder = self._settings.unavailable_value
         self._placeholders = (placeholder, [placeholder], base64.b64encode(placeholder.encode()).decode())
+        self._is_escaped = json.dumps(placeholder) != f'"{placeholder}"'  # then it may be written in several ways
         self._marks = [each.encode() for each in self._placeholders if isinstance(each, str)]
         self.contract = required_contract(config, source, "cdc")
         super().__init__(self._settings.headers_of, self._key, self.contract.headers)
+        self._reads_facts = bool(self.contract.facts)
         self._columns = ContractColumns(self.contract)
 
     def parse(self, body: bytes, facts: Mapping[str, object]) -> RequestParts:
@@ -144,7 +138,7 @@ class DebeziumReader(HeaderFilter):
 
     def _may_lack(self, text: bytes) -> bool:
         """Whether a text may have a placeholder of a column that was not sent. Most have none, and need no search."""
-        return b"\\u" in text or any(mark in text for mark in self._marks)
+        return self._is_escaped or any(mark in text for mark in self._marks)
 
     def _changes(self, document: object, facts: Facts, may_lack: bool) -> Sequence[ReadPart]:  # noqa: FBT001  # see `_Change`
         try:
@@ -153,16 +147,18 @@ class DebeziumReader(HeaderFilter):
                 return [ignored]
             row = _checked(msgspec.convert(message, _Envelope))
             moment = _moment_of(row.source)
-            return self._parts(_Change(row, schema, {**facts, **_facts(row.source, moment)}, moment, may_lack))
+            if self._reads_facts:
+                facts = {**facts, **_facts(row.source, moment)}
+            return self._parts(_Change(row, schema, facts, moment, may_lack))
         except msgspec.ValidationError as error:
             return [RejectedPart(decode_rejection(error, b""))]
         except Rejected as rejection:
             return [RejectedPart(rejection.with_traceback(None))]
 
     def _parts(self, change: _Change) -> Sequence[ReadPart]:
-        envelope, where = change.envelope, change.envelope.source.where
-        if self._settings.tables and envelope.op != "m" and where not in self._settings.tables:
-            return [IgnoredMessage("table", f"the table {where} is not among {self._key}.tables")]
+        envelope = change.envelope
+        if self._settings.tables and envelope.op != "m" and envelope.source.where not in self._settings.tables:
+            return [IgnoredMessage("table", f"the table {envelope.source.where} is not among {self._key}.tables")]
         match envelope.op:
             case "c" | "r":
                 return self._stated(change)
@@ -171,6 +167,7 @@ class DebeziumReader(HeaderFilter):
             case "d":
                 return self._ended(change)
             case "t":
+                where = envelope.source.where
                 return [IgnoredMessage("message", f"the table {where} was truncated; a rebuild withdraws its rows")]
             case "m":
                 return [IgnoredMessage("message", "a logical decoding message is not about a row")]
@@ -314,15 +311,12 @@ def _unwrapped(document: object) -> tuple[object, object]:
     return document, None
 
 
-def _checked(envelope: _Envelope) -> _Row:
-    """The change with its rows, which are not copied. Raises `Rejected`."""
-    rows: list[Cells | None] = []
-    for name in ("before", "after"):
-        row = getattr(envelope, name)
-        if row is not None and not isinstance(row, dict):
+def _checked(envelope: _Envelope) -> _Envelope:
+    """The change, whose rows are objects. Raises `Rejected`."""
+    for name, row in (("before", envelope.before), ("after", envelope.after)):
+        if row is not None and type(row) is not dict:
             raise Rejected(name, f"expected `object | null`, got {describe_type(row)}")
-        rows.append(row)
-    return _Row(envelope.op, envelope.source, *rows)
+    return envelope
 
 
 def _ignored_message(message: object) -> IgnoredMessage | None:
@@ -354,7 +348,7 @@ def _moment_of(origin: _Origin) -> datetime | None:
     return None if origin.ts_ms is None else timestamp_at("source.ts_ms", origin.ts_ms * 1_000)
 
 
-def _explained(part: ReadPart, envelope: _Row) -> ReadPart:
+def _explained(part: ReadPart, envelope: _Envelope) -> ReadPart:
     """A rejected part; where a version is missing because the change has no LSN, with that reason."""
     if not isinstance(part, RejectedPart) or envelope.source.lsn is not None:
         return part
