@@ -103,6 +103,7 @@ def show(
     /,
     *,
     source: str,
+    entrance: Entrance = "snapshot",
     as_json: AsJSON = False,
     options: Injected = Options(),  # noqa: B008  # it is immutable
 ) -> int:
@@ -114,10 +115,12 @@ def show(
         The TOML file of the contract.
     source
         The source whose records these are.
+    entrance
+        Where the records come in: that decides which fields of an event the contract may leave out.
     as_json
         Print one JSON object per place and line: place, reads, type.
     """
-    compiled = load_contract(options.load(), contract, source)
+    compiled = load_contract(options.load(), contract, source, entrance=entrance)
     if as_json:
         for each in compiled.mappings:
             write_json({"place": each.key, "reads": sorted(each.reads), "type": str(each.output)})
@@ -133,6 +136,7 @@ def run_examples(
     /,
     *,
     source: str,
+    entrance: Entrance = "snapshot",
     options: Injected = Options(),  # noqa: B008  # it is immutable
 ) -> int:
     """Run the examples that a contract carries. Exit code 1 where one fails.
@@ -143,8 +147,10 @@ def run_examples(
         The TOML file of the contract.
     source
         The source whose records these are.
+    entrance
+        Where the records come in: that decides which fields of an event the contract may leave out.
     """
-    compiled = load_contract(options.load(), contract, source)
+    compiled = load_contract(options.load(), contract, source, entrance=entrance)
     failed = list(failed_examples(compiled))
     for each in failed:
         print_error(f"example {each.number}: expected {_json(each.expected)}, got {_json(each.found)}")
@@ -215,11 +221,14 @@ def _checked(
     return ContractCheck(config, contract, samples).run(export_rows(*export, contract.paths)), contract
 
 
-def load_contract(config: Config, file: Path, source: str, form: Form = "json") -> Contract:
+def load_contract(
+    config: Config, file: Path, source: str, form: Form = "json", entrance: Entrance = "snapshot"
+) -> Contract:
     """The contract in a file, for a source of the configuration. Raises `UsageError`, `ConfigurationError`."""
     if source not in config.sources:
         raise UsageError("--source", unknown_source(source, config))
-    defaults = DEFAULTS["snapshot"]
+    form = "columns" if entrance == "cdc" else form
+    defaults = DEFAULTS[entrance]
     return Contract.load(file, source=source, channels=config.channels, form=form, defaults=defaults)
 
 

@@ -103,6 +103,16 @@ def test_a_path_that_may_be_blank_does_not_stop_a_run(place: Path) -> None:
     assert (code, err.splitlines()[0]) == (0, "no record has `WEIGHT`, which the contract reads for catalog")
 
 
+def test_a_contract_of_changes(place: Path) -> None:
+    """Where the records come in decides which fields it may leave out, and that they have columns."""
+    example = '[[examples]]\nin = { "A.B" = "1" }\nout = [{ sourceVersion = 1, occurredAt = "2026-01-01T00:00:00Z" }]\n'
+    (place / "cdc.toml").write_text('sku = "A.B"\n[pricing]\namount = "P"\n' + example)
+    for command in (("show", "cdc.toml"), ("test", "cdc.toml")):
+        code, _, err = run_pagefold("contracts", *command, "--source", "erp")
+        assert (code, "sourceVersion: is required" in err) == (2, True)
+        assert run_pagefold("contracts", *command, "--source", "erp", "--entrance", "cdc").code == 0
+
+
 def test_the_contracts_of_a_configuration(place: Path) -> None:
     """By source and entrance, with version and place; one that is invalid, or whose example fails, is exit code 1."""
     assert run_pagefold("contracts", "list") == (0, "", "no source has a contract\n")

@@ -9,6 +9,10 @@ from pagefold.engine.events import DomainEvent, ReferencedEvent
 from pagefold.engine.intake.canonical_payloads import canonical_payload
 from pagefold.engine.intake.contracts.contract import Contract, ContractExample
 
+_MOMENT = "2026-01-01T00:00:00Z"
+EXAMPLE_FACTS = {"@lsn": 1, "@committed": _MOMENT, "@taken": _MOMENT, "@received": _MOMENT}
+"""The facts of the deliveries of examples."""
+
 _NAMES = {"source_version": "sourceVersion", "occurred_at": "occurredAt", "correlation_id": "correlationId"}
 
 
@@ -29,7 +33,7 @@ def failed_examples(contract: Contract) -> Iterator[FailedExample]:
 
 
 def _made(contract: Contract, example: ContractExample) -> list[dict[str, object]]:
-    reading = contract.read(example.in_)
+    reading = contract.read(example.in_, facts=EXAMPLE_FACTS)
     refused: list[dict[str, object]] = [
         {"type": refusal.domain, "refused": str(refusal.error)} for refusal in reading.refusals
     ]

@@ -17,6 +17,9 @@ COMPLETE_RECORDS = 1_000
 SAMPLED = 64
 """After those, one record in so many is counted, and each that has a name that none had before."""
 
+MAX_FAMILIES = 200
+"""How many families are counted on their own."""
+
 MAX_PATH_CHARACTERS = 500
 MAX_FAMILY_CHARACTERS = 100
 MAX_EXAMPLE_CHARACTERS = 100
@@ -57,6 +60,7 @@ class FieldObserver:
         self._sampled = sampled
         self._seen = 0
         self._names: set[str] = set()
+        self._families: set[str] = set()
         self._counts = FieldCounts()
         self._lock = Lock()
 
@@ -69,7 +73,7 @@ class FieldObserver:
         self._seen += 1
         if self._seen > COMPLETE_RECORDS and self._seen % self._sampled and not self._has_news(record):
             return
-        family = self._family(record)[:MAX_FAMILY_CHARACTERS]
+        family = self._known_family(self._family(record)[:MAX_FAMILY_CHARACTERS])
         counts = self._counts
         counts.families[family] = counts.families.get(family, 0) + 1
         counted: set[str] = set()
@@ -84,6 +88,14 @@ class FieldObserver:
                 counted.add(path)
                 known.records += 1
                 known.example = known.example or _example(value)
+
+    def _known_family(self, family: str) -> str:
+        """The family; "" for one beyond the first `MAX_FAMILIES`."""
+        if family not in self._families:
+            if len(self._families) >= MAX_FAMILIES:
+                return ""
+            self._families.add(family)
+        return family
 
     def take(self) -> FieldCounts:
         """What was counted since the last call. Every text can be stored."""

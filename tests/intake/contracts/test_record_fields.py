@@ -108,6 +108,16 @@ def test_names_without_end_take_bounded_memory() -> None:
     assert taken.fields["", "c"].records == taken.records
 
 
+def test_families_without_end_are_counted_together() -> None:
+    """Beyond a number of families, as where the path is that of an id."""
+    compiled = contract(HEAD + '[catalog]\nfamily = "id"\n')
+    compiled.observer = FieldObserver(compiled.fields, compiled.family)
+    for number in range(300):
+        compiled.read({"sku": "A", "rev": 1, "id": f"f{number}"})
+    families = compiled.observer.take().families
+    assert (len(families), families["f7"], families[""]) == (201, 1, 100)
+
+
 def test_what_is_counted_can_be_stored() -> None:
     """It is short, and no text has a character that a database refuses."""
     compiled = contract(HEAD + '[catalog]\nattributes.c = "c"\n')
