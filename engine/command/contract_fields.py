@@ -19,14 +19,17 @@ DAY = len("2026-01-01")
 
 
 class ShownField(msgspec.Struct, frozen=True, rename="camel"):
-    """A field as `--json` shows it. `share` is the part of the records that have it, from 0 to 1."""
+    """A field as `--json` shows it. `share` is the part of the records since it was first seen, from 0 to 1.
+
+    A value that no table has is shown without a share, and without types.
+    """
 
     source: str
     contract: str
     family: str
     field: str
     mapped: bool
-    share: float
+    share: float | None
     records: int
     types: list[str]
     first_seen: str
@@ -49,7 +52,8 @@ def fields(
     """List what the records of sources have: each field, its kinds of values, its share of the records, since when.
 
     The ledger is kept for every record that a contract reads. A field is an alert if it is `new` and not mapped, if it
-    has `vanished`, or if its values have another `type` than before; `status` and /metrics show alerts, too.
+    has `vanished`, or if its values have another `type` than before; so is a `value` that no table has. `status` and
+    /metrics show alerts, too.
 
     Parameters
     ----------
@@ -89,7 +93,7 @@ async def _acknowledge(options: Options, selection: FieldFilter) -> int:
 
 
 def _shown(each: FieldEntry) -> ShownField:
-    share = round(each.records / max(each.all_records, 1), 4)
+    share = round(each.records / max(each.all_records, 1), 4) if each.types else None
     seen = each.first_seen, each.last_seen
     kinds = kinds_in(each.types)
     return ShownField(
@@ -123,7 +127,7 @@ def _show(found: Collection[FieldEntry]) -> None:
 
 def _row(each: FieldEntry) -> list[str]:
     names = [shortened(printable(text), MAX_WIDTH) for text in each.key]
-    share = percent(each.records * 100 / max(each.all_records, 1))
+    share = percent(each.records * 100 / max(each.all_records, 1)) if each.types else ""
     seen = each.first_seen[:DAY], each.last_seen[:DAY]
     example = shortened(printable(each.example), MAX_WIDTH)
     return [

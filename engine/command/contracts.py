@@ -33,7 +33,7 @@ ExportFormat = Literal["csv", "ndjson", "json"] | None
 contracts = App(
     name="contracts",
     help="""\
-Check contracts: how the records of a source become statements.
+Write, check and compare contracts: how the records of a source become statements.
 
 A contract is a TOML file; docs/contracts.md describes it.
 """,

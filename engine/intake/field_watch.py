@@ -141,7 +141,15 @@ class FieldWatch:
             full = known is not None and known[1] >= MAX_LEDGER_FIELDS
             new: Alert | None = "new" if news and levels.attribute != "skip" else None
             fields = [
-                Sighting(*key, each.records, each.types, each.mapped, each.example, None if each.mapped else new)
+                Sighting(
+                    *key,
+                    each.records,
+                    counts.families.get(key[0], 0),
+                    each.types,
+                    each.mapped,
+                    each.example,
+                    None if each.mapped else new,
+                )
                 for key, each in counts.fields.items()
                 if each.mapped or not full
             ]
@@ -178,6 +186,6 @@ def _values(signals: Signals) -> list[Sighting]:
     for (_, place, value), number in signals.items():
         name = storable(f"{place} = {value}"[:MAX_PATH_CHARACTERS])
         found[name] = Sighting(
-            "", name, number, 0, mapped=False, example=storable(value[:MAX_EXAMPLE_CHARACTERS]), alert="value"
+            "", name, number, 0, 0, mapped=False, example=storable(value[:MAX_EXAMPLE_CHARACTERS]), alert="value"
         )
     return list(found.values())

@@ -37,14 +37,16 @@ FIRST_FIELD = FieldKey("", "", "", "")
 
 
 class Sighting(NamedTuple):
-    """What some records have at a field: how many of them a value, the bits of its types, an example of a value.
+    """What some records have at a field: how many of them, of how many of the family, a value; its types as bits.
 
-    `mapped`: the contract reads it. `alert` is raised if the ledger does not have the field yet.
+    `example` is one of the values. `mapped`: the contract reads it. `alert` is raised if the ledger does not have the
+    field yet.
     """
 
     family: str
     field: str
     records: int
+    all_records: int
     types: int
     mapped: bool
     example: str
@@ -69,8 +71,8 @@ class Sightings(NamedTuple):
 class FieldEntry(NamedTuple):
     """What the ledger has of a field.
 
-    `records` had a value, of `all_records` of its family since the first. `types` are bits: see `kinds_in`. Those that
-    raised an alert are not in `accepted_types` until it is acknowledged.
+    `records` had a value, of `all_records` of its family since it was first seen. `types` are bits: see `kinds_in`.
+    Those that raised an alert are not in `accepted_types` until it is acknowledged.
     """
 
     source: str

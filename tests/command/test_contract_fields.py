@@ -11,8 +11,9 @@ from pagefold.engine.stores.field_ledger import Absence, Sighting, Sightings
 from tests.support.command_line import run_pagefold, settle
 
 AT = "2026-03-0{}T00:00:00.000000Z"
-COLOR, GONE = Sighting("", "color", 4, 1, True, "red"), Sighting("", "gone", 4, 1, True, "x")  # noqa: FBT003  # mapped
-SIZE = Sighting("", "size", 1, 1, False, "XL\x1b[2J")  # noqa: FBT003  # not mapped
+COLOR = Sighting("", "color", 4, 4, 1, mapped=True, example="red")
+GONE = Sighting("", "gone", 4, 4, 1, mapped=True, example="x")
+SIZE = Sighting("", "size", 1, 4, 1, mapped=False, example="XL\x1b[2J")
 
 
 async def fill() -> None:
@@ -65,7 +66,7 @@ def test_the_fields_are_listed(place: Path) -> None:
             "family": "",
             "field": "size",
             "mapped": False,
-            "share": 0.125,
+            "share": 0.25,
             "records": 1,
             "types": ["text"],
             "firstSeen": AT.format(2),

@@ -85,7 +85,7 @@ async def test_metrics_count_what_happened(shop: Shop, client: httpx2.AsyncClien
 
 async def test_alerts_of_fields_are_metrics(shop: Shop, client: httpx2.AsyncClient) -> None:
     """By source and kind."""
-    fields = [Sighting("", name, 1, 1, mapped=False, example="", alert="new") for name in ("size", "note")]
+    fields = [Sighting("", name, 1, 1, 1, mapped=False, example="", alert="new") for name in ("size", "note")]
     at = "2026-03-01T00:00:00.000000Z"
     await shop.store.fields.add(Sightings("erp", "items", at, [("", 1)], fields, alert_type=True))
     assert (await scraped(client))["pagefold_field_alerts,alert=new,source=erp"] == 2

@@ -1,6 +1,6 @@
 """The ledger of fields in stores: what is counted, which alerts are raised and ended."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import anyio
 import pytest
@@ -25,7 +25,7 @@ def color(
     records: int = 10, types: int = TEXT, *, family: str = "", mapped: bool = True, field: str = "color"
 ) -> Sighting:
     """Records with a color."""
-    return Sighting(family, field, records, types, mapped, "red")
+    return Sighting(family, field, records, 0, types, mapped, "red")
 
 
 async def add(
@@ -38,13 +38,20 @@ async def add(
 ) -> None:
     """Adds ten records of the source `erp`, seen on a day."""
     await store.fields.add(
-        Sightings("erp", contract, DAYS[day], families, [_alerting(each, alert=alert) for each in fields], alert)
+        Sightings(
+            "erp",
+            contract,
+            DAYS[day],
+            families,
+            [_alerting(each, alert=alert, families=dict(families)) for each in fields],
+            alert,
+        )
     )
 
 
-def _alerting(each: Sighting, *, alert: bool) -> Sighting:
-    """The field, which is news if the contract does not read it."""
-    return each._replace(alert="new") if alert and not each.mapped else each
+def _alerting(each: Sighting, *, alert: bool, families: Mapping[str, int]) -> Sighting:
+    """The field, in a batch with so many records of its family. It is news if the contract does not read it."""
+    return each._replace(all_records=families[each.family], alert="new" if alert and not each.mapped else None)
 
 
 async def entry(store: Store, field: str = "color") -> FieldEntry:
@@ -88,6 +95,17 @@ async def test_what_is_counted(store: Store) -> None:
     assert await store.fields.known_since("erp", "csv") == (DAYS[1], 3)
     await add(store, 1, color())
     assert (await entry(store)).last_seen == DAYS[2], "a late addition moves no time back"
+
+
+async def test_the_share_counts_from_the_first_time(store: Store) -> None:
+    """A field that came later is not rare for that."""
+    await add(store, 1, color())
+    await add(store, 2, color(), color(field="size"))
+    await add(store, 3, color(5), color(5, field="size"))
+    assert [(each.field, each.records, each.all_records) for each in await store.fields.entries()] == [
+        ("color", 25, 30),
+        ("size", 15, 20),
+    ]
 
 
 async def test_families_and_contracts_are_counted_on_their_own(store: Store) -> None:
@@ -151,7 +169,7 @@ async def test_another_type_raises_an_alert(store: Store) -> None:
 
 async def test_a_value_that_no_table_has(store: Store) -> None:
     """It is an alert at once, ends when a snapshot lacks it, and is one again when it comes back; never vanished."""
-    pink = Sighting("", "color.lookup = pink", 3, 0, mapped=False, example="pink", alert="value")
+    pink = Sighting("", "color.lookup = pink", 3, 0, 0, mapped=False, example="pink", alert="value")
     await store.fields.add(Sightings("erp", "csv", DAYS[1], [("", 0)], [pink], alert_type=False))
     assert await store.fields.alert_counts() == [("erp", "value", 1)]
     assert await store.fields.acknowledge(FieldFilter("erp"), ["value"]) == 1

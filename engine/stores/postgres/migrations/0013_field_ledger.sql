@@ -8,6 +8,7 @@ CREATE TABLE source_fields (
     first_seen text COLLATE "C" NOT NULL,
     last_seen text COLLATE "C" NOT NULL,
     records bigint NOT NULL,
+    first_at bigint NOT NULL DEFAULT 0,
     seen_at bigint NOT NULL,
     types integer NOT NULL,
     accepted_types integer NOT NULL,

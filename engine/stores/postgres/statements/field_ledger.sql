@@ -10,15 +10,17 @@ ON CONFLICT (source, contract, family, field) DO UPDATE SET
     records = source_fields.records + excluded.records;
 
 -- note_fields --
--- Adds records with fields, in the order given. `seen_at` is then the number of the family's records.
+-- Adds records with fields, in the order given. `seen_at` is then the number of the family's records, and `first_at` that
+-- before the first.
 INSERT INTO source_fields (
-    source, contract, family, field, first_seen, last_seen, records, seen_at, types, accepted_types, mapped, example, alert,
-    alerted_at
+    source, contract, family, field, first_seen, last_seen, records, first_at, seen_at, types, accepted_types, mapped,
+    example, alert, alerted_at
 )
-SELECT $1, $2, given.family, given.field, $3, $3, given.records, total.records, given.types, given.types,
-    given.mapped, given.example, given.alert, CASE WHEN given.alert IS NOT NULL THEN $3 END
-FROM unnest($5::text[], $6::text[], $7::bigint[], $8::integer[], $9::boolean[], $10::text[], $11::text[])
-    AS given (family, field, records, types, mapped, example, alert)
+SELECT $1, $2, given.family, given.field, $3, $3, given.records, total.records - given.all_records, total.records,
+    given.types, given.types, given.mapped, given.example, given.alert, CASE WHEN given.alert IS NOT NULL THEN $3 END
+FROM unnest(
+    $5::text[], $6::text[], $7::bigint[], $8::bigint[], $9::integer[], $10::boolean[], $11::text[], $12::text[]
+) AS given (family, field, records, all_records, types, mapped, example, alert)
 JOIN source_fields AS total
     ON total.source = $1 AND total.contract = $2 AND total.family = given.family AND total.field = ''
 ON CONFLICT (source, contract, family, field) DO UPDATE SET
@@ -53,7 +55,7 @@ FROM source_fields AS total
 WHERE source_fields.source = $1 AND source_fields.contract = $2 AND source_fields.types <> 0
     AND source_fields.vanished_at IS NULL AND source_fields.last_seen < $5 AND (source_fields.mapped OR $4)
     AND total.source = $1 AND total.contract = $2 AND total.family = source_fields.family AND total.field = ''
-    AND total.last_seen >= $5 AND source_fields.records * $6 >= total.records;
+    AND total.last_seen >= $5 AND source_fields.records * $6 >= total.records - source_fields.first_at;
 
 -- mark_overdue --
 -- Raises the alert of fields that are absent from far more records than they usually are.
@@ -63,8 +65,9 @@ WHERE source_fields.source = $1 AND source_fields.contract = $2 AND source_field
     AND source_fields.vanished_at IS NULL AND (source_fields.mapped OR $4)
     AND total.source = $1 AND total.contract = $2 AND total.family = source_fields.family AND total.field = ''
     AND total.records - source_fields.seen_at >= $5
-    AND (total.records - source_fields.seen_at) * source_fields.records >= source_fields.seen_at * $6
-    AND source_fields.records * $7 >= source_fields.seen_at;
+    AND (total.records - source_fields.seen_at) * source_fields.records
+                >= (source_fields.seen_at - source_fields.first_at) * $6
+    AND source_fields.records * $7 >= source_fields.seen_at - source_fields.first_at;
 
 -- end_value_alerts --
 -- Ends the alerts of values that no record had since a time. If one comes back, it is an alert again.
@@ -78,7 +81,8 @@ SELECT min(first_seen), count(*) FROM source_fields WHERE source = $1 AND contra
 -- field_entries --
 -- The next fields, by key.
 SELECT entry.source, entry.contract, entry.family, entry.field, entry.first_seen, entry.last_seen, entry.records,
-    total.records, entry.types, entry.accepted_types, entry.mapped, entry.example, entry.alert, entry.alerted_at
+    total.records - entry.first_at, entry.types, entry.accepted_types, entry.mapped, entry.example, entry.alert,
+    entry.alerted_at
 FROM source_fields AS entry
 JOIN source_fields AS total
     ON total.source = entry.source AND total.contract = entry.contract AND total.family = entry.family AND total.field = ''

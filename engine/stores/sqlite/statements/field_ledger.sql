@@ -7,11 +7,15 @@ ON CONFLICT (source, contract, family, field) DO UPDATE SET
     last_seen = max(last_seen, excluded.last_seen), records = records + excluded.records;
 
 -- note_fields --
--- Adds records with a field. `seen_at` is then the number of the family's records.
+-- Adds records with a field. `seen_at` is then the number of the family's records, and `first_at` that before the first.
 INSERT INTO source_fields (
-    source, contract, family, field, first_seen, last_seen, records, seen_at, types, accepted_types, mapped, example, alert, alerted_at
+    source, contract, family, field, first_seen, last_seen, records, first_at, seen_at, types, accepted_types, mapped, example,
+    alert, alerted_at
 ) VALUES (
     :source, :contract, :family, :field, :at, :at, :records, (
+        SELECT total.records - :all_records FROM source_fields AS total
+        WHERE total.source = :source AND total.contract = :contract AND total.family = :family AND total.field = ''
+    ), (
         SELECT total.records FROM source_fields AS total
         WHERE total.source = :source AND total.contract = :contract AND total.family = :family AND total.field = ''
     ), :types, :types, :mapped, :example,
@@ -50,7 +54,7 @@ WHERE source = :source AND contract = :contract AND types <> 0 AND vanished_at I
         SELECT 1 FROM source_fields AS total
         WHERE total.source = source_fields.source AND total.contract = source_fields.contract
             AND total.family = source_fields.family AND total.field = '' AND total.last_seen >= :since
-            AND source_fields.records * :rare >= total.records
+            AND source_fields.records * :rare >= total.records - source_fields.first_at
     )
 RETURNING field;
 
@@ -63,8 +67,9 @@ WHERE source = :source AND contract = :contract AND types <> 0 AND vanished_at I
         WHERE total.source = source_fields.source AND total.contract = source_fields.contract
             AND total.family = source_fields.family AND total.field = ''
             AND total.records - source_fields.seen_at >= :least
-            AND (total.records - source_fields.seen_at) * source_fields.records >= source_fields.seen_at * :gaps
-            AND source_fields.records * :rare >= source_fields.seen_at
+            AND (total.records - source_fields.seen_at) * source_fields.records
+                >= (source_fields.seen_at - source_fields.first_at) * :gaps
+            AND source_fields.records * :rare >= source_fields.seen_at - source_fields.first_at
     )
 RETURNING field;
 
@@ -81,7 +86,8 @@ SELECT min(first_seen), count(*) FROM source_fields WHERE source = ? AND contrac
 -- field_entries --
 -- The next fields, by key.
 SELECT entry.source, entry.contract, entry.family, entry.field, entry.first_seen, entry.last_seen, entry.records,
-    total.records, entry.types, entry.accepted_types, entry.mapped, entry.example, entry.alert, entry.alerted_at
+    total.records - entry.first_at, entry.types, entry.accepted_types, entry.mapped, entry.example, entry.alert,
+    entry.alerted_at
 FROM source_fields AS entry
 JOIN source_fields AS total
     ON total.source = entry.source AND total.contract = entry.contract AND total.family = entry.family AND total.field = ''

@@ -8,6 +8,7 @@ CREATE TABLE source_fields (
     first_seen TEXT NOT NULL,
     last_seen TEXT NOT NULL,
     records INTEGER NOT NULL,
+    first_at INTEGER NOT NULL DEFAULT 0,
     seen_at INTEGER NOT NULL,
     types INTEGER NOT NULL,
     accepted_types INTEGER NOT NULL,
