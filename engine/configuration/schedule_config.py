@@ -1,6 +1,6 @@
 """`[schedule]`: what the workers of a shop do by themselves, and when."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from typing import Annotated, Literal, TypeAlias
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
@@ -12,7 +12,7 @@ from pagefold.engine.configuration.spelling import suggestion
 from pagefold.engine.configuration.toml_tables import Table
 from pagefold.engine.errors import ConfigurationError
 
-Work: TypeAlias = Literal["rebuild", "verify"]
+Work: TypeAlias = Literal["rebuild", "poll", "verify"]
 
 
 class TaskConfig(Table, frozen=True):
@@ -27,14 +27,19 @@ class TaskConfig(Table, frozen=True):
         Meta(description="When: minute, hour, day of the month, month, day of the week, such as `30 2 * * sun`."),
     ]
     sources: Annotated[
-        list[str], Meta(description="With `rebuild`: the sources, in this order. Without it, all that have a snapshot.")
+        list[str],
+        Meta(
+            description="With `rebuild` and `poll`: the sources, in this order. Without it, all that have a snapshot."
+        ),
     ] = field(default_factory=list)
     domains: Annotated[
         list[str], Meta(description="Only these domains, in this order, each as a run of its own. Without it, all.")
     ] = field(default_factory=list)
     prefixes: Annotated[
         list[str],
-        Meta(description="With `rebuild`: only SKUs that begin with one of these; each is a run of its own."),
+        Meta(
+            description="With `rebuild` and `poll`: only SKUs that begin with one of these; each is a run of its own."
+        ),
     ] = field(default_factory=list)
     sample: Annotated[
         int, Meta(ge=0, description="With `verify`: how many SKUs are compared, chosen at random; 0 compares all.")
@@ -45,7 +50,10 @@ class TaskConfig(Table, frozen=True):
     ] = None
     rows_per_second: Annotated[
         float,
-        Meta(ge=0, description="With `rebuild`: how many rows of a snapshot are read in a second; 0: any number."),
+        Meta(
+            ge=0,
+            description="With `rebuild` and `poll`: how many rows of a snapshot are read in a second; 0: any number.",
+        ),
     ] = 0.0
 
     @cached_property
@@ -66,11 +74,11 @@ class ScheduleConfig(Table, frozen=True):
         return ZoneInfo(self.zone)
 
 
-_ONLY_WITH: Mapping[str, Work] = {
-    "sources": "rebuild",
-    "prefixes": "rebuild",
-    "rows_per_second": "rebuild",
-    "sample": "verify",
+_ONLY_WITH: Mapping[str, Sequence[Work]] = {
+    "sources": ("rebuild", "poll"),
+    "prefixes": ("rebuild", "poll"),
+    "rows_per_second": ("rebuild", "poll"),
+    "sample": ("verify",),
 }
 
 
@@ -86,9 +94,9 @@ def check_schedule(schedule: ScheduleConfig, sources: Mapping[str, bool]) -> Ite
 
 def _check_task(key: str, task: TaskConfig, sources: Mapping[str, bool]) -> Iterator[ConfigurationError]:
     defaults = TaskConfig(run=task.run, cron=task.cron)
-    for name, work in _ONLY_WITH.items():
-        if task.run != work and getattr(task, name) != getattr(defaults, name):
-            yield ConfigurationError(f"{key}.{name}", f'goes with run = "{work}"')
+    for name, works in _ONLY_WITH.items():
+        if task.run not in works and getattr(task, name) != getattr(defaults, name):
+            yield ConfigurationError(f"{key}.{name}", f'goes with run = "{works[0]}"')
     for name in task.sources:
         if name not in sources:
             yield ConfigurationError(

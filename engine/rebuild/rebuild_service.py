@@ -41,7 +41,8 @@ class RebuildRequest(msgspec.Struct, frozen=True, kw_only=True):
     `domains` limits it, None for all that the source may write; `prefix` is a prefix of SKUs; `max_orphans` overrides
     the configuration; `confirmed` allows any number of withdrawals; a `dry_run` writes nothing. `new_epoch` declares
     the snapshot the truth: the source's epoch is raised, and every row enters the new one. `rows_per_second` is how
-    fast the snapshot is read at most, None for as fast as possible.
+    fast the snapshot is read at most, None for as fast as possible. `keeps_absent`: what the snapshot lacks is not
+    withdrawn, as when it is read often, between complete rebuilds.
     """
 
     domains: Collection[str] | None = None
@@ -51,6 +52,7 @@ class RebuildRequest(msgspec.Struct, frozen=True, kw_only=True):
     dry_run: bool = False
     new_epoch: bool = False
     rows_per_second: float | None = None
+    keeps_absent: bool = False
 
 
 DEFAULT_REQUEST = RebuildRequest()
@@ -268,6 +270,7 @@ class RebuildService:
             max_orphans=default if request.max_orphans is None else request.max_orphans,
             written_at=None if began_at is None else format_timestamp(began_at),
             settle=declared.settle_seconds,
+            keeps_absent=request.keeps_absent,
         )
 
     async def _continue(

@@ -101,7 +101,7 @@ class RunSpec(msgspec.Struct, frozen=True, kw_only=True):
     identity, `written_at` the earliest time that its export may have begun, as fixed-width UTC text. `prefix` is a
     prefix of SKUs, "" for all; `max_orphans` is as in the configuration. The snapshot may lack events of the last
     `settle` seconds before it was taken. `baseline` is the number of distinct rows in the source's last complete
-    snapshot, None if there was none.
+    snapshot, None if there was none. `keeps_absent`: what the snapshot lacks is not withdrawn, whatever it proves.
     """
 
     source: str
@@ -115,6 +115,7 @@ class RunSpec(msgspec.Struct, frozen=True, kw_only=True):
     written_at: str | None = None
     settle: float = 0.0
     baseline: int | None = None
+    keeps_absent: bool = False
 
 
 class RunEvent(CanMutateAggregate[str], metaclass=MetaDomainEvent):
@@ -152,6 +153,7 @@ class RebuildRun(BaseAggregate[str]):
         written_at: str | None,
         settle: float,
         baseline: int | None,
+        keeps_absent: bool,
     ) -> None:
         self.source = source
         self.domains = domains
@@ -164,6 +166,7 @@ class RebuildRun(BaseAggregate[str]):
         self.written_at = written_at
         self.settle = settle
         self.baseline = baseline
+        self.keeps_absent = keeps_absent
         self.state: RunState = "running"
         self.spilled = False
         self.complete_snapshot = False
@@ -213,6 +216,7 @@ class RebuildRun(BaseAggregate[str]):
         written_at: str | None
         settle: float
         baseline: int | None
+        keeps_absent: bool
 
     class ChunkCompared(Event):
         """A chunk was compared, and its drift repaired, except for corrections that are withheld."""

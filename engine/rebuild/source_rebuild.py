@@ -433,8 +433,8 @@ class SourceRebuild:
             self._taken_at = format_timestamp(snapshot.taken_at)
 
     def _may_withdraw(self) -> bool:
-        """Whether a missing row proves a deletion: the snapshot is complete, and every row was readable."""
-        return self._run.complete_snapshot and not self._run.counts.unreadable
+        """Whether a missing row proves a deletion, and is to: the snapshot is complete, and every row was readable."""
+        return self._run.complete_snapshot and not (self._run.counts.unreadable or self._run.keeps_absent)
 
     async def _hold_if_needed(self) -> bool:
         """Holds the run if it would remove more than is allowed without confirmation."""

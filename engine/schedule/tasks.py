@@ -65,7 +65,12 @@ def _requests(task: TaskConfig, domains: list[str]) -> Iterator[RebuildRequest]:
     chosen = [[name] for name in task.domains if name in domains] if task.domains else [None]
     for some in chosen:
         for prefix in task.prefixes or [""]:
-            yield RebuildRequest(domains=some, prefix=prefix, rows_per_second=task.rows_per_second or None)
+            yield RebuildRequest(
+                domains=some,
+                prefix=prefix,
+                rows_per_second=task.rows_per_second or None,
+                keeps_absent=task.run == "poll",
+            )
 
 
 async def _rebuild_part(service: RebuildService, source: str, request: RebuildRequest) -> TaskOutcome:
@@ -110,4 +115,8 @@ async def _verify(shop: Shop, task: TaskConfig) -> Parts:
     return [TaskOutcome("attention" if found.changed else "done", detail)]
 
 
-_WORK: Mapping[Work, Callable[[Shop, TaskConfig], Awaitable[Parts]]] = {"rebuild": _rebuild, "verify": _verify}
+_WORK: Mapping[Work, Callable[[Shop, TaskConfig], Awaitable[Parts]]] = {
+    "rebuild": _rebuild,
+    "poll": _rebuild,
+    "verify": _verify,
+}

@@ -159,6 +159,20 @@ async def test_a_rebuild_in_parts(shop: Shop, config: Config) -> None:
     assert [(each.prefix, each.counts.missing) for each in reports] == [("A-", 1), ("B-", 1)]
 
 
+async def test_a_poll_appends_what_changed_and_withdraws_nothing(shop: Shop, config: Config) -> None:
+    """Between complete rebuilds: what the snapshot lacks stays, until one of these finds it."""
+    await say(shop, *(price("1.00", sku=sku) for sku in ("A", "B")))
+    export(config, "erp", price("2.00", version=2, sku="A"))
+    tasks = shop.config.schedule.tasks
+    for run in ("poll", "rebuild"):
+        given = {"run": run, "cron": "0 * * * *", "sources": ["erp"]}
+        tasks[run] = scheduled(config, task=given).schedule.tasks["task"]
+    polled = await Scheduler(shop).run_now("poll")
+    assert polled == ("done", "erp: 1 rows, 1 drifted, 0 withdrawn, 0 refused")
+    rebuilt = await Scheduler(shop).run_now("rebuild")
+    assert rebuilt == ("done", "erp: 1 rows, 0 drifted, 1 withdrawn, 0 refused")
+
+
 async def test_a_window_ends_a_run_and_the_next_resumes_it(shop: Shop, config: Config) -> None:
     """A rebuild that is paced beyond its window stops, and is resumed, not begun again."""
     export(config, "erp", *(price("9.00", sku=f"P-{number:06}") for number in range(25_000)))
