@@ -19,6 +19,7 @@ import uvloop
 from benchmarks import (
     bench_append,
     bench_apply,
+    bench_contracts,
     bench_freshness,
     bench_growth,
     bench_http_cache,
@@ -82,6 +83,7 @@ LINES: Mapping[str, Callable[[Bench, Stores], Awaitable[list[Line]]]] = {
     "replay": bench_replay.lines,
     "rebuild-memory": bench_rebuild.memory,
     "transforms": bench_transforms.lines,
+    "contracts": bench_contracts.lines,
     "http": bench_http_reads.lines,
     "http-cache": bench_http_cache.lines,
     "http-ingest": bench_http_ingest.lines,

@@ -53,6 +53,11 @@ class CSVRecords:
         """The bytes of the last record."""
         return self._texts.size
 
+    @property
+    def content(self) -> int:
+        """A number that is equal for records with the same text."""
+        return self._texts.content
+
     def skip_line(self) -> bool:
         """Leaves a line out. False when there is none."""
         return self._texts.skip()
@@ -100,7 +105,8 @@ class _TooLongError(Exception):  # carries nothing, never seen outside
 class _Texts:
     """Lines for the CSV parser, which takes as many as a record needs, within bounds.
 
-    `line` counts all of them, `size` the bytes of one record, and `damaged` whether some of those were not valid text.
+    `line` counts all of them, `size` the bytes of one record, `content` is their hash, and `damaged` whether some of
+    those were not valid text.
     """
 
     def __init__(self, name: str, lines: Iterator[bytes | OversizedLine], max_bytes: int) -> None:
@@ -111,6 +117,7 @@ class _Texts:
         self.max_bytes = max_bytes
         self.line = 0
         self.size = 0
+        self.content = 0
         self.damaged = False
 
     def __iter__(self) -> Self:
@@ -144,7 +151,7 @@ class _Texts:
 
     def begin_record(self) -> None:
         """What comes next is another record."""
-        self._quotes = self.size = 0
+        self._quotes = self.size = self.content = 0
         self.damaged = False
 
     def skip(self) -> bool:
@@ -169,5 +176,6 @@ class _Texts:
             self._quotes += held.quotes
         else:
             self.size += len(held) + 1
+            self.content = hash((self.content, held))
             self._quotes += held.count(b'"')
         return held

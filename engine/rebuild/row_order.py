@@ -46,7 +46,7 @@ PRAGMA synchronous = OFF;
 PRAGMA cache_size = -4096;
 PRAGMA temp_store = FILE;
 CREATE TABLE named (stream BLOB, version INTEGER, number INTEGER, event BLOB, line BLOB, entry BLOB);
-CREATE TABLE identities (identity BLOB)
+CREATE TABLE identities (identity INTEGER)
 """
 _INSERT = "INSERT INTO named VALUES (?, ?, ?, ?, ?, ?)"
 _INSERT_IDENTITY = "INSERT INTO identities VALUES (?)"

@@ -6,7 +6,6 @@ rows.
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from datetime import datetime
-from hashlib import blake2b
 from typing import Literal, NamedTuple, TypeAlias, cast
 
 from pagefold.engine.configuration.config import Config
@@ -24,23 +23,21 @@ from pagefold.engine.snapshots.row import RefusedStatement, Row
 from pagefold.projections.transforms.paths import path_names
 from pagefold.projections.transforms.value_types import timestamp_text
 
-MAX_NAMES = 1_000
-"""Names of a snapshot's records that are kept, for the error about a path that no record has."""
+NOTED_RECORDS = 100
+"""Records whose names are kept, for the error about a path that no record has."""
 
 Identity: TypeAlias = Literal["content", "streams"]
 """What makes a row the repetition of an earlier one: equal content, or, where pages may shift, the same streams."""
 
-_DIGEST_BYTES = 12
-
 
 class Record(NamedTuple):
-    """A row in the source's own form: its value, and its text, which identifies it.
+    """A row in the source's own form: its value, and the hash of its content.
 
     `is_item`: the contract found it in a message, by its `items`; otherwise the value is a message.
     """
 
     value: object
-    text: bytes
+    content: int
     is_item: bool = False
 
 
@@ -48,15 +45,15 @@ class ContractRows:
     """Makes rows of records.
 
     `name` is the snapshot's; `reading` counts what the records have and lack; `coverage` is what statements can be of.
-    `identities` has one text for each record read since `take_identities`, equal for a record and its repetition.
+    `identities` has a number for each record read since `take_identities`, equal for a record and its repetition.
     """
 
-    def __init__(self, name: str, contract: Contract, identity: Identity, coverage: Coverage) -> None:
+    def __init__(self, name: str, contract: Contract, identity: Identity | None, coverage: Coverage) -> None:
         self.contract = contract
         self.coverage = coverage
         self.name = name
-        self._identity: Identity = identity
-        self._identities: list[bytes] = []
+        self._identity: Identity | None = identity
+        self._identities: list[int] = []
         self.begin(None)
 
     @property
@@ -69,6 +66,7 @@ class ContractRows:
         self.reading: Reading = self.contract.watchful_reading()
         self._filters = set(self.contract.only.reads)
         self._names: dict[str, None] = {}
+        self._noted = 0
         self._identities = []
         self.taken(taken_at or datetime.fromisoformat(now()))
 
@@ -84,33 +82,37 @@ class ContractRows:
         else:
             self.contract.read(record.value, reading, self._facts)
         rows = [self._row(number, statement.event, record) for statement in reading.statements]
-        rows += [self._refused(number, refusal) for refusal in reading.refusals]
-        if self._filters or any(reading.absent or ()):
+        if reading.refusals:
+            rows += [self._refused(number, refusal) for refusal in reading.refusals]
+        if self._filters or self._noted < NOTED_RECORDS:
             self._note_names(record)
-        self._identities.append(self._identity_of(record, rows))
+        if self._identity is not None:
+            self._identities.append(record.content if self._identity == "content" else _streams_of(rows, record))
         reading.statements.clear()
         reading.refusals.clear()
+        reading.wholes.clear()  # what a group lacks is absent from the snapshot
         return rows
 
     def items(self, message: object) -> Iterator[Record]:
         """The records in a message, by the contract's `items`; the message itself if the contract has none."""
         if not self.contract.items:
-            yield Record(message, encode_json(message))
+            yield Record(message, hash(encode_json(message)))
             return
         self._filters -= self.contract.only.present(message)
         if self.contract.counts(message, self._facts):
             for item in self.contract.records(message):
-                yield Record(item, encode_json(_own(item)), is_item=True)
+                yield Record(item, hash(encode_json(_own(item))), is_item=True)
 
     def _note_names(self, record: Record) -> None:
         """Notes what a record has: for the error about what none has."""
-        records = [record.value] if record.is_item else list(self.contract.records(record.value))
         if not record.is_item:
             self._filters -= self.contract.only.present(record.value)
-        for each in records if len(self._names) < MAX_NAMES else ():
-            self._names |= dict.fromkeys(field.path for field in self.contract.fields.of(each))
+        if self._noted < NOTED_RECORDS:
+            self._noted += 1
+            for each in [record.value] if record.is_item else self.contract.records(record.value):
+                self._names |= dict.fromkeys(field.path for field in self.contract.fields.of(each))
 
-    def take_identities(self) -> list[bytes]:
+    def take_identities(self) -> list[int]:
         """The identities of the records since the last call."""
         taken, self._identities = self._identities, []
         return taken
@@ -149,16 +151,12 @@ class ContractRows:
             return Row(number, rejected)
         return Row(number, RefusedStatement(refusal.event, rejected.path, rejected.reason))
 
-    def _identity_of(self, record: Record, rows: list[Row]) -> bytes:
-        events = [row.event for row in rows] if self._identity == "streams" else []
-        places = [
-            (place.sku, place.channel, place.type, place.source)
-            for event in events
-            if (place := event.event if isinstance(event, RefusedStatement) else event)
-            and isinstance(place, DomainEvent)
-        ]
-        text = repr(places).encode() if places else record.text
-        return blake2b(text, digest_size=_DIGEST_BYTES).digest()
+
+def _streams_of(rows: list[Row], record: Record) -> int:
+    """A number that is equal for records that name the same streams; of those without one, the content counts."""
+    events = [row.event.event if isinstance(row.event, RefusedStatement) else row.event for row in rows]
+    found = [event for event in events if isinstance(event, DomainEvent)]
+    return hash(tuple((each.sku, each.channel, each.type, each.source) for each in found)) if found else record.content
 
 
 def _with_value(message: object, names: Sequence[str], value: object) -> object:
@@ -175,7 +173,7 @@ def _own(item: object) -> object:
     return item[0] if isinstance(item, tuple) else item
 
 
-def contract_rows(config: Config, source: str, name: str, identity: Identity) -> ContractRows | None:
+def contract_rows(config: Config, source: str, name: str, identity: Identity | None) -> ContractRows | None:
     """What reads the rows of a source's snapshot; None if they are in Pagefold's own form.
 
     Raises `ConfigurationError`.

@@ -9,7 +9,7 @@ from typing import TypeAlias
 from msgspec import UNSET
 
 from pagefold.engine.errors import Rejected
-from pagefold.engine.intake.contracts.export_rows import MAX_ROW_BYTES, cells_by_column, check_width
+from pagefold.engine.intake.contracts.export_rows import MAX_ROW_BYTES, check_width
 from pagefold.engine.intake.csv_records import CSVRecords
 from pagefold.engine.intake.event_parser import MAX_EVENT_BYTES
 from pagefold.engine.intake.input_files import LineSplitter
@@ -46,7 +46,7 @@ class CSVReading(LineReading):
         most = MAX_ROW_BYTES if isinstance(self._rows, ContractRows) else MAX_EVENT_BYTES
         lines = (line for line in LineSplitter(most).lines(chunks) if line is not None)
         records = CSVRecords(self.name, lines, delimiter=self._delimiter, max_bytes=most)
-        read = self._reader(records.header)
+        read = self._reader(records)
         while records.line < self.place.line and records.skip_line():
             if records.line % STEP_LINES == 0:
                 yield None
@@ -56,11 +56,12 @@ class CSVReading(LineReading):
             self.size += records.size
             yield record if isinstance(record, Rejected) else _found(record, read, columns)
 
-    def _reader(self, header: Sequence[str]) -> ReadCells:
-        """How records under this header are read. Raises `SourceFailed` if it lacks what is needed."""
+    def _reader(self, records: CSVRecords) -> ReadCells:
+        """How records under a header are read. Raises `SourceFailed` if it lacks what is needed."""
+        header = records.header
         if isinstance(self._rows, ContractRows):
             self._rows.check_columns(header)
-            return lambda cells: Record(cells_by_column(header, cells), "\x1f".join(cells).encode())
+            return lambda cells: Record(dict(zip(header, cells, strict=True)), records.content)
         bound, self.coverage = self._rows.bind(header)
         return lambda cells: bound.event([cell or UNSET for cell in cells])
 

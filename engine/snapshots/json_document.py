@@ -9,9 +9,11 @@ from pagefold.engine.errors import SourceIncomplete
 from pagefold.engine.intake.contracts.export_rows import document_rows
 from pagefold.engine.intake.input_files import InputFile, decompress
 from pagefold.engine.intake.strict_json import BYTE_ORDER_MARK
-from pagefold.engine.snapshots.contract_rows import Record
 from pagefold.engine.snapshots.json_rows import ContractJSON, Found, JSONRows, RowCounter
 from pagefold.engine.snapshots.line_rows import FileToRead, LineCursor, LineReading
+
+_ITEM_BYTES = 2_000
+"""Bytes that an item of a document counts as: it is not written again to measure it."""
 
 MAX_FIRST_LINE_BYTES = 1024 * 1024
 """Bytes of the first line that are looked at. A file with a longer one is one document."""
@@ -37,7 +39,7 @@ class DocumentReading(LineReading):
         """The content of each row, and its bytes."""
         if len(rows) == 1 and isinstance(self._rows, ContractJSON):
             for found in self._rows.divide(bytes(rows[0])):
-                yield len(found.text) if isinstance(found, Record) else 0, found
+                yield _ITEM_BYTES, found
             return
         for row in rows:
             text = bytes(row)

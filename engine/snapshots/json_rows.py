@@ -150,7 +150,7 @@ class ContractJSON:
         if self._has_markers and (marker := read_marker(text)) is not None:
             return marker
         try:
-            return Record(decode_record(text), text)
+            return Record(decode_record(text), hash(text))
         except Rejected as refused:
             return refused.with_traceback(None)
 
@@ -253,6 +253,9 @@ class RowCounter:
         if self._count is not None:
             self._fault = "continues after its end marker"
             return None
+        if isinstance(found, Record):
+            self.rows += 1
+            return [] if self._records is None else self._records.rows(self.rows, found)
         if isinstance(found, EndMarker):
             self._count = found.rows
             self.taken_at = self.taken_at or found.taken_at
@@ -263,13 +266,11 @@ class RowCounter:
                 return None
             found = Rejected("", "is a begin marker, which must come before the first row")
         self.rows += 1
-        if isinstance(found, Record):
-            return [] if self._records is None else self._records.rows(self.rows, found)
         if isinstance(found, DomainEvent) and not self._fits(found):
             found = self._misfit(found)
         return [Row(self.rows, found)]
 
-    def take_identities(self) -> Sequence[bytes]:
+    def take_identities(self) -> Sequence[int]:
         """The identities of the records since the last call, as in `ContractRows`."""
         return () if self._records is None else self._records.take_identities()
 

@@ -23,14 +23,14 @@ class Batch(NamedTuple):
 
     `cursor` is where reading continues after them, in another process too; None if it can only start over.
     `done` of `total` is the progress, in the snapshot's `unit`; `total` is None if it is unknown. If a contract reads
-    the rows, `identities` has one text for each, equal for a row and its repetition.
+    the rows, `identities` has a number for each, equal for a row and its repetition.
     """
 
     rows: list[Row]
     cursor: JSON
     done: int
     total: int | None
-    identities: Sequence[bytes] = ()
+    identities: Sequence[int] = ()
 
 
 NO_PROOF = "has neither an end marker nor a total"

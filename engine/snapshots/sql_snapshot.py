@@ -3,6 +3,7 @@
 import os
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
+from functools import partial
 from hashlib import sha256
 from typing import TypeAlias
 
@@ -48,6 +49,7 @@ FROM pg_settings
 WHERE name IN ('statement_timeout', 'transaction_timeout', 'idle_in_transaction_session_timeout')
 """
 _DRIVER_ERRORS = (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, OSError, TimeoutError)
+_JSON_TYPES = ("json", "jsonb")
 _NOT_A_SELECT = "the query is not one SELECT"
 
 
@@ -63,7 +65,7 @@ class SQLSnapshot(ReadAhead):
         self._database = database_url(config, source, os.environ)
         self._query = settings.query or ""
         self.name = redacted(self._database)
-        self.records = contract_rows(config, source, self.name, "streams")
+        self.records = contract_rows(config, source, self.name, None)
         self._columns = self.records or EventColumns(config, source, self.name)
         self.identity = f"{self.name}:{sha256(self._query.encode()).hexdigest()}"
 
@@ -101,7 +103,7 @@ class QueryReading(SnapshotPass):
                 await connection.transaction(isolation="repeatable_read", readonly=True).start()
                 await connection.execute(_WITHOUT_LIMITS)
                 statement = await self._prepared(connection)
-                read, self.coverage = self._bind([each.name for each in statement.get_attributes()])
+                read, self.coverage = self._bind(statement.get_attributes())
                 cursor = await statement.cursor()
             more = True
             while more:
@@ -117,11 +119,13 @@ class QueryReading(SnapshotPass):
                     yield Batch(rows, None, self._counter.rows, None, identities)
         self.end = End(complete=True)
 
-    def _bind(self, names: Sequence[str]) -> tuple[ReadRecord, Coverage]:
+    def _bind(self, columns: Sequence[asyncpg.Attribute]) -> tuple[ReadRecord, Coverage]:
         """How rows with these columns are read, and what they cover. Raises `SourceFailed` if one is missing."""
+        names = [each.name for each in columns]
         if isinstance(self._columns, ContractRows):
             self._columns.check_columns(names)
-            return _record, self._columns.coverage
+            structured = [each.name for each in columns if _is_structured(each)]
+            return partial(_record, structured=structured), self._columns.coverage
         bound, coverage = self._columns.bind(names)
         return lambda record: _event(record, bound), coverage
 
@@ -151,7 +155,7 @@ class QueryReading(SnapshotPass):
             )
         try:
             with self._translated_errors():
-                for kind in ("json", "jsonb"):
+                for kind in _JSON_TYPES:
                     await connection.set_type_codec(kind, schema="pg_catalog", encoder=str, decoder=_raw)
             yield connection
         finally:
@@ -185,8 +189,17 @@ def _event(record: asyncpg.Record, bound: BoundColumns) -> DomainEvent | Rejecte
         return refused.with_traceback(None)
 
 
-def _record(record: asyncpg.Record) -> Record:
-    return Record({name: _decoded(value) for name, value in record.items()}, b"")
+def _is_structured(column: asyncpg.Attribute) -> bool:
+    """Whether the values of a column may be JSON, or have it inside."""
+    kind = column.type
+    return kind.kind != "scalar" or kind.schema != "pg_catalog" or kind.name in _JSON_TYPES
+
+
+def _record(record: asyncpg.Record, structured: Sequence[str]) -> Record:
+    value = dict(record.items())
+    for name in structured:
+        value[name] = _decoded(value[name])
+    return Record(value, 0)
 
 
 def _decoded(value: object) -> object:

@@ -241,7 +241,7 @@ class Contract:
         if not self.counts(message, facts):
             reading.left_out += 1
             return reading
-        for record in self.records(message):
+        for record in self.records(message) if self._items else (message,):
             self.read_record(record, reading, facts, unsent)
         return reading
 

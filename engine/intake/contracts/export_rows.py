@@ -53,9 +53,16 @@ def decode_record(text: bytes) -> object:
         value = decode_exactly(text)
     except DECODE_ERRORS as error:
         raise decode_rejection(error, text) from None
-    if text.count(b":") != encode_json(value).count(b":"):  # a repeated key is dropped with its colon
-        check_repeated_keys(text)
+    if not _is_flat(text, value) and text.count(b":") != encode_json(value).count(b":"):
+        check_repeated_keys(text)  # a repeated key is dropped with its colon
     return value
+
+
+def _is_flat(text: bytes, value: object) -> bool:
+    """Whether counting alone shows that a text is one object without a repeated key."""
+    if type(value) is not dict or b"\\" in text or text.count(b"{") != 1:
+        return False
+    return text.count(b'":') == len(value)  # without escapes, a quotation mark and a colon are the end of a key
 
 
 def document_rows(name: str, chunks: Iterator[bytes]) -> list[msgspec.Raw]:

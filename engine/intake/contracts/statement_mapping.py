@@ -144,6 +144,7 @@ class StatementMapping:
         self._channels = frozenset([EVERY_CHANNEL, *rules.channels])
         self.via = _reference_kind(written)
         self.fields = self._compiled_fields(compiler, written)
+        self._reads = {name: mapping.read for name, mapping in self.fields.items()}
         self._payload = PayloadMapping(compiler, written.places, rules.blanks)
         self.only = Values(compiler, written.only, f"{written.key}.only")
         self.withdrawn = Values(compiler, written.withdrawn, f"{written.key}.withdraw")
@@ -292,7 +293,7 @@ class StatementMapping:
             channel=channel,
             source=self._source(record) if "source" in self.fields else self._rules.source,
             source_version=self._version(record),
-            occurred_at=moment or msgspec.convert(self._required("occurredAt", record), datetime),
+            occurred_at=moment or datetime.fromisoformat(self._required("occurredAt", record)),
             payload=None if self.withdrawn.any_matches(record) else payload(record),
             id=self._text("id", record) if "id" in self.fields else None,
             correlation_id=self._text("correlationId", record) if "correlationId" in self.fields else None,
@@ -340,7 +341,8 @@ class StatementMapping:
         return value.strip() or None if isinstance(value, str) else None
 
     def _value(self, field: str, record: Record) -> object:
-        return self.fields[field].read(record) if field in self.fields else UNSET
+        read = self._reads.get(field)
+        return UNSET if read is None else read(record)
 
     def _version(self, record: Record) -> int:
         if self._rules.versions == "none":
