@@ -38,7 +38,7 @@ EVENTS: Document = {
     "sourceVersion": "data.rev",
     "pricing": {**PRICE, "amount": "data.price"},
 }
-ENVELOPE = ["$.data.count", "specversion", "type", "source"]
+ENVELOPE = ["$.data.count"]
 
 
 def configured(url: str, **more: object) -> Config:

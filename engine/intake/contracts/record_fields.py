@@ -85,6 +85,10 @@ class RecordFields:
         self._ignored = [_ignored_pattern(path) for path in ignored]
         self._settled = {name for name, below in self._record.below.items() if below.whole}
 
+    def ignore(self, names: Iterable[str]) -> None:
+        """Leaves out names of every message, as those of its envelope, unless the contract reads them."""
+        self._ignored += [_ignored_pattern(f"{beginning}{name}") for name in names for beginning in ("", TOP)]
+
     def of(self, record: Record) -> Iterator[Field]:
         """The fields of a record that have a value. A field may come several times, of several elements of a list."""
         inner, message = record if self._has_message and isinstance(record, tuple) else (record, None)

@@ -16,12 +16,16 @@ from pagefold.engine.intake.formats.json_bodies import documents_in, messages_in
 from pagefold.engine.intake.formats.request_parts import MessagesBody, ReadPart, RejectedPart, RequestParts
 from pagefold.engine.intake.readers.contract_parts import whole_parts
 
+ENVELOPE = ("specversion", "type", "source", "id", "time", "subject", "datacontenttype", "dataschema", "data_base64")
+"""The attributes of every event: those that a contract does not read are no news."""
+
 
 class CloudEventMessageReader(HeaderFilter):
     """Reads the CloudEvents of one source: one, or an array. Each of them is a part."""
 
     def __init__(self, config: Config, source: str) -> None:
         self.contract = required_contract(config, source, "cloudevents")
+        self.contract.fields.ignore(ENVELOPE)
         super().__init__({}, f"sources.{source}.cloudevents", self.contract.headers)
 
     def parse(self, body: bytes, facts: Mapping[str, object]) -> RequestParts:
