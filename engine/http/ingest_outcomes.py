@@ -21,7 +21,7 @@ class ItemOutcome(msgspec.Struct, frozen=True, omit_defaults=True):
 
     `appended`: it is durably in the log, at `position`. `duplicate`: it was there already. `conflict`: its version is
     stored with other content, at `position`; this one is kept in dead letters. `rejected`: it breaks a rule, at `path`,
-    for this `reason`. `kept`: this part of a webhook or change could not become an event, and is kept in dead letters
+    for this `reason`. `kept`: this part of what a contract reads could not become an event, and is kept in dead letters
     for an operator to retry. `ignored`: it belongs to another channel or table, is not about a row, or is excluded by a
     filter; `reason` says which.
     """
