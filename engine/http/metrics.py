@@ -134,7 +134,7 @@ class ShopCollector(Collector):
     def _aside(self) -> Metric:
         family = CounterMetricFamily(
             "pagefold_ingest_items_not_appended",
-            "Items, CloudEvents and rows that contracts make no event of: kept in dead letters, or why they are ignored.",
+            "Items, CloudEvents and rows that contracts make no event of: kept in dead letters, or why ignored.",
             labels=["worker", "source", "outcome"],
         )
         for process in self._processes:

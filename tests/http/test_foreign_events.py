@@ -134,6 +134,15 @@ async def test_data_of_another_type_is_kept_too(shop: Shop, client: httpx2.Async
     assert json.loads(dead_letter.state)["data_base64"] == base64.b64encode(b"<p/>").decode()
 
 
+async def test_an_event_has_a_bounded_number_of_items(shop: Shop, client: httpx2.AsyncClient) -> None:
+    """It is one part, which is taken at once: what has more is kept."""
+    many = published(PRODUCT | {"variants": [7] * 10_001})
+    answer = await post(client, many)
+    assert outcomes_in(answer) == (202, ["kept"])
+    assert answer.json()["results"][0]["reason"] == "has 10,002 items; at most 10,000 are allowed"
+    assert await everything(shop.store) == []
+
+
 async def test_a_conflict_is_no_fault_of_the_sender(shop: Shop, client: httpx2.AsyncClient) -> None:
     """The event has a dead letter of its own, and the sender is answered 202."""
     await append(shop, event("catalog", {}, sku="TEE-S", source="platform", version=2))

@@ -304,6 +304,21 @@ def test_naughty_strings_come_through() -> None:
         assert payload_of(event) == ({"attributes": {"name": text}} if text.strip() else {})
 
 
+def test_a_record_makes_a_bounded_number_of_statements() -> None:
+    """A small body could make millions otherwise; the parts beside it are read."""
+    prices: Document = {
+        "each": "prices",
+        "sku": "$.sku",
+        "sourceVersion": "$.$.revision",
+        "occurredAt": "$.$.updated_at",
+    }
+    contract = ITEMS | {"pricing": prices | {"amount": "."}}
+    variants = [{"sku": "A", "prices": [1] * number} for number in (2, 10_001)]
+    first, second, rejected = read(DELIVERY | {"variants": variants}, contract)
+    assert [type(each) for each in (first, second)] == [Statement, Statement]
+    assert reason([rejected]) == "pricing.each: 10001 elements are more than 10,000"
+
+
 # --- parts that are kept, each as a request of its own --------------------------------------------
 
 

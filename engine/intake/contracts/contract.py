@@ -2,7 +2,7 @@
 
 import tomllib
 from collections import Counter
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Annotated, Literal, Self, TypeAlias
@@ -68,6 +68,9 @@ Blanks: TypeAlias = Literal["skip", "withdraw", "refuse"]
 """What becomes of a blank value in a payload, unless its mapping says it."""
 
 NO_DEFAULTS: Mapping[str, str] = {}
+
+MAX_ELEMENTS = 10_000
+"""How many statements a table makes of one record, and how many items one message has that is not read in parts."""
 
 MAX_SIGNALS = 10_000
 """How many different values that are not mapped are counted."""
@@ -277,7 +280,11 @@ class Contract:
             self.observer.note(record)
         problem = self._problem(record)
         for number, (each, mapping) in enumerate(self._mappings):
-            for item in (record,) if each is None else _elements(each, record):
+            items = (record,) if each is None else _elements(each, record)
+            if len(items) > MAX_ELEMENTS:
+                reading.refusals.append(Refusal(mapping.domain, None, _too_many(mapping, len(items))))
+                continue
+            for item in items:
                 if reading.absent is not None and (absent := reading.absent[number]):
                     absent.difference_update(mapping.present(item, absent), (NO_ELEMENT,))
                 self._state(mapping, item, reading, unsent, problem)
@@ -289,7 +296,7 @@ class Contract:
         self._facts.begin(facts)
         for record in self.records(message):
             for each, mapping in self._mappings:
-                for item in _elements(each, record):
+                for item in _elements(each, record)[:MAX_ELEMENTS]:
                     yield mapping, item
 
     def rejection(self, refusal: Refusal) -> Rejected:
@@ -441,12 +448,13 @@ def _head(document: Mapping[str, object], name: str) -> ContractHead:
         raise InvalidMapping(place.removesuffix("`").lstrip("."), problem[:1].lower() + problem[1:]) from None
 
 
-def _elements(each: Reader | None, record: object) -> Iterator[object]:
-    if each is None:
-        yield record
-        return
-    for item in listed(each(record)):
-        yield item, record
+def _elements(each: Reader | None, record: object) -> Sequence[Record]:
+    return (record,) if each is None else [(item, record) for item in listed(each(record))]
+
+
+def _too_many(mapping: StatementMapping, number: int) -> InvalidValue:
+    problem = InvalidValue("too_many", number, f"elements are more than {MAX_ELEMENTS:,}")
+    return problem.located(f"{mapping.key}.each", "")
 
 
 def listed(value: object) -> list[object]:

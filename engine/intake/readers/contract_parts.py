@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 
 from pagefold.engine.errors import Rejected
-from pagefold.engine.intake.contracts.contract import Contract
+from pagefold.engine.intake.contracts.contract import MAX_ELEMENTS, Contract
 from pagefold.engine.intake.contracts.reading import Reading
 from pagefold.engine.intake.contracts.statement_mapping import Unsent, no_paths
 from pagefold.engine.intake.formats.request_parts import (
@@ -46,8 +46,11 @@ def whole_parts(
     contract: Contract, message: object, facts: Mapping[str, object], unsent: Unsent = no_paths
 ) -> Sequence[ReadPart]:
     """What was made of a message that is one part, with all of its items."""
-    if contract.items and contract.counts(message, facts) and not contract.has_items(message):
-        return [RejectedPart(_without_items(contract))]
+    if contract.items and contract.counts(message, facts):
+        if not contract.has_items(message):
+            return [RejectedPart(_without_items(contract))]
+        if (number := len(list(contract.records(message)))) > MAX_ELEMENTS:
+            return [RejectedPart(Rejected("", f"has {number:,} items; at most {MAX_ELEMENTS:,} are allowed"))]
     return read_parts(contract, contract.read(message, facts=facts, unsent=unsent))
 
 
