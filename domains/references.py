@@ -54,13 +54,11 @@ def id_error(identifier: str) -> str | None:
         return "an id must not be empty"
     if len(identifier) > MAX_ID_CHARACTERS:
         return f"an id has {len(identifier)} characters; at most {MAX_ID_CHARACTERS} are allowed"
-    if identifier != identifier.strip():
-        return "an id must not begin or end with space"
     return None if identifier.isprintable() else f"the id {identifier!r:.100} has a character that cannot be printed"
 
 
 def _canonical_id(kind: str, given: str | int) -> str:
-    identifier = str(given)
+    identifier = str(given).strip()  # columns of fixed width are padded
     if (problem := id_error(identifier)) is not None:
         raise InvalidPayload(f"references.{kind}", problem)
     return identifier
