@@ -63,8 +63,8 @@ def validate(payload: Catalog) -> Catalog:
     """Checks free-form attributes, and brings texts and references into canonical form.
 
     Attributes are JSON that every reader decodes alike. Null and blank translations are dropped, and so is a text
-    without any. Ids are text without white space around it, in order, each once; a
-    list of one is that one.
+    without any. Ids are text without white space around it, in
+    order, each once; a list of one is that one.
     """
     if payload.references:
         payload = msgspec.structs.replace(payload, references=canonical_references(payload.references))

@@ -4,6 +4,7 @@ import json
 from collections.abc import Mapping, Sequence
 from itertools import count
 
+import anyio
 import pytest
 from anyio.to_thread import run_sync
 from hypothesis import Phase, given, settings
@@ -243,6 +244,20 @@ async def test_two_states_of_one_moment(store_url: str) -> None:
         await take(shop)
         await send(shop, update(1, "PINK"))
         assert await live(shop) == ["PINK"]
+
+
+async def test_deliveries_at_the_same_time(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whichever is settled last: the newest counts, also beside a worker that folds, and takes what waits."""
+    monkeypatch.setattr(references, "FOLD_SECONDS", 0.02)
+    skus = [f"V{number}" for number in range(6)]
+    said = {version: [sku for number, sku in enumerate(skus) if (version * 7 + number) % 3] for version in range(1, 13)}
+    async with shop.working(), anyio.create_task_group() as group:
+        for version in (5, 2, 9, 12, 1, 3, 11, 4, 8, 6, 10, 7):
+            group.start_soon(send, shop, update(version, *said[version]))
+    for _ in range(3):
+        await take(shop)
+    assert await live(shop) == said[12]
+    assert await shop.store.dead_letters.count() == 0
 
 
 DELIVERIES = [
