@@ -5,6 +5,7 @@ as a dead letter, and is taken when the reference appears; nothing is ever guess
 """
 
 from collections.abc import Collection, Iterator, Sequence
+from itertools import chain
 from typing import NamedTuple
 
 import anyio
@@ -64,6 +65,8 @@ class ReferenceResolver:
 
     async def resolve_parts(self, parts: Sequence[Sequence[ReadPart]], *, waited: bool = False) -> list[ResolvedPart]:
         """The parts of a request, as `resolve` finds their events. A withdrawal under a group's id ends the group."""
+        if not any(map(_is_unresolved, chain.from_iterable(parts))):
+            return [ResolvedPart([each for each in part if not isinstance(each, Whole)], []) for part in parts]
         events = [each.event for part in parts for each in part if isinstance(each, Statement) and not self._ends(each)]
         found = iter(await self.resolve(events, waited=waited))
         return [self._resolved_part(part, found) for part in parts]
@@ -130,6 +133,11 @@ class ReferenceResolver:
             problem = f"waits until {name} is of one SKU: {len(known.skus)} have it ({some})"
             return waits(event, event.reference, problem)
         return with_sku(event, known.skus[0])
+
+
+def _is_unresolved(part: ReadPart) -> bool:
+    """Whether something has to be looked up for a part: an SKU, or what else is in a group."""
+    return isinstance(part, Whole) or (isinstance(part, Statement) and isinstance(part.event, ReferencedEvent))
 
 
 def named(reference: Reference) -> str:
