@@ -21,7 +21,7 @@ _SEPARATOR = "sep="
 class CSVRecords:
     """The header and the records of a file, from its lines. `max_bytes` is the size that a record may have.
 
-    `line` is the number of lines read so far, `size` the bytes of the last record. Raises `SourceIncomplete` for a file
+    `texts` has the number of lines read so far, and the bytes of the last record. Raises `SourceIncomplete` for a file
     without a header, and `SourceFailed` for one that is not CSV in UTF-8.
     """
 
@@ -30,13 +30,13 @@ class CSVRecords:
     ) -> None:
         if csv.field_size_limit() < max_bytes:  # it is the whole process's: never made smaller
             csv.field_size_limit(max_bytes)
-        self._texts = _Texts(name, lines, max_bytes)
-        first = self._texts.peek()
+        self.texts = RecordTexts(name, lines, max_bytes)
+        first = self.texts.peek()
         if first.lower().startswith(_SEPARATOR) and len(first) == len(_SEPARATOR) + 1:
             delimiter = first[-1]
-            self._texts.skip()
-            first = self._texts.peek()
-        self._records = _records(self._texts, delimiter or _delimiter(first))
+            self.texts.skip()
+            first = self.texts.peek()
+        self._records = _records(self.texts, delimiter or _delimiter(first))
         self.header = self._header(name)
 
     def __iter__(self) -> Iterator[list[str] | Rejected]:
@@ -44,23 +44,13 @@ class CSVRecords:
         return self._records
 
     @property
-    def line(self) -> int:
-        """The number of lines read so far."""
-        return self._texts.line
-
-    @property
-    def size(self) -> int:
-        """The bytes of the last record."""
-        return self._texts.size
-
-    @property
     def content(self) -> int:
         """A number that is equal for records with the same text."""
-        return self._texts.content
+        return hash(self.texts.held)
 
     def skip_line(self) -> bool:
         """Leaves a line out. False when there is none."""
-        return self._texts.skip()
+        return self.texts.skip()
 
     def _header(self, name: str) -> list[str]:
         header = next(self._records, None)
@@ -79,7 +69,7 @@ def _delimiter(header: str) -> str:
     return max(DELIMITERS, key=unquoted.count)
 
 
-def _records(texts: "_Texts", delimiter: str) -> Iterator[list[str] | Rejected]:
+def _records(texts: "RecordTexts", delimiter: str) -> Iterator[list[str] | Rejected]:
     records = csv.reader(texts, delimiter=delimiter, strict=True)
     while True:
         texts.begin_record()
@@ -102,11 +92,11 @@ class _TooLongError(Exception):  # carries nothing, never seen outside
     pass
 
 
-class _Texts:
+class RecordTexts:
     """Lines for the CSV parser, which takes as many as a record needs, within bounds.
 
-    `line` counts all of them, `size` the bytes of one record, `content` is their hash, and `damaged` whether some of
-    those were not valid text.
+    `line` counts all of them, `size` the bytes of one record, `held` is its line, or a hash of its lines,
+    and `damaged` is whether some of them were not valid text.
     """
 
     def __init__(self, name: str, lines: Iterator[bytes | OversizedLine], max_bytes: int) -> None:
@@ -117,7 +107,7 @@ class _Texts:
         self.max_bytes = max_bytes
         self.line = 0
         self.size = 0
-        self.content = 0
+        self.held: bytes | int | None = None
         self.damaged = False
 
     def __iter__(self) -> Self:
@@ -151,7 +141,8 @@ class _Texts:
 
     def begin_record(self) -> None:
         """What comes next is another record."""
-        self._quotes = self.size = self.content = 0
+        self._quotes = self.size = 0
+        self.held = None
         self.damaged = False
 
     def skip(self) -> bool:
@@ -176,6 +167,6 @@ class _Texts:
             self._quotes += held.quotes
         else:
             self.size += len(held) + 1
-            self.content = hash((self.content, held))
+            self.held = held if self.held is None else hash((self.held, held))
             self._quotes += held.count(b'"')
         return held

@@ -47,13 +47,13 @@ class CSVReading(LineReading):
         lines = (line for line in LineSplitter(most).lines(chunks) if line is not None)
         records = CSVRecords(self.name, lines, delimiter=self._delimiter, max_bytes=most)
         read = self._reader(records)
-        while records.line < self.place.line and records.skip_line():
-            if records.line % STEP_LINES == 0:
+        while records.texts.line < self.place.line and records.skip_line():
+            if records.texts.line % STEP_LINES == 0:
                 yield None
-        columns = len(records.header)
+        columns, texts = len(records.header), records.texts
         for record in records:
-            self.line = records.line
-            self.size += records.size
+            self.line = texts.line
+            self.size += texts.size
             yield record if isinstance(record, Rejected) else _found(record, read, columns)
 
     def _reader(self, records: CSVRecords) -> ReadCells:
@@ -70,7 +70,8 @@ def _found(cells: list[str], read: ReadCells, columns: int) -> Found:
     if cells[0].startswith("#") and (marker := _marker(cells)) is not None:
         return marker
     try:
-        check_width(cells, columns)
+        if len(cells) != columns:
+            check_width(cells, columns)
         return read(cells)
     except Rejected as refused:
         return refused.with_traceback(None)

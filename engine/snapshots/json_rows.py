@@ -253,6 +253,9 @@ class RowCounter:
         if self._count is not None:
             self._fault = "continues after its end marker"
             return None
+        if isinstance(found, DomainEvent):
+            self.rows += 1
+            return [Row(self.rows, found if self._fits(found) else self._misfit(found))]
         if isinstance(found, Record):
             self.rows += 1
             return [] if self._records is None else self._records.rows(self.rows, found)
@@ -266,8 +269,6 @@ class RowCounter:
                 return None
             found = Rejected("", "is a begin marker, which must come before the first row")
         self.rows += 1
-        if isinstance(found, DomainEvent) and not self._fits(found):
-            found = self._misfit(found)
         return [Row(self.rows, found)]
 
     def take_identities(self) -> Sequence[int]:

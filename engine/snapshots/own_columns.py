@@ -144,9 +144,9 @@ class BoundColumns:
             source_version=to_integer("sourceVersion", self._value("sourceVersion", values)),
             occurred_at=to_timestamp("occurredAt", self._value("occurredAt", values)),
             payload=self._payload(values, domain),
-            id=self._optional_text("id", values),
-            correlation_id=self._optional_text("correlationId", values),
-            epoch=self._epoch(values),
+            id=self._optional_text("id", values) if "id" in self._indices else None,
+            correlation_id=self._optional_text("correlationId", values) if "correlationId" in self._indices else None,
+            epoch=self._epoch(values) if "epoch" in self._indices else None,
         )
 
     def _given(self, name: str, values: Sequence[object]) -> object:
@@ -156,11 +156,12 @@ class BoundColumns:
         return UNSET if value is None else value
 
     def _value(self, name: str, values: Sequence[object]) -> object:
-        value = self._given(name, values)
-        if value is UNSET:
+        index = self._indices.get(name)
+        value = UNSET if index is None else values[index]
+        if value is UNSET or value is None:
             value = self._constants.get(name, UNSET)
-        if value is UNSET:
-            raise Rejected(name, "is required")
+            if value is UNSET:
+                raise Rejected(name, "is required")
         return value
 
     def _text(self, name: str, values: Sequence[object]) -> str:

@@ -214,6 +214,20 @@ async def test_a_refusal_does_not_withdraw_its_stream(store_url: str, tmp_path: 
         assert reason.startswith(start)
 
 
+async def test_rows_of_another_shop_hinder_nothing(store_url: str, tmp_path: Path) -> None:
+    """A channel that is none here is counted, and what is gone is withdrawn all the same."""
+    file = tmp_path / "prices.csv"
+    text = VERSIONLESS.format(file=file).replace('versions = "none"', 'versions = "none", channel = "shop"')
+    async with pagefold.open(shop_in(tmp_path, store_url, text)) as shop:
+        file.write_text("sku,shop,price\nA,de,1.00\nB,de,2.00\n#end,2\n")
+        await rebuild(shop, "x")
+        file.write_text("sku,shop,price\nA,de,1.00\nA,fr,1.00\n#end,2\n")
+        report = await rebuild(shop, "x")
+        assert (report.complete, report.counts.elsewhere, report.counts.withdrawn) == (True, 1, 1)
+        assert report.counts.refused == 0
+        assert at(await page_of(shop, "B", "de"), "pricing") is None
+
+
 async def test_the_later_row_of_one_version_counts_where_the_contract_says_so(store_url: str, tmp_path: Path) -> None:
     """With `tie = "replace"`; else the first row counts, and the other is refused."""
     file = tmp_path / "prices.csv"

@@ -139,7 +139,7 @@ def _csv_rows(name: str, chunks: Iterator[bytes], delimiter: str | None, columns
     if (repeated := repeated_column(records.header, columns)) is not None:
         raise SourceFailed(name, f"has two columns named {repeated!r}")
     for cells in records:
-        yield records.line, _row(records.header, cells)
+        yield records.texts.line, _row(records.header, cells)
 
 
 def _row(header: Sequence[str], cells: list[str] | Rejected) -> object:
