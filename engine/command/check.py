@@ -10,7 +10,7 @@ from pagefold.engine.command.options import AsJSON, Exit, Injected, Options
 from pagefold.engine.configuration.config import Config, InspectedConfig
 from pagefold.engine.configuration.snapshot_config import SnapshotConfig
 from pagefold.engine.errors import ConfigurationError
-from pagefold.engine.intake.contracts.source_contracts import source_contract
+from pagefold.engine.intake.contracts.source_contracts import invalid_contracts
 from pagefold.engine.intake.formats.webhook_signatures import webhook_secret
 from pagefold.engine.intake.readers.cloudevents import CloudEventMessageReader
 from pagefold.engine.intake.readers.debezium import DebeziumReader
@@ -80,9 +80,9 @@ def _source_problems(config: Config, name: str, environment: Mapping[str, str]) 
     if source.cloudevents is not None:
         yield from _raised(partial(CloudEventMessageReader, config, name))
     if source.snapshot is not None:
-        yield from _raised(partial(source_contract, config, name, "snapshot"))
         yield from _raised(partial(fixed_parts, config, name))
         yield from _snapshot_problems(config, name, source.snapshot, environment)
+    yield from invalid_contracts(config, [name])
 
 
 def _snapshot_problems(

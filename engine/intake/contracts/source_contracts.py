@@ -1,14 +1,23 @@
 """The contracts of a configuration: which one the records of a source are read by, at each of its entrances."""
 
-from collections.abc import Mapping
-from typing import Literal, NamedTuple, TypeAlias
+import tomllib
+from collections.abc import Collection, Iterator, Mapping
+from copy import deepcopy
+from typing import Literal, NamedTuple, TypeAlias, TypedDict
 
 from pagefold.domains import DOMAINS
 from pagefold.engine.configuration.config import Config
+from pagefold.engine.configuration.toml_lines import KeyLines
 from pagefold.engine.errors import ConfigurationError
 from pagefold.engine.intake.contracts.contract import Contract, Form
 from pagefold.engine.runtime.extras import needs_extra
 from pagefold.projections.transforms import InvalidMapping
+
+MAX_PROBLEMS = 100
+"""Problems of one contract that are listed."""
+
+FREE_NAMES = ("attributes", "localized", "customerGroups", "references")
+"""The fields of payloads whose members are places of their own, such as `catalog.attributes.color`."""
 
 Entrance: TypeAlias = Literal["snapshot", "webhook", "cdc", "cloudevents"]
 """A way in, which has a table of this name in the configuration of a source."""
@@ -73,31 +82,44 @@ def _check_groups(config: Config, contract: Contract) -> None:
             raise ConfigurationError(key, problem, contract.place_of(key))
 
 
+class _Arguments(TypedDict):
+    """What a contract has to know of its shop."""
+
+    source: str
+    channels: Collection[str]
+    form: Form
+    defaults: Mapping[str, str]
+    writers: Mapping[str, Collection[str]]
+
+
+def _arguments(config: Config, source: str, entrance: Entrance) -> _Arguments:
+    return {
+        "source": source,
+        "channels": config.channels,
+        "form": form_of(config, source, entrance),
+        "defaults": DEFAULTS[entrance],
+        "writers": {domain.name: config.sources_of(domain.name) for domain in DOMAINS},
+    }
+
+
 def _compiled(config: Config, source: str, entrance: Entrance) -> Contract | None:
     found = contract_key(config, source, entrance)
     if found is None:
         return None
-    channels, defaults, form = config.channels, DEFAULTS[entrance], form_of(config, source, entrance)
-    writers = {domain.name: config.sources_of(domain.name) for domain in DOMAINS}
+    arguments = _arguments(config, source, entrance)
     if isinstance(found.given, str):
-        file = config.folder / found.given
-        return Contract.load(file, source=source, channels=channels, form=form, defaults=defaults, writers=writers)
+        return Contract.load(config.folder / found.given, **arguments)
     try:
         with needs_extra("the contract", "contracts"):
-            contract = Contract(
-                found.given,
-                source=source,
-                channels=channels,
-                form=form,
-                folder=config.folder,
-                defaults=defaults,
-                writers=writers,
-            )
+            contract = Contract(found.given, folder=config.folder, **arguments)
     except InvalidMapping as error:
-        key = f"{found.key}.{error.key}" if error.key else found.key
-        raise config.error(key, error.problem) from None
+        raise _inline_error(config, found, error) from None
     contract.place_of = lambda key: config.error(f"{found.key}.{key}", "").place
     return contract
+
+
+def _inline_error(config: Config, found: ContractKey, error: InvalidMapping) -> ConfigurationError:
+    return config.error(f"{found.key}.{error.key}" if error.key else found.key, error.problem)
 
 
 def required_contract(config: Config, source: str, entrance: Entrance) -> Contract:
@@ -109,15 +131,63 @@ def required_contract(config: Config, source: str, entrance: Entrance) -> Contra
     return contract
 
 
-def invalid_contracts(config: Config) -> list[ConfigurationError]:
-    """What is wrong with the contracts of a configuration: of each entrance, the first problem."""
+def invalid_contracts(config: Config, sources: Collection[str] | None = None) -> list[ConfigurationError]:
+    """What is wrong with the contracts of some sources, or of all."""
     problems: dict[str, ConfigurationError] = {}
-    for source in config.sources:
+    for source in config.sources if sources is None else sources:
         for entrance in DEFAULTS:
-            if not has_entrance(config, source, entrance):
-                continue
-            try:
-                source_contract(config, source, entrance)
-            except ConfigurationError as error:
-                problems.setdefault(str(error), error)
+            if has_entrance(config, source, entrance):
+                for problem in _problems(config, source, entrance):
+                    problems.setdefault(str(problem), problem)
     return list(problems.values())
+
+
+def _problems(config: Config, source: str, entrance: Entrance) -> Iterator[ConfigurationError]:
+    """Every problem of a contract: what has one is left out, and the rest is compiled again."""
+    try:
+        source_contract(config, source, entrance)
+    except ConfigurationError as error:
+        yield error
+        first = error
+    else:
+        return
+    found = contract_key(config, source, entrance)
+    if found is None:
+        return
+    file = config.folder / found.given if isinstance(found.given, str) else None
+    try:
+        text = "" if file is None else file.read_text(encoding="utf-8-sig")
+        document = deepcopy(found.given) if isinstance(found.given, dict) else tomllib.loads(text)
+    except (OSError, ValueError):
+        return  # that is the problem
+    key, arguments = first.key.removeprefix(f"{found.key}."), _arguments(config, source, entrance)
+    for _ in range(MAX_PROBLEMS):
+        if not _leave_out(document, key) or not any(domain.name in document for domain in DOMAINS):
+            return
+        try:
+            Contract(document, folder=config.folder if file is None else file.parent, **arguments)
+        except InvalidMapping as error:
+            key = error.key
+            line = KeyLines(text).line_of(key)
+            place = f"{file}:{line}" if line else str(file)
+            yield _inline_error(config, found, error) if file is None else ConfigurationError(key, error.problem, place)
+        else:
+            return
+
+
+def _leave_out(document: dict[str, object], key: str) -> bool:
+    """Removes a place from a contract, or what is around it. False if there is nothing to remove."""
+    table, names = document, key.split(".")
+    deepest = 2 if len(names) > 1 and names[1] in FREE_NAMES else 1
+    for depth, name in enumerate(names):
+        inner = table.get(name)
+        if inner is None:
+            return False
+        rest = names[depth + 1 :]
+        tables = inner if isinstance(inner, list) else [inner]
+        next_table = next((each for each in tables if isinstance(each, dict) and rest and rest[0] in each), None)
+        if next_table is None or depth == deepest:
+            del table[name]
+            return True
+        table = next_table
+    return False

@@ -77,6 +77,21 @@ def test_errors_name_the_line(tmp_path: Path, *, inline: bool) -> None:
     assert [str(each) for each in invalid_contracts(config)] == [str(caught.value)]
 
 
+@pytest.mark.parametrize("inline", [True, False])
+def test_every_problem_of_a_contract_is_listed(tmp_path: Path, *, inline: bool) -> None:
+    """Each with its line: what is wrong is left out, and the rest is looked at."""
+    wrong = 'sku = "S"\nversions = "none"\n[{0}pricing]\namount = {{ from = "P", moeny = "EUR" }}\ncurency = "C"\n'
+    wrong += 'compareAt = {{ from = "O", lookup = "gone" }}\ntaxClass = "T"\n'
+    (tmp_path / "prices.toml").write_text(wrong.format(""), encoding="utf-8")
+    own = "[sources.erp.contract]\n" + wrong.format("sources.erp.contract.")
+    config = config_in(tmp_path, 'snapshot.file = "a.csv"\n' + (own if inline else 'contract = "prices.toml"\n'))
+    file, lines = ("pagefold.toml", (12, 11, 13)) if inline else ("prices.toml", (5, 4, 6))
+    found = invalid_contracts(config)
+    assert [each.place for each in found] == [f"{tmp_path}/{file}:{line}" for line in lines]
+    problems = ["did you mean 'currency'", "did you mean money", "there is no table 'gone'"]
+    assert all(problem in each.problem for problem, each in zip(problems, found, strict=True))
+
+
 def test_a_missing_file(tmp_path: Path) -> None:
     """A contract that is not there is named."""
     config = config_in(tmp_path, 'contract = "gone.toml"\nsnapshot.file = "prices.csv"\n')
