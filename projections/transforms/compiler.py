@@ -154,7 +154,7 @@ class Compiler:
         loose = part.output in {ValueType.ANYTHING, ValueType.LIST, ValueType.OBJECT}
         ending = Ending(key, part.path, policy, default, check, to_json if loose else None)
         read = finished(part.read, part.steps, ending, part.source)
-        may_lack = default is not UNSET or table.get("blank", "refuse") != "refuse"
+        may_lack = default is not UNSET or table.get("blank") in ("skip", "null")
         needed = frozenset() if may_lack else self.needs.groups
         nothing = frozenset[str]()
         outside = (nothing, nothing) if inside else (frozenset(self.paths), frozenset(self.patterns))

@@ -46,7 +46,7 @@ class Mapping:
     with the mapping's place. `paths` are those that it reads in the record, each with all that is below it; `patterns`
     are paths whose last name has a placeholder. Both are those outside of items; `reads` and `read_patterns` are the
     same as the mapping has them, those inside its item too. `needed` are sets of `reads`, of each of which some record
-    should have one: not where the mapping says what becomes of a blank value.
+    should have one: not where the mapping has a default, or leaves a blank value out.
 
     `own` is the same as `read` for the item alone, without what is around it; None if there is no item, or if the
     mapping reads more. `shortcut` is a faster way to the same result, if there is one.

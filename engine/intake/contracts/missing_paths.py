@@ -1,8 +1,8 @@
 """Paths that a contract reads and that no record has: a renamed column would empty every page.
 
-Some record must have each path, or one of several alternatives. None has to where the mapping says what becomes of a
-blank value (`default`, `blank`), nor below an object that some record has, as JSON leaves out what is empty, unless a
-field of the event or `only` reads it.
+Some record must have each path, or one of several alternatives. None has to where the mapping has a `default`, or says
+that a blank value is left out (`blank`: `skip`, `null`), nor below an object that some record has, as JSON leaves out
+what is empty, unless a field of the event or `only` reads it.
 """
 
 from collections.abc import Collection, Iterable, Sequence

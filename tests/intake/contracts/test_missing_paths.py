@@ -33,7 +33,7 @@ def missing(text: str, *records: object, form: Form = "json") -> tuple[list[str]
         ('attributes.n = { from = "title", blank = "refuse" }', ["title"], []),
         ('attributes.n = { from = "title", default = "x" }', [], ["title"]),
         ('attributes.n = { from = "title", blank = "skip" }', [], ["title"]),
-        ('attributes.n = { from = "title", blank = "withdraw" }', [], ["title"]),
+        ('attributes.n = { from = "title", blank = "withdraw" }', ["title"], []),
         ('attributes.n = { first_of = ["titel", "title"] }', [], ["title"]),
         ('attributes.n = { first_of = ["title", "name"] }', ["name", "title"], []),
         ('attributes.n = { first_of = ["title", { constant = "x" }] }', [], ["title"]),
