@@ -28,6 +28,7 @@ from pagefold.engine.intake.event_validator import EventValidator
 from pagefold.engine.intake.field_watch import FieldWatch
 from pagefold.engine.intake.formats.json_bodies import Headers
 from pagefold.engine.intake.formats.request_parts import (
+    SLACK_BYTES,
     Awaited,
     IgnoredMessage,
     ParsedPart,
@@ -51,6 +52,9 @@ Outcome: TypeAlias = AppendResult | IgnoredMessage | RejectedPart
 """The outcome of a part. Rejected parts are kept in dead letters; nothing is refused."""
 
 Value = TypeVar("Value")
+
+WAITING_SLACK_BYTES = 16 * 1024 * 1024
+"""Bytes that storing parts separately may always add if they wait: each is found by its own reference then."""
 
 MAX_APPENDED_PARTS = 5_000
 """Parts of a request that are appended in one transaction."""
@@ -324,13 +328,15 @@ def _dead_letters(request: Request, delivery: RequestParts, faults: Sequence[Par
     """The dead letters of parts that could not be taken, and of those that wait."""
     waiting = [fault for fault in faults if fault.awaited is not None]
     others = [fault for fault in faults if fault.awaited is None]
-    return [each for some in (others, waiting) for each in _divided(request, delivery, some)]
+    return [*_divided(request, delivery, others), *_divided(request, delivery, waiting, WAITING_SLACK_BYTES)]
 
 
-def _divided(request: Request, delivery: RequestParts, faults: Sequence[PartError]) -> Iterator[NewDeadLetter]:
+def _divided(
+    request: Request, delivery: RequestParts, faults: Sequence[PartError], slack: int = SLACK_BYTES
+) -> Iterator[NewDeadLetter]:
     """A dead letter for each part, or one for all, see `RequestParts.divided`."""
     by_part = {fault.part: fault for fault in faults}
-    for parts, body in delivery.divided(list(by_part)) if faults else ():
+    for parts, body in delivery.divided(list(by_part), slack) if faults else ():
         first = by_part[parts[0]]
         alone = len(parts) == 1
         yield dead_letter_of_request(

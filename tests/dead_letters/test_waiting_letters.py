@@ -145,6 +145,16 @@ async def test_what_is_unknown_waits_until_it_is_known(shop: Shop) -> None:
     }
 
 
+async def test_each_of_many_rows_waits_for_its_own_reference(shop: Shop) -> None:
+    """One delivery may have many."""
+    await send(shop, *[row(item, 4) for item in range(200)])
+    assert len(await waiting(shop)) == 100  # as many as are listed
+    assert await shop.store.dead_letters.count(WAITING) == 200
+    await say(shop, product("RED", 11))
+    assert await take(shop) == 1
+    assert await available(shop, "RED") == 4
+
+
 async def test_an_ambiguous_reference_is_never_guessed(shop: Shop) -> None:
     """What comes under it waits until one SKU has it, and `status` says so."""
     await say(shop, product("RED", 11), product("BLUE", 11))

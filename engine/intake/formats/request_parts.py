@@ -65,6 +65,10 @@ class DivisibleBody(Protocol):
         """The text of a request with these parts only."""
 
 
+SLACK_BYTES = 64 * 1024
+"""Bytes that storing parts separately may always add."""
+
+
 class RequestParts:
     """One request: the number of its `parts`, and their content. `body` makes the text divisible, where it can be."""
 
@@ -90,13 +94,13 @@ class RequestParts:
         """The content of some of the parts, in order: each may give nothing, or several things."""
         return [self._read(part) for part in range(start, min(stop, self.parts))]
 
-    def divided(self, parts: Sequence[int]) -> list[tuple[Sequence[int], bytes]]:
-        """Divides some of the parts into requests of their own, unless that would take many more bytes."""
+    def divided(self, parts: Sequence[int], slack: int = SLACK_BYTES) -> list[tuple[Sequence[int], bytes]]:
+        """Divides some of the parts into requests of their own, unless that would take many more bytes than `slack`."""
         if self._body is None:
             return [(parts, self._text)]
         body = self._body()
         combined = body.with_parts(parts)
-        if len(parts) > 1 and len(parts) * (body.overhead + PART_OVERHEAD_BYTES) > 2 * len(combined) + SLACK_BYTES:
+        if len(parts) > 1 and len(parts) * (body.overhead + PART_OVERHEAD_BYTES) > 2 * len(combined) + slack:
             return [(parts, combined)]
         return [([part], body.with_parts([part])) for part in parts]
 
@@ -109,9 +113,6 @@ UNCHECKED_PARTS = 5_000
 
 PART_OVERHEAD_BYTES = 512
 """Bytes that a stored part takes besides its text."""
-
-SLACK_BYTES = 64 * 1024
-"""Bytes that storing parts separately may always add."""
 
 
 def part_size_error(parts: int, text: bytes) -> Rejected | None:
