@@ -32,6 +32,7 @@ PagefoldError
 ├── UnknownToken            there is no token with this name
 ├── UnknownRun              there is no rebuild with this id
 ├── RebuildInProgress       the source is being rebuilt by another run
+├── SyncInProgress          the source is being asked for changes by another process
 ├── RunNotResumable         the run cannot be resumed
 ├── RunTakenOver            another process has resumed the run
 ├── RunStateError           the run's state does not allow this
@@ -326,6 +327,13 @@ class RebuildInProgress(PagefoldError):
 
     def __init__(self, source: str, by: str) -> None:
         super().__init__(f"{source} is being rebuilt by {by}; a source is rebuilt by one run at a time")
+
+
+class SyncInProgress(PagefoldError):
+    """The source is being asked for changes already."""
+
+    def __init__(self, source: str) -> None:
+        super().__init__(f"{source}: another process is asking it for changes")
 
 
 class RunNotResumable(PagefoldError):

@@ -5,11 +5,11 @@ from datetime import datetime
 from typing import NamedTuple, TypeAlias
 
 from pagefold.engine.configuration.schedule_config import TaskConfig, Work
-from pagefold.engine.errors import ConfigurationError, RebuildInProgress, RunNotResumable, SourceFailed
+from pagefold.engine.errors import ConfigurationError, RebuildInProgress, RunNotResumable, SourceFailed, SyncInProgress
 from pagefold.engine.rebuild.rebuild_service import RebuildRequest, RebuildService, RunReport
 from pagefold.engine.shop import Shop
 from pagefold.engine.stores.schedule_records import RunState
-from pagefold.engine.sync.delta_sync import DeltaSync, SyncInProgress
+from pagefold.engine.sync.delta_sync import DeltaSync
 
 
 class TaskOutcome(NamedTuple):

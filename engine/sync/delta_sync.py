@@ -12,7 +12,7 @@ from pagefold.domains.values import format_timestamp
 from pagefold.engine.configuration.config import Config
 from pagefold.engine.configuration.delta_config import DeltaConfig
 from pagefold.engine.configuration.snapshot_config import SnapshotConfig
-from pagefold.engine.errors import PagefoldError, Rejected, SourceFailed
+from pagefold.engine.errors import Rejected, SourceFailed, SyncInProgress
 from pagefold.engine.events import AppendResult, DomainEvent
 from pagefold.engine.intake.event_parser import parse_event
 from pagefold.engine.runtime.clock import moment, now
@@ -27,13 +27,6 @@ FIRST_PERIOD = timedelta(days=1)
 
 STEP_EVENTS = 5_000
 """Events that are appended in one transaction."""
-
-
-class SyncInProgress(PagefoldError):
-    """Another process is asking the source already."""
-
-    def __init__(self, source: str) -> None:
-        super().__init__(f"{source}: another process is asking it for changes")
 
 
 class SyncReport(msgspec.Struct, rename="camel"):
