@@ -20,6 +20,7 @@ from benchmarks import (
     bench_append,
     bench_apply,
     bench_contracts,
+    bench_deliveries,
     bench_freshness,
     bench_growth,
     bench_http_cache,
@@ -66,6 +67,10 @@ async def _reads(bench: Bench, stores: Stores) -> list[Line]:
     return [line for events in bench.sizes for line in await bench_reads.lines(bench, stores, events)]
 
 
+async def _contracts(bench: Bench, stores: Stores) -> list[Line]:
+    return [*await bench_contracts.lines(bench, stores), *await bench_deliveries.lines(bench, stores)]
+
+
 LINES: Mapping[str, Callable[[Bench, Stores], Awaitable[list[Line]]]] = {
     "append": _append,
     "singles": _singles,
@@ -83,7 +88,7 @@ LINES: Mapping[str, Callable[[Bench, Stores], Awaitable[list[Line]]]] = {
     "replay": bench_replay.lines,
     "rebuild-memory": bench_rebuild.memory,
     "transforms": bench_transforms.lines,
-    "contracts": bench_contracts.lines,
+    "contracts": _contracts,
     "http": bench_http_reads.lines,
     "http-cache": bench_http_cache.lines,
     "http-ingest": bench_http_ingest.lines,
