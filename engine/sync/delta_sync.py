@@ -15,6 +15,7 @@ from pagefold.engine.configuration.snapshot_config import SnapshotConfig
 from pagefold.engine.errors import Rejected, SourceFailed, SyncInProgress
 from pagefold.engine.events import AppendResult, DomainEvent
 from pagefold.engine.intake.event_parser import parse_event
+from pagefold.engine.rebuild.referenced_rows import ReferencedRows
 from pagefold.engine.runtime.clock import moment, now
 from pagefold.engine.shop import Shop
 from pagefold.engine.snapshots import open_snapshot
@@ -108,8 +109,10 @@ class _Run:
     async def execute(self) -> SyncReport:
         """Reads everything, and appends it, batch by batch."""
         async with open_snapshot(self._config, self._source) as snapshot:
+            store, references = self._shop.store, self._shop.config.references
+            resolver = ReferencedRows(store, references, self._source, snapshot, keep=True)
             async for batch in snapshot.batches(_cursor(self._note) if snapshot.resumable else None):
-                await self._take(batch, snapshot)
+                await self._take(batch._replace(rows=await resolver.resolve(batch.rows)), snapshot)
             end = snapshot.end
         if end is not None and not end.complete and end.reason != NO_PROOF:
             raise SourceFailed(snapshot.name, f"the changes are incomplete: it {end.reason}")

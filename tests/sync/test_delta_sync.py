@@ -17,7 +17,7 @@ from pagefold.engine.sync import delta_sync
 from pagefold.engine.sync.delta_sync import DeltaSync
 from pagefold.engine.sync.sync_notes import SyncNotes
 from tests.support.fake_endpoint import Asked, Reply, Server, serving
-from tests.support.small_shop import document, section
+from tests.support.small_shop import document, event, say, section
 
 NOON = datetime(2026, 7, 8, 12, 0, tzinfo=UTC)
 CONTRACT = {
@@ -195,6 +195,24 @@ async def test_refusals_are_counted_and_shown(asking: Fixture) -> None:
     assert report.needs_attention
     assert "on request" in report.refusals[0]
     assert report.refusals[1].startswith("B: payload.amount")
+
+
+async def test_a_record_that_names_its_sku_by_a_reference(store_url: str) -> None:
+    """One that is known is appended; one that is not waits, and is taken when it is known."""
+    feed = Feed()
+    feed.change("11", NOON)
+    feed.change("12", NOON)
+    contract = CONTRACT | {"sku": {"from": "code", "via": "erp:item"}}
+    async with serving(feed) as server:
+        config = configured(store_url, server, contract=contract)
+        async with pagefold.open(config) as shop:
+            await say(shop, event("catalog", {"references": {"erp:item": 11}}, sku="A"))
+            await shop.catch_up()
+            report = await DeltaSync(shop, Clock()).run("erp")
+            assert (report.appended, report.refused) == (1, 1)
+            assert "waits for erp:item 12" in report.refusals[0]
+            assert await price_of(shop, "A") == "9.00"
+            assert await shop.dead_letters.count() == 1
 
 
 async def test_two_processes_ask_in_turn(asking: Fixture) -> None:
