@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 import msgspec
 
 from pagefold.domains.domain import JSON, ChannelContext, Contribution, Domain, SectionBody, encode
-from pagefold.domains.locales import TextByLocale, are_canonical, canonical_text, upcast_text
+from pagefold.domains.locales import TextsByLocale, are_canonical, canonical_text, upcast_text
 from pagefold.domains.references import Ids, canonical_references, ids_by_kind
 from pagefold.domains.values import check_json
 
@@ -24,7 +24,7 @@ class Catalog(
     attributes: dict[str, object] = {}
     """Values by attribute code, any JSON: numbers exact as doubles, integers up to 2^53−1."""
 
-    localized: dict[str, TextByLocale] = {}
+    localized: dict[str, TextsByLocale] = {}
     """Texts by attribute code and locale. A page shows each as an attribute, in its channel's language."""
 
     categories: list[str] = []

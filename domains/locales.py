@@ -2,12 +2,17 @@
 
 import re
 from collections.abc import Iterable, Mapping
-from typing import TypeAlias
+from typing import TypeAlias, TypeVar
 
 from pagefold.domains.domain import InvalidPayload
 
 TextByLocale: TypeAlias = dict[str, str | None]
 """A text as a source sends it. In canonical form, keys are canonical tags and no text is null or blank."""
+
+TextsByLocale: TypeAlias = dict[str, str | list[str] | None]
+"""A text, or a list of texts, by locale, likewise. No list is empty."""
+
+Translation = TypeVar("Translation", bound=str | list[str] | None)
 
 MAX_LOCALE_CHARACTERS = 64
 
@@ -79,18 +84,22 @@ def with_general_forms(tag: str) -> list[str]:
     return [tag, *["-".join(parts[:length]) for length in lengths]]
 
 
-def are_canonical(texts: Iterable[Mapping[str, str | None]]) -> bool:
+def are_canonical(texts: Iterable[Mapping[str, str | list[str] | None]]) -> bool:
     """Whether all texts are known to be canonical. A canonical text whose tags are not cached yet gives False."""
     for text in texts:
         if not text or not _is_canonical(text):
             return False
         for each in text.values():
-            if not each or each.isspace():
+            if not each or (each.isspace() if type(each) is str else not all(map(_is_filled, each))):
                 return False
     return True
 
 
-def canonical_text(path: str, text: Mapping[str, str | None]) -> TextByLocale:
+def _is_filled(text: str) -> bool:
+    return bool(text) and not text.isspace()
+
+
+def canonical_text(path: str, text: Mapping[str, Translation]) -> dict[str, Translation]:
     """A text in canonical form, without null and blank translations.
 
     Raises `InvalidPayload` for a key that is not a locale, and for two keys of the same locale.
@@ -106,7 +115,7 @@ def canonical_text(path: str, text: Mapping[str, str | None]) -> TextByLocale:
     return _without_blanks((tag, text[name]) for tag, name in names.items())
 
 
-def upcast_text(text: Mapping[str, str | None]) -> TextByLocale:
+def upcast_text(text: Mapping[str, Translation]) -> dict[str, Translation]:
     """A text of an older log, in canonical form.
 
     Of two keys of the same locale, the canonical one wins, else the last in alphabetical order. Keys that are not
@@ -118,8 +127,16 @@ def upcast_text(text: Mapping[str, str | None]) -> TextByLocale:
     )
 
 
-def _without_blanks(text: Iterable[tuple[str, str | None]]) -> TextByLocale:
-    return {tag: each for tag, each in dict(text).items() if each and not each.isspace()}
+def _without_blanks(text: Iterable[tuple[str, Translation]]) -> dict[str, Translation]:
+    filled = ((tag, _filled(each)) for tag, each in dict(text).items())
+    return {tag: each for tag, each in filled if each}  # type: ignore[misc]  # of the type that it had
+
+
+def _filled(text: str | list[str] | None) -> str | list[str] | None:
+    """A text, or the texts of a list, that are not blank."""
+    if isinstance(text, list):
+        return list(filter(_is_filled, text))
+    return text if text and not text.isspace() else None
 
 
 def resolve(text: Mapping[str, str | None], locales: Iterable[str]) -> str | None:

@@ -12,7 +12,7 @@ class CatalogPayload(TypedDict, total=False):
     """What the product is: attributes by code, some of them texts by locale, and its place among others."""
 
     attributes: dict[str, object]
-    localized: dict[str, dict[str, str | None]]
+    localized: dict[str, dict[str, str | list[str] | None]]
     categories: list[str]
     family: str | None
     parent: str | None

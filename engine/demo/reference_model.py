@@ -312,12 +312,12 @@ def first(inputs: Sequence[Input], field: str, default: object) -> object:
     return next((payload[field] for _, payload in inputs if field in payload), default)
 
 
-def text_for(channel: Document, text: Mapping[str, str]) -> str | None:
-    """The text for the channel's locale (`de-AT`, then `de`), else for its fallbacks, in the same way."""
+def text_for(channel: Document, text: Mapping[str, Any]) -> Any:  # noqa: ANN401  # a text, or a list of them
+    """The text or the texts for the channel's locale (`de-AT`, then `de`), else for its fallbacks, in the same way."""
     for locale in map(normal_locale, [channel["locale"], *channel.get("fallbacks", [])]):
         while locale:
-            if text.get(locale, "").strip():
-                return text[locale]
+            if found := said(text.get(locale)):
+                return found
             locale = locale.rpartition("-")[0]  # noqa: PLW2901  # "de-AT" becomes "de", and "de" ends the search
     return None
 
@@ -384,9 +384,16 @@ def amount(text: str, currency: str) -> str:
     return f"{exact:.{max(digits, MINOR_DIGITS.get(currency, 2))}f}"
 
 
-def translated(text: Mapping[str, str | None]) -> dict[str, str]:
-    """A text by locale, without blank texts."""
-    return {normal_locale(locale): each for locale, each in text.items() if each is not None and each.strip()}
+def translated(text: Mapping[str, Any]) -> Document:
+    """A text by locale, or a list of texts, without blank ones."""
+    return {normal_locale(locale): said(each) for locale, each in text.items() if said(each)}
+
+
+def said(text: Any) -> Any:  # noqa: ANN401  # a text, a list of them, or null
+    """What a text says, or the texts of a list; nothing if that is blank."""
+    if isinstance(text, list):
+        return [each for each in text if each.strip()]
+    return text if text is not None and text.strip() else None
 
 
 def normal_locale(locale: str) -> str:

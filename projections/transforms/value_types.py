@@ -42,7 +42,7 @@ MEANINGS = {
     ValueType.BOOLEAN: "true or false",
     ValueType.LIST: "an array",
     ValueType.OBJECT: "an object",
-    ValueType.LOCALIZED: 'an object of texts by canonical BCP 47 tags, such as `{"de": "Hemd"}`',
+    ValueType.LOCALIZED: 'an object of texts, or lists of texts, by canonical BCP 47 tags, such as `{"de": "Hemd"}`',
     ValueType.METRIC: 'an object of a decimal text and a unit, such as `{"amount": "1.25", "unit": "KILOGRAM"}`',
 }
 
@@ -77,6 +77,10 @@ def _is_text(value: object) -> bool:
     return isinstance(value, str)
 
 
+def _is_text_or_texts(value: object) -> bool:
+    return isinstance(value, str) or (isinstance(value, list) and all(map(_is_text, value)))
+
+
 def _is_integer(value: object) -> bool:
     return type(value) is int and abs(value) <= MAX_INTEGER
 
@@ -92,7 +96,7 @@ _PREDICATES: dict[ValueType, Callable[[object], bool]] = {
     ValueType.BOOLEAN: lambda value: isinstance(value, bool),
     ValueType.LIST: lambda value: isinstance(value, list),
     ValueType.OBJECT: lambda value: isinstance(value, dict),
-    ValueType.LOCALIZED: lambda value: isinstance(value, dict) and all(map(_is_text, value.values())),
+    ValueType.LOCALIZED: lambda value: isinstance(value, dict) and all(map(_is_text_or_texts, value.values())),
     ValueType.METRIC: _is_metric,
 }
 

@@ -157,7 +157,8 @@ def test_stored_locales_are_canonical() -> None:
         ("catalog", {"localized": {"a": {"de": "x"}, "b": {"de": "x", "en": 3}}}, "localized.b.en", "got `int`"),
         ("catalog", {"localized": {"a": {"de": "x"}, "b": "x"}}, "localized.b", "got `str`"),
         ("catalog", {"localized": {"name": None}}, "localized.name", "got `null`"),
-        ("catalog", {"localized": {"x[0]": {"de": ["x"]}}}, "localized.x[0].de", "got `array`"),
+        ("catalog", {"localized": {"x[0]": {"de": {"x": "y"}}}}, "localized.x[0].de", "got `object`"),
+        ("catalog", {"localized": {"x": {"de": ["a", 1]}}}, "localized.x.de[1]", "got `int`"),
         ("media", {"assets": [{"url": "a", "alt": {"de": {}}}]}, "assets[0].alt.de", "got `object`"),
     ],
 )
@@ -225,3 +226,16 @@ def test_a_channel_without_a_language_is_rejected(key: str, value: object) -> No
     channels = {"wien": SPELT["wien"] | {key: value}}
     with pytest.raises(ConfigurationError, match=rf"channels\.wien\.{key}.*such as 'de-AT'"):
         Config.parse(document(channels=channels))
+
+
+def test_lists_of_texts() -> None:
+    """A translation may be a list of texts, as of options that were chosen: blank ones are dropped, the order stays."""
+    stated = {"localized": {"functions": {"de_DE": ["Kopieren", " ", "Faxen"], "en": [""], "fr": []}}}
+    assert content_of(event("catalog", stated)) == b'{"localized":{"functions":{"de-DE":["Kopieren","Faxen"]}}}'
+
+
+@pytest.mark.parametrize("wrong", [[1], [None], [["a"]], {"a": "b"}, 1])
+def test_what_is_no_text_is_refused(wrong: object) -> None:
+    """Neither alone nor in a list."""
+    with pytest.raises(Rejected, match=r"payload\.localized"):
+        content_of(event("catalog", {"localized": {"functions": {"de": wrong}}}))

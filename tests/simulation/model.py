@@ -283,9 +283,15 @@ def in_id_order(given: Any) -> list[str]:  # noqa: ANN401  # an id, or several
     return sorted({str(each) for each in (given if isinstance(given, list) else [given])})
 
 
-def in_locales(texts: Mapping[str, str | None]) -> dict[str, str]:
+def in_locales(texts: Mapping[str, str | list[str] | None]) -> Document:
     """Without blank texts, by canonical BCP 47 tags: `de_at` is `de-AT`."""
-    return {in_bcp_47(locale): text for locale, text in texts.items() if text and not text.isspace()}
+    kept = {
+        locale: [each for each in text if each.strip()] if isinstance(text, list) else text
+        for locale, text in texts.items()
+    }
+    return {
+        in_bcp_47(locale): text for locale, text in kept.items() if text and (isinstance(text, list) or text.strip())
+    }
 
 
 def in_bcp_47(locale: str) -> str:

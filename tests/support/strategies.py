@@ -32,9 +32,17 @@ json_values: SearchStrategy[Any] = st.recursive(
 )
 SPELLINGS = (str, str.lower, str.upper, lambda tag: tag.replace("-", "_"), lambda tag: tag.replace("-", "_") + ".UTF-8")
 translations = st.dictionaries(st.sampled_from(LOCALES), st.none() | st.just(" ") | texts(8), max_size=4)
-texts_by_locale = st.builds(
-    lambda text, spell: {spell(tag): each for tag, each in text.items()}, translations, st.sampled_from(SPELLINGS)
-)
+word_lists = st.dictionaries(st.sampled_from(LOCALES), st.lists(st.just(" ") | texts(5), max_size=3), max_size=3)
+
+
+def spelt(texts: SearchStrategy[dict[str, Any]]) -> SearchStrategy[dict[str, Any]]:
+    """Texts by locale, with tags as some system writes them."""
+    return st.builds(
+        lambda text, spell: {spell(tag): each for tag, each in text.items()}, texts, st.sampled_from(SPELLINGS)
+    )
+
+
+texts_by_locale = spelt(translations)
 amounts = st.from_regex(r"0{0,2}[0-9]{1,15}(\.[0-9]{1,6}0{0,2})?", fullmatch=True)
 offsets = st.integers(-14 * 60, 14 * 60).map(lambda minutes: timezone(timedelta(minutes=minutes)))
 moments = st.datetimes(datetime(1, 1, 3), datetime(9999, 12, 29), timezones=offsets)  # noqa: DTZ001  # Hypothesis wants them so
@@ -47,7 +55,9 @@ def fields(**optional: SearchStrategy[Any]) -> SearchStrategy[Document]:
 
 catalogs = fields(
     attributes=st.dictionaries(st.sampled_from(["name", "size", "\u00fc", ""]) | texts(5), json_values, max_size=3),
-    localized=st.dictionaries(st.sampled_from(["name", "size", "title"]), texts_by_locale, max_size=3),
+    localized=st.dictionaries(
+        st.sampled_from(["name", "size", "title"]), texts_by_locale | spelt(word_lists), max_size=3
+    ),
     categories=st.lists(texts(5), max_size=3),
     family=st.none() | texts(5),
     parent=st.none() | texts(5),

@@ -74,10 +74,17 @@ def _gathered(pairs: Iterable[tuple[str, object]], tag_of: Tagger, report: Repor
         if tag is None:
             report(name)
             continue
-        text = text_of(value)
+        text = _text_or_texts(value)
         if made.setdefault(tag, text) != text:
             raise InvalidValue("two_texts", text, f"is a second text of the locale {tag}")
     return made or UNSET
+
+
+def _text_or_texts(value: object) -> object:
+    """The text of a value, or the texts of a list. Raises `InvalidValue`."""
+    if type(value) is list:
+        return [text_of(item) for item in items_of(value) if not is_blank(item)]
+    return text_of(value)
 
 
 class Localized(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename={"as_": "as"}):
@@ -149,6 +156,7 @@ LOCALIZED = Transform(
     examples=(
         Example({}, {"en_US": "Blue tee", "de-de": "Hemd", "fr": ""}, {"en-US": "Blue tee", "de-DE": "Hemd"}),
         Example("de", "Hemd", {"de": "Hemd"}),
+        Example({}, {"de": ["Kopieren", "Faxen", ""]}, {"de": ["Kopieren", "Faxen"]}),
         Example(
             {"scope": "web"},
             [

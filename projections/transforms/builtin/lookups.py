@@ -149,6 +149,7 @@ class Translate(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         bool, msgspec.Meta(description="whether the value itself stands where the table has no text in a locale")
     ] = False
     separator: Annotated[str, msgspec.Meta(description="what joins the texts of a list")] = ", "
+    as_list: Annotated[bool, msgspec.Meta(description="whether the texts of a list stay a list, by locale")] = False
 
 
 def _translate(parameters: Translate, site: Site) -> ValueFunction:
@@ -171,11 +172,11 @@ def _translate(parameters: Translate, site: Site) -> ValueFunction:
     def translate(value: object) -> object:
         codes = items_of(value) if type(value) is list else [value]
         rows = [(code, texts(code)) for code in codes if not is_blank(code)]
-        made: dict[str, str] = {}
+        made: dict[str, object] = {}
         for place, tag in enumerate(tags):
-            words = [_word(code, row[place], keep=parameters.keep) for code, row in rows]
-            if text := parameters.separator.join(filter(None, words)):
-                made[str(tag)] = text
+            words = list(filter(None, [_word(code, row[place], keep=parameters.keep) for code, row in rows]))
+            if words:
+                made[str(tag)] = words if parameters.as_list else parameters.separator.join(words)
         return made or UNSET
 
     return translate
@@ -191,7 +192,7 @@ _COLORS = {"color": {"pink": {"fr": "Rose", "de": ""}, "blue": {"de": "Blau", "f
 
 TRANSLATE = Transform(
     name="translate",
-    summary="The texts of a code by locale, from a table. The texts of several codes are joined.",
+    summary="The texts of a code by locale, from a table. The texts of several codes are joined, or a list.",
     inputs=(ValueType.TEXT, ValueType.NUMBER, ValueType.BOOLEAN, ValueType.LIST),
     output=ValueType.LOCALIZED,
     parameters=Translate,
@@ -206,6 +207,12 @@ TRANSLATE = Transform(
         Example("color", "blue", {"fr": "Bleu", "de": "Blau"}, tables=_COLORS),
         Example({"table": "color", "keep": True}, "pink", {"fr": "Rose", "de": "pink"}, tables=_COLORS),
         Example("color", ["pink", "blue"], {"fr": "Rose, Bleu", "de": "Blau"}, tables=_COLORS),
+        Example(
+            {"table": "color", "as_list": True},
+            ["pink", "blue"],
+            {"fr": ["Rose", "Bleu"], "de": ["Blau"]},
+            tables=_COLORS,
+        ),
         Example("color", "red", UNSET, tables=_COLORS),
         Example({"table": "color", "unmapped": "fail"}, "red", refused="unmapped", tables=_COLORS),
     ),

@@ -77,6 +77,18 @@ CASES = {
         [("*", {"categories": ["tvs", "sales"], "attributes": {"functions": ["Print", "Scan"]}})],
         "columns",
     ),
+    "codes in a cell, with their labels by locale": Case(
+        """
+        [tables.jobs.rows]
+        print = { de = "Drucken", fr = "Imprimer" }
+        scan = { de = "Scannen" }
+        [catalog]
+        localized.jobs = { from = "jobs", steps = [{ split = "," }, { translate = { table = "jobs", as_list = true } }] }
+        """,
+        [{"sku": "A", "jobs": "print,scan"}],
+        [("*", {"localized": {"jobs": {"de": ["Drucken", "Scannen"], "fr": ["Imprimer"]}}})],
+        "columns",
+    ),
     "stock that is partly allocated": Case(
         """
         [inventory]
