@@ -16,7 +16,7 @@ from pagefold.engine.command.run_report import timestamp_text
 from pagefold.engine.command.signals import stoppable
 from pagefold.engine.configuration.config import Config
 from pagefold.engine.configuration.spelling import suggestion
-from pagefold.engine.errors import PagefoldError
+from pagefold.engine.errors import ConfigurationError, PagefoldError
 from pagefold.engine.runtime.clock import moment
 from pagefold.engine.runtime.event_loop import run
 from pagefold.engine.runtime.extras import needs_extra
@@ -179,6 +179,8 @@ async def _run_now(task: str, options: Options) -> int:
         with stop.scope:
             try:
                 outcome = await Scheduler(shop).run_now(task)
+            except ConfigurationError:
+                raise
             except PagefoldError as error:
                 print_error(str(error))
                 return Exit.FAILED

@@ -54,6 +54,7 @@ class ContractRows:
         self.name = name
         self._identity: Identity | None = identity
         self._identities: list[int] = []
+        self.keeps_texts = False
         self.begin(None)
 
     @property
@@ -83,7 +84,7 @@ class ContractRows:
             self.contract.read(record.value, reading, self._facts)
         rows = [self._row(number, statement.event, record) for statement in reading.statements]
         if reading.refusals:
-            rows += [self._refused(number, refusal) for refusal in reading.refusals]
+            rows += [self._refused(number, refusal, record) for refusal in reading.refusals]
         if self._filters or self._noted < NOTED_RECORDS:
             self._note_names(record)
         if self._identity is not None:
@@ -133,9 +134,13 @@ class ContractRows:
 
     def _row(self, number: int, event: DomainEvent, record: Record) -> Row:
         """A statement. One that may have to wait for a reference has the text from which it can be read again."""
-        if not isinstance(event, ReferencedEvent):
+        if not (self.keeps_texts or isinstance(event, ReferencedEvent)):
             return Row(number, event)
-        return Row(number, event, self._message_of(record) if record.is_item else encode_json(record.value))
+        return Row(number, event, self._text_of(record))
+
+    def _text_of(self, record: Record) -> bytes:
+        """What is read again: the record, or the message around an item."""
+        return self._message_of(record) if record.is_item else encode_json(record.value)
 
     def _message_of(self, record: Record) -> bytes:
         """The message around an item, with this item alone."""
@@ -145,11 +150,12 @@ class ContractRows:
             message = _with_value(message, names, [] if number else [item])
         return encode_json(message)
 
-    def _refused(self, number: int, refusal: Refusal) -> Row:
+    def _refused(self, number: int, refusal: Refusal, record: Record) -> Row:
         rejected = self.contract.rejection(refusal)
+        text = self._text_of(record) if self.keeps_texts else b""
         if refusal.event is None:
-            return Row(number, rejected)
-        return Row(number, RefusedStatement(refusal.event, rejected.path, rejected.reason))
+            return Row(number, rejected, text)
+        return Row(number, RefusedStatement(refusal.event, rejected.path, rejected.reason), text)
 
 
 def _streams_of(rows: list[Row], record: Record) -> int:

@@ -1,7 +1,8 @@
 """Reads what a source changed since the last time, and appends it."""
 
 import secrets
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
 from datetime import datetime, timedelta
 from typing import cast
 
@@ -12,13 +13,18 @@ from pagefold.domains.values import format_timestamp
 from pagefold.engine.configuration.config import Config
 from pagefold.engine.configuration.delta_config import DeltaConfig
 from pagefold.engine.configuration.snapshot_config import SnapshotConfig
+from pagefold.engine.dead_letters.dead_letter_service import dead_letter_of_request
 from pagefold.engine.errors import Rejected, SourceFailed, SyncInProgress
-from pagefold.engine.events import AppendResult, DomainEvent
+from pagefold.engine.events import DomainEvent, ReferencedEvent
+from pagefold.engine.intake.contracts.delivery_facts import TAKEN
 from pagefold.engine.intake.event_parser import parse_event
+from pagefold.engine.intake.event_validator import EventValidator
+from pagefold.engine.intake.field_watch import FieldWatch
 from pagefold.engine.rebuild.referenced_rows import ReferencedRows
 from pagefold.engine.runtime.clock import moment, now
 from pagefold.engine.shop import Shop
 from pagefold.engine.snapshots import open_snapshot
+from pagefold.engine.snapshots.contract_rows import ContractRows
 from pagefold.engine.snapshots.row import RefusedStatement, Row
 from pagefold.engine.snapshots.snapshot import NO_PROOF, Batch, Snapshot
 from pagefold.engine.sync.sync_notes import SyncNote, SyncNotes
@@ -34,7 +40,7 @@ class SyncReport(msgspec.Struct, rename="camel"):
     """What a run found: its source, since when it asked, and counts.
 
     `records` were read; of their statements `appended` were new, `duplicate` known, `conflict` in conflict with what is
-    known, and `rejected` not valid. `refused` could not be made of records. `refusals` has the first of the last two.
+    known. `refused` could not be made, or were not valid, or wait for a reference; `refusals` has the first of them.
     """
 
     source: str
@@ -44,17 +50,19 @@ class SyncReport(msgspec.Struct, rename="camel"):
     appended: int = 0
     duplicate: int = 0
     conflict: int = 0
-    rejected: int = 0
     refused: int = 0
     refusals: list[str] = []
 
     @property
     def needs_attention(self) -> bool:
         """Whether something did not arrive."""
-        return bool(self.conflict or self.rejected or self.refused)
+        return bool(self.conflict or self.refused)
 
 
 MAX_REFUSALS = 10
+
+MIN_TELLING_RECORDS = 100
+"""Records after which a path that none of them has stops a run: a few changes prove nothing about what records have."""
 
 
 class DeltaSync:
@@ -104,30 +112,63 @@ class _Run:
         self._config = _asking(shop.config, note.source, delta.asking_since(datetime.fromisoformat(note.since)))
         self._notes = notes
         self._note = note
+        self._validator = EventValidator(shop.config)
+        self._refused: dict[bytes, str] = {}
+        self._is_lost = self._is_checked = False
         self.report = SyncReport(note.source, note.since, resumed=note.records > 0)
 
     async def execute(self) -> SyncReport:
         """Reads everything, and appends it, batch by batch."""
-        async with open_snapshot(self._config, self._source) as snapshot:
-            store, references = self._shop.store, self._shop.config.references
-            resolver = ReferencedRows(store, references, self._source, snapshot, keep=True)
+        async with open_snapshot(self._config, self._source) as snapshot, self._watched(snapshot.records):
+            resolver = ReferencedRows(self._shop.store, self._shop.config.references, self._source, snapshot, keep=True)
             async for batch in snapshot.batches(_cursor(self._note) if snapshot.resumable else None):
-                await self._take(batch._replace(rows=await resolver.resolve(batch.rows)), snapshot)
+                self._check_paths(snapshot.records)
+                await self._take(batch, await resolver.resolve(batch.rows), snapshot)
             end = snapshot.end
         if end is not None and not end.complete and end.reason != NO_PROOF:
-            raise SourceFailed(snapshot.name, f"the changes are incomplete: it {end.reason}")
+            raise SourceFailed(snapshot.name, f"the changes are incomplete: {end.reason}")
         await self._append([], msgspec.structs.replace(self._note, complete=True, cursor=None))
         return self.report
 
-    async def _take(self, batch: Batch, snapshot: Snapshot) -> None:
-        """Appends the statements of a batch, with a note of where reading continues after it."""
-        events = list(self._events(batch.rows))
-        self.report.records += len({row.number for row in batch.rows})
+    @asynccontextmanager
+    async def _watched(self, records: ContractRows | None) -> AsyncIterator[None]:
+        """Counts the fields of what a contract reads, and has each record's text kept with it."""
+        watch = FieldWatch(self._shop.store.fields)
+        if records is not None:
+            records.keeps_texts = True
+            await watch.begin_snapshot(self._source, records.contract)
+        try:
+            yield
+        finally:
+            await watch.close()
+
+    def _check_paths(self, records: ContractRows | None) -> None:
+        """Raises `SourceFailed` if no record has a path that the contract reads, once there are enough to tell."""
+        if records is not None and not self._is_checked and records.reading.records >= MIN_TELLING_RECORDS:
+            records.check_paths()
+            self._is_checked = True
+
+    async def _take(self, batch: Batch, rows: Sequence[Row], snapshot: Snapshot) -> None:
+        """Appends the statements of a batch, with a note of where reading continues after it.
+
+        `rows` have SKUs in place of references. What cannot be taken is kept before the note moves past it.
+        """
+        events: list[DomainEvent] = []
+        for before, row in zip(batch.rows, rows, strict=True):
+            found = self._event_in(row)
+            if isinstance(found, DomainEvent):
+                events.append(found)
+            else:
+                waits = isinstance(before.event, ReferencedEvent) and isinstance(row.event, Rejected)
+                self._refuse(row.number, found, before.line, is_kept=waits)
+        await self._keep_refused(snapshot.records)
+        numbers = {row.number for row in rows}
+        self.report.records += len(numbers)
         note = msgspec.structs.replace(
             self._note,
             following=self._following(events),
             cursor=batch.cursor if snapshot.resumable else None,
-            records=self._note.records + len({row.number for row in batch.rows}),
+            records=self._note.records + len(numbers),
             statements=self._note.statements + len(events),
             refused=self.report.refused,
         )
@@ -135,55 +176,64 @@ class _Run:
             is_last = start + STEP_EVENTS >= len(events)
             await self._append(events[start : start + STEP_EVENTS], note if is_last else self._note)
 
-    def _following(self, events: list[DomainEvent]) -> str:
+    def _event_in(self, row: Row) -> DomainEvent | Rejected:
+        """The valid event of a row, or why there is none."""
+        if isinstance(row.event, RefusedStatement):
+            return row.event.rejected
+        if isinstance(row.event, Rejected):
+            return row.event
+        try:
+            event = row.event if isinstance(row.event, DomainEvent) else parse_event(row.line)
+            self._validator.validate(event)
+        except Rejected as rejection:
+            sku = f"; SKU {row.event.sku}" if isinstance(row.event, DomainEvent) else ""
+            return Rejected(rejection.path, rejection.reason + sku)
+        return event
+
+    def _following(self, events: Sequence[DomainEvent]) -> str:
         """Since when the next run asks: the newest change that was seen, by the clock of its source, and some overlap.
 
         A time in the future counts as now, and without any change it stays what it was. So neither a clock here that is
-        wrong, nor one record with a wrong time, makes a later run miss a change.
+        wrong, nor one record with a wrong time, makes a later run miss a change. It also stays if something was refused
+        that could not be kept: the source is asked for it again.
         """
-        newest = max((event.occurred_at for event in events if event.occurred_at.tzinfo is not None), default=None)
-        if newest is None:
+        newest = max((event.occurred_at for event in events), default=None)
+        if newest is None or self._is_lost:
             return self._note.following
         since = min(newest, self._clock()) - timedelta(seconds=self._delta.overlap_seconds)
         return max(self._note.following, format_timestamp(since))
 
-    def _events(self, rows: list[Row]) -> Iterator[DomainEvent]:
-        """The events of rows. Refusals are counted."""
-        for row in rows:
-            try:
-                event = parse_event(row.line) if row.line else row.event
-            except Rejected as rejection:
-                event = rejection.with_traceback(None)
-            if isinstance(event, DomainEvent):
-                yield event
-            elif isinstance(event, RefusedStatement):
-                self._refuse(row.number, event.rejected)
-            elif isinstance(event, Rejected):
-                self._refuse(row.number, event)
-
-    def _refuse(self, number: int, rejection: Rejected) -> None:
+    def _refuse(self, number: int, rejection: Rejected, text: bytes, *, is_kept: bool) -> None:
+        """Counts what cannot be taken. Its text is kept, unless it waits for a reference and is kept already."""
         self.report.refused += 1
-        self._show(f"row {number}: {rejection}")
-
-    def _show(self, problem: str) -> None:
+        if text and not is_kept:
+            self._refused.setdefault(text, str(rejection))
+        elif not is_kept:
+            self._is_lost = True
         if len(self.report.refusals) < MAX_REFUSALS:
-            self.report.refusals.append(problem)
+            self.report.refusals.append(f"row {number}: {rejection}")
+
+    async def _keep_refused(self, records: ContractRows | None) -> None:
+        """Keeps the records that could not be taken, as dead letters."""
+        taken = {} if records is None else {TAKEN: records.taken_text}
+        kept = [
+            dead_letter_of_request(self._source, text, reason, via="snapshot", headers=taken)
+            for text, reason in self._refused.items()
+        ]
+        if kept:
+            await self._shop.store.dead_letters.add(kept)
+        self._refused.clear()
 
     async def _append(self, events: list[DomainEvent], note: SyncNote) -> None:
         """Appends events and the note in one transaction. Raises `SyncInProgress` if another process noted more."""
         note = msgspec.structs.replace(note, recorded_at=now())
         results, noted = await self._shop.append_noted(events, self._notes.event(note))
-        for event, result in zip(events, results, strict=True):
-            self._count(event, result)
+        for result in results:
+            setattr(self.report, result.outcome, getattr(self.report, result.outcome) + 1)
         if not noted:
             raise SyncInProgress(self._source)
         self._notes.number += 1
         self._note = note
-
-    def _count(self, event: DomainEvent, result: AppendResult) -> None:
-        setattr(self.report, result.outcome, getattr(self.report, result.outcome) + 1)
-        if result.outcome == "rejected":
-            self._show(f"{event.sku}: {result.path}: {result.reason}")
 
 
 def _asking(config: Config, source: str, snapshot: SnapshotConfig) -> Config:

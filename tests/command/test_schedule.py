@@ -94,7 +94,7 @@ def test_a_shop_without_tasks(place: Path) -> None:
 def test_a_cron_line_that_is_none(place: Path) -> None:
     """`pagefold check` and every command that needs the schedule name its line."""
     (place / "pagefold.toml").write_text(CONFIG + TASKS.replace("30 2 * * sun", "sundays"))
-    for command in (["check"], ["schedule"]):
+    for command in (["check"], ["schedule"], ["schedule", "run", "nightly"]):
         code, _, err = run_pagefold(*command)
         assert code == 2
         assert "pagefold.toml:16: schedule.tasks.weekly.cron: 'sundays' is not a cron line" in err

@@ -40,12 +40,13 @@ class Clock:
 
 
 class Feed:
-    """A source with records, which gives those that changed since a time, two a page."""
+    """A source with records, which gives those that changed since a time, so many a page."""
 
     def __init__(self) -> None:
         self.records: list[dict[str, Any]] = []
         self.broken: Callable[[Asked], Reply | None] = lambda _asked: None
         self.since: list[str] = []
+        self.pages = 2
 
     def change(self, sku: str, at: datetime, price: str = "9.00") -> None:
         """A record changes."""
@@ -60,7 +61,7 @@ class Feed:
         if page == 1:
             self.since.append(since)
         changed = sorted((each for each in self.records if each["updated"] >= since), key=lambda each: each["updated"])
-        rows = changed[2 * page - 2 : 2 * page]
+        rows = changed[self.pages * (page - 1) : self.pages * page]
         return Reply(orjson.dumps({"items": rows, "total": len(changed)}))
 
 
@@ -191,10 +192,39 @@ async def test_refusals_are_counted_and_shown(asking: Fixture) -> None:
     asking.feed.change("B", NOON, "-1")
     asking.feed.change("C", NOON)
     report = await asking.sync.run("erp")
-    assert (report.records, report.appended, report.refused, report.rejected) == (3, 1, 1, 1)
+    assert (report.records, report.appended, report.refused) == (3, 1, 2)
     assert report.needs_attention
     assert "on request" in report.refusals[0]
-    assert report.refusals[1].startswith("B: payload.amount")
+    assert "payload.amount" in report.refusals[1]
+    assert report.refusals[1].endswith("; SKU B")
+
+
+async def test_what_was_refused_is_kept(asking: Fixture) -> None:
+    """The source is not asked for it again: the record is a dead letter, once."""
+    asking.feed.change("A", NOON - timedelta(hours=3), "on request")
+    asking.feed.change("B", NOON)
+    await asking.sync.run("erp")
+    [letter] = await asking.shop.dead_letters.newest()
+    assert "on request" in letter.error
+    asking.clock.at = NOON + timedelta(hours=1)
+    assert (await asking.sync.run("erp")).records == 1
+    assert await asking.shop.dead_letters.count() == 1
+
+
+async def test_a_field_that_is_gone_stops_a_run(asking: Fixture) -> None:
+    """Of enough records: nothing is appended. The ledger has the fields of all that were read before."""
+    for number in range(120):
+        asking.feed.change(f"SKU-{number:03}", NOON - timedelta(minutes=number))
+    await asking.sync.run("erp")
+    assert {each.field for each in await asking.shop.store.fields.entries()} == {"code", "updated", "price"}
+    for record in asking.feed.records:
+        record["amount"] = record.pop("price")
+        record["updated"] = written(NOON + timedelta(hours=1), "timestamp")
+    asking.feed.pages = 200
+    asking.clock.at = NOON + timedelta(hours=1)
+    with pytest.raises(SourceFailed, match="no record has `price`"):
+        await asking.sync.run("erp")
+    assert await asking.prices(["SKU-000"]) == ["9.00"]
 
 
 async def test_a_record_that_names_its_sku_by_a_reference(store_url: str) -> None:

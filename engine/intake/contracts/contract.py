@@ -17,7 +17,13 @@ from pagefold.engine.events import Tie
 from pagefold.engine.intake.contracts.contract_tables import RateSource, TableSource, lookup_table, rate_table
 from pagefold.engine.intake.contracts.delivery_facts import NO_FACTS, DeliveryFacts
 from pagefold.engine.intake.contracts.field_observer import FieldObserver
-from pagefold.engine.intake.contracts.missing_paths import NO_ELEMENT, MissingPath, missing_paths, paths_to_find
+from pagefold.engine.intake.contracts.missing_paths import (
+    NO_ELEMENT,
+    MissingPath,
+    missing_paths,
+    paths_to_find,
+    unmatched_patterns,
+)
 from pagefold.engine.intake.contracts.reading import Reading, Refusal, refusal_text
 from pagefold.engine.intake.contracts.record_fields import (
     KIND_BITS,
@@ -289,7 +295,7 @@ class Contract:
                     absent.difference_update(mapping.present(item, absent), (NO_ELEMENT,))
                 self._state(mapping, item, reading, unsent, problem)
             if mapping.whole is not None and each is not None and isinstance(each(record), list | dict):
-                self._note_whole(mapping, record, reading)
+                self._note_whole(mapping, record, items, reading)
 
     def parts(self, message: object, facts: Mapping[str, object]) -> Iterator[tuple[StatementMapping, Record]]:
         """Each table with each of the records in a message that it reads, whether that counts or not."""
@@ -334,7 +340,8 @@ class Contract:
             for item in [row] if each is None else ():
                 absent.difference_update(mapping.present(item, absent), (NO_ELEMENT,))
         filters = [("only", path) for path in sorted(self.only.reads - self.only.present(row))]
-        return [*filters, *self.absent_paths(reading)]
+        patterns = unmatched_patterns([mapping for each, mapping in self._mappings if each is None], names)
+        return [*filters, *self.absent_paths(reading), *patterns]
 
     def absent_paths(self, reading: Reading) -> list[tuple[str, str]]:
         """The domain and the path of what no record had, although some record had to: nothing may be changed then."""
@@ -358,8 +365,9 @@ class Contract:
         else:
             reading.statements.append(statement)
 
-    def _note_whole(self, mapping: StatementMapping, record: Record, reading: Reading) -> None:
+    def _note_whole(self, mapping: StatementMapping, record: Record, items: Sequence[Record], reading: Reading) -> None:
         try:
+            mapping.check_filter(items)
             whole = mapping.whole_of(record)
         except InvalidValue as error:
             reading.refusals.append(Refusal(mapping.domain, None, error))

@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 from pagefold.engine.configuration.spelling import nearest_name
 from pagefold.engine.intake.contracts.statement_mapping import StatementMapping
+from pagefold.projections.transforms.builtin.locales import PLACEHOLDER
 
 NO_ELEMENT = ""
 """Among absent paths: no record had an element of the list that a table reads."""
@@ -41,6 +42,26 @@ def missing_paths(mappings: Iterable[StatementMapping], absent: Iterable[set[str
             for path in left & mapping.reads
         }
     )
+
+
+def unmatched_patterns(mappings: Iterable[StatementMapping], names: Collection[str]) -> list[tuple[str, str]]:
+    """The domains and the patterns of columns, such as `name-{locale}`, that no column has the name of."""
+    return sorted(
+        {
+            (mapping.domain, pattern)
+            for mapping in mappings
+            for each in mapping.mappings
+            for pattern in each.patterns
+            if not any(_fits(pattern, name) for name in names)
+        }
+    )
+
+
+def _fits(pattern: str, name: str) -> bool:
+    before, placeholder, after = pattern.partition(PLACEHOLDER)
+    if not placeholder:
+        return pattern == name
+    return len(name) > len(before) + len(after) and name.startswith(before) and name.endswith(after)
 
 
 def _is_needed(mapping: StatementMapping, path: str, absent: set[str]) -> bool:

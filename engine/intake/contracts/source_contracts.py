@@ -135,11 +135,16 @@ def invalid_contracts(config: Config, sources: Collection[str] | None = None) ->
     """What is wrong with the contracts of some sources, or of all."""
     problems: dict[str, ConfigurationError] = {}
     for source in config.sources if sources is None else sources:
-        for entrance in DEFAULTS:
-            if has_entrance(config, source, entrance):
-                for problem in _problems(config, source, entrance):
-                    problems.setdefault(str(problem), problem)
+        for entrance in _entrances(config, source):
+            for problem in _problems(config, source, entrance):
+                problems.setdefault(str(problem), problem)
     return list(problems.values())
+
+
+def _entrances(config: Config, source: str) -> list[Entrance]:
+    """The entrances of a source; as if it had a snapshot where it has none, but a contract."""
+    found = [entrance for entrance in DEFAULTS if has_entrance(config, source, entrance)]
+    return found or (["snapshot"] if config.sources[source].contract is not None else [])
 
 
 def _problems(config: Config, source: str, entrance: Entrance) -> Iterator[ConfigurationError]:

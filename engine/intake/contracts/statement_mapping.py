@@ -220,6 +220,16 @@ class StatementMapping:
             self._check_sent(unsent, self.only.paths, f"{self.key}.only")
         return self.only.all_match(record)
 
+    def check_filter(self, items: Sequence[Record]) -> None:
+        """Raises `InvalidValue` if no item of a list has a path of `only`.
+
+        Of a list that has all of a group, the items would seem to be none of it, and all of the group be withdrawn.
+        """
+        for path in sorted(self.only.reads) if items else ():
+            if not any(path in self.only.present(item) for item in items):
+                problem = "is in no item of the list, and `only` reads it; `$.` reads the record around"
+                raise InvalidValue("absent", None, problem).located(f"{self.key}.only", path)
+
     def present(self, record: Record, paths: Collection[str]) -> list[str]:
         """Which of these paths the record has, if only with a blank value."""
         return [path for path in paths if path and self._readers[path](record) is not UNSET]

@@ -101,3 +101,11 @@ def test_the_problem_in_words() -> None:
     )
     assert problem.endswith("c19 and 10 more")
     assert missing_problem([("catalog", "x")], []).endswith("records have no names")
+
+
+def test_a_pattern_that_no_column_fits() -> None:
+    """Columns by locale that are named otherwise now stop a run, as a column does."""
+    text = CATALOG + 'localized.name = { locale_columns = "name-{locale}" }\n'
+    compiled = Contract(tomllib.loads(text), source="shop", channels=(), form="columns")
+    assert compiled.absent_columns(["sku", "rev", "title-de"]) == [("catalog", "name-{locale}")]
+    assert compiled.absent_columns(["sku", "rev", "name-de"]) == []

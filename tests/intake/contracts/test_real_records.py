@@ -83,7 +83,9 @@ CASES = {
         print = { de = "Drucken", fr = "Imprimer" }
         scan = { de = "Scannen" }
         [catalog]
-        localized.jobs = { from = "jobs", steps = [{ split = "," }, { translate = { table = "jobs", as_list = true } }] }
+        [catalog.localized.jobs]
+        from = "jobs"
+        steps = [{ split = "," }, { translate = { table = "jobs", as_list = true } }]
         """,
         [{"sku": "A", "jobs": "print,scan"}],
         [("*", {"localized": {"jobs": {"de": ["Drucken", "Scannen"], "fr": ["Imprimer"]}}})],

@@ -88,6 +88,15 @@ def test_a_record_has_all_of_a_group_in_its_list() -> None:
     assert len(wholes(VARIANTS, only={"sku": ["B"]})) == 1
 
 
+def test_a_filter_by_what_no_item_has_is_refused() -> None:
+    """A member of the record around it, written without `$.`, would make every item none of the group."""
+    contract = {"name": "products", **PRODUCTS, "catalog": {**TABLE, "only": {"version": [2]}}}
+    reading = Contract(contract, source="shop", channels=["web-de"]).read(VARIANTS)
+    assert reading.wholes == []
+    assert [refusal.error.key for refusal in reading.refusals] == ["catalog.only"]
+    assert "`$.` reads the record around" in str(reading.refusals[0].error)
+
+
 def test_a_group_without_an_id_or_a_version_is_refused() -> None:
     """Nothing could be withdrawn."""
     contract = Contract({"name": "products", **PRODUCTS}, source="shop", channels=["web-de"])

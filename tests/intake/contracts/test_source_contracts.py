@@ -163,3 +163,10 @@ def test_threads_read_at_the_same_time(tmp_path: Path) -> None:
 
     with ThreadPoolExecutor(4) as pool:
         assert list(pool.map(read, range(8))) == [{str(number)} for number in range(8)]
+
+
+def test_the_contract_of_a_source_without_an_entrance_is_compiled(tmp_path: Path) -> None:
+    """Its errors are found before it is used."""
+    config = config_in(tmp_path, "[sources.erp.contract]\n" + PRICES.replace("amount", "amuont"))
+    [problem] = invalid_contracts(config)
+    assert "did you mean 'amount'" in str(problem)
