@@ -242,7 +242,7 @@ def test_numbers_are_sane(run: tuple[str, dict[str, Any], Path]) -> None:
             assert claim["met"] in ((True, False) if limited else (None,))
             targets += limited
     over_http = 2 * 2 if shutil.which("wrk") else 0
-    growth, one_at_a_time, mapped = 2 * (1 + 1 + 1 + 2 + 3 + 1), 2 * 2, 1 + 3
+    growth, one_at_a_time, mapped = 2 * (1 + 1 + 1 + 2 + 3 + 1), 2 * 2, 1 + 6
     of_the_log = 2 * (1 + 2 + 1 + 1 + 1 + 2) + 2 + 2 * (2 + 1 + 2 + 2)
     assert targets == of_the_log + growth + one_at_a_time + mapped + over_http
 

@@ -128,5 +128,5 @@ class WaitingLetters:
         except PASSING:
             raise
         except Exception as error:  # noqa: BLE001  # such as a contract that cannot work; the others are taken
-            log.error("a dead letter that waits cannot be read", letter=letter.id, error=str(error))  # noqa: TRY400
+            log.error("a dead letter that waits cannot be read", dead_letter=letter.id, error=str(error))  # noqa: TRY400
             return False

@@ -115,7 +115,7 @@ async def test_a_change_of_the_configuration_reaches_every_page(full: Shop) -> N
 
 
 async def test_all_domains_are_verified_together(full: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A range is verified for all domains together, with one scan of the log, in a process or here."""
+    """A range is verified for all domains together, in a process or here; domains share scans while they keep pace."""
     asked: list[tuple[StreamRange, set[str]]] = []
     looked = verifier_pool._VerifierProcess.verify
 
@@ -144,7 +144,7 @@ async def test_all_domains_are_verified_together(full: Shop, monkeypatch: pytest
     monkeypatch.setattr(log, "scan", read)
     monkeypatch.setattr(section_verifier, "STEP_STREAMS", 50)
     assert await full.replay() == sections
-    assert len(reads) == len(set(reads)) > 1
+    assert 1 < len(set(reads)) <= len(reads) < len(DOMAINS) * len(set(reads))
 
 
 async def test_ranges_cover_every_sku(full: Shop) -> None:
