@@ -164,8 +164,9 @@ def check(  # noqa: PLR0913  # they are options
     export: str,
     /,
     *,
-    contract: Path,
     source: str,
+    contract: Path | None = None,
+    entrance: Entrance = "snapshot",
     format: ExportFormat = None,
     delimiter: str | None = None,
     samples: Annotated[int, Parameter(validator=Number(gte=0))] = 10,
@@ -181,10 +182,13 @@ def check(  # noqa: PLR0913  # they are options
     ----------
     export
         The file: CSV with a header, lines of JSON, or one JSON document; `-` for standard input.
-    contract
-        The TOML file of the contract.
     source
         The source whose records these are.
+    contract
+        The TOML file of the contract; by default the contract that the configuration names.
+    entrance
+        Where the records come in: that decides which fields of an event the contract may leave out. Facts of a delivery
+        are now for moments, and the line for `@lsn`.
     format
         The format of the file, if its name does not show it.
     delimiter
@@ -196,11 +200,16 @@ def check(  # noqa: PLR0913  # they are options
     """
     config = options.load()
     kind = export_kind(export, format, delimiter)
-    result, read = _checked(config, contract, source, (export, kind, delimiter), samples)
-    if as_json:
-        write_json(_document(read, result))
+    form: Form = "columns" if kind == "csv" or entrance == "cdc" else "json"
+    if contract is None:
+        compiled = _configured_contract(config, source, entrance, form)
     else:
-        _show(read, result)
+        compiled = load_contract(config, contract, source, form, entrance)
+    result = ContractCheck(config, compiled, samples).run(export_rows(export, kind, delimiter, compiled.paths))
+    if as_json:
+        write_json(_document(compiled, result))
+    else:
+        _show(compiled, result)
     return Exit.REFUSED if result.loses_something else Exit.DONE
 
 
@@ -214,11 +223,14 @@ def export_kind(export: str, given: ExportFormat, delimiter: str | None) -> Form
     return kind
 
 
-def _checked(
-    config: Config, file: Path, source: str, export: tuple[str, Format, str | None], samples: int
-) -> tuple[CheckResult, Contract]:
-    contract = load_contract(config, file, source, "columns" if export[1] == "csv" else "json")
-    return ContractCheck(config, contract, samples).run(export_rows(*export, contract.paths)), contract
+def _configured_contract(config: Config, source: str, entrance: Entrance, form: Form) -> Contract:
+    """The contract of the configuration. Raises `UsageError` if there is none, `ConfigurationError`."""
+    if source not in config.sources:
+        raise UsageError("--source", unknown_source(source, config))
+    contract = source_contract(config, source, entrance, form)
+    if contract is None:
+        raise UsageError("--contract", f"is needed: the configuration names none for {source}, {entrance}")
+    return contract
 
 
 def load_contract(

@@ -113,6 +113,33 @@ def test_a_contract_of_changes(place: Path) -> None:
         assert run_pagefold("contracts", *command, "--source", "erp", "--entrance", "cdc").code == 0
 
 
+def test_the_contract_of_the_configuration(place: Path) -> None:
+    """Without a file, an export is read by the contract that the configuration names for the entrance."""
+    checked = ("contracts", "check", "items.csv", "--source", "erp", "--samples", "0")
+    code, _, err = run_pagefold(*checked)
+    assert code == 2
+    assert "--contract: is needed: the configuration names none for erp, snapshot" in err
+    inline = """
+[sources.erp.cdc]
+tables = ["public.items"]
+[sources.erp.cdc.contract]
+name = "changes"
+version = 1
+sku = "ITEM"
+[sources.erp.cdc.contract.catalog]
+attributes.color = "COLOR"
+"""
+    (place / "pagefold.toml").write_text(CONFIG.replace("[channels", f'contract = "erp.toml"\n{inline}[channels'))
+    code, out, err = run_pagefold(*checked)
+    assert (code, err) == (0, "erp@2: 2 rows, 2 records\n")
+    code, out, err = run_pagefold(*checked[:-1], "1", "--entrance", "cdc")
+    assert 'catalog A-1 * erp 2: {"attributes": {"color": "rd"}}' in out
+    assert "changes@1: 2 rows, 2 records" in err
+    code, _, err = run_pagefold("contracts", "check", "items.csv", "--source", "other")
+    assert code == 2
+    assert "--source" in err
+
+
 def test_the_contracts_of_a_configuration(place: Path) -> None:
     """By source and entrance, with version and place; one that is invalid, or whose example fails, is exit code 1."""
     assert run_pagefold("contracts", "list") == (0, "", "no source has a contract\n")

@@ -86,7 +86,8 @@ class ContractCheck:
         self._samples = samples
         self._contents: dict[int, int] = {}
         self._names: dict[str, None] = {}
-        self._facts = {"@taken": now()}
+        moment = now()
+        self._facts: dict[str, object] = {"@taken": moment, "@received": moment, "@committed": moment}
         contract.observer = self._observer = FieldObserver(contract.fields, lambda _record: "", sampled=1)
         self.result = CheckResult(reading=contract.watchful_reading())
 
@@ -109,6 +110,7 @@ class ContractCheck:
             return
         if isinstance(value, dict) and not value.keys() <= self._names.keys() and len(self._names) < MAX_NAMES:
             self._names |= dict.fromkeys(value)
+        self._facts["@lsn"] = line  # a file has no delivery: what one would bring is now, and the order of the rows
         reading = self._contract.read(value, self.result.reading, self._facts)
         for refusal in reading.refusals:
             error = refusal.error

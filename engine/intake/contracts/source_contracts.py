@@ -62,12 +62,13 @@ def form_of(config: Config, source: str, entrance: Entrance) -> Form:
     return "json"
 
 
-def source_contract(config: Config, source: str, entrance: Entrance) -> Contract | None:
+def source_contract(config: Config, source: str, entrance: Entrance, form: Form | None = None) -> Contract | None:
     """The compiled contract of an entrance; None if it has none.
 
-    Each call compiles. Raises `ConfigurationError`, with the line.
+    By default for records of the form that the configuration says. Each call compiles. Raises `ConfigurationError`,
+    with the line.
     """
-    contract = _compiled(config, source, entrance)
+    contract = _compiled(config, source, entrance, form)
     if contract is not None:
         _check_groups(config, contract)
     return contract
@@ -92,21 +93,21 @@ class _Arguments(TypedDict):
     writers: Mapping[str, Collection[str]]
 
 
-def _arguments(config: Config, source: str, entrance: Entrance) -> _Arguments:
+def _arguments(config: Config, source: str, entrance: Entrance, form: Form | None = None) -> _Arguments:
     return {
         "source": source,
         "channels": config.channels,
-        "form": form_of(config, source, entrance),
+        "form": form or form_of(config, source, entrance),
         "defaults": DEFAULTS[entrance],
         "writers": {domain.name: config.sources_of(domain.name) for domain in DOMAINS},
     }
 
 
-def _compiled(config: Config, source: str, entrance: Entrance) -> Contract | None:
+def _compiled(config: Config, source: str, entrance: Entrance, form: Form | None) -> Contract | None:
     found = contract_key(config, source, entrance)
     if found is None:
         return None
-    arguments = _arguments(config, source, entrance)
+    arguments = _arguments(config, source, entrance, form)
     if isinstance(found.given, str):
         return Contract.load(config.folder / found.given, **arguments)
     try:
