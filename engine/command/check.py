@@ -11,6 +11,7 @@ from pagefold.engine.configuration.config import Config, InspectedConfig
 from pagefold.engine.configuration.snapshot_config import SnapshotConfig
 from pagefold.engine.errors import ConfigurationError
 from pagefold.engine.intake.contracts.source_contracts import invalid_contracts
+from pagefold.engine.intake.formats.webhook_pings import WebhookPings
 from pagefold.engine.intake.formats.webhook_signatures import webhook_secret
 from pagefold.engine.intake.readers.cloudevents import CloudEventMessageReader
 from pagefold.engine.intake.readers.debezium import DebeziumReader
@@ -75,6 +76,7 @@ def _source_problems(config: Config, name: str, environment: Mapping[str, str]) 
         for index in range(len(source.webhook.secret_variables)):
             yield from _raised(partial(webhook_secret, config, name, index, environment))
         yield from _raised(partial(WebhookReader, config, name))
+        yield from _raised(partial(WebhookPings, config, name))
     if source.cdc is not None:
         yield from _raised(partial(DebeziumReader, config, name))
     if source.cloudevents is not None:

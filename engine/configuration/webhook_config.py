@@ -45,6 +45,13 @@ class WebhookConfig(Table, WithHeaders, frozen=True, kw_only=True):
     only_headers: Annotated[
         dict[str, object], Meta(description="By header, the accepted values. Other requests are counted and not read.")
     ] = field(default_factory=dict)
+    ping: Annotated[
+        str | None,
+        Meta(
+            description="A regular expression for whole bodies with which the sender tests the address, unsigned. Such "
+            "a request is answered 200, and nothing is done. WooCommerce needs `webhook_id=[0-9]+`.",
+        ),
+    ] = None
 
 
 def check_webhook(key: str, webhook: WebhookConfig) -> Iterator[ConfigurationError]:

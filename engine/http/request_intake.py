@@ -10,6 +10,7 @@ from pagefold.engine.events import AppendResult, DomainEvent
 from pagefold.engine.http.problems import Problem, overloaded
 from pagefold.engine.intake.appender import append_parsed
 from pagefold.engine.intake.formats.cloudevents import CloudEventReader
+from pagefold.engine.intake.formats.webhook_pings import WebhookPings
 from pagefold.engine.intake.formats.webhook_signatures import SignatureVerifier
 from pagefold.engine.intake.strict_json import BYTE_ORDER_MARK
 from pagefold.engine.runtime.compute_thread import compute_in_thread
@@ -31,6 +32,7 @@ class Hook(NamedTuple):
     """How a source's webhooks are verified and parsed."""
 
     signatures: SignatureVerifier
+    pings: WebhookPings
     reader: Reader
 
 
@@ -48,7 +50,7 @@ class RequestIntake:
         foreign = {name: each.cloudevents for name, each in config.sources.items() if each.cloudevents is not None}
         self.cloudevents = CloudEventReader(config.sources, foreign)
         self.hooks = {
-            name: Hook(SignatureVerifier(config, name, environment), reader)
+            name: Hook(SignatureVerifier(config, name, environment), WebhookPings(config, name), reader)
             for name, reader in self._readers("webhook")
         }
         self.tables = dict(self._readers("cdc"))

@@ -115,6 +115,30 @@ async def test_an_unsigned_webhook_is_refused(shop: Shop, client: httpx2.AsyncCl
     assert await shop.dead_letters.newest() == []
 
 
+async def test_a_ping_is_answered_and_does_nothing(store_url: str) -> None:
+    """Only a body that is wholly as the configuration says, and where it does; a signed one is read as any other."""
+    pinged = configured(store_url, woo=SHOPIFY | {"ping": "webhook_id=[0-9]+"}, other=SHOPIFY)
+    async with pagefold.open(pinged) as shop, client_of(service_of(shop, None, environment=ENVIRONMENT)) as client:
+        answer = await client.post("/v1/webhooks/woo", data={"webhook_id": "56"})
+        assert (answer.status_code, answer.json()) == (200, {"results": [{"outcome": "ignored", "reason": "a ping"}]})
+        bodies = (b"webhook_id=5x", b"webhook_id=5\n", b"a webhook_id=5", b"\xff", b"webhook_id=" + b"1" * 1000)
+        for body in bodies:
+            assert (await client.post("/v1/webhooks/woo", content=body)).status_code == 401
+        assert (await client.post("/v1/webhooks/other", content=b"webhook_id=56")).status_code == 401
+        assert await shop.dead_letters.newest() == []
+        digest = base64.b64encode(hmac.digest(PLAIN.encode(), b"webhook_id=56", hashlib.sha256)).decode()
+        headers = {"x-shopify-hmac-sha256": digest}
+        assert (await client.post("/v1/webhooks/woo", content=b"webhook_id=56", headers=headers)).status_code == 202
+        assert len(await shop.dead_letters.newest()) == 1
+
+
+async def test_a_pattern_of_pings_is_checked(store_url: str) -> None:
+    """When the server starts, with its place."""
+    async with pagefold.open(configured(store_url, woo=SHOPIFY | {"ping": "(a"})) as shop:
+        with pytest.raises(ConfigurationError, match=r"sources\.woo\.webhook\.ping: is not a pattern of RE2"):
+            service_of(shop, None, environment=ENVIRONMENT)
+
+
 async def test_a_source_without_webhooks_has_none(client: httpx2.AsyncClient) -> None:
     """Neither does an unknown source."""
     for source in ("pim", "nobody", "%00"):

@@ -1,20 +1,19 @@
 """Webhooks: a valid signature is accepted, and parts that cannot be appended are kept in dead letters.
 
 The sender of a webhook cannot correct its data. Every request with a valid signature is therefore answered 202: its
-parts are appended, duplicates, kept in dead letters, or ignored.
+parts are appended, duplicates, kept in dead letters, or ignored. An unsigned one that is a ping does nothing.
 """
 
-from collections.abc import Sequence
 from datetime import UTC, datetime
 
 from starlette.responses import Response
 
 from pagefold.engine.errors import Rejected
 from pagefold.engine.http.delivery_answers import ANSWERS, OVERLOADED, accepted, any_type, request_of
-from pagefold.engine.http.headers import Header
+from pagefold.engine.http.ingest_outcomes import ItemOutcome, Outcomes
+from pagefold.engine.http.json_response import reply
 from pagefold.engine.http.problems import Problem
-from pagefold.engine.http.request_intake import Hook
-from pagefold.engine.http.routing import JSON_TYPE, Call, HeaderField, Route
+from pagefold.engine.http.routing import JSON_TYPE, Call, HeaderField, ResponseSpec, Route
 from pagefold.engine.intake.formats.webhook_signatures import IDENTIFIER, SIGNATURE, TIMESTAMP
 
 _CHALLENGE = (b"www-authenticate", b'Signature realm="pagefold"')
@@ -28,15 +27,14 @@ async def receive(call: Call) -> Response:
         raise Problem(404, "no webhook is configured for this source")
     await intake.check_room()
     body = await call.body()
-    _check_signature(hook, call.headers, body)
-    return accepted(await intake.take(request_of(call, "webhook", source, body, hook.reader), hook.reader))
-
-
-def _check_signature(hook: Hook, headers: Sequence[Header], body: bytes) -> None:
     try:
-        hook.signatures.check(headers, body, datetime.now(UTC))
+        hook.signatures.check(call.headers, body, datetime.now(UTC))
     except Rejected as refused:
-        raise Problem(401, str(refused), headers=[_CHALLENGE]) from None
+        if body not in hook.pings:
+            raise Problem(401, str(refused), headers=[_CHALLENGE]) from None
+        call.service.shop.counters.add_aside(source, "message")
+        return reply(Outcomes([ItemOutcome("ignored", reason="a ping")]), 200)
+    return accepted(await intake.take(request_of(call, "webhook", source, body, hook.reader), hook.reader))
 
 
 ROUTES = (
@@ -54,7 +52,7 @@ ROUTES = (
         bodies={JSON_TYPE: object},
         takes=any_type,
         pushed=True,
-        answers=ANSWERS,
+        answers=(*ANSWERS, ResponseSpec(200, "A ping, as the configuration describes it: nothing is done", Outcomes)),
         problems=OVERLOADED
         | {
             401: "The signature is missing or not valid",
