@@ -187,8 +187,8 @@ def check(  # noqa: PLR0913  # they are options
     contract
         The TOML file of the contract; by default the contract that the configuration names.
     entrance
-        Where the records come in: that decides which fields of an event the contract may leave out. Facts of a delivery
-        are now for moments, and the line for `@lsn`.
+        Where the records come in: that decides which fields of an event the contract may leave out. The
+        moment of a delivery is the time of the check, and `@lsn` is the line.
     format
         The format of the file, if its name does not show it.
     delimiter
@@ -205,7 +205,9 @@ def check(  # noqa: PLR0913  # they are options
         compiled = _configured_contract(config, source, entrance, form)
     else:
         compiled = load_contract(config, contract, source, form, entrance)
-    result = ContractCheck(config, compiled, samples).run(export_rows(export, kind, delimiter, compiled.paths))
+    result = ContractCheck(config, compiled, samples, entrance).run(
+        export_rows(export, kind, delimiter, compiled.paths)
+    )
     if as_json:
         write_json(_document(compiled, result))
     else:

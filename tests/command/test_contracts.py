@@ -135,6 +135,10 @@ attributes.color = "COLOR"
     code, out, err = run_pagefold(*checked[:-1], "1", "--entrance", "cdc")
     assert 'catalog A-1 * erp 2: {"attributes": {"color": "rd"}}' in out
     assert "changes@1: 2 rows, 2 records" in err
+    (place / "erp.toml").write_text(CONTRACT.replace('"REV"', '"@lsn"'))
+    code, _, err = run_pagefold(*checked)
+    assert code == 1
+    assert "refused 2: catalog.sourceVersion: null is blank" in err, "a snapshot has no LSN"
     code, _, err = run_pagefold("contracts", "check", "items.csv", "--source", "other")
     assert code == 2
     assert "--source" in err

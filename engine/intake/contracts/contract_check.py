@@ -1,7 +1,7 @@
 """What would become of an export: its rows, read through a contract and checked, without writing anything."""
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 import msgspec
@@ -14,6 +14,7 @@ from pagefold.engine.intake.contracts.export_rows import Damaged, Row
 from pagefold.engine.intake.contracts.field_observer import FieldCount, FieldCounts, FieldObserver
 from pagefold.engine.intake.contracts.missing_paths import MissingPath, missing_problem
 from pagefold.engine.intake.contracts.reading import Reading
+from pagefold.engine.intake.contracts.source_contracts import Entrance
 from pagefold.engine.intake.event_validator import EventValidator
 from pagefold.engine.runtime.clock import now
 
@@ -77,17 +78,26 @@ class CheckResult:
         return sorted(found, key=lambda each: (-each[1].records, each[0]))
 
 
+_MOMENTS: Mapping[Entrance, str] = {
+    "snapshot": "@taken",
+    "webhook": "@received",
+    "cdc": "@committed",
+    "cloudevents": "@received",
+}
+"""The moment of a delivery at each entrance. A file has none: it is the time of the check."""
+
+
 class ContractCheck:
     """Checks the rows of one export. The events are checked as they would be when they are appended."""
 
-    def __init__(self, config: Config, contract: Contract, samples: int) -> None:
+    def __init__(self, config: Config, contract: Contract, samples: int, entrance: Entrance = "snapshot") -> None:
         self._contract = contract
         self._validator = EventValidator(config)
         self._samples = samples
         self._contents: dict[int, int] = {}
         self._names: dict[str, None] = {}
-        moment = now()
-        self._facts: dict[str, object] = {"@taken": moment, "@received": moment, "@committed": moment}
+        self._facts: dict[str, object] = {_MOMENTS[entrance]: now()}
+        self._counts_lines = entrance == "cdc"
         contract.observer = self._observer = FieldObserver(contract.fields, lambda _record: "", sampled=1)
         self.result = CheckResult(reading=contract.watchful_reading())
 
@@ -110,7 +120,8 @@ class ContractCheck:
             return
         if isinstance(value, dict) and not value.keys() <= self._names.keys() and len(self._names) < MAX_NAMES:
             self._names |= dict.fromkeys(value)
-        self._facts["@lsn"] = line  # a file has no delivery: what one would bring is now, and the order of the rows
+        if self._counts_lines:
+            self._facts["@lsn"] = line
         reading = self._contract.read(value, self.result.reading, self._facts)
         for refusal in reading.refusals:
             error = refusal.error
