@@ -93,7 +93,7 @@ def _snapshot_problems(
     if snapshot.file is not None and not Path(snapshot.file).parent.is_dir():
         folder = Path(snapshot.file).parent
         yield config.error(f"sources.{name}.snapshot.file", f"there is no folder {folder} in {Path.cwd()}")
-    yield from _raised(partial(credentials, config, name, environment))
+    yield from _raised(partial(credentials, config, f"sources.{name}.snapshot", snapshot, environment))
     yield from _raised(partial(database_url, config, name, environment))
 
 

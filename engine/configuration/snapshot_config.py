@@ -6,16 +6,14 @@ from decimal import Decimal
 from functools import cached_property
 from pathlib import PurePath
 from typing import Annotated, Literal, NamedTuple, Self, TypeAlias
-from urllib.parse import urlsplit
 
 import msgspec
 from msgspec import Meta, field
 
 from pagefold.engine.configuration.addresses import POSTGRES_SCHEMES, postgres_url_error, scheme_of
-from pagefold.engine.configuration.authorization_config import AuthorizationConfig, check_authorization
 from pagefold.engine.configuration.durations import Duration, parse_duration
-from pagefold.engine.configuration.header_filters import header_name
-from pagefold.engine.configuration.toml_tables import ContractPlace, Table, check_path, check_variable, redacted
+from pagefold.engine.configuration.endpoint_config import EndpointConfig, check_endpoint
+from pagefold.engine.configuration.toml_tables import ContractPlace, check_variable, redacted
 from pagefold.engine.errors import ConfigurationError
 
 DEFAULT_ORPHANS: Sequence[int | str] = ("5%", 500)
@@ -35,9 +33,6 @@ _FORMATS: Mapping[str, Format] = {
     ".tsv": "csv",
 }
 _COMPRESSED = (".gz", ".zst")
-
-_OWN_HEADERS = frozenset({"accept", "authorization", "connection", "content-length", "host", "transfer-encoding"})
-"""Headers that are set otherwise; a token is given by `token_variable`."""
 
 _share = re.compile(r"(\d{1,3}(?:\.\d{1,6})?) ?%", re.ASCII)
 
@@ -81,23 +76,7 @@ def _limit(given: int | str) -> int | Decimal:
     raise ValueError(problem)
 
 
-class PagingConfig(Table, frozen=True):
-    """How the pages of an endpoint are numbered: by page, or by the rows before each."""
-
-    parameter: Annotated[str, Meta(description="The query parameter with the number of the page, or the offset.")]
-    first: Annotated[int, Meta(ge=0, description="Its value for the first page: 1 unless given, 0 for an offset.")] = -1
-    step: Annotated[
-        int | Literal["rows"],
-        Meta(description="By how much it grows with each page: a number, or `rows`, the rows of the page: an offset."),
-    ] = 1
-
-    @cached_property
-    def start(self) -> int:
-        """The value for the first page."""
-        return self.first if self.first >= 0 else int(self.step != "rows")
-
-
-class SnapshotConfig(Table, frozen=True):
+class SnapshotConfig(EndpointConfig, frozen=True):
     """Where a rebuild reads everything that a source has now: exactly one of `file`, `url` and `query`."""
 
     contract: ContractPlace = None
@@ -133,56 +112,6 @@ class SnapshotConfig(Table, frozen=True):
     duration: Annotated[
         Duration, Meta(description="How long the file takes to be written, if it has no begin marker.")
     ] = "1h"
-    url: Annotated[str | None, Meta(description="The address of an endpoint's first page.")] = None
-    items: Annotated[
-        str | None,
-        Meta(description="The path of the rows in a response. Without it, the response is the array of rows."),
-    ] = None
-    cursor: Annotated[
-        str | None,
-        Meta(description="The path of the next page's cursor or address. Without it, the Link header has the address."),
-    ] = None
-    cursor_parameter: Annotated[
-        str | None, Meta(description="The query parameter that takes the cursor. Without it, the cursor is an address.")
-    ] = None
-    paging: Annotated[
-        PagingConfig | None,
-        Meta(description="How pages are numbered. The last one is the first that reaches the total, or has no rows."),
-    ] = None
-    total: Annotated[
-        str | None,
-        Meta(
-            description="The path of the number of all rows. Without it, `X-Total-Count` or an end marker must show "
-            "that the snapshot is complete."
-        ),
-    ] = None
-    stable: Annotated[
-        bool,
-        Meta(
-            description="Whether rows stay on their page while others are added and removed, as with a cursor that "
-            "names the last row. If not, a repeated row means that another was skipped, and nothing is withdrawn."
-        ),
-    ] = False
-    hosts: Annotated[
-        tuple[str, ...], Meta(description="Other hosts to which the next page may lead. They get no token.")
-    ] = ()
-    authorization: Annotated[
-        AuthorizationConfig | None,
-        Meta(description="How the endpoint knows who asks, if a token or headers are not enough."),
-    ] = None
-    token_variable: Annotated[str | None, Meta(description="The environment variable with the bearer token.")] = None
-    header_variables: Annotated[
-        dict[str, str],
-        Meta(description="By header that the endpoint needs, the environment variable with its value."),
-    ] = field(default_factory=dict)
-    requests_per_second: Annotated[
-        float,
-        Meta(gt=0, le=1_000, description="Maximum of requests per second to one server, from all snapshots together."),
-    ] = 10.0
-    concurrency: Annotated[int, Meta(ge=1, le=64, description="Maximum of concurrent requests to one server.")] = 2
-    timeout_seconds: Annotated[
-        float, Meta(gt=0, le=600, description="Seconds that each step of a request may take.")
-    ] = 30.0
     query: Annotated[
         str | None,
         Meta(description="A SELECT. Its columns are named like the fields of an event, or read by the contract."),
@@ -232,39 +161,19 @@ class SnapshotConfig(Table, frozen=True):
         return parse_duration(self.duration)
 
     @cached_property
-    def origins(self) -> frozenset[str]:
-        """The origins (scheme, host and port) that may be requested, including the endpoint's own."""
-        own = urlsplit(self.url or "")
-        return frozenset(origin_at(each, own.scheme) for each in (f"{own.scheme}://{own.netloc}", *self.hosts))
-
-    @cached_property
     def orphan_limit(self) -> OrphanLimit:
         """How many streams may be withdrawn without a confirmation."""
         return OrphanLimit.parse(self.max_orphans)
 
 
-_PORTS = {"http": 80, "https": 443}
-
-_KIND_OF = {
+_KIND_OF: Mapping[str, str] = {
     "format": "file",
     "delimiter": "file",
     "ends": "file",
     "duration": "file",
-    "items": "url",
-    "cursor": "url",
-    "cursor_parameter": "url",
-    "paging": "url",
-    "total": "url",
-    "stable": "url",
-    "hosts": "url",
-    "authorization": "url",
-    "token_variable": "url",
-    "header_variables": "url",
-    "requests_per_second": "url",
-    "concurrency": "url",
-    "timeout_seconds": "url",
     "database": "query",
     "database_variable": "query",
+    **dict.fromkeys(EndpointConfig.__struct_fields__, "url"),
 }
 
 
@@ -277,7 +186,7 @@ def check_snapshot(key: str, snapshot: SnapshotConfig) -> Iterator[Configuration
         return
     for info in msgspec.structs.fields(SnapshotConfig):
         yield from _check_field(f"{key}.{info.name}", info, snapshot)
-    yield from {"file": _check_file, "url": _check_url, "query": _check_query}[snapshot.kind](key, snapshot)
+    yield from {"file": _check_file, "url": check_endpoint, "query": _check_query}[snapshot.kind](key, snapshot)
     for target in snapshot.constants.keys() - EVENT_CONSTANTS:
         problem = "gives the type or the channel of rows that are events; a contract says the rest"
         yield ConfigurationError(f"{key}.constants.{target}", problem)
@@ -295,21 +204,12 @@ def _check_field(key: str, info: msgspec.structs.FieldInfo, snapshot: SnapshotCo
     default = info.default if info.default_factory is msgspec.NODEFAULT else info.default_factory()
     if value != default and kind != snapshot.kind:
         yield ConfigurationError(key, f"goes with {kind}; this snapshot has {snapshot.kind}")
+    elif info.name in EndpointConfig.__struct_fields__:
+        return  # `check_endpoint` checks it
     elif value == "":
         yield ConfigurationError(key, "is empty")
     elif info.name.endswith("_variable") and value is not None:
         yield from check_variable(key, value)
-
-
-def origin_at(text: str, scheme: str) -> str:
-    """The origin of `host`, `host:port` or `https://host:port`. Raises `ValueError` for anything else."""
-    parts = urlsplit(text if "://" in text else f"{scheme}://{text}")
-    port = parts.port or _PORTS.get(parts.scheme)
-    has_more = parts.path not in {"", "/"} or parts.query or parts.fragment or "@" in parts.netloc
-    if has_more or port is None or not parts.hostname or not parts.hostname.strip(".") or " " in parts.netloc:
-        raise ValueError(text)
-    host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
-    return f"{parts.scheme}://{host}:{port}"
 
 
 def _check_file(key: str, snapshot: SnapshotConfig) -> Iterator[ConfigurationError]:
@@ -324,63 +224,6 @@ def _check_file(key: str, snapshot: SnapshotConfig) -> Iterator[ConfigurationErr
         yield ConfigurationError(f"{key}.delimiter", f"{snapshot.delimiter!r} is not one character such as ',' or ';'")
     elif snapshot.file_format not in {None, "csv"}:
         yield ConfigurationError(f"{key}.delimiter", "goes with CSV; the rows of this file are JSON")
-
-
-def _check_url(key: str, snapshot: SnapshotConfig) -> Iterator[ConfigurationError]:
-    try:
-        parts = urlsplit(snapshot.url or "")
-        good = parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
-    except ValueError:
-        good = False
-    if not good:
-        yield ConfigurationError(f"{key}.url", "is not an address such as 'https://erp.example/api/prices'")
-        return
-    if parts.username is not None:
-        problem = "must not hold a user or a password; token_variable names an environment variable with a token"
-        yield ConfigurationError(f"{key}.url", problem)
-    for name in ("items", "cursor", "total"):
-        path: str | None = getattr(snapshot, name)
-        if path is not None:
-            yield from check_path(f"{key}.{name}", path, f"data.{name}")
-    if snapshot.cursor_parameter is not None and snapshot.cursor is None:
-        problem = "needs cursor as well: the path of the value that it carries"
-        yield ConfigurationError(f"{key}.cursor_parameter", problem)
-    yield from _check_paging(key, snapshot)
-    yield from _check_secrets(key, snapshot)
-    for host in snapshot.hosts:
-        yield from _check_host(f"{key}.hosts", host, parts.scheme)
-
-
-def _check_secrets(key: str, snapshot: SnapshotConfig) -> Iterator[ConfigurationError]:
-    for name, variable in snapshot.header_variables.items():
-        if header_name.fullmatch(name) is None or name.lower() in _OWN_HEADERS:
-            yield ConfigurationError(f"{key}.header_variables.{name}", "is not a header that may be given here")
-        yield from check_variable(f"{key}.header_variables.{name}", variable)
-    if snapshot.authorization is not None:
-        yield from check_authorization(f"{key}.authorization", snapshot.authorization)
-        if snapshot.token_variable is not None:
-            yield ConfigurationError(f"{key}.token_variable", "is given beside authorization; one of them is enough")
-
-
-def _check_paging(key: str, snapshot: SnapshotConfig) -> Iterator[ConfigurationError]:
-    paging = snapshot.paging
-    if paging is None:
-        return
-    if snapshot.cursor is not None:
-        yield ConfigurationError(f"{key}.paging", "contradicts cursor: pages are numbered, or lead to the next one")
-    if not paging.parameter:
-        yield ConfigurationError(f"{key}.paging.parameter", "is empty")
-    if isinstance(paging.step, int) and paging.step < 1:
-        yield ConfigurationError(f"{key}.paging.step", f"expected 1 or more, or 'rows', got {paging.step}")
-
-
-def _check_host(key: str, host: str, scheme: str) -> Iterator[ConfigurationError]:
-    try:
-        origin_at(host, scheme)
-    except ValueError:
-        shown = host.rpartition("@")[2]
-        problem = f"{shown!r} is not a host such as 'files.pim.example' or 'https://files.pim.example:8443'"
-        yield ConfigurationError(key, problem)
 
 
 def _check_query(key: str, snapshot: SnapshotConfig) -> Iterator[ConfigurationError]:

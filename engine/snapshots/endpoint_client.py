@@ -1,4 +1,4 @@
-"""The client of a snapshot endpoint: retries, rate limits and a maximum response size."""
+"""The client of an endpoint: retries, rate limits and a maximum response size."""
 
 import logging
 from collections.abc import Mapping
@@ -13,7 +13,7 @@ import httpx2
 import stamina
 
 from pagefold.engine.configuration.config import Config
-from pagefold.engine.configuration.snapshot_config import SnapshotConfig
+from pagefold.engine.configuration.endpoint_config import EndpointConfig
 from pagefold.engine.errors import SourceFailed
 from pagefold.engine.intake.strict_json import BYTE_ORDER_MARK
 from pagefold.engine.runtime.clock import now
@@ -74,7 +74,7 @@ class EndpointClient:
     Only the endpoint's own origin gets the `credentials`.
     """
 
-    def __init__(self, name: str, settings: SnapshotConfig, credentials: Credentials, limiter: RequestLimiter) -> None:
+    def __init__(self, name: str, settings: EndpointConfig, credentials: Credentials, limiter: RequestLimiter) -> None:
         self._name = name
         self._settings = settings
         self._limiter = limiter
@@ -172,21 +172,19 @@ class EndpointClient:
         return bytes(body)
 
 
-def credentials(config: Config, source: str, environment: Mapping[str, str]) -> Credentials:
-    """How requests to a source's endpoint are authorized. Raises `ConfigurationError`, which never shows a secret."""
-    snapshot = config.sources[source].snapshot or SnapshotConfig()
-    key = f"sources.{source}.snapshot"
+def credentials(config: Config, key: str, endpoint: EndpointConfig, environment: Mapping[str, str]) -> Credentials:
+    """How requests to the endpoint at `key` are authorized. Raises `ConfigurationError`, which never shows a secret."""
     found: dict[str, str] = {}
-    if snapshot.token_variable is not None:
-        token = _secret(config, f"{key}.token_variable", snapshot.token_variable, environment)
+    if endpoint.token_variable is not None:
+        token = _secret(config, f"{key}.token_variable", endpoint.token_variable, environment)
         if " " in token:
-            raise config.error(f"{key}.token_variable", f"{snapshot.token_variable} is not a token: it has a space")
+            raise config.error(f"{key}.token_variable", f"{endpoint.token_variable} is not a token: it has a space")
         found["authorization"] = f"Bearer {token}"
-    for name, variable in snapshot.header_variables.items():
+    for name, variable in endpoint.header_variables.items():
         found[name] = _secret(config, f"{key}.header_variables.{name}", variable, environment)
-    if snapshot.authorization is None:
+    if endpoint.authorization is None:
         return Credentials(found)
-    return Credentials(found, authorization(config, snapshot.authorization, f"{key}.authorization", environment))
+    return Credentials(found, authorization(config, endpoint.authorization, f"{key}.authorization", environment))
 
 
 def _secret(config: Config, key: str, variable: str, environment: Mapping[str, str]) -> str:

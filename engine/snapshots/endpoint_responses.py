@@ -7,7 +7,7 @@ import httpx2
 import msgspec
 
 from pagefold.domains.domain import DECODE_ERRORS
-from pagefold.engine.configuration.snapshot_config import PagingConfig, SnapshotConfig
+from pagefold.engine.configuration.endpoint_config import EndpointConfig, PagingConfig
 from pagefold.engine.errors import SourceFailed
 from pagefold.engine.snapshots.endpoint_client import EndpointClient, EndpointResponse
 from pagefold.engine.snapshots.json_rows import members_of
@@ -33,7 +33,7 @@ class RowsResponse(NamedTuple):
 class ResponseParser:
     """Finds the rows, the next page and the total in a response. Raises `SourceFailed` if it cannot."""
 
-    def __init__(self, name: str, settings: SnapshotConfig) -> None:
+    def __init__(self, name: str, settings: EndpointConfig) -> None:
         self._name = name
         self._settings = settings
 

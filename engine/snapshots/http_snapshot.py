@@ -55,7 +55,7 @@ class HTTPSnapshot(ReadAhead):
         parts = urlsplit(address)
         self.name = f"{parts.scheme}://{parts.netloc}{parts.path}"
         self.identity = f"{self.name}:{sha256(address.encode()).hexdigest()[:16]}"
-        self._credentials = credentials(config, source, os.environ)
+        self._credentials = credentials(config, f"sources.{source}.snapshot", self._settings, os.environ)
         self.records = contract_rows(config, source, self.name, "streams")
         if self.records is None:
             self._rows: JSONRows | ContractJSON = JSONRows(config, source)

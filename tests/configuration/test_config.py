@@ -29,6 +29,7 @@ from pagefold.engine.configuration.webhook_config import WebhookConfig
 from pagefold.engine.errors import ConfigurationError
 from pagefold.engine.intake.readers.debezium import DebeziumReader
 from pagefold.engine.intake.readers.webhooks import WebhookReader
+from tests.docs.generated import inherited_keys
 
 GOOD = """
 [store]
@@ -415,8 +416,8 @@ def test_the_sample_documents_every_key() -> None:
     assert {name.partition(".")[0] for name in TABLES} == set(Config.__struct_fields__)
     found = documented()
     for name, table in TABLES.items():
-        inherited = SnapshotConfig.__struct_fields__ if table is DeltaConfig else ()
-        assert found[name].keys() - set(inherited) == set(table.__struct_fields__) - set(inherited), name
+        inherited = inherited_keys(table)
+        assert found[name].keys() - inherited == set(table.__struct_fields__) - inherited, name
         assert all(found[name].values()), name
 
 

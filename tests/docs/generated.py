@@ -22,7 +22,7 @@ from msgspec import inspect as types
 
 from pagefold.domains import DOMAINS, AnyDomain, catalog, inventory, media
 from pagefold.engine.configuration.config import Config
-from pagefold.engine.configuration.delta_config import DeltaConfig
+from pagefold.engine.configuration.endpoint_config import EndpointConfig
 from pagefold.engine.configuration.snapshot_config import SnapshotConfig
 from pagefold.engine.intake.event_parser import EventEnvelope
 from tests.support.documents import ROOT
@@ -184,8 +184,14 @@ def _fields(struct: type[msgspec.Struct]) -> tuple[types.Field, ...]:
     """The fields of a struct, without those of the table that it extends."""
     info = types.type_info(struct)
     assert isinstance(info, types.StructType)
-    inherited = SnapshotConfig.__struct_fields__ if struct is DeltaConfig else ()
+    inherited = inherited_keys(struct)
     return tuple(field for field in info.fields if field.name not in inherited)
+
+
+def inherited_keys(struct: type[msgspec.Struct]) -> set[str]:
+    """The keys that a table has as a snapshot has them: they are described there."""
+    bases = [base for base in (EndpointConfig, SnapshotConfig) if struct not in (base, SnapshotConfig)]
+    return {name for base in bases if issubclass(struct, base) for name in base.__struct_fields__}
 
 
 def _plain(kind: types.Type) -> types.Type:
