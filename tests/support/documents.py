@@ -17,7 +17,7 @@ from typing import Self
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 README = ROOT / "README.md"
-PAGES = sorted((ROOT / "docs").glob("*.md"))
+PAGES = sorted((ROOT / "docs").rglob("*.md"))
 SECONDS = 60
 ADDRESS = "127.0.0.1:8080"
 

@@ -1,0 +1,1 @@
+"""Complete configurations for the systems that shops have: a folder each, which `pagefold init --with` copies."""

@@ -1,0 +1,1 @@
+"""Recipes, each as its system would use it."""
