@@ -36,7 +36,12 @@ STATE_STYLES: "Mapping[ReportedRunState, str]" = {
 }
 
 _ALARMING = {"refused", "unreadable"}
-_LABELS = {"elsewhere": "of no channel here", "uncovered": "not covered", "left_out": "left out"}
+_LABELS = {
+    "elsewhere": "of no channel here",
+    "uncovered": "not covered",
+    "left_out": "left out",
+    "deferred": "left to a complete run",
+}
 
 
 def timestamp_text(text: str) -> str:
@@ -50,6 +55,7 @@ def run_facts(report: "RunReport") -> Iterator[Text]:
         "started": f"{timestamp_text(report.started_at)}Z, lasted {duration(report.lasted)}",
         "domains": ", ".join(report.domains),
         "SKUs": f"those with the prefix {printable(report.prefix)}" if report.prefix else "all",
+        "repairs": f"only {printable(report.first)}" if report.first else "all",
         "snapshot": "complete" if report.complete else report.reason or "not compared completely",
         "in the log": f"{count(report.live, 'stream')} of {report.source}",
     }

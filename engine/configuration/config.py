@@ -297,7 +297,7 @@ def _problems(config: Config) -> Iterator[ConfigurationError]:
 
 def _check_schedule(config: Config) -> Iterator[ConfigurationError]:
     sources = {name: source.snapshot is not None for name, source in config.sources.items()}
-    yield from check_schedule(config.schedule, sources)
+    yield from check_schedule(config.schedule, sources, config.channels)
     for name, task in config.schedule.tasks.items():
         yield from _check_name(f"schedule.tasks.{name}", name)
         if task.domains:

@@ -1,18 +1,30 @@
 """`[schedule]`: what the workers of a shop do by themselves, and when."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from functools import cached_property
 from typing import Annotated, Literal, TypeAlias
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from msgspec import Meta, field
 
+from pagefold.domains import DOMAINS
 from pagefold.engine.configuration.durations import Duration, parse_duration
 from pagefold.engine.configuration.spelling import suggestion
 from pagefold.engine.configuration.toml_tables import Table
 from pagefold.engine.errors import ConfigurationError
 
 Work: TypeAlias = Literal["rebuild", "poll", "verify"]
+
+
+class FirstConfig(Table, frozen=True):
+    """What is repaired before the rest: exactly one of a domain, a channel and an attribute."""
+
+    domain: Annotated[str | None, Meta(description="The statements of this domain.")] = None
+    channel: Annotated[str | None, Meta(description="The statements for this channel alone.")] = None
+    attribute: Annotated[
+        str | None,
+        Meta(description="The statements that differ in this place, such as `pricing.amount`, or in what is below it."),
+    ] = None
 
 
 class TaskConfig(Table, frozen=True):
@@ -39,6 +51,14 @@ class TaskConfig(Table, frozen=True):
         list[str],
         Meta(
             description="With `rebuild` and `poll`: only SKUs that begin with one of these; each is a run of its own."
+        ),
+    ] = field(default_factory=list)
+    first: Annotated[
+        list[FirstConfig],
+        Meta(
+            description='With `rebuild` and `poll`: what is risky, such as `{ domain = "pricing" }`, `{ channel = '
+            '"web-de" }` or `{ attribute = "pricing.amount" }`. Each is repaired before the rest, in this order, by a '
+            "run of its own, which reads the snapshot."
         ),
     ] = field(default_factory=list)
     sample: Annotated[
@@ -77,19 +97,25 @@ class ScheduleConfig(Table, frozen=True):
 _ONLY_WITH: Mapping[str, Sequence[Work]] = {
     "sources": ("rebuild", "poll"),
     "prefixes": ("rebuild", "poll"),
+    "first": ("rebuild", "poll"),
     "rows_per_second": ("rebuild", "poll"),
     "sample": ("verify",),
 }
 
 
-def check_schedule(schedule: ScheduleConfig, sources: Mapping[str, bool]) -> Iterator[ConfigurationError]:
+def check_schedule(
+    schedule: ScheduleConfig, sources: Mapping[str, bool], channels: Collection[str]
+) -> Iterator[ConfigurationError]:
     """Yields every problem that the types of the tables do not exclude. `sources`: whether each has a snapshot."""
     try:
         ZoneInfo(schedule.zone)
     except (ZoneInfoNotFoundError, ValueError, OSError):
         yield ConfigurationError("schedule.zone", f"{schedule.zone!r} is not a time zone such as 'Europe/Berlin'")
     for name, task in schedule.tasks.items():
-        yield from _check_task(f"schedule.tasks.{name}", task, sources)
+        key = f"schedule.tasks.{name}"
+        yield from _check_task(key, task, sources)
+        for number, first in enumerate(task.first):
+            yield from _check_first(f"{key}.first[{number}]", first, channels)
 
 
 def _check_task(key: str, task: TaskConfig, sources: Mapping[str, bool]) -> Iterator[ConfigurationError]:
@@ -108,3 +134,20 @@ def _check_task(key: str, task: TaskConfig, sources: Mapping[str, bool]) -> Iter
         parse_duration(0 if task.window is None else task.window)
     except ValueError as error:
         yield ConfigurationError(f"{key}.window", str(error))
+
+
+def _check_first(key: str, first: FirstConfig, channels: Collection[str]) -> Iterator[ConfigurationError]:
+    names = [domain.name for domain in DOMAINS]
+    given = [value for value in (first.domain, first.channel, first.attribute) if value is not None]
+    if len(given) != 1:
+        yield ConfigurationError(key, "needs exactly one of domain, channel and attribute")
+    if first.domain is not None and first.domain not in names:
+        yield ConfigurationError(f"{key}.domain", f"no such domain; {suggestion(first.domain, names, 'domains')}")
+    if first.channel is not None and first.channel not in channels:
+        yield ConfigurationError(
+            f"{key}.channel", f"no such channel; {suggestion(first.channel, channels, 'channels')}"
+        )
+    domain, _, path = (first.attribute or "").partition(".")
+    if first.attribute is not None and (domain not in names or not path):
+        problem = f"{first.attribute!r:.60} is not a domain, a point and a place, such as 'pricing.amount'"
+        yield ConfigurationError(f"{key}.attribute", problem)

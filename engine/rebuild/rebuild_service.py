@@ -22,6 +22,7 @@ from pagefold.engine.intake.epoch_service import EpochService
 from pagefold.engine.intake.event_validator import EventValidator
 from pagefold.engine.rebuild.excerpts import clean
 from pagefold.engine.rebuild.older_rows import record_epoch
+from pagefold.engine.rebuild.repair_priority import EVERYTHING, RepairPriority
 from pagefold.engine.rebuild.run_aggregate import RebuildRun, RunCounts, RunSpec
 from pagefold.engine.rebuild.run_observer import Finding, RunObserver
 from pagefold.engine.rebuild.run_repository import RunRepository
@@ -42,7 +43,8 @@ class RebuildRequest(msgspec.Struct, frozen=True, kw_only=True):
     the configuration; `confirmed` allows any number of withdrawals; a `dry_run` writes nothing. `new_epoch` declares
     the snapshot the truth: the source's epoch is raised, and every row enters the new one. `rows_per_second` is how
     fast the snapshot is read at most, None for as fast as possible. `keeps_absent`: what the snapshot lacks is not
-    withdrawn, as when it is read often, between complete rebuilds.
+    withdrawn, as when it is read often, between complete rebuilds. `first` is what alone is repaired, and then nothing
+    is withdrawn: a complete run should follow.
     """
 
     domains: Collection[str] | None = None
@@ -53,6 +55,7 @@ class RebuildRequest(msgspec.Struct, frozen=True, kw_only=True):
     new_epoch: bool = False
     rows_per_second: float | None = None
     keeps_absent: bool = False
+    first: RepairPriority = EVERYTHING
 
 
 DEFAULT_REQUEST = RebuildRequest()
@@ -76,6 +79,7 @@ class RunReport(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     source: str
     domains: list[str]
     prefix: str
+    first: str
     snapshot: str
     dry_run: bool
     state: ReportedRunState
@@ -111,6 +115,7 @@ def report_of(run: RebuildRun, *, dry_run: bool = False, seconds: float = 0.0, a
         source=run.source,
         domains=list(run.domains),
         prefix=run.prefix,
+        first=run.first,
         snapshot=run.snapshot,
         dry_run=dry_run,
         state="interrupted" if run.state == "running" and not alive else run.state,
@@ -270,7 +275,8 @@ class RebuildService:
             max_orphans=default if request.max_orphans is None else request.max_orphans,
             written_at=None if began_at is None else format_timestamp(began_at),
             settle=declared.settle_seconds,
-            keeps_absent=request.keeps_absent,
+            keeps_absent=request.keeps_absent or request.first != EVERYTHING,
+            first=request.first.text,
         )
 
     async def _continue(

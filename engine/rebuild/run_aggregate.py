@@ -52,7 +52,7 @@ class RunCounts(msgspec.Struct, gc=False):
     `withdrawn`, others `spared`, because their source has sent an event since. `uncovered` streams are not withdrawn,
     and the snapshot cannot name them. `older` rows are older than the log; `reset` counts those whose snapshot was
     taken after the newer event. `recreated` rows proved to be recreated records, and no longer count as older.
-    `left_out` rows do not count, according to the contract.
+    `left_out` rows do not count, according to the contract. `deferred` differences are left to a run that repairs all.
     """
 
     rows: int = 0
@@ -72,6 +72,7 @@ class RunCounts(msgspec.Struct, gc=False):
     reset: int = 0
     recreated: int = 0
     left_out: int = 0
+    deferred: int = 0
 
     def __add__(self, other: "RunCounts") -> "RunCounts":
         both = zip(msgspec.structs.astuple(self), msgspec.structs.astuple(other), strict=True)
@@ -102,6 +103,7 @@ class RunSpec(msgspec.Struct, frozen=True, kw_only=True):
     prefix of SKUs, "" for all; `max_orphans` is as in the configuration. The snapshot may lack events of the last
     `settle` seconds before it was taken. `baseline` is the number of distinct rows in the source's last complete
     snapshot, None if there was none. `keeps_absent`: what the snapshot lacks is not withdrawn, whatever it proves.
+    `first` is what alone is repaired, see `RepairPriority`; "" for everything.
     """
 
     source: str
@@ -116,6 +118,7 @@ class RunSpec(msgspec.Struct, frozen=True, kw_only=True):
     settle: float = 0.0
     baseline: int | None = None
     keeps_absent: bool = False
+    first: str = ""
 
 
 class RunEvent(CanMutateAggregate[str], metaclass=MetaDomainEvent):
@@ -154,6 +157,7 @@ class RebuildRun(BaseAggregate[str]):
         settle: float,
         baseline: int | None,
         keeps_absent: bool,
+        first: str,
     ) -> None:
         self.source = source
         self.domains = domains
@@ -167,6 +171,7 @@ class RebuildRun(BaseAggregate[str]):
         self.settle = settle
         self.baseline = baseline
         self.keeps_absent = keeps_absent
+        self.first = first
         self.state: RunState = "running"
         self.spilled = False
         self.complete_snapshot = False
@@ -217,6 +222,7 @@ class RebuildRun(BaseAggregate[str]):
         settle: float
         baseline: int | None
         keeps_absent: bool
+        first: str
 
     class ChunkCompared(Event):
         """A chunk was compared, and its drift repaired, except for corrections that are withheld."""

@@ -31,6 +31,7 @@ from pagefold.engine.rebuild.pace import Pace
 from pagefold.engine.rebuild.recreated_records import OlderRowHandler
 from pagefold.engine.rebuild.referenced_rows import ReferencedRows
 from pagefold.engine.rebuild.repair_appender import append_placed
+from pagefold.engine.rebuild.repair_priority import RepairPriority
 from pagefold.engine.rebuild.row_comparer import (
     Comparison,
     PendingRepair,
@@ -115,15 +116,13 @@ class SourceRebuild:
         self._runs = runs
         self._observer = observer
         self._confirmed = confirmed or run.confirmed
-        self._taken_at = run.taken_at
-        self._coverage = NOTHING
-        self._losses, self._withheld = Losses(), Withheld()
+        self._taken_at, self._coverage = run.taken_at, NOTHING
+        self._losses, self._withheld, self._withholds = Losses(), Withheld(), not self._confirmed
         self._too_much: Sequence[Loss] = ()
-        self._withholds = not self._confirmed
         self._limit = OrphanLimit.parse(cast("int | str | list[int | str]", run.max_orphans))
         excluded_domains = frozenset(config.sources[run.source].domains).difference(run.domains)
         prefix = normalise_sku(run.prefix)
-        self._comparer = RowComparer(config)
+        self._comparer, self._first = RowComparer(config), RepairPriority.parse(run.first)
         self._assigner = StreamAssigner.of(config, run.source, Scope(excluded_domains, prefix))
         self._suffixes = [f"/{domain}/{encode_part(run.source)}" for domain in run.domains]
         self._span, self._recorded = prefix_range(prefix), monotonic()
@@ -285,7 +284,7 @@ class SourceRebuild:
         if orphans:
             self._observer.found("orphan", orphans)
         counts = comparison.counts + count_drifted(drifted)
-        counts.rows = counts.equal + counts.older + counts.refused + sum(map(len, drifted.values()))
+        counts.rows = counts.equal + counts.older + counts.refused + counts.deferred + sum(map(len, drifted.values()))
         counts.orphans, counts.reset = len(orphans), len(older.reset)
         counts.spared = len(comparison.absent) - len(orphans)
         live, refusals = findings.live + comparison.live, [*findings.refusals, *comparison.refusals]
@@ -378,6 +377,7 @@ class SourceRebuild:
         """Compares rows with the head contents of their range. Only rows that differ are decoded."""
         comparison = await _in_thread(partial(self._compare_contents, rows, entries), max(rows, entries, key=len))
         await self._resolve(comparison)
+        self._first.defer(comparison)
         return comparison
 
     def _compare_contents(self, rows: Sequence[StreamRow], entries: Sequence[bytes]) -> Comparison:

@@ -4,9 +4,12 @@ from collections.abc import Awaitable, Callable, Iterator, Mapping
 from datetime import datetime
 from typing import NamedTuple, TypeAlias
 
+import msgspec
+
 from pagefold.engine.configuration.schedule_config import TaskConfig, Work
 from pagefold.engine.errors import ConfigurationError, RebuildInProgress, RunNotResumable, SourceFailed, SyncInProgress
 from pagefold.engine.rebuild.rebuild_service import RebuildRequest, RebuildService, RunReport
+from pagefold.engine.rebuild.repair_priority import EVERYTHING, RepairPriority
 from pagefold.engine.shop import Shop
 from pagefold.engine.stores.schedule_records import RunState
 from pagefold.engine.sync.delta_sync import DeltaSync
@@ -61,21 +64,22 @@ async def _rebuild(shop: Shop, task: TaskConfig) -> Parts:
 
 
 def _requests(task: TaskConfig, domains: list[str]) -> Iterator[RebuildRequest]:
-    """A run for each domain that the task names and the source has, and for each prefix of SKUs."""
-    chosen = [[name] for name in task.domains if name in domains] if task.domains else [None]
-    for some in chosen:
+    """A run for what is risky; then for each domain that the task names and the source has, and each prefix of SKUs."""
+    every = RebuildRequest(rows_per_second=task.rows_per_second or None, keeps_absent=task.run == "poll")
+    for first in task.first:
+        risky = RepairPriority(first.channel or "", first.attribute or "")
+        some = [first.domain] if first.domain else task.domains or None
+        if some is None or not frozenset(some).isdisjoint(domains):
+            yield msgspec.structs.replace(every, domains=some, first=risky)
+    for each in [[name] for name in task.domains if name in domains] if task.domains else [None]:
         for prefix in task.prefixes or [""]:
-            yield RebuildRequest(
-                domains=some,
-                prefix=prefix,
-                rows_per_second=task.rows_per_second or None,
-                keeps_absent=task.run == "poll",
-            )
+            yield msgspec.structs.replace(every, domains=each, prefix=prefix)
 
 
 async def _rebuild_part(service: RebuildService, source: str, request: RebuildRequest) -> TaskOutcome:
     """One run. An interrupted run of the same part is resumed."""
     name = f"{source} {request.prefix}*" if request.prefix else source
+    name = f"{name}, first {request.first.text}" if request.first != EVERYTHING else name
     try:
         report = await _resumed(service, source, request) or await service.rebuild(source, request)
     except RebuildInProgress as error:
@@ -87,7 +91,8 @@ async def _rebuild_part(service: RebuildService, source: str, request: RebuildRe
 
 async def _resumed(service: RebuildService, source: str, request: RebuildRequest) -> RunReport | None:
     for report in await service.newest(1, source):
-        is_same = report.prefix == request.prefix and (request.domains is None or report.domains == request.domains)
+        is_part = report.prefix == request.prefix and report.first == request.first.text
+        is_same = is_part and (request.domains is None or report.domains == request.domains)
         if report.state == "interrupted" and report.run is not None and is_same:
             try:
                 return await service.resume(report.run, rows_per_second=request.rows_per_second)

@@ -19,7 +19,7 @@ from pagefold.engine.schedule import scheduler as scheduler_module
 from pagefold.engine.schedule.scheduler import ENDED_EARLY, MAX_ATTEMPTS, Scheduler
 from pagefold.engine.stores.schedule_records import KEPT_RUNS, ScheduledRun
 from tests.support.rebuild_fixtures import export, with_snapshots
-from tests.support.small_shop import document, price, say, stock
+from tests.support.small_shop import document, event, price, say, stock
 
 NOON = datetime(2026, 7, 8, 12, 0, tzinfo=UTC)
 HOURLY = {"run": "verify", "cron": "0 * * * *"}
@@ -159,6 +159,31 @@ async def test_a_rebuild_in_parts(shop: Shop, config: Config) -> None:
     assert [(each.prefix, each.counts.missing) for each in reports] == [("A-", 1), ("B-", 1)]
 
 
+async def test_what_is_risky_is_repaired_first(shop: Shop, config: Config) -> None:
+    """A channel, then an attribute, then the rest, each by a run of its own; only the last one withdraws."""
+    kept = [price("1.00", sku=sku) for sku in ("A", "B", "GONE")]
+    await say(shop, *kept, price("1.00", sku="A", channel="web-de"))
+    lower = event("pricing", {"currency": "EUR", "amount": "1.00", "compareAt": "3.00"}, version=2, sku="B")
+    higher = price("2.00", version=2, sku="A")
+    export(config, "erp", lower, higher, price("2.00", version=2, sku="A", channel="web-de"))
+    first = [{"channel": "web-de"}, {"attribute": "pricing.amount"}]
+    task = {"run": "rebuild", "cron": "0 3 * * *", "sources": ["erp"], "first": first}
+    shop.config.schedule.tasks["careful"] = scheduled(config, careful=task).schedule.tasks["careful"]
+    outcome = await Scheduler(shop).run_now("careful")
+    assert outcome.detail.split("; ") == [
+        "erp, first channel web-de: 3 rows, 1 drifted, 0 withdrawn, 0 refused",
+        "erp, first attribute pricing.amount: 3 rows, 1 drifted, 0 withdrawn, 0 refused",
+        "erp: 3 rows, 1 drifted, 1 withdrawn, 0 refused",
+    ]
+    async with shop.rebuilds() as service:
+        reports = await service.newest(5)
+    assert [(each.first, each.counts.deferred) for each in reports] == [
+        ("", 0),
+        ("attribute pricing.amount", 1),
+        ("channel web-de", 2),
+    ]
+
+
 async def test_a_poll_appends_what_changed_and_withdraws_nothing(shop: Shop, config: Config) -> None:
     """Between complete rebuilds: what the snapshot lacks stays, until one of these finds it."""
     await say(shop, *(price("1.00", sku=sku) for sku in ("A", "B")))
@@ -247,6 +272,20 @@ def test_a_line_that_is_none_is_named(config: Config) -> None:
         ({"tasks": {"t": {**HOURLY, "run": "rebuild", "sources": ["erp"]}}}, "the source 'erp' has no snapshot"),
         ({"tasks": {"t": {**HOURLY, "window": "long"}}}, "schedule.tasks.t.window: 'long' is neither"),
         ({"tasks": {"t": {**HOURLY, "domains": ["prices"]}}}, "schedule.tasks.t.domains"),
+        ({"tasks": {"t": {**HOURLY, "run": "poll", "first": [{}]}}}, "first[0]: needs exactly one of domain, channel"),
+        (
+            {"tasks": {"t": {**HOURLY, "run": "poll", "first": [{"channel": "web"}]}}},
+            "first[0].channel: no such channel",
+        ),
+        (
+            {"tasks": {"t": {**HOURLY, "run": "poll", "first": [{"domain": "prices"}]}}},
+            "first[0].domain: no such domain; did you mean 'pricing'?",
+        ),
+        (
+            {"tasks": {"t": {**HOURLY, "run": "poll", "first": [{"attribute": "amount"}]}}},
+            "first[0].attribute: 'amount' is not a domain, a point and a place",
+        ),
+        ({"tasks": {"t": {**HOURLY, "first": [{"domain": "pricing"}]}}}, 'first: goes with run = "rebuild"'),
         ({"tasks": {"a/b": HOURLY}}, "schedule.tasks.a/b: is not a name"),
     ],
 )
