@@ -32,6 +32,7 @@ from pagefold.engine.reading.lag_cache import LagCache
 from pagefold.engine.reading.page_reader import PageReader
 from pagefold.engine.reading.readiness import QUICK_CHECKS, Readiness, results_of
 from pagefold.engine.reading.reference_status import ReferenceCache
+from pagefold.engine.reading.source_lag import SourceLag
 from pagefold.engine.reading.status import Status, status_of
 from pagefold.engine.replay.recovery import Recovery, RecoveryResult
 from pagefold.engine.replay.replayer import OnDrift, OnProgress, Replayer, ReplayResult, ignore, sample_skus
@@ -65,7 +66,8 @@ class Shop:
     epochs. `deliveries` appends what webhooks and CDC connectors send; `waiting` takes what of it had to wait for a
     reference, and `references` looks up the SKUs of one. `fields` counts the fields of the records that contracts read.
     `store` is the contract below all of it. `counters` counts what this process has done, `faults` has its recent
-    failures, `lag` is how far folding is behind; `reference_kinds` counts what is known of references.
+    failures, `lag` is how far folding is behind, `source_lag` how far the sources that are asked;
+    `reference_kinds` counts what is known of references.
     """
 
     def __init__(self, store: Store, config: Config) -> None:
@@ -82,6 +84,7 @@ class Shop:
         self.fields = FieldWatch(store.fields)
         self.lag = LagCache(store, config)
         self.reference_kinds = ReferenceCache(store, config)
+        self.source_lag = SourceLag(store, config)
         self.retention = Retention(store.dead_letters, config.dead_letters)
         self.deliveries = WebhookRetrier(
             config, store, validator, self.append, self.counters, epochs, fields=self.fields
@@ -258,7 +261,7 @@ class Shop:
 
     async def status(self) -> Status:
         """How far each domain is folded and how far behind, what waits for a person, and the checks of readiness."""
-        return await status_of(self.store, self.config, self.retention, await results_of(self))
+        return await status_of(self.store, self.config, self.retention, await results_of(self), self.source_lag)
 
     async def health(self) -> Health:
         """Whether the store can be read and written, and whether this program's workers run. Answers within seconds."""

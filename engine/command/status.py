@@ -19,9 +19,12 @@ from pagefold.engine.command.console import (
 )
 from pagefold.engine.command.options import AsJSON, Exit, Injected, Options
 from pagefold.engine.dead_letters.retention import NOTICE_DAYS
+from pagefold.engine.reading.source_lag import SourceStatus
 from pagefold.engine.reading.status import ChannelStatus, DomainStatus, FieldAlert, ResetStatus, Status
+from pagefold.engine.runtime.clock import seconds_since
 from pagefold.engine.runtime.event_loop import run
 from pagefold.engine.stores.field_ledger import Alert
+from pagefold.engine.stores.schedule_records import sync_task
 
 MAX_SHOWN_FIELDS = 5
 MAX_NAME_WIDTH = 40
@@ -32,16 +35,17 @@ def status(*, as_json: AsJSON = False, options: Injected = Options()) -> int:  #
 
     For each domain: its checkpoint in the log; its lag, as the number of events not folded yet and the age of the
     oldest; the events up to the checkpoint by result (applied, stale or dead); dead letters and conflicts; the last
-    worker. For each channel: its sections, and how many are ready. Then what needs a person: failed checks of /readyz
-    and an unfinished recovery (exit code 1), sources whose counters look reset (exit code 1, until `pagefold epochs`
-    raises or dismisses), a changed configuration, dead letters, fields of records that are new, have vanished, or have
-    another type.
+    worker. For each channel: its sections, and how many are ready. For each source that is asked, by a delta or on a
+    schedule: since when it is in sync, how far back the next delta begins, and for how long it is overdue. Then what
+    needs a person: failed checks of /readyz and an unfinished recovery (exit code 1), sources whose counters look reset
+    (exit code 1, until `pagefold epochs` raises or dismisses), sources that are overdue (exit code 1), a changed
+    configuration, dead letters, fields of records that are new, have vanished, or have another type.
 
     Parameters
     ----------
     as_json
         Print one JSON document: store, domains, channels, looksReset, references, deliveries, waiting, checks,
-        recovering, fieldAlerts.
+        recovering, fieldAlerts, sources.
     """
     return run(lambda: _status(options, as_json=as_json))
 
@@ -54,6 +58,7 @@ async def _status(options: Options, *, as_json: bool) -> int:
     else:
         _show(found)
     is_well = all(each.ok for each in found.checks) and not found.recovering and not found.looks_reset
+    is_well = is_well and not any(each.overdue for each in found.sources)
     return Exit.DONE if is_well else Exit.REFUSED
 
 
@@ -68,6 +73,10 @@ def _show(found: Status) -> None:
     results().print()
     channels = (_channel_row(channel, names) for channel in found.channels)
     show_table(("ready/all sections", *names), channels, numbers=names)
+    if found.sources:
+        results().print()
+        columns = ("synced", "behind", "overdue")
+        show_table(("source", *columns), map(_source_row, found.sources), numbers=columns)
     _hint(found)
 
 
@@ -94,6 +103,13 @@ def _channel_row(channel: ChannelStatus, names: list[str]) -> list[str | Text]:
     return [channel.channel, *(f"{channel.ready[name]:,}/{channel.sections[name]:,}" for name in names)]
 
 
+def _source_row(source: SourceStatus) -> list[str | Text]:
+    synced = "never" if source.synced_at is None else f"{duration(seconds_since(source.synced_at))} ago"
+    behind = "-" if source.behind_seconds is None else duration(source.behind_seconds)
+    overdue = Text(duration(source.overdue_seconds), style="red") if source.overdue else "-"
+    return [source.source, synced, behind, overdue]
+
+
 def _hint(found: Status) -> None:
     for check in found.checks:
         if not check.ok:
@@ -110,6 +126,9 @@ def _hint(found: Status) -> None:
         )
     for reset in found.looks_reset:
         print_message(Text(reset_warning(reset), style="red"))
+    for source in found.sources:
+        if source.overdue:
+            print_message(Text(_overdue_warning(source), style="red"))
     for line in field_remarks(found.field_alerts):
         print_message(line)
     _hint_of_references(found)
@@ -174,6 +193,13 @@ def _expiry(number: int) -> str:
 
 def _bodies(number: int) -> str:
     return "its body" if number == 1 else "their bodies"
+
+
+def _overdue_warning(source: SourceStatus) -> str:
+    where = [f'"{sync_task(source.source)}"' if each == "sync" else each for each in source.overdue]
+    return (
+        f"{source.source} is overdue: `pagefold schedule runs {where[0]}` lists its runs; is `pagefold work` running?"
+    )
 
 
 def reset_warning(reset: ResetStatus) -> str:

@@ -5,6 +5,7 @@ processes share a port, the first one answers for all, each with its `worker` la
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import NamedTuple
 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_1_0_0 as CONTENT_TYPE
@@ -18,44 +19,48 @@ from pagefold.engine.http.server_context import ServerContext
 from pagefold.engine.reading.check_results import PURPOSES, CheckResult
 from pagefold.engine.reading.lag_cache import MAX_COUNTED_EVENTS
 from pagefold.engine.reading.reference_status import ReferenceStatus
+from pagefold.engine.reading.source_lag import SourceStatus
 from pagefold.engine.reading.status import FoldProgress
+from pagefold.engine.runtime.clock import seconds_since
 from pagefold.engine.runtime.counters import Histogram
 from pagefold.engine.stores.field_ledger import Alert
 
 __all__ = ["CONTENT_TYPE", "ShopCollector", "exposition"]
 
 
+class StoreFigures(NamedTuple):
+    """What the metrics say of a store, the same in every process."""
+
+    progress: FoldProgress
+    outlook: Outlook
+    checks: Sequence[CheckResult]
+    field_alerts: Sequence[tuple[str, Alert, int]]
+    references: Sequence[ReferenceStatus]
+    sources: Sequence[SourceStatus]
+
+
 async def exposition(service: ServerContext) -> bytes:
     """All metrics as text. Raises `StoreUnavailable`: without the store's metrics the shop would look idle."""
     registry = CollectorRegistry(auto_describe=False)
-    checks, outlook = await service.readiness.results(), await service.shop.retention.outlook()
-    standing, alerts = await service.shop.lag.progress(), await service.shop.store.fields.alert_counts()
-    references = await service.shop.reference_kinds.kinds()
-    processes = service.reported.beside(service.counters())
-    registry.register(ShopCollector(processes, standing, outlook, checks, alerts, references))
+    shop = service.shop
+    figures = StoreFigures(
+        checks=await service.readiness.results(),
+        outlook=await shop.retention.outlook(),
+        progress=await shop.lag.progress(),
+        field_alerts=await shop.store.fields.alert_counts(),
+        references=await shop.reference_kinds.kinds(),
+        sources=await shop.source_lag.known(),
+    )
+    registry.register(ShopCollector(service.reported.beside(service.counters()), figures))
     return generate_latest(registry)
 
 
 class ShopCollector(Collector):
-    """Turns the counters of each process and the state of the store into metrics."""
+    """Turns the counters of each process and the figures of the store into metrics."""
 
-    def __init__(
-        self,
-        processes: Sequence[ProcessCounters],
-        standing: FoldProgress,
-        outlook: Outlook,
-        checks: Sequence[CheckResult] = (),
-        field_alerts: Sequence[tuple[str, Alert, int]] = (),
-        references: Sequence[ReferenceStatus] = (),
-    ) -> None:
-        self._references = references
-        self._checks = checks
-        self._field_alerts = field_alerts
-        self._outlook = outlook
+    def __init__(self, processes: Sequence[ProcessCounters], figures: StoreFigures) -> None:
         self._processes = processes
-        self._domains = standing.domains
-        self._deliveries = standing.deliveries
-        self._waiting = standing.waiting
+        self._figures = figures
 
     def collect(self) -> Iterator[Metric]:
         """Every metric."""
@@ -66,6 +71,32 @@ class ShopCollector(Collector):
         yield from self._known_references()
         yield from self._readiness()
         yield from self._fields()
+        yield from self._asked_sources()
+
+    def _asked_sources(self) -> Iterator[Metric]:
+        """The lag of the sources that are asked, up to ten seconds ago."""
+        synced = GaugeMetricFamily(
+            "pagefold_source_synced_seconds",
+            "Since the newest complete sync, poll or rebuild of a source began.",
+            labels=["source"],
+        )
+        behind = GaugeMetricFamily(
+            "pagefold_source_behind_seconds",
+            "How long ago the time is since which a source is asked for changes the next time.",
+            labels=["source"],
+        )
+        overdue = GaugeMetricFamily(
+            "pagefold_source_overdue_seconds",
+            "For how long a source should have been synced, polled or rebuilt again; 0 while a run may be going on.",
+            labels=["source"],
+        )
+        for each in self._figures.sources:
+            if each.synced_at is not None:
+                synced.add_metric([each.source], round(seconds_since(each.synced_at), 3))
+            if each.behind_seconds is not None:
+                behind.add_metric([each.source], each.behind_seconds)
+            overdue.add_metric([each.source], each.overdue_seconds)
+        yield from (synced, behind, overdue)
 
     def _fields(self) -> Iterator[Metric]:
         """The alerts of the ledger of fields."""
@@ -74,7 +105,7 @@ class ShopCollector(Collector):
             "Fields of records that are new, have vanished, or have another type.",
             labels=["source", "alert"],
         )
-        for source, alert, number in self._field_alerts:
+        for source, alert, number in self._figures.field_alerts:
             alerts.add_metric([source, alert], number)
         yield alerts
 
@@ -83,8 +114,8 @@ class ShopCollector(Collector):
         ready = GaugeMetricFamily("pagefold_ready", "Whether every check for it holds.", labels=["for"])
         holds = GaugeMetricFamily("pagefold_check_ok", "Whether a check of readiness holds.", labels=["check"])
         for purpose in PURPOSES:
-            ready.add_metric([purpose], all(each.ok for each in self._checks if purpose in each.purposes))
-        for each in self._checks:
+            ready.add_metric([purpose], all(each.ok for each in self._figures.checks if purpose in each.purposes))
+        for each in self._figures.checks:
             holds.add_metric([each.name], each.ok)
         yield from (ready, holds)
 
@@ -188,7 +219,7 @@ class ShopCollector(Collector):
             "Those that need a person, or wait for a reference; a delivery has no domain.",
             labels=["kind", "domain"],
         )
-        for each in self._domains:
+        for each in self._figures.progress.domains:
             lag_events.add_metric([each.domain], each.lag_events)
             lag_seconds.add_metric([each.domain], each.lag_seconds)
             checkpoint.add_metric([each.domain], each.checkpoint)
@@ -196,19 +227,19 @@ class ShopCollector(Collector):
                 folded.add_metric([each.domain, outcome], number)
             dead_letters.add_metric(["projection", each.domain], each.dead_letters)
             dead_letters.add_metric(["ingest", each.domain], each.conflicts)
-            dead_letters.add_metric(["waiting", each.domain], self._waiting.get(each.domain, 0))
-        dead_letters.add_metric(["ingest", ""], self._deliveries)
+            dead_letters.add_metric(["waiting", each.domain], self._figures.progress.waiting.get(each.domain, 0))
+        dead_letters.add_metric(["ingest", ""], self._figures.progress.deliveries)
         yield GaugeMetricFamily(
             "pagefold_dead_letters_expiring",
             "Open ones that will soon lose what they say, which nothing else has.",
-            value=self._outlook.expiring,
+            value=self._figures.outlook.expiring,
         )
         yield GaugeMetricFamily(
             "pagefold_dead_letters_purged",
             "Open ones that have lost what they said, which nothing else has.",
-            value=self._outlook.purged,
+            value=self._figures.outlook.purged,
         )
-        log_end.add_metric([], max((each.log_end for each in self._domains), default=0))
+        log_end.add_metric([], max((each.log_end for each in self._figures.progress.domains), default=0))
         yield from (lag_events, lag_seconds, checkpoint, log_end, folded, dead_letters)
 
     def _known_references(self) -> Iterator[Metric]:
@@ -216,7 +247,7 @@ class ShopCollector(Collector):
         ids = GaugeMetricFamily("pagefold_references", "Ids under which SKUs are known.", labels=["kind"])
         text = "Ids that several SKUs have, although their kind is not of groups: nothing is taken under them."
         ambiguous = GaugeMetricFamily("pagefold_references_ambiguous", text, labels=["kind"])
-        for each in self._references:
+        for each in self._figures.references:
             ids.add_metric([each.kind], each.ids)
             ambiguous.add_metric([each.kind], each.ambiguous)
         yield from (ids, ambiguous)

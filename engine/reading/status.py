@@ -11,6 +11,7 @@ from pagefold.engine.folding.source_resets import RESET_THRESHOLD
 from pagefold.engine.intake.contracts.record_fields import kinds_in
 from pagefold.engine.reading.check_results import CheckResult
 from pagefold.engine.reading.reference_status import ReferenceStatus, reference_kinds
+from pagefold.engine.reading.source_lag import SourceLag, SourceStatus
 from pagefold.engine.runtime.clock import seconds_since
 from pagefold.engine.stores.field_ledger import Alert, FieldEntry, FieldFilter
 from pagefold.engine.stores.store import Checkpoint, Store
@@ -89,6 +90,7 @@ class Status(msgspec.Struct, frozen=True, rename="camel"):
     `waiting` are those that wait for a reference. Of both, and of conflicts, the content of `expiring` will soon be
     deleted, and that of `purged` is deleted; it is stored nowhere else. `checks` are those of readiness in this
     process; `recovering`: a recovery has not ended. `field_alerts` are the first of `MAX_FIELD_ALERTS` alerts.
+    `sources` are those that are asked.
     """
 
     store: str
@@ -103,6 +105,7 @@ class Status(msgspec.Struct, frozen=True, rename="camel"):
     checks: list[CheckResult]
     recovering: bool
     field_alerts: list[FieldAlert] = []
+    sources: list[SourceStatus] = []
 
     @property
     def lag_events(self) -> int:
@@ -118,7 +121,9 @@ class FoldProgress(NamedTuple):
     waiting: dict[str, int]
 
 
-async def status_of(store: Store, config: Config, retention: Retention, checks: list[CheckResult]) -> Status:
+async def status_of(
+    store: Store, config: Config, retention: Retention, checks: list[CheckResult], lag: SourceLag
+) -> Status:
     """The status of a store, read without a lock: its figures may be some milliseconds apart."""
     domains, deliveries, waiting = await fold_progress(store, config)
     references = await reference_kinds(store, config)
@@ -129,8 +134,8 @@ async def status_of(store: Store, config: Config, retention: Retention, checks: 
     )
     outlook = await retention.outlook()
     kept = (deliveries, sum(waiting.values()))
-    alerts = await field_alerts(store)
-    return Status(store.name, domains, channels, reset, references, *kept, *outlook, checks, recovering, alerts)
+    remarks = (await field_alerts(store), await lag.sources())
+    return Status(store.name, domains, channels, reset, references, *kept, *outlook, checks, recovering, *remarks)
 
 
 async def field_alerts(store: Store) -> list[FieldAlert]:

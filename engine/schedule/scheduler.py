@@ -14,9 +14,10 @@ from pagefold.engine.errors import PagefoldError, StoreError
 from pagefold.engine.runtime.clock import moment, now
 from pagefold.engine.runtime.logs import Logger
 from pagefold.engine.runtime.task_groups import run_together
+from pagefold.engine.runtime.timetable import Timetable
 from pagefold.engine.schedule.tasks import TaskOutcome, run_task, sync_source
-from pagefold.engine.schedule.timetable import Timetable
 from pagefold.engine.shop import Shop
+from pagefold.engine.stores.schedule_records import sync_task
 
 CLAIM = "schedule"
 
@@ -43,11 +44,6 @@ def timetables(config: Config) -> dict[str, Timetable]:
         except ValueError as error:
             raise config.error(f"schedule.tasks.{name}.cron", str(error)) from None
     return found
-
-
-def sync_task(source: str) -> str:
-    """The name under which the syncs of a source are recorded. No task of the configuration can have it."""
-    return f"sync {source}"
 
 
 def has_work(config: Config) -> bool:

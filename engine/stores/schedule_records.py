@@ -11,6 +11,11 @@ KEPT_RUNS = 100
 """Runs of a task that are kept, the newest."""
 
 
+def sync_task(source: str) -> str:
+    """The name under which the syncs of a source are recorded. No task of the configuration can have it."""
+    return f"sync {source}"
+
+
 class ScheduledRun(NamedTuple):
     """A run of a task. Times are fixed-width UTC text; `due` is the time by which it was to begin."""
 

@@ -27,7 +27,7 @@ from pagefold.engine.snapshots import open_snapshot
 from pagefold.engine.snapshots.contract_rows import ContractRows
 from pagefold.engine.snapshots.row import RefusedStatement, Row
 from pagefold.engine.snapshots.snapshot import NO_PROOF, Batch, Snapshot
-from pagefold.engine.sync.sync_notes import SyncNote, SyncNotes
+from pagefold.engine.stores.sync_notes import SyncNote, SyncNotes
 
 FIRST_PERIOD = timedelta(days=1)
 """Since how long before its beginning the first run of a source asks, unless the configuration says more."""
@@ -92,10 +92,18 @@ def _begun(source: str, delta: DeltaConfig, newest: SyncNote | None, at: datetim
     """The note of a run that begins, or of one that was interrupted."""
     if newest is not None and not newest.complete:
         resumes = newest.cursor is not None
-        return newest if resumes else msgspec.structs.replace(newest, records=0, statements=0, refused=0)
+        return (
+            newest if resumes else msgspec.structs.replace(newest, begun_at=now(), records=0, statements=0, refused=0)
+        )
     since = format_timestamp(delta.start_moment or at - FIRST_PERIOD) if newest is None else newest.following
     return SyncNote(
-        run=f"{source}-{secrets.token_hex(4)}", source=source, since=since, following=since, recorded_at=now()
+        run=f"{source}-{secrets.token_hex(4)}",
+        source=source,
+        since=since,
+        following=since,
+        recorded_at=now(),
+        begun_at=now(),
+        synced_at="" if newest is None else newest.synced,
     )
 
 
@@ -127,7 +135,7 @@ class _Run:
             end = snapshot.end
         if end is not None and not end.complete and end.reason != NO_PROOF:
             raise SourceFailed(snapshot.name, f"the changes are incomplete: {end.reason}")
-        await self._append([], msgspec.structs.replace(self._note, complete=True, cursor=None))
+        await self._append([], _completed(self._note))
         return self.report
 
     @asynccontextmanager
@@ -234,6 +242,10 @@ class _Run:
             raise SyncInProgress(self._source)
         self._notes.number += 1
         self._note = note
+
+
+def _completed(note: SyncNote) -> SyncNote:
+    return msgspec.structs.replace(note, complete=True, cursor=None, synced_at=note.begun_at or note.recorded_at)
 
 
 def _asking(config: Config, source: str, snapshot: SnapshotConfig) -> Config:

@@ -17,6 +17,7 @@ domains = ["pricing"]
 [sources.erp.delta]
 url = "URL/prices?since={since}"
 since_format = "datetime"
+every = "1s"
 start = "2026-03-01T02:00:00Z"
 requests_per_second = 1000.0
 [sources.erp.contract]
@@ -54,6 +55,11 @@ async def test_what_came_is_printed(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     code, out, _ = await in_process("schedule", "runs", "--json")
     [record] = map(orjson.loads, out.splitlines())
     assert (record["task"], record["state"]) == ("sync erp", "attention")
+    await anyio.sleep(2.1)
+    code, out, err = await in_process("status")
+    assert code == 1
+    assert "synced" in out
+    assert 'erp is overdue: `pagefold schedule runs "sync erp"` lists its runs' in err
     code, _, err = await in_process("sync", "erp")
     assert code == 3
     assert "erp" in err or "connect" in err.lower()

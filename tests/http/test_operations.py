@@ -10,19 +10,22 @@ import pytest
 from anyio import run_process
 from prometheus_client.parser import text_string_to_metric_families
 
-from pagefold import Shop
+import pagefold
+from pagefold import Config, Shop
 from pagefold.engine.http import request_log
-from pagefold.engine.http.openapi import document
+from pagefold.engine.http.openapi import document as openapi_document
 from pagefold.engine.http.request_log import RequestLog
 from pagefold.engine.http.route_table import ROUTES
 from pagefold.engine.http.routes.events import CloudEvent
 from pagefold.engine.intake.formats.cloudevents import ATTRIBUTES, BINARY_HEADERS, DATA
+from pagefold.engine.runtime.clock import seconds_ago
 from pagefold.engine.runtime.counters import Histogram
 from pagefold.engine.stores.field_ledger import Sighting, Sightings
+from pagefold.engine.stores.sync_notes import SyncNote, SyncNotes
 from tests.support.command_line import on_sqlite
 from tests.support.fault_scenario import SOAK_ROUNDS, SOAK_SEED
 from tests.support.http_clients import client_of, problem_in, served, service_of
-from tests.support.small_shop import SKU, append, catalog, price, say, stock
+from tests.support.small_shop import SKU, append, catalog, document, price, say, stock
 
 
 @pytest.fixture
@@ -53,6 +56,35 @@ async def scraped(client: httpx2.AsyncClient) -> dict[str, float]:
         for family in text_string_to_metric_families(answer.text)
         for sample in family.samples
     }
+
+
+async def test_the_lag_of_sources_is_measured(store_url: str) -> None:
+    """A source that is asked for changes has three figures, the same in the status; a server without one has none."""
+    tables = document(store_url)
+    tables["sources"]["erp"]["delta"] = {"url": "https://erp.example?since={since}", "every": "1m"}
+    config = Config.parse(tables, store=store_url)
+    async with pagefold.open(config) as shop, client_of(service_of(shop, reads_open=True)) as client:
+        assert await scraped_lag(client) == {"overdue": 0.0}
+        notes = SyncNotes(shop.store, "erp")
+        since = seconds_ago(600.0)
+        note = SyncNote("erp-1", "erp", since, since, since, synced_at=since, complete=True)
+        await shop.append_noted([], notes.event(note))
+        await shop.source_lag.refresh()
+        found = await scraped_lag(client)
+        assert {name: round(value, -1) for name, value in found.items()} == {
+            "synced": 600.0,
+            "behind": 600.0,
+            "overdue": 540.0,
+        }
+        [source] = (await client.get("/v1/status")).json()["sources"]
+        assert (source["source"], source["syncedAt"], source["overdue"]) == ("erp", since, ["sync"])
+
+
+async def scraped_lag(client: httpx2.AsyncClient) -> dict[str, float]:
+    """The figures of the ERP."""
+    found = await scraped(client)
+    names = {name: f"pagefold_source_{name}_seconds,source=erp" for name in ("synced", "behind", "overdue")}
+    return {name: found[key] for name, key in names.items() if key in found}
 
 
 async def test_metrics_count_what_happened(shop: Shop, client: httpx2.AsyncClient) -> None:
@@ -162,7 +194,7 @@ async def test_every_route_is_described(client: httpx2.AsyncClient) -> None:
         operation = operations[route.method, route.path]
         assert {str(answer.status) for answer in route.answers} <= operation["responses"].keys()
         assert ("401" in operation["responses"]) is (route.scope is not None or 401 in route.problems)
-    assert msgspec.json.decode(document(ROUTES)) == described
+    assert msgspec.json.decode(openapi_document(ROUTES)) == described
 
 
 async def test_the_headers_of_cloudevents_are_described(client: httpx2.AsyncClient) -> None:

@@ -13,9 +13,9 @@ import pagefold
 from pagefold import Config, Shop
 from pagefold.engine.configuration.delta_config import written
 from pagefold.engine.errors import ConfigurationError, SourceFailed, SyncInProgress
+from pagefold.engine.stores.sync_notes import SyncNotes
 from pagefold.engine.sync import delta_sync
 from pagefold.engine.sync.delta_sync import DeltaSync
-from pagefold.engine.sync.sync_notes import SyncNotes
 from tests.support.fake_endpoint import Asked, Reply, Server, serving
 from tests.support.small_shop import document, event, say, section
 

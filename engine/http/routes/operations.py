@@ -1,4 +1,4 @@
-"""Operations: health, readiness, metrics and the OpenAPI document."""
+"""Operations: health, readiness, status, metrics and the OpenAPI document."""
 
 from collections.abc import Collection
 from typing import Literal
@@ -8,9 +8,11 @@ from starlette.responses import Response
 
 from pagefold.engine.http.json_response import reply
 from pagefold.engine.http.metrics import CONTENT_TYPE, exposition
+from pagefold.engine.http.operator_routes import read_route
 from pagefold.engine.http.routing import Call, Handler, ResponseSpec, Route
 from pagefold.engine.http.server_context import ServerContext
 from pagefold.engine.reading.check_results import INGEST, PURPOSES, READS, CheckResult, Purpose
+from pagefold.engine.reading.status import Status
 
 
 class Health(msgspec.Struct, frozen=True):
@@ -52,6 +54,11 @@ async def _readiness(service: ServerContext, purposes: Collection[Purpose]) -> R
     return reply(ReadinessAnswer("ready" if ready else "not ready", checks), 200 if ready else 503)
 
 
+async def status(call: Call) -> Response:
+    """What `pagefold status` shows. It counts all pages: for a figure every few seconds, there are the metrics."""
+    return reply(await call.service.shop.status())
+
+
 async def metrics(call: Call) -> Response:
     """Numbers for Prometheus."""
     answer = reply(await exposition(call.service))
@@ -84,6 +91,13 @@ ROUTES = (
     _route_of("/readyz", readyz, "getReadiness", "Whether requests should be sent here"),
     _route_of("/readyz/reads", readyz_reads, "getReadinessForReads", "Whether pages should be read here"),
     _route_of("/readyz/ingest", readyz_ingest, "getReadinessForIngest", "Whether changes should be sent here"),
+    read_route(
+        "/v1/status",
+        status,
+        "getStatus",
+        "Checkpoints, lag of domains and of sources, and what needs a person",
+        ResponseSpec(200, "The status", Status),
+    ),
     Route(
         "GET",
         "/metrics",

@@ -17,8 +17,9 @@ class SyncNote(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True):
     """How far a run is, or how it ended.
 
     The run of a source asked for changes since `since`, and continues after `cursor`, in the form of its snapshot; once
-    it is `complete`, the next one asks for changes since `following`. Counts are those of the run so far. Times are
-    fixed-width UTC text.
+    it is `complete`, the next one asks for changes since `following`. It began at `begun_at`, and the newest complete
+    one at `synced_at`: what changed before that was seen. Counts are those of the run so far. Times are fixed-width UTC
+    text, "" where they are not known.
     """
 
     run: str
@@ -26,11 +27,18 @@ class SyncNote(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True):
     since: str
     following: str
     recorded_at: str
+    begun_at: str = ""
+    synced_at: str = ""
     cursor: object = None
     complete: bool = False
     records: int = 0
     statements: int = 0
     refused: int = 0
+
+    @property
+    def synced(self) -> str:
+        """When the newest complete run began, "" if none did. Notes of earlier releases say when it ended."""
+        return self.synced_at or (self.recorded_at if self.complete else "")
 
 
 class SyncNotes:

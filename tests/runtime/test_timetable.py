@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pagefold.engine.schedule.timetable import MAX_AHEAD, Timetable
+from pagefold.engine.runtime.timetable import MAX_AHEAD, Timetable
 
 BERLIN = ZoneInfo("Europe/Berlin")
 NIGHTLY = Timetable("30 2 * * *", BERLIN)

@@ -1,0 +1,96 @@
+"""Which snapshots were read to their end, and when: the newest runs of rebuilds and polls, as the log has them.
+
+It reads what `pagefold.engine.rebuild.run_repository` stored, without the library that stores it.
+"""
+
+from datetime import datetime
+from typing import NamedTuple
+
+import msgspec
+
+from pagefold.engine.snapshots.snapshot import NO_PROOF
+from pagefold.engine.stores.store import Records
+
+REGISTER = "pagefold-rebuilds"
+"""The stream that lists the runs, as `pagefold.engine.rebuild.run_repository` has it."""
+
+MAX_RUNS = 500
+"""Runs that are looked at, the newest."""
+
+_NEWEST = 2**53 - 1
+
+
+class SnapshotRun(NamedTuple):
+    """A run that read a snapshot to its end. `withdraws`: it also withdrew what the snapshot lacked."""
+
+    source: str
+    domains: frozenset[str]
+    prefix: str
+    began_at: datetime
+    withdraws: bool
+
+    def covers(self, domain: str, prefix: str) -> bool:
+        """Whether it read all rows of a domain whose SKU begins with a prefix."""
+        return domain in self.domains and prefix.startswith(self.prefix)
+
+
+class _Registered(msgspec.Struct):
+    run: str
+
+
+class _Time(msgspec.Struct):
+    text: str = msgspec.field(name="_data_")
+
+
+class _State(msgspec.Struct):
+    began_at: _Time = msgspec.field(name="_created_on")
+    source: str
+    domains: list[str]
+    prefix: str
+    state: str
+    complete_snapshot: bool
+    incomplete_because: str
+    keeps_absent: bool
+
+
+class _Snapshot(msgspec.Struct):
+    state: _State
+
+
+class SnapshotRuns:
+    """The runs of one store. What is known of a run that is over is kept."""
+
+    def __init__(self, records: Records) -> None:
+        self._records = records
+        self._over: dict[str, SnapshotRun | None] = {}
+
+    async def newest(self) -> list[SnapshotRun]:
+        """Those of the newest runs that are complete, newest first."""
+        entries = await self._records.select(
+            "stored_events", REGISTER, after=-1, upto=_NEWEST, descending=True, limit=MAX_RUNS
+        )
+        names = [msgspec.json.decode(entry.state, type=_Registered).run for entry in entries]
+        self._over = {name: self._over[name] for name in names if name in self._over}
+        found = [await self._run(name) for name in names]
+        return [run for run in found if run is not None]
+
+    async def _run(self, name: str) -> SnapshotRun | None:
+        """A run, if it is complete. What a run says at its end is stored once more, in one piece."""
+        if name not in self._over:
+            stored = await self._records.select(
+                "stored_snapshots", name, after=-1, upto=_NEWEST, descending=True, limit=1
+            )
+            state = msgspec.json.decode(stored[0].state, type=_Snapshot).state if stored else None
+            if state is None or state.state != "completed":
+                return None
+            self._over[name] = _complete(state)
+        return self._over[name]
+
+
+def _complete(state: _State) -> SnapshotRun | None:
+    """A completed run. One whose snapshot nothing proves complete, nor incomplete, withdrew nothing."""
+    if not state.complete_snapshot and state.incomplete_because != NO_PROOF:
+        return None
+    began_at = datetime.fromisoformat(state.began_at.text)
+    withdraws = state.complete_snapshot and not state.keeps_absent
+    return SnapshotRun(state.source, frozenset(state.domains), state.prefix, began_at, withdraws)
