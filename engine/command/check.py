@@ -12,7 +12,7 @@ from pagefold.engine.configuration.snapshot_config import SnapshotConfig
 from pagefold.engine.errors import ConfigurationError
 from pagefold.engine.intake.contracts.source_contracts import invalid_contracts
 from pagefold.engine.intake.formats.webhook_pings import WebhookPings
-from pagefold.engine.intake.formats.webhook_signatures import webhook_secret
+from pagefold.engine.intake.formats.webhook_signatures import signature_form
 from pagefold.engine.intake.readers.cloudevents import CloudEventMessageReader
 from pagefold.engine.intake.readers.debezium import DebeziumReader
 from pagefold.engine.intake.readers.webhooks import WebhookReader
@@ -73,8 +73,8 @@ def _timetables(config: Config) -> None:
 def _source_problems(config: Config, name: str, environment: Mapping[str, str]) -> Iterator[ConfigurationError]:
     source = config.sources[name]
     if source.webhook is not None:
-        for index in range(len(source.webhook.secret_variables)):
-            yield from _raised(partial(webhook_secret, config, name, index, environment))
+        for key, form in source.webhook.forms:
+            yield from _raised(partial(signature_form, config, f"sources.{name}.webhook{key}", form, environment))
         yield from _raised(partial(WebhookReader, config, name))
         yield from _raised(partial(WebhookPings, config, name))
     if source.cdc is not None:

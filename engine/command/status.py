@@ -150,7 +150,8 @@ def _hint_of_references(found: Status) -> None:
         print_message(Text(f"{problem} taken under them: `pagefold references --ambiguous` lists them", style="red"))
     if found.waiting:
         print_message(
-            f"{count(found.waiting, 'dead letter')} waiting for a reference: see `pagefold dead-letters list`"
+            f"{count(found.waiting, 'dead letter')} waiting for a reference, or their turn: "
+            "see `pagefold dead-letters list`"
         )
 
 

@@ -8,8 +8,8 @@ Duration: TypeAlias = int | float | str
 
 MAX_SECONDS = 366 * 24 * 3600
 
-_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
-_written = re.compile(r"([0-9]{1,9}(?:\.[0-9]{1,6})?) ?([smhd])", re.ASCII)
+_SECONDS = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86_400}
+_written = re.compile(r"([0-9]{1,9}(?:\.[0-9]{1,6})?) ?(ms|[smhd])", re.ASCII)
 
 
 def parse_duration(given: Duration) -> float:

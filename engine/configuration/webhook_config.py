@@ -1,46 +1,30 @@
 """`[sources.X.webhook]`: how webhooks are signed, and which count. What their bodies say is in a contract."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from functools import cached_property
 from typing import Annotated, Literal, TypeAlias
 
 from msgspec import Meta, field
 
-from pagefold.engine.configuration.header_filters import WithHeaders, check_headers, header_name
-from pagefold.engine.configuration.toml_tables import ContractPlace, Table, check_variable
+from pagefold.engine.configuration.durations import Duration, parse_duration
+from pagefold.engine.configuration.header_filters import WithHeaders, check_headers
+from pagefold.engine.configuration.signature_config import SECRETS, SIGNATURE_KEYS, SignatureConfig, check_signature
+from pagefold.engine.configuration.toml_tables import ContractPlace
 from pagefold.engine.errors import ConfigurationError
 
-Scheme: TypeAlias = Literal["standard", "hmac-sha256"]
-Encoding: TypeAlias = Literal["base64", "hex"]
+Busy: TypeAlias = Literal["503", "429", "keep"]
+
+MIN_ANSWER_SECONDS = 0.05
+"""The least time in which a request may have to be answered."""
 
 
-class WebhookConfig(Table, WithHeaders, frozen=True, kw_only=True):
+class WebhookConfig(SignatureConfig, WithHeaders, frozen=True, kw_only=True):
     """How a source's webhooks are signed, and which of them count."""
 
-    secret_variables: Annotated[
-        list[str],
-        Meta(
-            min_length=1,
-            max_length=2,
-            description="The environment variables with the secrets: one, or two while a new secret replaces the old "
-            "one.",
-        ),
-    ]
-    scheme: Annotated[
-        Scheme,
-        Meta(
-            description="How requests are signed: as in Standard Webhooks, or by an HMAC-SHA256 of the body in a "
-            "header."
-        ),
-    ] = "standard"
-    header: Annotated[str | None, Meta(description="With `hmac-sha256`: the header with the signature.")] = None
-    timestamp_header: Annotated[
-        str | None,
-        Meta(
-            description="With `hmac-sha256`: the header with the time in seconds since 1970, if that and a dot are "
-            "signed before the body."
-        ),
-    ] = None
-    encoding: Annotated[Encoding | None, Meta(description="With `hmac-sha256`: the encoding of the signature.")] = None
+    signatures: Annotated[
+        list[SignatureConfig],
+        Meta(description="Several ways of signing, of which each request has one: tables with the keys above."),
+    ] = field(default_factory=list)
     contract: ContractPlace = None
     only_headers: Annotated[
         dict[str, object], Meta(description="By header, the accepted values. Other requests are counted and not read.")
@@ -52,29 +36,71 @@ class WebhookConfig(Table, WithHeaders, frozen=True, kw_only=True):
             "a request is answered 200, and nothing is done. WooCommerce needs `webhook_id=[0-9]+`.",
         ),
     ] = None
+    busy: Annotated[
+        Busy,
+        Meta(
+            description="What a request is answered when there is no room for it. `503`: the sender repeats it. `429`: "
+            "likewise, for senders that slow down after it. `keep`, for senders that never repeat one: it is stored "
+            "as a dead letter, answered 202, and taken by the workers."
+        ),
+    ] = "503"
+    answer_within: Annotated[
+        Duration | None,
+        Meta(
+            description='With `busy = "keep"`: after this time, such as 400ms, a request that is not taken yet is kept '
+            "likewise."
+        ),
+    ] = None
+
+    @cached_property
+    def answer_seconds(self) -> float | None:
+        """After how many seconds a request is kept if it is not taken by then; None for any number."""
+        return None if self.answer_within is None else parse_duration(self.answer_within)
+
+    @cached_property
+    def forms(self) -> Sequence[tuple[str, SignatureConfig]]:
+        """Each way of signing, with the place of its secrets in this table, which has those of all that have none."""
+        if not self.signatures:
+            return [("", self)]
+        return [
+            (f".signatures[{index}]" if form.secret_variables else "", self._with_secrets(form))
+            for index, form in enumerate(self.signatures)
+        ]
+
+    def _with_secrets(self, form: SignatureConfig) -> SignatureConfig:
+        own = {name: getattr(form, name) for name in SIGNATURE_KEYS}
+        return SignatureConfig(**own | {SECRETS: form.secret_variables or self.secret_variables})
 
 
 def check_webhook(key: str, webhook: WebhookConfig) -> Iterator[ConfigurationError]:
     """Yields every problem that the types of the table do not exclude."""
-    for index, name in enumerate(webhook.secret_variables):
-        yield from check_variable(f"{key}.secret_variables[{index}]", name)
-    if len(set(webhook.secret_variables)) < len(webhook.secret_variables):
-        yield ConfigurationError(f"{key}.secret_variables", "names a variable twice")
-    yield from _check_scheme(key, webhook)
+    if webhook.signatures:
+        yield from _check_signatures(key, webhook)
+    else:
+        yield from check_signature(key, webhook)
     yield from check_headers(key, webhook.only_headers)
+    yield from _check_answer(key, webhook)
 
 
-def _check_scheme(key: str, webhook: WebhookConfig) -> Iterator[ConfigurationError]:
-    if webhook.scheme == "standard":
-        for name in ("header", "timestamp_header", "encoding"):
-            if getattr(webhook, name) is not None:
-                problem = 'goes with scheme = "hmac-sha256"; Standard Webhooks defines its own headers'
-                yield ConfigurationError(f"{key}.{name}", problem)
+def _check_signatures(key: str, webhook: WebhookConfig) -> Iterator[ConfigurationError]:
+    """The table's own keys are those of the only way of signing, if there is one; secrets may be shared."""
+    for name in SIGNATURE_KEYS:
+        if name != SECRETS and getattr(webhook, name) != getattr(SignatureConfig(), name):
+            yield ConfigurationError(f"{key}.{name}", f"belongs in one of {key}.signatures, since there are several")
+    for index, form in enumerate(webhook.signatures):
+        yield from check_signature(f"{key}.signatures[{index}]", form, webhook)
+
+
+def _check_answer(key: str, webhook: WebhookConfig) -> Iterator[ConfigurationError]:
+    if webhook.answer_within is None:
         return
-    if webhook.header is None:
-        yield ConfigurationError(f"{key}.header", "is required: the header that has the signature")
-    for name in ("header", "timestamp_header"):
-        header: str | None = getattr(webhook, name)
-        if header is not None and header_name.fullmatch(header) is None:
-            problem = f"{header!r} is not the name of a header such as 'X-Shopify-Hmac-Sha256'"
-            yield ConfigurationError(f"{key}.{name}", problem)
+    try:
+        seconds = parse_duration(webhook.answer_within)
+    except ValueError as error:
+        yield ConfigurationError(f"{key}.answer_within", str(error))
+        return
+    if seconds < MIN_ANSWER_SECONDS:
+        yield ConfigurationError(f"{key}.answer_within", f"is less than {MIN_ANSWER_SECONDS * 1000:.0f}ms")
+    if webhook.busy != "keep":
+        problem = 'goes with busy = "keep": what is not taken by then has to be kept'
+        yield ConfigurationError(f"{key}.answer_within", problem)

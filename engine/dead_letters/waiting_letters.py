@@ -1,4 +1,4 @@
-"""Takes dead letters that wait, once what they wait for has come.
+"""Takes dead letters that wait, once what they wait for has come. Requests that were kept whole wait for their turn.
 
 Nothing is remembered but what is stored: each round looks up every reference under which something waits. So a
 reference that appears while something is being kept is not missed, and a crash loses nothing: appending is idempotent,
@@ -71,7 +71,7 @@ class WaitingLetters:
                     if await self.take_round():
                         seen, seconds = None, 0.0
             except PASSING as error:
-                log.warning("what waits for a reference is not taken yet", error=str(error))
+                log.warning("what waits is not taken yet", error=str(error))
                 seconds = RETRY_SECONDS
             await anyio.sleep(seconds)
 
@@ -92,7 +92,7 @@ class WaitingLetters:
                 with anyio.CancelScope(shield=True):
                     taken += await self._take(chunk)
         if taken:
-            log.info("took what waited for a reference", letters=taken)
+            log.info("took what waited", letters=taken)
         return taken
 
     async def _seen(self) -> _Seen:

@@ -56,6 +56,9 @@ Value = TypeVar("Value")
 WAITING_SLACK_BYTES = 16 * 1024 * 1024
 """Bytes that storing parts separately may always add if they wait: each is found by its own reference then."""
 
+TURN = Awaited(FOLD, "", 0)
+"""What a request waits for that was kept whole: that the workers get to it."""
+
 MAX_APPENDED_PARTS = 5_000
 """Parts of a request that are appended in one transaction."""
 
@@ -165,6 +168,28 @@ class WebhookRetrier:
         self._count(request.source, [outcome for part in outcomes for outcome in part])
         self._fields.note()
         return outcomes
+
+    async def keep(self, request: Request, reader: Reader, reason: str) -> Outcome:
+        """Keeps a whole request, durably, until the workers take it; `reason` is why it was not taken at once.
+
+        Each is a dead letter of its own, also when the sender repeats it. Raises what the store raises.
+        """
+        if (ignored := reader.ignored_by_headers(request.headers)) is not None:
+            self._counts.add_aside(request.source, ignored.cause)
+            return ignored
+        kept = dead_letter_of_request(
+            request.source,
+            request.body,
+            reason,
+            via=request.via,
+            identifier=f"{request.identifier}\0{request.received}",
+            headers=request.kept,
+            awaited=TURN,
+            recorded_at=request.received,
+        )
+        await self._store.dead_letters.add([kept])
+        self._counts.add_aside(request.source, "waiting")
+        return RejectedPart(Rejected("", reason), awaited=TURN)
 
     async def try_again(self, dead_letter: DeadLetter, by: str | None = None) -> ResolutionKind | None:
         """Appends what a kept request now gives. Returns how that resolves its dead letter; None if a part still fails.

@@ -229,6 +229,7 @@ class ShopCollector(Collector):
             dead_letters.add_metric(["ingest", each.domain], each.conflicts)
             dead_letters.add_metric(["waiting", each.domain], self._figures.progress.waiting.get(each.domain, 0))
         dead_letters.add_metric(["ingest", ""], self._figures.progress.deliveries)
+        dead_letters.add_metric(["waiting", ""], self._figures.progress.waiting.get("", 0))
         yield GaugeMetricFamily(
             "pagefold_dead_letters_expiring",
             "Open ones that will soon lose what they say, which nothing else has.",

@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import NamedTuple, TypeVar
 
+from pagefold.engine.configuration.webhook_config import Busy
 from pagefold.engine.dead_letters.webhook_retrier import Entrance, Outcome, Reader, Request
 from pagefold.engine.errors import Rejected
 from pagefold.engine.events import AppendResult, DomainEvent
@@ -11,9 +12,10 @@ from pagefold.engine.http.problems import Problem, overloaded
 from pagefold.engine.intake.appender import append_parsed
 from pagefold.engine.intake.formats.cloudevents import CloudEventReader
 from pagefold.engine.intake.formats.webhook_pings import WebhookPings
-from pagefold.engine.intake.formats.webhook_signatures import SignatureVerifier
+from pagefold.engine.intake.formats.webhook_signatures import SignatureVerifier, webhook_settings
 from pagefold.engine.intake.strict_json import BYTE_ORDER_MARK
 from pagefold.engine.runtime.compute_thread import compute_in_thread
+from pagefold.engine.runtime.store_timeout import with_timeout
 from pagefold.engine.shop import Shop
 
 Value = TypeVar("Value")
@@ -29,11 +31,13 @@ LAG_RETRY_SECONDS = 5
 
 
 class Hook(NamedTuple):
-    """How a source's webhooks are verified and parsed."""
+    """How a source's webhooks are verified and parsed, and what is done with them if there is no room."""
 
     signatures: SignatureVerifier
     pings: WebhookPings
     reader: Reader
+    busy: Busy
+    answer_seconds: float | None
 
 
 class RequestIntake:
@@ -49,10 +53,7 @@ class RequestIntake:
         self._waiting = 0
         foreign = {name: each.cloudevents for name, each in config.sources.items() if each.cloudevents is not None}
         self.cloudevents = CloudEventReader(config.sources, foreign)
-        self.hooks = {
-            name: Hook(SignatureVerifier(config, name, environment), WebhookPings(config, name), reader)
-            for name, reader in self._readers("webhook")
-        }
+        self.hooks = {name: self._hook(name, reader, environment) for name, reader in self._readers("webhook")}
         self.tables = dict(self._readers("cdc"))
         self.foreign_events = dict(self._readers("cloudevents"))
 
@@ -72,6 +73,15 @@ class RequestIntake:
         """The readers of the sources that have this entrance."""
         found = [(name, self._shop.deliveries.reader(via, name)) for name in self._shop.config.sources]
         return [(name, reader) for name, reader in found if reader is not None]
+
+    def _hook(self, source: str, reader: Reader, environment: Mapping[str, str]) -> Hook:
+        config = self._shop.config
+        settings, signatures = webhook_settings(config, source), SignatureVerifier(config, source, environment)
+        return Hook(signatures, WebhookPings(config, source), reader, settings.busy, settings.answer_seconds)
+
+    async def keep(self, request: Request, reader: Reader, reason: str) -> Outcome:
+        """Keeps a whole request, durably, for the workers to take. Raises `StoreUnavailable`."""
+        return await with_timeout(self._shop.deliveries.keep(request, reader, reason))
 
     async def take(self, request: Request, reader: Reader) -> list[list[Outcome]]:
         """Takes everything in a request, durably, and returns the outcomes of each part.

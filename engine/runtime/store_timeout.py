@@ -21,7 +21,7 @@ _abandoned: set["asyncio.Task[Any]"] = set()
 """Tasks that timed out. The event loop alone would not keep a reference."""
 
 
-async def with_timeout(work: Coroutine[Any, Any, Result]) -> Result:
+async def with_timeout(work: Coroutine[Any, Any, Result], seconds: float = TIMEOUT_SECONDS) -> Result:
     """The result of the work. After the timeout, the work is abandoned, and `StoreUnavailable` is raised.
 
     It is not cancelled: a connection whose query is cancelled waits for the store once more.
@@ -29,22 +29,22 @@ async def with_timeout(work: Coroutine[Any, Any, Result]) -> Result:
     if len(_abandoned) >= MAX_ABANDONED:
         work.close()
         raise timeout_error()
-    return await wait_with_timeout(asyncio.create_task(work))
+    return await wait_with_timeout(asyncio.create_task(work), seconds)
 
 
-async def wait_with_timeout(task: "asyncio.Task[Result]") -> Result:
+async def wait_with_timeout(task: "asyncio.Task[Result]", seconds: float = TIMEOUT_SECONDS) -> Result:
     """The same for a task that several callers share."""
-    done, _ = await asyncio.wait([task], timeout=TIMEOUT_SECONDS)
+    done, _ = await asyncio.wait([task], timeout=seconds)
     if not done:
         _abandoned.add(task)
         task.add_done_callback(_forget)
-        raise timeout_error()
+        raise timeout_error(seconds=seconds)
     return task.result()
 
 
-def timeout_error(store: str = UNNAMED_STORE) -> StoreUnavailable:
+def timeout_error(store: str = UNNAMED_STORE, seconds: float = TIMEOUT_SECONDS) -> StoreUnavailable:
     """The error for a store that does not respond."""
-    timeout = TimeoutError(f"no response for {TIMEOUT_SECONDS:g} s")
+    timeout = TimeoutError(f"no response for {seconds:g} s")
     error = StoreUnavailable(store, timeout)
     error.__cause__ = timeout
     return error

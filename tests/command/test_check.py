@@ -18,6 +18,7 @@ SECRETS = {
     "PIM_TOKEN": "a-token",
     "PIM_SHOP": "main",
     "WMS_DATABASE": "postgresql://reader:geheim@wms.example:5432/stock",
+    "DAM_WEBHOOK_SECRET": "hush",
 }
 
 
@@ -58,6 +59,7 @@ def test_everything_that_any_command_would_find_is_listed(place: Path, monkeypat
         "sources.erp.cdc.contract.pricing.tax: is not a field of the pricing payload",
         "sources.erp.snapshot.file: there is no folder exports",
         "sources.wms-berlin.snapshot.database_variable: the URL in WMS_DATABASE has a port 99999",
+        "sources.dam.webhook.secret_variables[0]: the environment variable DAM_WEBHOOK_SECRET is not set",
     )
     for line, problem in zip(err.splitlines(), problems, strict=True):
         assert line.startswith("pagefold: pagefold.toml:")

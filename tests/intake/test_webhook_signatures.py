@@ -1,5 +1,6 @@
 """Webhook signatures: what a source signed is accepted, and nothing else, whatever the headers contain."""
 
+import asyncio
 import base64
 import hashlib
 import hmac
@@ -12,6 +13,7 @@ from hypothesis import strategies as st
 from standardwebhooks.webhooks import Webhook
 
 from pagefold.engine.configuration.config import Config, SourceConfig, StoreConfig
+from pagefold.engine.configuration.signature_config import SignatureConfig
 from pagefold.engine.configuration.webhook_config import WebhookConfig
 from pagefold.engine.errors import ConfigurationError, Rejected
 from pagefold.engine.intake.formats.webhook_signatures import MAX_SIGNATURES, TOLERANCE, SignatureVerifier
@@ -57,12 +59,19 @@ def raw(headers: dict[str, str]) -> list[tuple[bytes, bytes]]:
     return [(name.lower().encode(), value.encode()) for name, value in headers.items()]
 
 
+def check(
+    signatures: SignatureVerifier, headers: Sequence[tuple[bytes, bytes]], body: bytes = BODY, now: datetime = NOW
+) -> None:
+    """Checks them, as a request does."""
+    asyncio.run(signatures.check(headers, body, now))
+
+
 def error_of(
     signatures: SignatureVerifier, headers: dict[str, str], body: bytes = BODY, now: datetime = NOW
 ) -> Rejected | None:
     """Why they do not sign the body; None if they do."""
     try:
-        signatures.check(raw(headers), body, now)
+        check(signatures, raw(headers), body, now)
     except Rejected as refused:
         return refused
     return None
@@ -144,9 +153,9 @@ def test_a_missing_or_repeated_header_is_refused() -> None:
     for name in signed():
         headers = raw({key: value for key, value in signed().items() if key != name})
         with pytest.raises(Rejected, match=f"{name}: is required"):
-            standard("NEW").check(headers, BODY, NOW)
+            check(standard("NEW"), headers)
         with pytest.raises(Rejected, match=f"{name}: is repeated"):
-            standard("NEW").check([*raw(signed()), (name.encode(), b"x")], BODY, NOW)
+            check(standard("NEW"), [*raw(signed()), (name.encode(), b"x")])
 
 
 @given(
@@ -158,7 +167,7 @@ def test_no_bytes_are_an_error(values: dict[str, bytes], body: bytes, scheme: st
     """Any bytes in the headers are refused, without another error."""
     signatures = standard("NEW", "OLD") if scheme == "standard" else plain("webhook-signature", scheme)
     with pytest.raises(Rejected):
-        signatures.check([(name.encode(), value) for name, value in values.items()], body, NOW)
+        check(signatures, [(name.encode(), value) for name, value in values.items()], body)
 
 
 # --- one header -----------------------------------------------------------------------------------
@@ -218,6 +227,63 @@ def test_a_timestamp_may_be_signed_before_the_body() -> None:
         assert problem in str(refused)
 
 
+# --- several headers, several ways ----------------------------------------------------------------
+
+
+def hex_of(secret: str, body: bytes = BODY) -> str:
+    """The HMAC of a body, as Akeneo writes it."""
+    return hmac.new(secret.encode(), body, hashlib.sha256).hexdigest()
+
+
+PRIMARY, SECONDARY = "X-AKENEO-SIGNATURE-PRIMARY", "X-AKENEO-SIGNATURE-SECONDARY"
+PLATFORM = SignatureConfig(scheme="hmac-sha256", header=[PRIMARY, SECONDARY], encoding="hex")
+EVENTS_API = SignatureConfig(
+    scheme="hmac-sha256",
+    header="X-Akeneo-Request-Signature",
+    timestamp_header="X-Akeneo-Request-Timestamp",
+    encoding="hex",
+    secret_variables=["NEXT"],
+)
+
+
+def test_one_of_several_headers_has_to_match() -> None:
+    """As Akeneo's Event Platform sends them while a secret is replaced: each is by another secret."""
+    signatures = verifier(WebhookConfig(secret_variables=["PLAIN"], signatures=[PLATFORM]))
+    own, foreign = hex_of(ENVIRONMENT["PLAIN"]), hex_of("theirs")
+    for headers in (
+        {PRIMARY: own},
+        {SECONDARY: own},
+        {PRIMARY: own, SECONDARY: foreign},
+        {PRIMARY: "", SECONDARY: own},
+    ):
+        assert error_of(signatures, headers) is None
+    for headers in ({PRIMARY: foreign}, {PRIMARY: foreign, SECONDARY: foreign}):
+        assert str(error_of(signatures, headers)) == f"{PRIMARY} or {SECONDARY}: does not match"
+    assert str(error_of(signatures, {})) == f"{PRIMARY} or {SECONDARY}: is required"
+    with pytest.raises(Rejected, match="is repeated"):
+        check(signatures, [*raw({PRIMARY: own}), *raw({PRIMARY: own})])
+
+
+def test_each_request_is_signed_in_one_of_several_ways() -> None:
+    """Each way has its own headers and its own secrets, or those of the table; none weakens another."""
+    signatures = verifier(WebhookConfig(secret_variables=["PLAIN"], signatures=[PLATFORM, EVENTS_API]))
+    moment = str(int(NOW.timestamp()))
+    digest = hex_of(ENVIRONMENT["NEXT"], f"{moment}.".encode() + BODY)
+    events_api = {"X-Akeneo-Request-Signature": digest, "X-Akeneo-Request-Timestamp": moment}
+    platform = {PRIMARY: hex_of(ENVIRONMENT["PLAIN"])}
+    for headers in (events_api, platform, {**platform, **events_api}, {PRIMARY: "00", **events_api}):
+        assert error_of(signatures, headers) is None
+    for headers in (
+        {"X-Akeneo-Request-Signature": hex_of(ENVIRONMENT["PLAIN"]), "X-Akeneo-Request-Timestamp": moment},
+        {"X-Akeneo-Request-Signature": digest},
+        {PRIMARY: hex_of(ENVIRONMENT["NEXT"])},
+        {PRIMARY: digest, "X-Akeneo-Request-Timestamp": moment},
+    ):
+        assert error_of(signatures, headers) is not None
+    assert error_of(signatures, events_api, now=NOW + timedelta(minutes=6)) is not None
+    assert str(error_of(signatures, {})) == f"{PRIMARY} or {SECONDARY} or X-Akeneo-Request-Signature: is required"
+
+
 # --- secrets --------------------------------------------------------------------------------------
 
 
@@ -240,3 +306,22 @@ def test_a_secret_that_cannot_be_used_is_named(value: str | None, problem: str) 
     assert caught.value.key == f"{KEY}.secret_variables[0]"
     assert "hush" not in str(caught.value)
     assert "aHVzaA" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("given", "key"),
+    [
+        ("nord&licht", "nord&licht"),
+        ("nord&amp;licht &quot;woo&quot; &#039;&#39;&#x27;", "nord&licht \"woo\" '''"),
+        ("&lt;&#60;&#060;&gt;&#62;&GT;", "<<<>>>"),
+        ("&amp;amp; &amp;lt;", "&amp; &lt;"),
+        ("&copy; &eacute; &copy1 &ltd", "&copy; &eacute; &copy1 &ltd"),
+    ],
+)
+def test_the_entities_of_a_secret_are_decoded(given: str, key: str) -> None:
+    """Once, and those alone that WordPress decodes: with others, its signatures would not match."""
+    settings = {"secret_variables": ["S"], "scheme": "hmac-sha256", "header": "X-WC-Webhook-Signature"}
+    signature = {"X-WC-Webhook-Signature": base64.b64encode(hmac.digest(key.encode(), BODY, "sha256")).decode()}
+    for decoding in ({"secret_encoding": "html_entities"}, {}):
+        signatures = verifier(WebhookConfig(**settings, **decoding), {"S": given})  # type: ignore[arg-type]  # the test's own values
+        assert (error_of(signatures, signature) is None) is (bool(decoding) or given == key)

@@ -1,9 +1,9 @@
 """Verifies that a webhook comes from its source: its signature over the original bytes, by one of the source's secrets.
 
 There are two schemes. Standard Webhooks (https://www.standardwebhooks.com, symmetric signatures, `v1`) signs the
-timestamp too, so a request cannot be replayed later. The other is one header with an HMAC-SHA256: of the body, as
-Shopify sends it, or of a timestamp, a dot and the body, as Akeneo does. While a secret is being replaced, both the old
-and the new one are accepted.
+timestamp too, so a request cannot be replayed later. The other is a header with an HMAC-SHA256: of the body, as Shopify
+sends it, or of a timestamp, a dot and the body, as Akeneo does. While a secret is being replaced, both the old and the
+new one are accepted. A sender may sign in several ways: each request has one of them.
 """
 
 import base64
@@ -11,9 +11,12 @@ import binascii
 import hmac
 import re
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from datetime import datetime, timedelta
+from typing import Protocol
 
 from pagefold.engine.configuration.config import Config
+from pagefold.engine.configuration.signature_config import SignatureConfig
 from pagefold.engine.configuration.webhook_config import WebhookConfig
 from pagefold.engine.errors import Rejected
 from pagefold.engine.intake.formats.json_bodies import Headers, header_of
@@ -30,29 +33,59 @@ MAX_SIGNATURES = 16
 _SECRET_PREFIX = "whsec_"  # noqa: S105  # a prefix, not a secret
 _VERSION = b"v1,"
 _seconds = re.compile(rb"\d{1,12}")
+_CHARACTERS = {"lt": "<", "gt": ">", "quot": '"', "amp": "&"} | {
+    form % number: chr(number) for number in map(ord, "<>\"&'") for form in ("#%d", "#%03d", "#x%x")
+}
+"""The entities that WordPress decodes in a secret, which are fewer than HTML has."""
+
+_entity = re.compile(f"&({'|'.join(_CHARACTERS)});", re.IGNORECASE)
 
 
 IDENTIFIER, TIMESTAMP, SIGNATURE = "webhook-id", "webhook-timestamp", "webhook-signature"
 """The headers of Standard Webhooks."""
 
 
+class SignatureForm(Protocol):
+    """One way in which the requests of a source are signed."""
+
+    @property
+    def headers(self) -> Sequence[str]:
+        """The headers that may have the signature."""
+
+    async def check(self, headers: Headers, body: bytes, now: datetime) -> None:
+        """Returns if the body is signed by the source. Raises `Rejected`, which names the header."""
+
+
 class SignatureVerifier:
     """Checks the signatures of one source. Raises `ConfigurationError` if the environment lacks its secrets."""
 
     def __init__(self, config: Config, source: str, environment: Mapping[str, str]) -> None:
-        self._settings = webhook_settings(config, source)
-        count = len(self._settings.secret_variables)
-        self._secrets = [webhook_secret(config, source, index, environment) for index in range(count)]
+        place = f"sources.{source}.webhook"
+        forms = webhook_settings(config, source).forms
+        self._forms = [signature_form(config, f"{place}{key}", form, environment) for key, form in forms]
 
-    def check(self, headers: Headers, body: bytes, now: datetime) -> None:
-        """Returns if the body is signed by the source. Raises `Rejected`, which names the header."""
+    async def check(self, headers: Headers, body: bytes, now: datetime) -> None:
+        """Returns if the body is signed by the source in one of its ways. Raises `Rejected`, which names the header."""
         given = list(headers)
-        if self._settings.scheme == "standard":
-            self._check_standard(given, body, now)
-        else:
-            self._check_plain(given, body, now)
+        signed = [form for form in self._forms if _has_any(given, form.headers)]
+        if not signed:
+            raise Rejected(" or ".join(name for form in self._forms for name in form.headers), "is required")
+        for form in signed[:-1]:
+            with suppress(Rejected):
+                return await form.check(given, body, now)
+        return await signed[-1].check(given, body, now)
 
-    def _check_standard(self, headers: Headers, body: bytes, now: datetime) -> None:
+
+class StandardForm:
+    """Requests that are signed as in Standard Webhooks."""
+
+    headers = (SIGNATURE,)
+
+    def __init__(self, secrets: Sequence[bytes]) -> None:
+        self._secrets = secrets
+
+    async def check(self, headers: Headers, body: bytes, now: datetime) -> None:
+        """See `SignatureForm`."""
         identifier = _required(headers, IDENTIFIER)
         moment = _required(headers, TIMESTAMP)
         signatures = _required(headers, SIGNATURE).split(b" ")[:MAX_SIGNATURES]
@@ -65,9 +98,18 @@ class SignatureVerifier:
         if not _has_match(expected, given):
             raise Rejected(SIGNATURE, "does not match")
 
-    def _check_plain(self, headers: Headers, body: bytes, now: datetime) -> None:
-        name = self._settings.header or ""
-        given = _required(headers, name)
+
+class HmacForm:
+    """Requests with an HMAC-SHA256 in a header, or in several, of which one has to match."""
+
+    def __init__(self, settings: SignatureConfig, secrets: Sequence[bytes]) -> None:
+        self.headers = settings.header_names
+        self._settings = settings
+        self._secrets = secrets
+
+    async def check(self, headers: Headers, body: bytes, now: datetime) -> None:
+        """See `SignatureForm`."""
+        given = [value for name in self.headers if (value := header_of(headers, name))]
         signed = body
         if self._settings.timestamp_header is not None:
             moment = _required(headers, self._settings.timestamp_header)
@@ -75,11 +117,11 @@ class SignatureVerifier:
             signed = b"%b.%b" % (moment, body)
         if self._settings.encoding == "hex":
             expected = [binascii.hexlify(_digest(secret, signed)) for secret in self._secrets]
-            given = given.lower()
+            given = [each.lower() for each in given]
         else:
             expected = [base64.b64encode(_digest(secret, signed)) for secret in self._secrets]
-        if not _has_match(expected, [given]):
-            raise Rejected(name, "does not match")
+        if not _has_match(expected, given):
+            raise Rejected(" or ".join(self.headers), "does not match")
 
 
 def webhook_settings(config: Config, source: str) -> WebhookConfig:
@@ -90,13 +132,26 @@ def webhook_settings(config: Config, source: str) -> WebhookConfig:
     return settings
 
 
-def webhook_secret(config: Config, source: str, index: int, environment: Mapping[str, str]) -> bytes:
-    """One of a source's secrets, from the environment. Raises `ConfigurationError`, which never shows it."""
-    settings = webhook_settings(config, source)
-    name, key = settings.secret_variables[index], f"sources.{source}.webhook.secret_variables[{index}]"
+def signature_form(
+    config: Config, key: str, settings: SignatureConfig, environment: Mapping[str, str]
+) -> SignatureForm:
+    """A way of signing, with its secrets from the environment. Raises `ConfigurationError`."""
+    secrets = [
+        webhook_secret(config, f"{key}.secret_variables[{index}]", name, settings, environment)
+        for index, name in enumerate(settings.secret_variables)
+    ]
+    return StandardForm(secrets) if settings.scheme == "standard" else HmacForm(settings, secrets)
+
+
+def webhook_secret(
+    config: Config, key: str, name: str, settings: SignatureConfig, environment: Mapping[str, str]
+) -> bytes:
+    """A secret from the environment. Raises `ConfigurationError`, which never shows it."""
     text = environment.get(name, "").strip()
     if not text:
         raise config.error(key, f"the environment variable {name} is not set or empty")
+    if settings.secret_encoding == "html_entities":  # noqa: S105  # no secret
+        text = _entity.sub(lambda found: _CHARACTERS[found[1].lower()], text)
     if settings.scheme != "standard":
         return text.encode(errors="surrogateescape")
     text = text.removeprefix(_SECRET_PREFIX).rstrip("=")
@@ -109,6 +164,12 @@ def webhook_secret(config: Config, source: str, index: int, environment: Mapping
         problem = f"the secret in {name} has {len(secret)} bytes; at least {MIN_SECRET_BYTES} are needed"
         raise config.error(key, problem)
     return secret
+
+
+def _has_any(headers: Headers, names: Sequence[str]) -> bool:
+    """Whether one of some headers is there, and not blank."""
+    wanted = {name.lower().encode() for name in names}
+    return any(name.lower() in wanted and value.strip(b" \t") for name, value in headers)
 
 
 def _required(headers: Headers, name: str) -> bytes:
