@@ -9,6 +9,7 @@ import msgspec
 from msgspec import Meta
 
 from pagefold.engine.configuration.durations import Duration, parse_duration
+from pagefold.engine.configuration.request_templates import contains_text, replace_text
 from pagefold.engine.configuration.snapshot_config import SnapshotConfig, check_snapshot
 from pagefold.engine.errors import ConfigurationError
 
@@ -21,7 +22,7 @@ SinceFormat: TypeAlias = Literal["timestamp", "datetime", "epoch_seconds", "epoc
 class DeltaConfig(SnapshotConfig, frozen=True):
     """Where a sync reads what changed since the last time: an endpoint or a query, as for a snapshot.
 
-    In `url` and in `query`, `{since}` stands for the time since which changes are asked for.
+    In `url`, `body` and `query`, `{since}` stands for the time since which changes are asked for.
     """
 
     every: Annotated[Duration, Meta(description="How often a worker asks for changes: 30s, 10m, 1h.")] = "10m"
@@ -67,6 +68,7 @@ class DeltaConfig(SnapshotConfig, frozen=True):
         for name in ("url", "query"):
             if settings[name] is not None:
                 settings[name] = settings[name].replace(SINCE, text)
+        settings["body"] = replace_text(self.body, SINCE, text)
         return SnapshotConfig(**settings)
 
 
@@ -96,8 +98,8 @@ def check_delta(key: str, delta: DeltaConfig) -> Iterator[ConfigurationError]:
             return
     problems = list(check_snapshot(key, delta))
     yield from problems
-    asked = delta.url if delta.url is not None else delta.query
-    if not problems and SINCE not in (asked or ""):
+    asked = [delta.url, delta.query, delta.body]
+    if not problems and not contains_text(asked, SINCE):
         name = "url" if delta.url is not None else "query"
         yield ConfigurationError(f"{key}.{name}", f"needs {SINCE}: where the time goes since which changes are wanted")
     for name in ("every", "overlap"):

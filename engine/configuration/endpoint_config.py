@@ -1,43 +1,78 @@
 """The keys of an endpoint: how its pages are requested, and where its rows are."""
 
-from collections.abc import Iterator
 from functools import cached_property
-from typing import Annotated, Literal
+from typing import Annotated, Literal, TypeAlias
 from urllib.parse import urlsplit
 
 from msgspec import Meta, field
 
-from pagefold.engine.configuration.authorization_config import AuthorizationConfig, check_authorization
-from pagefold.engine.configuration.header_filters import header_name
-from pagefold.engine.configuration.toml_tables import Table, check_path, check_variable
-from pagefold.engine.errors import ConfigurationError
-
-_OWN_HEADERS = frozenset({"accept", "authorization", "connection", "content-length", "host", "transfer-encoding"})
-"""Headers that are set otherwise; a token is given by `token_variable`."""
+from pagefold.engine.configuration.authorization_config import AuthorizationConfig
+from pagefold.engine.configuration.toml_tables import Table
 
 _PORTS = {"http": 80, "https": 443}
 
 
 class PagingConfig(Table, frozen=True):
-    """How the pages of an endpoint are numbered: by page, or by the rows before each."""
+    """How pages are found: by number, by the rows before each, or by the last row of the page before."""
 
-    parameter: Annotated[str, Meta(description="The query parameter with the number of the page, or the offset.")]
+    parameter: Annotated[
+        str | None, Meta(description="The query parameter with the number of the page, the offset, or the last value.")
+    ] = None
+    member: Annotated[
+        str | None,
+        Meta(description="In place of `parameter`: its place in the body, such as `params.args.5.offset`."),
+    ] = None
     first: Annotated[int, Meta(ge=0, description="Its value for the first page: 1 unless given, 0 for an offset.")] = -1
     step: Annotated[
         int | Literal["rows"],
         Meta(description="By how much it grows with each page: a number, or `rows`, the rows of the page: an offset."),
     ] = 1
+    size: Annotated[
+        Annotated[int, Meta(ge=1)] | None,
+        Meta(description="The rows of a full page: a page with fewer is the last one."),
+    ] = None
+    after: Annotated[
+        str | None,
+        Meta(
+            description="Keyset paging: the path of a value in a row by which rows are sorted, and that no two of them "
+            "share. The next page is asked for with that of the last row; the first page without it."
+        ),
+    ] = None
+    value: Annotated[
+        str | None,
+        Meta(description="With `after`: what is written, where it is more than the value, which `{after}` stands for."),
+    ] = None
+    repeats_last: Annotated[
+        bool,
+        Meta(description="Whether the server answers with the last page again where there is none any more."),
+    ] = False
 
     @cached_property
     def start(self) -> int:
         """The value for the first page."""
         return self.first if self.first >= 0 else int(self.step != "rows")
 
+    @cached_property
+    def finds_pages(self) -> bool:
+        """Whether it says how pages are found; if not, a cursor leads to them."""
+        return any(given is not None for given in (self.parameter, self.member, self.after))
 
-class EndpointConfig(Table, frozen=True):
-    """An endpoint that returns rows in pages of JSON."""
+
+Body: TypeAlias = dict[str, object] | str | None
+"""What is sent: a table, as JSON, or a text."""
+
+
+class RequestConfig(Table, frozen=True):
+    """Requests whose responses are pages of rows in JSON."""
 
     url: Annotated[str | None, Meta(description="The address of an endpoint's first page.")] = None
+    method: Annotated[
+        Literal["GET", "POST"] | None, Meta(description="The method: GET, or POST if there is a body.")
+    ] = None
+    body: Annotated[Body, Meta(description="What is sent: a table, as JSON, or a text.")] = None
+    headers: Annotated[dict[str, str], Meta(description="Headers that the endpoint needs, without secrets.")] = field(
+        default_factory=dict
+    )
     items: Annotated[
         str | None,
         Meta(description="The path of the rows in a response. Without it, the response is the array of rows."),
@@ -49,9 +84,24 @@ class EndpointConfig(Table, frozen=True):
     cursor_parameter: Annotated[
         str | None, Meta(description="The query parameter that takes the cursor. Without it, the cursor is an address.")
     ] = None
+    cursor_member: Annotated[
+        str | None,
+        Meta(description="In place of `cursor_parameter`: the cursor's place in the body, such as `variables.after`."),
+    ] = None
+    has_more: Annotated[
+        str | None,
+        Meta(description="The path of a boolean that is false in the last page, which shows that all rows were read."),
+    ] = None
+    errors: Annotated[
+        str | None,
+        Meta(
+            description="The path of errors in a response that has a good status: if something is there, the request "
+            "is retried as after a status of 500, and fails in the end with what it says."
+        ),
+    ] = None
     paging: Annotated[
         PagingConfig | None,
-        Meta(description="How pages are numbered. The last one is the first that reaches the total, or has no rows."),
+        Meta(description="How pages are found. The last one is the first that reaches the total, or has no rows."),
     ] = None
     total: Annotated[
         str | None,
@@ -94,74 +144,19 @@ class EndpointConfig(Table, frozen=True):
         own = urlsplit(self.url or "")
         return frozenset(origin_at(each, own.scheme) for each in (f"{own.scheme}://{own.netloc}", *self.hosts))
 
+    @cached_property
+    def verb(self) -> Literal["GET", "POST"]:
+        """The method of a request."""
+        return self.method or ("GET" if self.body is None else "POST")
 
-def check_endpoint(key: str, endpoint: EndpointConfig) -> Iterator[ConfigurationError]:
-    """Yields every problem that the types of the table do not exclude."""
-    empty = [name for name in EndpointConfig.__struct_fields__ if getattr(endpoint, name) == ""]
-    problem = _url_problem(endpoint.url or "")
-    if empty or problem is not None:
-        yield from (ConfigurationError(f"{key}.{name}", "is empty") for name in empty)
-        if problem is not None and "url" not in empty:
-            yield ConfigurationError(f"{key}.url", problem)
-        return
-    for name in ("items", "cursor", "total"):
-        path: str | None = getattr(endpoint, name)
-        if path is not None:
-            yield from check_path(f"{key}.{name}", path, f"data.{name}")
-    if endpoint.cursor_parameter is not None and endpoint.cursor is None:
-        problem = "needs cursor as well: the path of the value that it carries"
-        yield ConfigurationError(f"{key}.cursor_parameter", problem)
-    yield from _check_paging(key, endpoint)
-    yield from _check_secrets(key, endpoint)
-    for host in endpoint.hosts:
-        yield from _check_host(f"{key}.hosts", host, urlsplit(endpoint.url or "").scheme)
+    @cached_property
+    def is_sorted(self) -> bool:
+        """Whether each page begins after the last row of the one before, so that rows cannot move between pages."""
+        return self.stable or (self.paging is not None and self.paging.after is not None)
 
 
-def _url_problem(url: str) -> str | None:
-    try:
-        parts = urlsplit(url)
-        good = parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
-    except ValueError:
-        good = False
-    if not good:
-        return "is not an address such as 'https://erp.example/api/prices'"
-    if parts.username is not None:
-        return "must not hold a user or a password; token_variable names an environment variable with a token"
-    return None
-
-
-def _check_secrets(key: str, endpoint: EndpointConfig) -> Iterator[ConfigurationError]:
-    if endpoint.token_variable is not None:
-        yield from check_variable(f"{key}.token_variable", endpoint.token_variable)
-    for name, variable in endpoint.header_variables.items():
-        if header_name.fullmatch(name) is None or name.lower() in _OWN_HEADERS:
-            yield ConfigurationError(f"{key}.header_variables.{name}", "is not a header that may be given here")
-        yield from check_variable(f"{key}.header_variables.{name}", variable)
-    if endpoint.authorization is not None:
-        yield from check_authorization(f"{key}.authorization", endpoint.authorization)
-        if endpoint.token_variable is not None:
-            yield ConfigurationError(f"{key}.token_variable", "is given beside authorization; one of them is enough")
-
-
-def _check_paging(key: str, endpoint: EndpointConfig) -> Iterator[ConfigurationError]:
-    paging = endpoint.paging
-    if paging is None:
-        return
-    if endpoint.cursor is not None:
-        yield ConfigurationError(f"{key}.paging", "contradicts cursor: pages are numbered, or lead to the next one")
-    if not paging.parameter:
-        yield ConfigurationError(f"{key}.paging.parameter", "is empty")
-    if isinstance(paging.step, int) and paging.step < 1:
-        yield ConfigurationError(f"{key}.paging.step", f"expected 1 or more, or 'rows', got {paging.step}")
-
-
-def _check_host(key: str, host: str, scheme: str) -> Iterator[ConfigurationError]:
-    try:
-        origin_at(host, scheme)
-    except ValueError:
-        shown = host.rpartition("@")[2]
-        problem = f"{shown!r} is not a host such as 'files.pim.example' or 'https://files.pim.example:8443'"
-        yield ConfigurationError(key, problem)
+class EndpointConfig(RequestConfig, frozen=True):
+    """An endpoint that returns rows in pages of JSON."""
 
 
 def origin_at(text: str, scheme: str) -> str:

@@ -12,7 +12,8 @@ from msgspec import Meta, field
 
 from pagefold.engine.configuration.addresses import POSTGRES_SCHEMES, postgres_url_error, scheme_of
 from pagefold.engine.configuration.durations import Duration, parse_duration
-from pagefold.engine.configuration.endpoint_config import EndpointConfig, check_endpoint
+from pagefold.engine.configuration.endpoint_checks import check_endpoint
+from pagefold.engine.configuration.endpoint_config import EndpointConfig
 from pagefold.engine.configuration.toml_tables import ContractPlace, check_variable, redacted
 from pagefold.engine.errors import ConfigurationError
 

@@ -1,23 +1,28 @@
 """The client of an endpoint: retries, rate limits and a maximum response size."""
 
 import logging
+import os
 from collections.abc import Mapping
+from contextlib import AbstractAsyncContextManager
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from http import HTTPStatus
 from types import TracebackType
-from typing import NamedTuple, Self
+from typing import Literal, NamedTuple, Self
+from urllib.parse import urlsplit
 
 import anyio
 import httpx2
 import stamina
+from anyio.to_thread import run_sync
 
 from pagefold.engine.configuration.config import Config
-from pagefold.engine.configuration.endpoint_config import EndpointConfig
+from pagefold.engine.configuration.endpoint_config import RequestConfig
 from pagefold.engine.errors import SourceFailed
 from pagefold.engine.intake.strict_json import BYTE_ORDER_MARK
 from pagefold.engine.runtime.clock import now
 from pagefold.engine.snapshots.endpoint_authorization import authorization
+from pagefold.engine.snapshots.endpoint_errors import errors_in
 from pagefold.engine.snapshots.request_limiter import RequestLimiter
 
 ATTEMPTS = 8
@@ -42,6 +47,15 @@ for _library in ("httpx2", "httpcore2"):  # they log complete URLs and headers, 
         _logger.setLevel(logging.WARNING)
 
 
+class PageRequest(NamedTuple):
+    """A request: its address, method and body."""
+
+    url: httpx2.URL
+    method: Literal["GET", "POST"] = "GET"
+    content: bytes | None = None
+    content_type: str = "application/json"
+
+
 class EndpointResponse(NamedTuple):
     """A response: its body, the next page from the `Link` header, and `X-Total-Count` or WordPress's `X-WP-Total`."""
 
@@ -51,7 +65,7 @@ class EndpointResponse(NamedTuple):
 
 
 class Credentials(NamedTuple):
-    """What authorizes requests: headers with secrets, and what is done to each request."""
+    """What authorizes requests: the endpoint's own headers, also with secrets, and what is done to each request."""
 
     headers: Mapping[str, str]
     auth: httpx2.Auth | None = None
@@ -61,26 +75,43 @@ NO_CREDENTIALS = Credentials({})
 
 
 class _RetryableError(Exception):
-    """A status that a retry may change; `seconds` is the server's `Retry-After`, if any."""
+    """An answer that a retry may change; `seconds` is the server's `Retry-After`, if any."""
 
-    def __init__(self, status: str, seconds: float | None) -> None:
-        super().__init__(f"it answers {status}")
+    def __init__(self, problem: str, seconds: float | None = None) -> None:
+        super().__init__(problem)
         self.seconds = seconds
 
 
-class EndpointClient:
-    """Requests pages from a server, for the length of an `async with`. Errors show `name`, not addresses.
+class Endpoint(NamedTuple):
+    """An endpoint: its settings, what authorizes requests, and the limits that they share with others.
 
-    Only the endpoint's own origin gets the `credentials`.
+    `name` is its address without a query, which may have secrets: for people.
     """
 
-    def __init__(self, name: str, settings: EndpointConfig, credentials: Credentials, limiter: RequestLimiter) -> None:
-        self._name = name
-        self._settings = settings
-        self._limiter = limiter
+    name: str
+    settings: RequestConfig
+    credentials: Credentials
+    limiter: RequestLimiter
+
+
+def endpoint_at(config: Config, key: str, settings: RequestConfig, limiter: RequestLimiter) -> Endpoint:
+    """The endpoint that is configured at `key`. Raises `ConfigurationError` if the environment lacks its secrets."""
+    parts = urlsplit(settings.url or "")
+    name = f"{parts.scheme}://{parts.netloc}{parts.path}"
+    return Endpoint(name, settings, credentials(config, key, settings, os.environ), limiter)
+
+
+class EndpointClient:
+    """Requests pages from a server, for the length of an `async with`. Errors show the endpoint's name, not addresses.
+
+    Only the endpoint's own origin gets what authorizes requests.
+    """
+
+    def __init__(self, endpoint: Endpoint) -> None:
+        self._name, self._settings, self._credentials, self._limiter = endpoint
+        settings = self._settings
         self._home = origin_of(httpx2.URL(settings.url or ""))
         self._origins = {self._home, *(origin_of(httpx2.URL(origin)) for origin in settings.origins)}
-        self._credentials = credentials
         self._client = httpx2.AsyncClient(
             headers={"accept": "application/json", "user-agent": "pagefold"},
             timeout=settings.timeout_seconds,
@@ -111,7 +142,7 @@ class EndpointClient:
             raise SourceFailed(self._name, problem)
         return url
 
-    async def get(self, url: httpx2.URL) -> EndpointResponse:
+    async def send(self, request: PageRequest) -> EndpointResponse:
         """Requests a page. Raises `SourceFailed`: permanent errors at once, others after retries."""
         try:
             async for attempt in stamina.retry_context(
@@ -123,7 +154,7 @@ class EndpointClient:
                 wait_jitter=JITTER,
             ):
                 with attempt:
-                    return await self._request(url)
+                    return await self._attempt(request)
         except _RetryableError as error:
             raise SourceFailed(self._name, f"{error}, after all retries") from error
         except TimeoutError as error:
@@ -135,26 +166,33 @@ class EndpointClient:
             raise SourceFailed(self._name, problem.rstrip(": ")) from error
         raise AssertionError  # stamina returns from the attempt, or raises
 
-    async def _request(self, url: httpx2.URL) -> EndpointResponse:
-        settings = self._settings
-        allowed = self._limiter.request(
-            origin_of(url), concurrency=settings.concurrency, per_second=settings.requests_per_second
-        )
-        async with allowed:
+    async def _attempt(self, request: PageRequest) -> EndpointResponse:
+        settings, origin = self._settings, origin_of(request.url)
+        async with self._limiter.request(
+            origin, concurrency=settings.concurrency, per_second=settings.requests_per_second
+        ):
             with anyio.fail_after(settings.timeout_seconds * PAGE_TIMEOUTS):
-                own = self._credentials if origin_of(url) == self._home else NO_CREDENTIALS
-                async with self._client.stream("GET", url, headers=own.headers, auth=own.auth) as response:
+                async with self._stream(request, origin) as response:
                     self._check(response)
                     body = (await self._body(response)).removeprefix(BYTE_ORDER_MARK)
-                    return EndpointResponse(body, _next_link(response), _total(response.headers))
+        if settings.errors is not None and (found := await run_sync(errors_in, body, settings.errors)) is not None:
+            problem = f"its response has errors: {found}"
+            raise _RetryableError(problem)
+        return EndpointResponse(body, _next_link(response), _total(response.headers))
+
+    def _stream(self, request: PageRequest, origin: str) -> AbstractAsyncContextManager[httpx2.Response]:
+        """The request, on its way. Only the endpoint's own origin gets what authorizes it."""
+        own = self._credentials if origin == self._home else NO_CREDENTIALS
+        headers = httpx2.Headers({} if request.content is None else {"content-type": request.content_type})
+        headers.update(own.headers)
+        return self._client.stream(request.method, request.url, content=request.content, headers=headers, auth=own.auth)
 
     def _check(self, response: httpx2.Response) -> None:
         if response.is_success:
             return
-        status = _status(response.status_code)
+        problem = f"it answers {_status(response.status_code)}"
         if response.status_code in _RETRYABLE:
-            raise _RetryableError(status, _retry_after(response.headers.get("retry-after")))
-        problem = f"it answers {status}"
+            raise _RetryableError(problem, _retry_after(response.headers.get("retry-after")))
         if response.status_code in {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN}:
             variable = self._settings.token_variable
             problem += f"; check the token in {variable}" if variable else "; it may need a token"
@@ -172,9 +210,9 @@ class EndpointClient:
         return bytes(body)
 
 
-def credentials(config: Config, key: str, endpoint: EndpointConfig, environment: Mapping[str, str]) -> Credentials:
+def credentials(config: Config, key: str, endpoint: RequestConfig, environment: Mapping[str, str]) -> Credentials:
     """How requests to the endpoint at `key` are authorized. Raises `ConfigurationError`, which never shows a secret."""
-    found: dict[str, str] = {}
+    found = dict(endpoint.headers)
     if endpoint.token_variable is not None:
         token = _secret(config, f"{key}.token_variable", endpoint.token_variable, environment)
         if " " in token:

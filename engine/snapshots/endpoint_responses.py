@@ -3,14 +3,13 @@
 import re
 from typing import NamedTuple
 
-import httpx2
 import msgspec
 
 from pagefold.domains.domain import DECODE_ERRORS
-from pagefold.engine.configuration.endpoint_config import EndpointConfig, PagingConfig
+from pagefold.engine.configuration.endpoint_config import RequestConfig
 from pagefold.engine.errors import SourceFailed
-from pagefold.engine.snapshots.endpoint_client import EndpointClient, EndpointResponse
-from pagefold.engine.snapshots.json_rows import members_of
+from pagefold.engine.snapshots.endpoint_client import EndpointResponse
+from pagefold.engine.snapshots.json_paths import members_of, raw_at, value_at
 
 _MAX_COUNT_DIGITS = 16
 """Digits."""
@@ -23,54 +22,26 @@ _SURROGATES, _COVERS = 0xD800, 0xE000
 
 
 class RowsResponse(NamedTuple):
-    """The content of a response."""
+    """The content of a response.
+
+    `next` is the cursor or the address of the next page, `last` the value by which the next page is asked for, with
+    keyset paging: as JSON text where it goes into a body.
+    """
 
     rows: list[msgspec.Raw]
     next: str | None
     total: int | None
+    has_more: bool | None = None
+    last: str | None = None
 
 
 class ResponseParser:
     """Finds the rows, the next page and the total in a response. Raises `SourceFailed` if it cannot."""
 
-    def __init__(self, name: str, settings: EndpointConfig) -> None:
+    def __init__(self, name: str, settings: RequestConfig) -> None:
         self._name = name
         self._settings = settings
-
-    def address(self, endpoint: EndpointClient, page: str | None) -> httpx2.URL:
-        """The URL of a page."""
-        first = httpx2.URL(self._settings.url or "")
-        paging = self._settings.paging
-        if paging is not None:
-            return first.copy_set_param(paging.parameter, page or str(paging.start))
-        if page is None:
-            return first
-        if self._settings.cursor_parameter is not None:
-            return first.copy_set_param(self._settings.cursor_parameter, page)
-        return endpoint.address(page, first)
-
-    @property
-    def may_shift(self) -> bool:
-        """Whether changes of the listed data may move rows between pages."""
-        return not self._settings.stable
-
-    @property
-    def are_numbered(self) -> bool:
-        """Whether pages are found by number or by offset."""
-        return self._settings.paging is not None
-
-    def numbered(self, page: str | None, rows: int) -> str | None:
-        """The number of the page after one with so many rows; None if that was the last, which has none."""
-        paging = self._settings.paging or PagingConfig(parameter="")
-        if not rows:
-            return None
-        return str(int(page or paging.start) + (rows if paging.step == "rows" else paging.step))
-
-    def following(self, endpoint: EndpointClient, page: str | None, url: httpx2.URL) -> str | None:
-        """The next page as an absolute reference."""
-        if page is None or self._settings.cursor_parameter is not None:
-            return page
-        return str(endpoint.address(page, url))
+        self._after = None if settings.paging is None else settings.paging.after
 
     def read(self, answer: EndpointResponse) -> RowsResponse:
         """Parses a response."""
@@ -83,34 +54,53 @@ class ResponseParser:
         return page._replace(rows=[_uncover(row) for row in page.rows])
 
     def _read(self, answer: EndpointResponse) -> RowsResponse:
-        cursor, total = self._settings.cursor, self._settings.total
+        settings, body = self._settings, answer.body
+        rows = self._rows(body)
+        total = answer.total if settings.total is None else self._count(body, settings.total)
         return RowsResponse(
-            self._rows(answer.body),
-            answer.next if cursor is None else self._cursor(answer.body, cursor),
-            answer.total if total is None else self._count(answer.body, total),
+            rows,
+            answer.next if settings.cursor is None else self._cursor(body, settings.cursor),
+            total if self._after is None else None,
+            None if settings.has_more is None else self._boolean(body, settings.has_more),
+            self._last_value(rows[-1], self._after) if rows and self._after is not None else None,
         )
 
     def _rows(self, body: bytes) -> list[msgspec.Raw]:
         path = self._settings.items or ""
         try:
-            return _array.decode(_at(body, path) or b"null")
+            return _array.decode(raw_at(body, path) or b"null")
         except msgspec.ValidationError:
             place = f"at {path!r} in the response" if path else "as the response"
             hint = "" if path else "; set items to the path of the rows"
         raise SourceFailed(self._name, f"expected an array {place}, which is {_outline(body)}{hint}")
 
     def _cursor(self, body: bytes, path: str) -> str | None:
-        match _value_at(body, path):
+        match value_at(body, path):
             case None | False | "":
                 return None
             case str() | int() as value:
-                return str(value)
+                in_body = self._settings.cursor_member is not None
+                return msgspec.json.encode(value).decode() if in_body else str(value)
             case _:
                 pass
         raise SourceFailed(self._name, f"the cursor at {path!r} in the response is neither text nor an integer")
 
+    def _boolean(self, body: bytes, path: str) -> bool:
+        value = value_at(body, path)
+        if not isinstance(value, bool):
+            raise SourceFailed(self._name, f"expected true or false at {path!r} in the response, which has_more names")
+        return value
+
+    def _last_value(self, row: msgspec.Raw, path: str) -> str:
+        value = value_at(row, path)
+        if isinstance(value, bool) or not isinstance(value, str | int) or value == "":
+            raise SourceFailed(
+                self._name, f"a row has neither text nor an integer at {path!r}, which paging.after names"
+            )
+        return msgspec.json.encode(value).decode()
+
     def _count(self, body: bytes, path: str) -> int | None:
-        match _value_at(body, path):
+        match value_at(body, path):
             case None:
                 return None
             case int() as value:
@@ -120,22 +110,6 @@ class ResponseParser:
             case _:
                 pass
         raise SourceFailed(self._name, f"the total at {path!r} in the response is not an integer")
-
-
-def _at(body: bytes, path: str) -> bytes | msgspec.Raw | None:
-    """The value at a dotted path, undecoded; None if there is none."""
-    found: bytes | msgspec.Raw = body
-    for name in path.split(".") if path else ():
-        try:
-            found = members_of(found)[name]
-        except (msgspec.ValidationError, KeyError):
-            return None
-    return found
-
-
-def _value_at(body: bytes, path: str) -> object:
-    raw = _at(body, path)
-    return None if raw is None else msgspec.json.decode(raw)
 
 
 def _outline(body: bytes) -> str:

@@ -22,6 +22,7 @@ from pagefold.engine.intake.event_parser import EventEnvelope, parse_envelope, p
 from pagefold.engine.intake.strict_json import check_repeated_keys, decode_rejection
 from pagefold.engine.snapshots.contract_rows import ContractRows, Record
 from pagefold.engine.snapshots.coverage import NOTHING_FIXED
+from pagefold.engine.snapshots.json_paths import members_of
 from pagefold.engine.snapshots.row import Row
 from pagefold.engine.snapshots.snapshot import End
 from pagefold.projections.streams import EVERY_CHANNEL
@@ -63,8 +64,6 @@ class _Given(msgspec.Struct):
 
 _marker = msgspec.json.Decoder(_Marker)
 _given = msgspec.json.Decoder(_Given)
-members_of = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
-"""The members of a JSON object, undecoded. Of repeated keys, the last counts."""
 
 
 class JSONRows:

@@ -36,6 +36,12 @@ class Batch(NamedTuple):
 NO_PROOF = "has neither an end marker nor a total"
 """Why a snapshot is incomplete of which nothing is known to be missing."""
 
+MAY_HAVE_MOVED = "ends with a short page, but rows may have moved between its pages; a total or paging.after shows more"
+"""The same, where the pages of an endpoint have numbers."""
+
+UNPROVEN = frozenset({NO_PROOF, MAY_HAVE_MOVED})
+"""Why snapshots are incomplete that were read to their end."""
+
 
 class End(NamedTuple):
     """How a snapshot ended. An incomplete one proves no deletion; `reason` says why it is incomplete."""

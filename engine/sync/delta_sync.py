@@ -26,7 +26,7 @@ from pagefold.engine.shop import Shop
 from pagefold.engine.snapshots import open_snapshot
 from pagefold.engine.snapshots.contract_rows import ContractRows
 from pagefold.engine.snapshots.row import RefusedStatement, Row
-from pagefold.engine.snapshots.snapshot import NO_PROOF, Batch, Snapshot
+from pagefold.engine.snapshots.snapshot import UNPROVEN, Batch, Snapshot
 from pagefold.engine.stores.sync_notes import SyncNote, SyncNotes
 
 FIRST_PERIOD = timedelta(days=1)
@@ -133,7 +133,7 @@ class _Run:
                 self._check_paths(snapshot.records)
                 await self._take(batch, await resolver.resolve(batch.rows), snapshot)
             end = snapshot.end
-        if end is not None and not end.complete and end.reason != NO_PROOF:
+        if end is not None and not end.complete and end.reason not in UNPROVEN:
             raise SourceFailed(snapshot.name, f"the changes are incomplete: {end.reason}")
         await self._append([], _completed(self._note))
         return self.report

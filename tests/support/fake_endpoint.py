@@ -9,11 +9,13 @@ from urllib.parse import parse_qsl, urlsplit
 
 
 class Asked(NamedTuple):
-    """A request: its path, its query's parameters, and its headers."""
+    """A request: its path, its query's parameters, its headers, its method, and its body."""
 
     path: str
     query: Mapping[str, str]
     headers: Mapping[str, str]
+    method: str = "GET"
+    body: bytes = b""
 
 
 class Reply(NamedTuple):
@@ -47,7 +49,7 @@ class Server:
                 self._now += 1
                 self.most = max(self.most, self._now)
                 try:
-                    goes_on = await self._answer(head.decode(), writer)
+                    goes_on = await self._answer(head.decode(), reader, writer)
                 finally:
                     self._now -= 1
                 if not goes_on:
@@ -57,11 +59,13 @@ class Server:
         finally:
             writer.close()
 
-    async def _answer(self, head: str, writer: asyncio.StreamWriter) -> bool:
+    async def _answer(self, head: str, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
         first, *lines = head.strip().split("\r\n")
-        parts = urlsplit(first.split(" ")[1])
+        method, target, _ = first.split(" ")
+        parts = urlsplit(target)
         headers = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
-        self.asked.append(Asked(parts.path, dict(parse_qsl(parts.query)), headers))
+        body = await reader.readexactly(int(headers.get("content-length", 0)))
+        self.asked.append(Asked(parts.path, dict(parse_qsl(parts.query)), headers, method, body))
         self.at.append(time.monotonic())
         reply = self._answering(self.asked[-1])
         await asyncio.sleep(reply.delay)
