@@ -408,7 +408,7 @@ def test_what_cannot_be_configured(settings: dict[str, object], problem: str) ->
 
 def test_the_time_of_a_delta_in_a_body() -> None:
     """It may be in the address, or in any text of the body; one of them must have it."""
-    body = {"query": "query { x }", "variables": {"filter": {"updatedAt": {"gte": "{since}"}}}}
+    body: dict[str, object] = {"query": "query { x }", "variables": {"filter": {"updatedAt": {"gte": "{since}"}}}}
     delta = DeltaConfig(url="https://shop.example/graphql", body=body, since_format="datetime")
     assert list(check_delta("delta", delta)) == []
     asking = delta.asking_since(datetime(2026, 3, 1, 2, tzinfo=UTC))
