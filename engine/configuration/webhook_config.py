@@ -23,7 +23,10 @@ class WebhookConfig(SignatureConfig, WithHeaders, frozen=True, kw_only=True):
 
     signatures: Annotated[
         list[SignatureConfig],
-        Meta(description="Several ways of signing, of which each request has one: tables with the keys above."),
+        Meta(
+            description="Several ways of signing, of which each request has one: tables with the keys above. One "
+            "without `secret_variables` has those above."
+        ),
     ] = field(default_factory=list)
     contract: ContractPlace = None
     only_headers: Annotated[

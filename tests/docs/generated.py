@@ -209,8 +209,6 @@ def _struct_in(kind: types.Type) -> type[msgspec.Struct] | None:
     kind = _plain(kind)
     if isinstance(kind, types.DictType):
         kind = _plain(kind.value_type)
-    if isinstance(kind, types.ListType):
-        kind = _plain(kind.item_type)
     return kind.cls if isinstance(kind, types.StructType) else None
 
 
