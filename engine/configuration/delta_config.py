@@ -1,7 +1,7 @@
 """`[sources.X.delta]`: where a sync reads what changed since the last time."""
 
 from collections.abc import Iterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import cached_property
 from typing import Annotated, Literal, TypeAlias
 
@@ -16,13 +16,17 @@ from pagefold.engine.errors import ConfigurationError
 SINCE = "{since}"
 """What stands in an address or a query for the time since which changes are asked for."""
 
+UNTIL = "{until}"
+"""What stands there for the end of a period, if changes are asked for in `periods`."""
+
 SinceFormat: TypeAlias = Literal["timestamp", "datetime", "epoch_seconds", "epoch_milliseconds"]
 
 
 class DeltaConfig(SnapshotConfig, frozen=True):
     """Where a sync reads what changed since the last time: an endpoint or a query, as for a snapshot.
 
-    In `url`, `body` and `query`, `{since}` stands for the time since which changes are asked for.
+    In `url`, `body` and `query`, `{since}` stands for the time since which changes are asked for, `{until}` for the end
+    of the period.
     """
 
     every: Annotated[Duration, Meta(description="How often a worker asks for changes: 30s, 10m, 1h.")] = "10m"
@@ -40,6 +44,14 @@ class DeltaConfig(SnapshotConfig, frozen=True):
             "2026-03-01 02:00:00, or a number since 1970."
         ),
     ] = "timestamp"
+    period: Annotated[
+        Duration | None,
+        Meta(
+            description="How long a time is asked for at once, such as `1d`: the address or the query then has "
+            "`{until}`, too. So a large export comes in parts, and a run that was interrupted continues with the part "
+            "that it was in."
+        ),
+    ] = None
     start: Annotated[
         str | None,
         Meta(description="Since when the first run asks for changes, as RFC 3339. Without it, since a day before."),
@@ -56,19 +68,31 @@ class DeltaConfig(SnapshotConfig, frozen=True):
         return parse_duration(self.overlap)
 
     @cached_property
+    def period_seconds(self) -> float | None:
+        """How many seconds are asked for at once; None for all up to now."""
+        return None if self.period is None else parse_duration(self.period)
+
+    @cached_property
     def start_moment(self) -> datetime | None:
         """Since when the first run asks."""
         return None if self.start is None else datetime.fromisoformat(self.start)
 
+    def end_of_period(self, since: datetime) -> datetime | None:
+        """The end of the period that begins then; None if all is asked for at once."""
+        return None if self.period_seconds is None else since + timedelta(seconds=self.period_seconds)
+
     def asking_since(self, since: datetime) -> SnapshotConfig:
-        """The settings of a snapshot of what changed since a time."""
-        text = written(since, self.since_format)
+        """The settings of a snapshot of what changed since a time, up to the end of the period."""
+        until = self.end_of_period(since) or since
+        given = {SINCE: written(since, self.since_format), UNTIL: written(until, self.since_format)}
         names = SnapshotConfig.__struct_fields__
         settings = {name: getattr(self, name) for name in names}
         for name in ("url", "query"):
             if settings[name] is not None:
-                settings[name] = settings[name].replace(SINCE, text)
-        settings["body"] = replace_text(self.body, SINCE, text)
+                for mark, text in given.items():
+                    settings[name] = settings[name].replace(mark, text)
+        for mark, text in given.items():
+            settings["body"] = replace_text(settings["body"], mark, text)
         return SnapshotConfig(**settings)
 
 
@@ -102,9 +126,11 @@ def check_delta(key: str, delta: DeltaConfig) -> Iterator[ConfigurationError]:
     if not problems and not contains_text(asked, SINCE):
         name = "url" if delta.url is not None else "query"
         yield ConfigurationError(f"{key}.{name}", f"needs {SINCE}: where the time goes since which changes are wanted")
-    for name in ("every", "overlap"):
+    if not problems and contains_text(asked, UNTIL) != (delta.period is not None):
+        yield ConfigurationError(f"{key}.period", f"goes with {UNTIL} in what is asked, and needs it")
+    for name in ("every", "overlap", "period"):
         try:
-            parse_duration(getattr(delta, name))
+            parse_duration(getattr(delta, name) or 1)
         except ValueError as error:
             yield ConfigurationError(f"{key}.{name}", str(error))
     if delta.start is not None:

@@ -16,10 +16,10 @@ TOPIC = "pagefold-sync"
 class SyncNote(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True):
     """How far a run is, or how it ended.
 
-    The run of a source asked for changes since `since`, and continues after `cursor`, in the form of its snapshot; once
-    it is `complete`, the next one asks for changes since `following`. It began at `begun_at`, and the newest complete
-    one at `synced_at`: what changed before that was seen. Counts are those of the run so far. Times are fixed-width UTC
-    text, "" where they are not known.
+    The run of a source asks for changes since `since`, where its period begins, and continues after `cursor`, in the
+    form of its snapshot; once it is `complete`, the next one asks for changes since `following`. It began at
+    `begun_at`, and the newest complete one at `synced_at`: what changed before that was seen. Counts are those of the
+    run so far. Times are fixed-width UTC text, "" where they are not known.
     """
 
     run: str

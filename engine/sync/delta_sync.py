@@ -117,7 +117,6 @@ class _Run:
         self._delta = delta
         self._clock = clock
         self._source = note.source
-        self._config = _asking(shop.config, note.source, delta.asking_since(datetime.fromisoformat(note.since)))
         self._notes = notes
         self._note = note
         self._validator = EventValidator(shop.config)
@@ -126,8 +125,20 @@ class _Run:
         self.report = SyncReport(note.source, note.since, resumed=note.records > 0)
 
     async def execute(self) -> SyncReport:
-        """Reads everything, and appends it, batch by batch."""
-        async with open_snapshot(self._config, self._source) as snapshot, self._watched(snapshot.records):
+        """Reads everything, period by period, and appends it, batch by batch."""
+        while True:
+            since = datetime.fromisoformat(self._note.since)
+            await self._read(_asking(self._shop.config, self._source, self._delta.asking_since(since)))
+            until = self._delta.end_of_period(since)
+            if until is None or until >= self._clock():
+                break
+            await self._append([], msgspec.structs.replace(self._note, since=format_timestamp(until), cursor=None))
+        await self._append([], _completed(self._note))
+        return self.report
+
+    async def _read(self, config: Config) -> None:
+        """Reads what a configuration has as the snapshot of the source, and appends it."""
+        async with open_snapshot(config, self._source) as snapshot, self._watched(snapshot.records):
             resolver = ReferencedRows(self._shop.store, self._shop.config.references, self._source, snapshot, keep=True)
             async for batch in snapshot.batches(_cursor(self._note) if snapshot.resumable else None):
                 self._check_paths(snapshot.records)
@@ -135,8 +146,6 @@ class _Run:
             end = snapshot.end
         if end is not None and not end.complete and end.reason not in UNPROVEN:
             raise SourceFailed(snapshot.name, f"the changes are incomplete: {end.reason}")
-        await self._append([], _completed(self._note))
-        return self.report
 
     @asynccontextmanager
     async def _watched(self, records: ContractRows | None) -> AsyncIterator[None]:

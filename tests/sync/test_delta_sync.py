@@ -60,14 +60,16 @@ class Feed:
         page, since = int(asked.query.get("page", "1")), asked.query["since"]
         if page == 1:
             self.since.append(since)
-        changed = sorted((each for each in self.records if each["updated"] >= since), key=lambda each: each["updated"])
+        until = asked.query.get("until", "9999")
+        changed = [each for each in self.records if since <= each["updated"] < until]
+        changed.sort(key=lambda each: each["updated"])
         rows = changed[self.pages * (page - 1) : self.pages * page]
         return Reply(orjson.dumps({"items": rows, "total": len(changed)}))
 
 
-def configured(url: str, server: Server, **more: object) -> Config:
+def configured(store: str, server: Server, **more: object) -> Config:
     """The small shop, whose ERP is asked for changes."""
-    tables = document(url)
+    tables = document(store)
     tables["sources"]["erp"] |= {
         "contract": CONTRACT,
         "delta": {
@@ -80,7 +82,7 @@ def configured(url: str, server: Server, **more: object) -> Config:
             **more,
         },
     }
-    return Config.parse(tables, store=url)
+    return Config.parse(tables, store=store)
 
 
 async def price_of(shop: Shop, sku: str) -> str | None:
@@ -245,6 +247,26 @@ async def test_a_record_that_names_its_sku_by_a_reference(store_url: str) -> Non
             assert await shop.dead_letters.count() == 1
 
 
+async def test_a_long_time_is_asked_for_in_periods(store_url: str) -> None:
+    """Each period has its end; a run that fails in one continues there, and the next asks since the newest change."""
+    feed, clock = Feed(), Clock()
+    for day, sku in ((1, "A"), (3, "B"), (5, "C")):
+        feed.change(sku, datetime(2026, 7, day, 12, tzinfo=UTC))
+    async with serving(feed) as server:
+        config = configured(store_url, server, url=f"{server.url}/p?since={{since}}&until={{until}}", period="2d")
+        async with pagefold.open(config) as shop:
+            feed.broken = lambda asked: Reply(status=400) if asked.query["since"] == "2026-07-05T00:00:00Z" else None
+            with pytest.raises(SourceFailed):
+                await DeltaSync(shop, clock).run("erp")
+            assert feed.since == ["2026-07-01T00:00:00Z", "2026-07-03T00:00:00Z"]
+            feed.broken = lambda _asked: None
+            report = await DeltaSync(shop, clock).run("erp")
+            assert feed.since[2:] == ["2026-07-05T00:00:00Z", "2026-07-07T00:00:00Z"]
+            assert (report.since, report.records, report.appended) == ("2026-07-05T00:00:00.000000Z", 1, 1)
+            assert [await price_of(shop, sku) for sku in "ABC"] == ["9.00"] * 3
+            assert (await DeltaSync(shop, clock).run("erp")).since == "2026-07-05T11:55:00.000000Z"
+
+
 async def test_two_processes_ask_in_turn(asking: Fixture) -> None:
     """While one asks, another does not."""
     async with asking.shop.store.coordination.claim("sync-erp"):
@@ -301,6 +323,8 @@ async def test_a_run_that_ends_at_any_row_is_made_up_for(asking: Fixture, monkey
         ({"query": "SELECT 1", "database": "postgresql://erp@x/y"}, "delta.query: needs {since}"),
         ({"file": "prices.csv"}, "delta.file: goes with a snapshot"),
         ({"url": "https://erp.example/?s={since}", "settle": "1h"}, "delta.settle: goes with a snapshot"),
+        ({"url": "https://erp.example/?s={since}", "period": "1d"}, "delta.period: goes with {until}"),
+        ({"url": "https://erp.example/?s={since}&u={until}"}, "delta.period: goes with {until}"),
         ({"url": "https://erp.example/?s={since}", "every": "often"}, "delta.every: 'often'"),
         ({"url": "https://erp.example/?s={since}", "start": "2026-01-01"}, "delta.start: '2026-01-01' is not a time"),
     ],
