@@ -11,7 +11,7 @@ from cyclopts.validators import Number
 
 import pagefold
 from pagefold.engine.command.console import count, percent, print_message, show_table, write_json
-from pagefold.engine.command.contracts import ExportFormat, export_kind, load_contract
+from pagefold.engine.command.contracts import ExportFormat, csv_form, export_kind, load_contract
 from pagefold.engine.command.options import AsJSON, Exit, Injected, Options, UsageError, unknown_source
 from pagefold.engine.configuration.config import Config
 from pagefold.engine.errors import SourceFailed, StoreNotFound
@@ -66,13 +66,14 @@ MAX_SAMPLE = 1_000
 Sample = Annotated[int, Parameter(validator=Number(gte=1, lte=100_000))]
 
 
-def generate(
+def generate(  # noqa: PLR0913  # they are options
     export: str,
     /,
     *,
     source: str,
     format: ExportFormat = None,
     delimiter: str | None = None,
+    encoding: str | None = None,
     records: Sample = MAX_SAMPLE,
     options: Injected = Options(),  # noqa: B008  # it is immutable
 ) -> int:
@@ -92,14 +93,16 @@ def generate(
         The format of the file, if its name does not show it.
     delimiter
         The delimiter of a CSV file; by default the one that its header has.
+    encoding
+        The encoding of a CSV file, such as cp1252; by default UTF-8.
     records
         How many rows to look at.
     """
     config = options.load()
     if source not in config.sources:
         raise UsageError("--source", unknown_source(source, config))
-    kind = export_kind(export, format, delimiter)
-    rows = list(islice(export_rows(export, kind, delimiter), records))
+    kind = export_kind(export, format)
+    rows = list(islice(export_rows(export, kind, csv_form(delimiter, encoding)), records))
     values = [value for _, value in rows if not isinstance(value, Damaged)]
     is_from_schema = kind == "json" and len(values) == 1 and is_schema(values[0])
     items, profile = (None, schema_profile(values[0])) if is_from_schema else _located(values)  # type: ignore[arg-type]  # it is a schema
@@ -127,6 +130,7 @@ def suggest(  # noqa: PLR0913  # they are options
     source: str,
     format: ExportFormat = None,
     delimiter: str | None = None,
+    encoding: str | None = None,
     records: Sample = MAX_SAMPLE,
     as_json: AsJSON = False,
     options: Injected = Options(),  # noqa: B008  # it is immutable
@@ -149,14 +153,16 @@ def suggest(  # noqa: PLR0913  # they are options
         The format of the file, if its name does not show it.
     delimiter
         The delimiter of a CSV file; by default the one that its header has.
+    encoding
+        The encoding of a CSV file, such as cp1252; by default UTF-8.
     records
         How many rows to look at.
     as_json
         Print one JSON object per suggestion and line: path, domain, place, spec, confidence, reason.
     """
-    config, kind = options.load(), export_kind(export, format, delimiter)
+    config, kind = options.load(), export_kind(export, format)
     compiled = load_contract(config, contract, source, "columns" if kind == "csv" else "json")
-    rows = list(islice(export_rows(export, kind, delimiter), records))
+    rows = list(islice(export_rows(export, kind, csv_form(delimiter, encoding)), records))
     values = field_values(compiled, (value for _, value in rows if not isinstance(value, Damaged)))
     missing = [each.path for each in ContractCheck(config, compiled, 0).run(rows).missing]
     return run(lambda: _suggest(config, source, (compiled, values, missing), as_json=as_json))

@@ -13,6 +13,7 @@ from cyclopts.validators import Number
 from pagefold.engine.command.console import count, percent, print_error, print_message, show_table, write_json
 from pagefold.engine.command.options import AsJSON, Exit, Injected, Options, UsageError, unknown_source
 from pagefold.engine.configuration.config import Config
+from pagefold.engine.configuration.encodings import encoding_error
 from pagefold.engine.errors import ConfigurationError
 from pagefold.engine.events import DomainEvent
 from pagefold.engine.intake.contracts.contract import Contract, Form
@@ -26,6 +27,7 @@ from pagefold.engine.intake.contracts.source_contracts import (
     has_entrance,
     source_contract,
 )
+from pagefold.engine.intake.csv_records import CSVForm
 
 MAX_SHOWN_NAMES = 20
 ExportFormat = Literal["csv", "ndjson", "json"] | None
@@ -169,6 +171,7 @@ def check(  # noqa: PLR0913  # they are options
     entrance: Entrance = "snapshot",
     format: ExportFormat = None,
     delimiter: str | None = None,
+    encoding: str | None = None,
     samples: Annotated[int, Parameter(validator=Number(gte=0))] = 10,
     as_json: AsJSON = False,
     options: Injected = Options(),  # noqa: B008  # it is immutable
@@ -193,20 +196,22 @@ def check(  # noqa: PLR0913  # they are options
         The format of the file, if its name does not show it.
     delimiter
         The delimiter of a CSV file; by default the one that its header has.
+    encoding
+        The encoding of a CSV file, such as cp1252; by default UTF-8.
     samples
         How many statements to show.
     as_json
         Print one JSON object.
     """
     config = options.load()
-    kind = export_kind(export, format, delimiter)
+    kind = export_kind(export, format)
     form: Form = "columns" if kind == "csv" or entrance == "cdc" else "json"
     if contract is None:
         compiled = _configured_contract(config, source, entrance, form)
     else:
         compiled = load_contract(config, contract, source, form, entrance)
     result = ContractCheck(config, compiled, samples, entrance).run(
-        export_rows(export, kind, delimiter, compiled.paths)
+        export_rows(export, kind, csv_form(delimiter, encoding), compiled.paths)
     )
     if as_json:
         write_json(_document(compiled, result))
@@ -215,14 +220,21 @@ def check(  # noqa: PLR0913  # they are options
     return Exit.REFUSED if result.loses_something else Exit.DONE
 
 
-def export_kind(export: str, given: ExportFormat, delimiter: str | None) -> Format:
-    """The format of an export, given or by its name. Raises `UsageError`, also for a delimiter that is none."""
+def export_kind(export: str, given: ExportFormat) -> Format:
+    """The format of an export, given or by its name. Raises `UsageError`."""
     kind = given or format_of(export)
     if kind is None:
         raise UsageError("--format", f"the name {export!r} does not show the format: csv, ndjson or json")
+    return kind
+
+
+def csv_form(delimiter: str | None, encoding: str | None) -> CSVForm:
+    """How an export is written, if it is CSV. Raises `UsageError` for a delimiter or an encoding that is none."""
     if delimiter is not None and (len(delimiter) != 1 or delimiter in '"\r\n'):
         raise UsageError("--delimiter", f"{delimiter!r} is not one character such as ',' or ';'")
-    return kind
+    if encoding is not None and (problem := encoding_error(encoding)) is not None:
+        raise UsageError("--encoding", problem)
+    return CSVForm(delimiter, encoding)
 
 
 def _configured_contract(config: Config, source: str, entrance: Entrance, form: Form) -> Contract:

@@ -12,6 +12,7 @@ from msgspec import Meta, field
 
 from pagefold.engine.configuration.addresses import POSTGRES_SCHEMES, postgres_url_error, scheme_of
 from pagefold.engine.configuration.durations import Duration, parse_duration
+from pagefold.engine.configuration.encodings import encoding_error
 from pagefold.engine.configuration.endpoint_checks import check_endpoint
 from pagefold.engine.configuration.endpoint_config import EndpointConfig
 from pagefold.engine.configuration.toml_tables import ContractPlace, check_variable, redacted
@@ -103,6 +104,10 @@ class SnapshotConfig(EndpointConfig, frozen=True):
         str | None,
         Meta(description="The character between the cells of CSV. Without it, the one that the header has."),
     ] = None
+    encoding: Annotated[
+        str | None,
+        Meta(description="The encoding of CSV, such as `cp1252`: any of texts that Python knows. Without it, UTF-8."),
+    ] = None
     ends: Annotated[
         Literal["marker", "file"],
         Meta(
@@ -170,6 +175,7 @@ class SnapshotConfig(EndpointConfig, frozen=True):
 _KIND_OF: Mapping[str, str] = {
     "format": "file",
     "delimiter": "file",
+    "encoding": "file",
     "ends": "file",
     "duration": "file",
     "database": "query",
@@ -219,12 +225,19 @@ def _check_file(key: str, snapshot: SnapshotConfig) -> Iterator[ConfigurationErr
     if snapshot.file_format is None:
         problem = f'the name {snapshot.file!r} does not show the format; write format = "ndjson", "csv" or "json"'
         yield ConfigurationError(f"{key}.format", problem)
+    yield from _check_csv(key, snapshot)
+
+
+def _check_csv(key: str, snapshot: SnapshotConfig) -> Iterator[ConfigurationError]:
+    if snapshot.encoding and (problem := encoding_error(snapshot.encoding)) is not None:
+        yield ConfigurationError(f"{key}.encoding", problem)
+    for name in ("delimiter", "encoding"):
+        if getattr(snapshot, name) is not None and snapshot.file_format not in {None, "csv"}:
+            yield ConfigurationError(f"{key}.{name}", "goes with CSV; the rows of this file are JSON")
     if snapshot.delimiter is None:
         return
     if len(snapshot.delimiter) != 1 or snapshot.delimiter in '"\r\n':
         yield ConfigurationError(f"{key}.delimiter", f"{snapshot.delimiter!r} is not one character such as ',' or ';'")
-    elif snapshot.file_format not in {None, "csv"}:
-        yield ConfigurationError(f"{key}.delimiter", "goes with CSV; the rows of this file are JSON")
 
 
 def _check_query(key: str, snapshot: SnapshotConfig) -> Iterator[ConfigurationError]:

@@ -1,36 +1,52 @@
 """The records of a CSV file as other systems write it: any usual delimiter, quoted cells, damaged records.
 
-RFC 4180, in UTF-8, with a header. A first line `sep=;` names the delimiter, as spreadsheets write and read it.
+RFC 4180, with a header, in UTF-8 unless the encoding is given. A first line `sep=;` names the delimiter, as
+spreadsheets write and read it.
 """
 
 import csv
 from collections.abc import Iterator
-from typing import Self
+from typing import NamedTuple, Self
 
+from pagefold.engine.configuration.encodings import foreign_encoding
 from pagefold.engine.errors import Rejected, SourceFailed, SourceIncomplete
-from pagefold.engine.intake.input_files import OversizedLine
+from pagefold.engine.intake.input_files import LineSplitter, OversizedLine
 from pagefold.engine.intake.strict_json import BYTE_ORDER_MARK
+from pagefold.engine.intake.transcoding import damaged_byte, transcode
 
 DELIMITERS = ",;\t|"
 """The characters that may be between the cells of a header, unless the delimiter is given."""
 
 _UTF_16 = (b"\xff\xfe", b"\xfe\xff")
 _SEPARATOR = "sep="
+_HINT = "export it as UTF-8, or give its encoding"
+
+
+class CSVForm(NamedTuple):
+    """How a CSV file is written: its delimiter, None for that of the header; and its encoding, None for UTF-8."""
+
+    delimiter: str | None = None
+    encoding: str | None = None
+
+
+DEFAULT_FORM = CSVForm()
 
 
 class CSVRecords:
-    """The header and the records of a file, from its lines. `max_bytes` is the size that a record may have.
+    """The header and the records of a file, from its chunks. `max_bytes` is the size that a record may have, in UTF-8.
 
     `texts` has the number of lines read so far, and the bytes of the last record. Raises `SourceIncomplete` for a file
-    without a header, and `SourceFailed` for one that is not CSV in UTF-8.
+    without a header, and `SourceFailed` for one that is not CSV in its encoding.
     """
 
     def __init__(
-        self, name: str, lines: Iterator[bytes | OversizedLine], *, delimiter: str | None, max_bytes: int
+        self, name: str, chunks: Iterator[bytes | None], *, form: CSVForm = DEFAULT_FORM, max_bytes: int
     ) -> None:
         if csv.field_size_limit() < max_bytes:  # it is the whole process's: never made smaller
             csv.field_size_limit(max_bytes)
-        self.texts = RecordTexts(name, lines, max_bytes)
+        delimiter, encoding = form.delimiter, foreign_encoding(form.encoding)
+        lines = LineSplitter(max_bytes).lines(transcode(chunks, encoding))
+        self.texts = RecordTexts(name, (line for line in lines if line is not None), max_bytes, encoding)
         first = self.texts.peek()
         if first.lower().startswith(_SEPARATOR) and len(first) == len(_SEPARATOR) + 1:
             delimiter = first[-1]
@@ -59,7 +75,7 @@ class CSVRecords:
         if isinstance(header, Rejected):
             raise SourceFailed(name, f"its header cannot be read: {header}")
         if any("\0" in cell for cell in header):
-            raise SourceFailed(name, "its header has NUL characters: it may be UTF-16; export it as UTF-8")
+            raise SourceFailed(name, f"its header has NUL characters: it may be UTF-16; {_HINT}")
         return header
 
 
@@ -82,8 +98,8 @@ def _records(texts: "RecordTexts", delimiter: str) -> Iterator[list[str] | Rejec
         except csv.Error as error:
             yield Rejected("", f"is not CSV: {error}")
         else:
-            if texts.damaged:
-                yield Rejected("", "is not UTF-8")
+            if texts.damage:
+                yield Rejected("", texts.damage)
             elif record:
                 yield record
 
@@ -96,10 +112,13 @@ class RecordTexts:
     """Lines for the CSV parser, which takes as many as a record needs, within bounds.
 
     `line` counts all of them, `size` the bytes of one record, `held` is its line, or a hash of its lines,
-    and `damaged` is whether some of them were not valid text.
+    and `damage` says where one of them was not valid text.
     """
 
-    def __init__(self, name: str, lines: Iterator[bytes | OversizedLine], max_bytes: int) -> None:
+    def __init__(
+        self, name: str, lines: Iterator[bytes | OversizedLine], max_bytes: int, encoding: str | None = None
+    ) -> None:
+        self._encoding = encoding
         self._name = name
         self._lines = lines
         self._peeked: list[bytes | OversizedLine] = []
@@ -108,7 +127,7 @@ class RecordTexts:
         self.line = 0
         self.size = 0
         self.held: bytes | int | None = None
-        self.damaged = False
+        self.damage = ""
 
     def __iter__(self) -> Self:
         return self
@@ -119,9 +138,14 @@ class RecordTexts:
             raise _TooLongError
         try:
             return held.decode() + "\n"
-        except UnicodeDecodeError:
-            self.damaged = True
+        except UnicodeDecodeError as error:
+            self.damage = self.damage or self._damage(held, error)
             return held.decode(errors="replace") + "\n"
+
+    def _damage(self, held: bytes, error: UnicodeDecodeError) -> str:
+        """Where a line is not text in the encoding of its file."""
+        byte = damaged_byte(held, error, self._encoding)
+        return f"is not {self._encoding or 'UTF-8'}: line {self.line:,} has the byte 0x{byte:02x}"
 
     def peek(self) -> str:
         """The next line that is not blank, which stays the next one; empty if it is too long to hold, or there is none.
@@ -131,7 +155,7 @@ class RecordTexts:
         held = next(self._lines, b"")
         if isinstance(held, bytes) and self.line == 0:
             if held.startswith(_UTF_16):
-                raise SourceFailed(self._name, "is UTF-16; export it as UTF-8")
+                raise SourceFailed(self._name, f"is UTF-16; {_HINT}")
             held = held.removeprefix(BYTE_ORDER_MARK)
         while isinstance(held, bytes) and not held.strip() and (more := next(self._lines, None)) is not None:
             self.line += 1
@@ -143,7 +167,7 @@ class RecordTexts:
         """What comes next is another record."""
         self._quotes = self.size = 0
         self.held = None
-        self.damaged = False
+        self.damage = ""
 
     def skip(self) -> bool:
         """Leaves a line out. False when there is none."""

@@ -1,4 +1,4 @@
-"""Snapshots in CSV files: RFC 4180, in UTF-8, with a header.
+"""Snapshots in CSV files: RFC 4180, with a header, in UTF-8 unless the encoding is given.
 
 The first record after the header may be `#begin,2026-11-23T02:00:00Z`; the last one is `#end,102`.
 """
@@ -10,9 +10,8 @@ from msgspec import UNSET
 
 from pagefold.engine.errors import Rejected
 from pagefold.engine.intake.contracts.export_rows import MAX_ROW_BYTES, check_width
-from pagefold.engine.intake.csv_records import CSVRecords
+from pagefold.engine.intake.csv_records import CSVForm, CSVRecords
 from pagefold.engine.intake.event_parser import MAX_EVENT_BYTES
-from pagefold.engine.intake.input_files import LineSplitter
 from pagefold.engine.intake.mapping.value_conversion import parse_timestamp
 from pagefold.engine.snapshots.contract_rows import ContractRows, Record
 from pagefold.engine.snapshots.json_rows import BeginMarker, EndMarker, Found, RowCounter
@@ -35,17 +34,16 @@ class CSVReading(LineReading):
         place: LineCursor,
         counter: RowCounter,
         rows: EventColumns | ContractRows,
-        delimiter: str | None,
+        form: CSVForm,
     ) -> None:
         super().__init__(file, place, counter)
         self._rows = rows
-        self._delimiter = delimiter
+        self._form = form
 
     def found(self, chunks: Iterator[bytes | None]) -> Iterator[Found | None]:
         """The content of each record."""
         most = MAX_ROW_BYTES if isinstance(self._rows, ContractRows) else MAX_EVENT_BYTES
-        lines = (line for line in LineSplitter(most).lines(chunks) if line is not None)
-        records = CSVRecords(self.name, lines, delimiter=self._delimiter, max_bytes=most)
+        records = CSVRecords(self.name, chunks, form=self._form, max_bytes=most)
         read = self._reader(records)
         while records.texts.line < self.place.line and records.skip_line():
             if records.texts.line % STEP_LINES == 0:

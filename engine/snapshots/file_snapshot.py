@@ -10,6 +10,7 @@ from pagefold.domains.domain import JSON
 from pagefold.engine.configuration.config import Config
 from pagefold.engine.configuration.snapshot_config import SnapshotConfig
 from pagefold.engine.errors import SourceFailed
+from pagefold.engine.intake.csv_records import CSVForm
 from pagefold.engine.intake.input_files import file_size
 from pagefold.engine.snapshots.contract_rows import ContractRows, contract_rows
 from pagefold.engine.snapshots.csv_rows import CSVReading
@@ -36,6 +37,7 @@ class FileSnapshot(ReadAhead):
         super().__init__(group)
         self._config = config
         self._settings = config.sources[source].snapshot or SnapshotConfig()
+        self._csv = CSVForm(self._settings.delimiter, self._settings.encoding)
         self._source = source
         self.name = self._settings.file or ""
         self.records = contract_rows(config, source, self.name, "content")
@@ -59,7 +61,7 @@ class FileSnapshot(ReadAhead):
         """A pass over rows in the source's own form."""
         match self._settings.file_format:
             case "csv":
-                return CSVReading(file, place, counter, records, self._settings.delimiter)
+                return CSVReading(file, place, counter, records, self._csv)
             case "json" if not holds_lines(self.name):
                 return DocumentReading(file, place, counter, ContractJSON(records))
             case _:
@@ -70,7 +72,7 @@ class FileSnapshot(ReadAhead):
         if self._settings.file_format == "csv":
             counter = RowCounter(self._source, place.rows, place.taken_at)
             columns = EventColumns(self._config, self._source, self.name)
-            return CSVReading(file, place, counter, columns, self._settings.delimiter)
+            return CSVReading(file, place, counter, columns, self._csv)
         lines = JSONLines.of(self._config, self._source)
         counter = RowCounter(self._source, place.rows, place.taken_at, lines.rows.fixed)
         if self._settings.file_format == "json" and not holds_lines(self.name):

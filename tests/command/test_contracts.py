@@ -174,6 +174,7 @@ def test_the_contracts_of_a_configuration(place: Path) -> None:
     [
         (["--source", "erb"], "did you mean 'erp'"),
         (["--delimiter", "::"], "is not one character"),
+        (["--encoding", "rot13"], "'rot13' is not an encoding of texts such as 'cp1252'"),
         (["--contract", "gone.toml"], "gone.toml: cannot be read"),
     ],
 )

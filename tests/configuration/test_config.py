@@ -115,8 +115,14 @@ WRONG = [
     (with_snapshot('file = ""'), f"{SNAPSHOT}.file", "is empty"),
     (with_snapshot('file = "prices.txt"'), f"{SNAPSHOT}.format", 'write format = "ndjson", "csv" or "json"'),
     (with_snapshot('file = "prices.txt.gz"', 'format = "xml"'), f"{SNAPSHOT}.format", "xml"),
-    (with_snapshot(FILE, 'delimiter = "ab"'), f"{SNAPSHOT}.delimiter", "such as ',' or ';'"),
+    (with_snapshot('file = "a.csv"', 'delimiter = "ab"'), f"{SNAPSHOT}.delimiter", "such as ',' or ';'"),
     (with_snapshot(FILE, 'delimiter = ";"'), f"{SNAPSHOT}.delimiter", "goes with CSV"),
+    (with_snapshot(FILE, 'encoding = "cp1252"'), f"{SNAPSHOT}.encoding", "goes with CSV"),
+    (
+        with_snapshot('file = "a.csv"', 'encoding = "ansi"'),
+        f"{SNAPSHOT}.encoding",
+        "is not an encoding of texts such as",
+    ),
     (with_snapshot(CSV, 'columns = {sku = "A"}'), f"{SNAPSHOT}.columns", "unknown key"),
     (
         with_snapshot(FILE, 'token_variable = "T"'),

@@ -12,6 +12,7 @@ import pytest
 
 from pagefold.engine.errors import ConfigurationError, Rejected, SourceFailed
 from pagefold.engine.events import DomainEvent
+from pagefold.engine.intake import input_files
 from pagefold.engine.intake.event_validator import EventValidator
 from pagefold.engine.snapshots.snapshot import End
 from tests.support.snapshot_fixtures import TAKEN_AT, Read, configured, payload_of, read, written
@@ -307,4 +308,58 @@ async def test_text_in_another_encoding_is_rejected(table: Path) -> None:
     """A record that is not UTF-8 is rejected, the others are read."""
     written(table, records(RECORD, RECORD.replace("A", "Ä"), RECORD).encode("latin-1"))
     found = await read(configured(file=str(table)))
-    assert (found.refused, found.end) == ({2: "is not UTF-8"}, COMPLETE)
+    assert (found.refused, found.end) == ({2: "is not UTF-8: line 3 has the byte 0xc4"}, COMPLETE)
+
+
+@pytest.mark.parametrize(
+    "encoding", ["cp1252", "windows-1252", "UTF-16", "utf-16-le", "utf-32", "gb18030", "utf_8_sig"]
+)
+@pytest.mark.parametrize("read_bytes", [1, 128 * 1024])
+async def test_an_encoding_by_its_name(
+    table: Path, monkeypatch: pytest.MonkeyPatch, encoding: str, read_bytes: int
+) -> None:
+    """Texts are the same in any, also where a character is cut between two reads; a pass resumes after a line."""
+    monkeypatch.setattr(input_files, "READ_BYTES", read_bytes)
+    plain = records(RECORD.replace("A", "ÄÖ€"), RECORD.replace("A,", '"é ""ß""",'), RECORD)
+    written(table, plain)
+    expected = await read(configured(file=str(table)))
+    assert [event.sku for event in expected.events] == ["ÄÖ€", 'é "ß"', "A"]
+    written(table, plain.encode(encoding))
+    settings = configured(file=str(table), encoding=encoding)
+    found = await read(settings)
+    assert (found.rows, found.end) == (expected.rows, COMPLETE)
+    resumed = await read(settings, cursor={"line": 2, "rows": 1})
+    assert [event.sku for event in resumed.events] == ['é "ß"', "A"]
+
+
+@pytest.mark.parametrize(
+    ("encoding", "text", "problem"),
+    [
+        ("cp1252", b"\x81", "is not cp1252: line 3 has the byte 0x81"),
+        ("ascii", "ä".encode(), "is not ascii: line 3 has the byte 0xc3"),
+        ("gb18030", b"\xff", "is not gb18030: line 3 has the byte 0xff"),
+        ("utf-16-le", b"\x00\xdcA\x00", "is not utf-16-le: line 3 has the byte 0x00"),
+    ],
+)
+async def test_a_byte_that_is_no_character(table: Path, encoding: str, text: bytes, problem: str) -> None:
+    """The record is refused with its line and the byte, and nothing stands in for it; the others are read."""
+    before, after = records(RECORD, RECORD.replace("A", "@"), RECORD).split("@")
+    written(table, before.encode(encoding) + text + after.encode(encoding))
+    found = await read(configured(file=str(table), encoding=encoding))
+    assert (found.refused, found.end) == ({2: problem}, COMPLETE)
+    assert [row.number for row in found.rows if isinstance(row.event, DomainEvent)] == [1, 3]
+
+
+async def test_a_file_that_is_cut_inside_a_character(table: Path) -> None:
+    """What is left of the last record is refused, and the end marker is missing."""
+    written(table, f"{HEADER}\n{RECORD}\n{RECORD}ä".encode("utf-16")[:-1])
+    found = await read(configured(file=str(table), encoding="utf-16"))
+    assert found.refused == {2: "is not utf-16: line 3 has the byte 0xe4"}
+    assert found.end == End(complete=False, reason="has no end marker")
+
+
+async def test_a_header_in_another_encoding(table: Path) -> None:
+    """Its error says that there is a setting for it."""
+    written(table, records(RECORD).encode("utf-16"))
+    with pytest.raises(SourceFailed, match="is UTF-16; export it as UTF-8, or give its encoding"):
+        await read(configured(file=str(table)))

@@ -5,8 +5,10 @@ from pathlib import Path
 
 import msgspec
 
+from pagefold.engine.configuration.encodings import encoding_error
 from pagefold.engine.errors import SourceFailed, SourceIncomplete
 from pagefold.engine.intake.contracts.export_rows import Damaged, export_rows
+from pagefold.engine.intake.csv_records import CSVForm
 from pagefold.projections.transforms import InvalidMapping, LookupTable, RateTable, text_table
 
 RATE_COLUMNS = ("base", "quote", "day", "rate")
@@ -26,6 +28,7 @@ class TableSource(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     values: dict[str, str] = {}
     where: dict[str, str] = {}
     delimiter: str | None = None
+    encoding: str | None = None
     ignore_case: bool = False
 
 
@@ -34,6 +37,7 @@ class RateSource(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     file: str
     delimiter: str | None = None
+    encoding: str | None = None
 
 
 def lookup_table(name: str, source: TableSource, folder: Path) -> LookupTable:
@@ -46,7 +50,7 @@ def lookup_table(name: str, source: TableSource, folder: Path) -> LookupTable:
     if source.rows or source.key is None or (source.value is None) == (not source.values):
         raise InvalidMapping(key, "of a file needs `key`, and either `value` or `values`, and no `rows`")
     columns = [source.key, *([source.value] if source.value is not None else source.values.values()), *source.where]
-    found = _rows(key, folder / source.file, source.delimiter, columns)
+    found = _rows(key, folder / source.file, source, columns)
     kept = (row for row in found if all(row[column] == value for column, value in source.where.items()))
     pairs = ((row[source.key], _value(row, source)) for row in kept)
     return LookupTable(name, pairs, locales=tuple(source.values), ignore_case=source.ignore_case)
@@ -60,16 +64,18 @@ def _value(row: Mapping[str, str], source: TableSource) -> object:
 
 def rate_table(name: str, source: RateSource, folder: Path) -> RateTable:
     """A table of exchange rates. Raises `InvalidMapping`."""
-    found = _rows(f"rates.{name}", folder / source.file, source.delimiter, RATE_COLUMNS)
+    found = _rows(f"rates.{name}", folder / source.file, source, RATE_COLUMNS)
     return RateTable(name, ((row["base"], row["quote"], row["day"], row["rate"]) for row in found))
 
 
 def _rows(
-    key: str, file: Path, delimiter: str | None, columns: list[str] | tuple[str, ...]
+    key: str, file: Path, source: TableSource | RateSource, columns: list[str] | tuple[str, ...]
 ) -> Iterator[dict[str, str]]:
     """The rows of a file that has these columns. Raises `InvalidMapping`, also for a row that cannot be read."""
+    if source.encoding is not None and (problem := encoding_error(source.encoding)) is not None:
+        raise InvalidMapping(f"{key}.encoding", problem)
     try:
-        for line, row in export_rows(str(file), "csv", delimiter, columns):
+        for line, row in export_rows(str(file), "csv", CSVForm(source.delimiter, source.encoding), columns):
             if isinstance(row, Damaged):
                 raise InvalidMapping(f"{key}.file", f"line {line} of {file.name} {row.reason}")
             cells: dict[str, str] = row  # type: ignore[assignment]  # a row of CSV

@@ -9,7 +9,7 @@ import msgspec
 
 from pagefold.domains.domain import DECODE_ERRORS
 from pagefold.engine.errors import Rejected, SourceFailed
-from pagefold.engine.intake.csv_records import CSVRecords
+from pagefold.engine.intake.csv_records import DEFAULT_FORM, CSVForm, CSVRecords
 from pagefold.engine.intake.input_files import InputFile, LineSplitter, OversizedLine, decompress
 from pagefold.engine.intake.strict_json import BYTE_ORDER_MARK, check_repeated_keys, decode_rejection
 from pagefold.projections.transforms.json_text import decode_exactly
@@ -99,15 +99,15 @@ def repeated_column(header: Sequence[str], needed: Collection[str]) -> str | Non
     return next((name for name, number in Counter(header).items() if number > 1 and name in needed), None)
 
 
-def export_rows(name: str, kind: Format, delimiter: str | None = None, columns: Collection[str] = ()) -> Iterator[Row]:
-    """The rows of a file: objects by column, or JSON values.
+def export_rows(name: str, kind: Format, form: CSVForm = DEFAULT_FORM, columns: Collection[str] = ()) -> Iterator[Row]:
+    """The rows of a file: objects by column, or JSON values. `form` and `columns` are of CSV.
 
     Raises `SourceFailed`, also if one of `columns` is there twice, and `SourceIncomplete`.
     """
     with InputFile(name) as file:
         chunks = (chunk for chunk in decompress(file.chunks(), name) if chunk is not None)
         if kind == "csv":
-            yield from _csv_rows(name, chunks, delimiter, columns)
+            yield from _csv_rows(name, chunks, form, columns)
         elif kind == "ndjson":
             yield from _json_lines(chunks)
         else:
@@ -134,8 +134,8 @@ def _json_lines(chunks: Iterator[bytes]) -> Iterator[Row]:
             yield number, _value(text)
 
 
-def _csv_rows(name: str, chunks: Iterator[bytes], delimiter: str | None, columns: Collection[str]) -> Iterator[Row]:
-    records = CSVRecords(name, _lines(chunks), delimiter=delimiter, max_bytes=MAX_ROW_BYTES)
+def _csv_rows(name: str, chunks: Iterator[bytes], form: CSVForm, columns: Collection[str]) -> Iterator[Row]:
+    records = CSVRecords(name, chunks, form=form, max_bytes=MAX_ROW_BYTES)
     if (repeated := repeated_column(records.header, columns)) is not None:
         raise SourceFailed(name, f"has two columns named {repeated!r}")
     for cells in records:
