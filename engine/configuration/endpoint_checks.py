@@ -4,10 +4,23 @@ from collections.abc import Iterator
 from urllib.parse import urlsplit
 
 from pagefold.engine.configuration.authorization_config import check_authorization
-from pagefold.engine.configuration.endpoint_config import Body, EndpointConfig, PagingConfig, RequestConfig, origin_at
+from pagefold.engine.configuration.endpoint_config import (
+    Body,
+    ChildConfig,
+    EndpointConfig,
+    PagingConfig,
+    RequestConfig,
+    origin_at,
+)
 from pagefold.engine.configuration.header_filters import header_name
-from pagefold.engine.configuration.request_templates import AFTER, with_member
-from pagefold.engine.configuration.toml_tables import check_path, check_variable
+from pagefold.engine.configuration.request_templates import (
+    AFTER,
+    body_places,
+    has_place_in_host,
+    places_in,
+    with_member,
+)
+from pagefold.engine.configuration.toml_tables import check_path, check_values, check_variable
 from pagefold.engine.errors import ConfigurationError
 
 _OWN_HEADERS = frozenset({"accept", "authorization", "connection", "content-length", "host", "transfer-encoding"})
@@ -21,6 +34,22 @@ _EMPTY = ("parameter", "member", "after", "value")
 
 def check_endpoint(key: str, endpoint: EndpointConfig) -> Iterator[ConfigurationError]:
     """Yields every problem that the types of the table do not exclude."""
+    yield from check_request(key, endpoint)
+    for name, child in endpoint.children.items():
+        yield from _check_child(f"{key}.children.{name}", child)
+
+
+def _check_child(key: str, child: ChildConfig) -> Iterator[ConfigurationError]:
+    yield from check_request(key, child)
+    yield from check_values(f"{key}.only", child.only, "the values of rows that have children, such as ['variable']")
+    if has_place_in_host(child.url or ""):
+        yield ConfigurationError(f"{key}.url", "has a place for a value where it says which server is asked")
+    elif not (places_in(child.url or "") or body_places(child.body)):
+        yield ConfigurationError(f"{key}.url", "needs a place for a value of the row, such as {id}")
+
+
+def check_request(key: str, endpoint: RequestConfig) -> Iterator[ConfigurationError]:
+    """The same of requests alone."""
     empty = [name for name in RequestConfig.__struct_fields__ if getattr(endpoint, name) == ""]
     problem = _url_problem(endpoint.url or "")
     if empty or problem is not None:

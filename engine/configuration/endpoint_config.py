@@ -1,15 +1,19 @@
 """The keys of an endpoint: how its pages are requested, and where its rows are."""
 
 from functools import cached_property
-from typing import Annotated, Literal, TypeAlias
+from typing import Annotated, Literal, TypeAlias, TypeVar
 from urllib.parse import urlsplit
 
+import msgspec
 from msgspec import Meta, field
 
 from pagefold.engine.configuration.authorization_config import AuthorizationConfig
-from pagefold.engine.configuration.toml_tables import Table
+from pagefold.engine.configuration.toml_tables import Table, values_by_key
 
 _PORTS = {"http": 80, "https": 443}
+
+
+_Request = TypeVar("_Request", bound="RequestConfig")
 
 
 class PagingConfig(Table, frozen=True):
@@ -142,7 +146,13 @@ class RequestConfig(Table, frozen=True):
     def origins(self) -> frozenset[str]:
         """The origins (scheme, host and port) that may be requested, including the endpoint's own."""
         own = urlsplit(self.url or "")
-        return frozenset(origin_at(each, own.scheme) for each in (f"{own.scheme}://{own.netloc}", *self.hosts))
+        return frozenset([self.own_origin, *(origin_at(each, own.scheme) for each in self.hosts)])
+
+    @cached_property
+    def own_origin(self) -> str:
+        """The origin of its address."""
+        own = urlsplit(self.url or "")
+        return origin_at(f"{own.scheme}://{own.netloc}", own.scheme)
 
     @cached_property
     def verb(self) -> Literal["GET", "POST"]:
@@ -155,8 +165,47 @@ class RequestConfig(Table, frozen=True):
         return self.stable or (self.paging is not None and self.paging.after is not None)
 
 
+class ChildConfig(RequestConfig, frozen=True):
+    """Rows that belong to a row of an endpoint: more requests for each."""
+
+    only: Annotated[
+        dict[str, object],
+        Meta(description="By path in a row, the values with which it has such rows. Of others, none are asked for."),
+    ] = field(default_factory=dict)
+
+    @cached_property
+    def values_of(self) -> dict[str, list[object]]:
+        """The accepted values of each path in `only`."""
+        return values_by_key(self.only)
+
+
 class EndpointConfig(RequestConfig, frozen=True):
     """An endpoint that returns rows in pages of JSON."""
+
+    children: Annotated[
+        dict[str, ChildConfig],
+        Meta(
+            description="By the member of a row that gets them: more requests, made for each row, in whose address or "
+            "body `{path}` stands for a value of the row."
+        ),
+    ] = field(default_factory=dict)
+
+
+_SHARED = ("headers", "errors", "requests_per_second", "concurrency", "timeout_seconds")
+_SECRET = ("authorization", "token_variable", "header_variables")
+
+
+def inheriting(request: _Request, parent: RequestConfig) -> _Request:
+    """A request with the headers and limits of another where it has none of its own.
+
+    At the same origin, it is also authorized in the same way, unless it says how.
+    """
+    plain = RequestConfig()
+    shared = [name for name in _SHARED if getattr(request, name) == getattr(plain, name)]
+    is_own = any(getattr(request, name) != getattr(plain, name) for name in _SECRET)
+    if not is_own and request.own_origin == parent.own_origin:
+        shared += _SECRET
+    return msgspec.structs.replace(request, **{name: getattr(parent, name) for name in shared})
 
 
 def origin_at(text: str, scheme: str) -> str:

@@ -26,13 +26,20 @@ def fill(request: _Request, value_at: Lookup) -> _Request:
     In the address it is URL-encoded. A text of the body that has nothing else becomes the value itself: a number stays
     a number. Raises `ValueError` for a value that is neither a text, a number nor a boolean.
     """
-    url = _place.sub(lambda found: _encoded(value_at(found[1])), request.url or "")
+    url = _place.sub(lambda found: _encoded(found[1], value_at), request.url or "")
     return msgspec.structs.replace(request, url=url, body=_filled(request.body, value_at))
 
 
 def places_in(url: str) -> list[str]:
     """The paths that an address names."""
     return _place.findall(url)
+
+
+def body_places(body: object) -> list[str]:
+    """The paths that the texts of a body name."""
+    found: list[str] = []
+    _mapped(body, lambda text: found.extend(_place.findall(text)))
+    return found
 
 
 def has_place_in_host(url: str) -> bool:
@@ -82,10 +89,9 @@ def _set(found: object, names: list[str], value: object, path: str) -> object:
 def _filled(body: object, value_at: Lookup) -> Body:
     def written(text: str) -> object:
         if (whole := _place.fullmatch(text)) is not None:
-            value = value_at(whole[1])
-            _text(value)
-            return value
-        return _place.sub(lambda found: _text(value_at(found[1])), text)
+            _text(whole[1], value_at)
+            return value_at(whole[1])
+        return _place.sub(lambda found: _text(found[1], value_at), text)
 
     return _mapped(body, written)  # type: ignore[return-value]  # of the same type
 
@@ -98,18 +104,19 @@ def _mapped(body: object, change: Callable[[str], object]) -> object:
     return change(body) if isinstance(body, str) else body
 
 
-def _encoded(value: object) -> str:
-    text = _text(value)
+def _encoded(path: str, value_at: Lookup) -> str:
+    text = _text(path, value_at)
     if text.strip(".") == "":  # `..` would be a step upwards
-        problem = f"{text!r} cannot be part of an address"
+        problem = f"{text!r}, at {path!r}, cannot be part of an address"
         raise ValueError(problem)
     return quote(text, safe="")
 
 
-def _text(value: object) -> str:
+def _text(path: str, value_at: Lookup) -> str:
+    value = value_at(path)
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, str | int | float | Decimal):
         return str(value)
-    problem = "has no text, number or boolean there"
+    problem = f"there is no text, number or boolean at {path!r}"
     raise ValueError(problem)

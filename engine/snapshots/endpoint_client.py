@@ -17,7 +17,7 @@ import stamina
 from anyio.to_thread import run_sync
 
 from pagefold.engine.configuration.config import Config
-from pagefold.engine.configuration.endpoint_config import RequestConfig
+from pagefold.engine.configuration.endpoint_config import EndpointConfig, RequestConfig, inheriting
 from pagefold.engine.errors import SourceFailed
 from pagefold.engine.intake.strict_json import BYTE_ORDER_MARK
 from pagefold.engine.runtime.clock import now
@@ -92,13 +92,29 @@ class Endpoint(NamedTuple):
     settings: RequestConfig
     credentials: Credentials
     limiter: RequestLimiter
+    children: "Mapping[str, Endpoint]"
 
 
-def endpoint_at(config: Config, key: str, settings: RequestConfig, limiter: RequestLimiter) -> Endpoint:
-    """The endpoint that is configured at `key`. Raises `ConfigurationError` if the environment lacks its secrets."""
+def endpoint_at(
+    config: Config, key: str, settings: EndpointConfig, limiter: RequestLimiter, parent: EndpointConfig | None = None
+) -> Endpoint:
+    """The endpoint that is configured at `key`; what it does not say of itself is its parent's.
+
+    Raises `ConfigurationError` if the environment lacks its secrets.
+    """
+    if parent is not None:
+        settings = inheriting(settings, parent)
+    children = {
+        name: _endpoint(config, f"{key}.children.{name}", inheriting(child, settings), limiter)
+        for name, child in settings.children.items()
+    }
+    return _endpoint(config, key, settings, limiter)._replace(children=children)
+
+
+def _endpoint(config: Config, key: str, settings: RequestConfig, limiter: RequestLimiter) -> Endpoint:
     parts = urlsplit(settings.url or "")
     name = f"{parts.scheme}://{parts.netloc}{parts.path}"
-    return Endpoint(name, settings, credentials(config, key, settings, os.environ), limiter)
+    return Endpoint(name, settings, credentials(config, key, settings, os.environ), limiter, {})
 
 
 class EndpointClient:
@@ -108,8 +124,10 @@ class EndpointClient:
     """
 
     def __init__(self, endpoint: Endpoint) -> None:
-        self._name, self._settings, self._credentials, self._limiter = endpoint
-        settings = self._settings
+        self._name = endpoint.name
+        self._settings = settings = endpoint.settings
+        self._credentials = endpoint.credentials
+        self._limiter = endpoint.limiter
         self._home = origin_of(httpx2.URL(settings.url or ""))
         self._origins = {self._home, *(origin_of(httpx2.URL(origin)) for origin in settings.origins)}
         self._client = httpx2.AsyncClient(

@@ -1,158 +1,31 @@
-"""The pages of an endpoint, one after another, until all of its rows were read."""
+"""The pages of an endpoint, whose rows have their children: rows that other requests return for each."""
 
 from collections.abc import AsyncGenerator
-from typing import NamedTuple
+from contextlib import aclosing
 
-import httpx2
-import msgspec
-from anyio.to_thread import run_sync
-
-from pagefold.engine.snapshots.endpoint_client import Endpoint, EndpointClient
-from pagefold.engine.snapshots.endpoint_responses import ResponseParser, RowsResponse
-from pagefold.engine.snapshots.page_requests import PageRequests
-from pagefold.engine.snapshots.snapshot import MAY_HAVE_MOVED, NO_PROOF, End
-
-EMPTY_PAGES = 100
-"""After this many consecutive pages without rows, reading stops."""
+from pagefold.engine.snapshots.endpoint_children import Children
+from pagefold.engine.snapshots.endpoint_client import Endpoint
+from pagefold.engine.snapshots.page_sequence import Page, PageSequence
+from pagefold.engine.snapshots.snapshot import End
 
 
-class Page(NamedTuple):
-    """The rows of a page, undecoded. `place` and `next` name it and the next one; None is the first, or no page."""
-
-    place: str | None
-    rows: list[msgspec.Raw]
-    next: str | None
-
-
-class EndpointPages:
-    """One pass over the pages of an endpoint, from the first, or from the page `place`, before which are `rows` rows.
-
-    `rows` counts those that were read, `total` those that there are, as far as the endpoint says. A reader that finds
-    rows that do not count sets `rows` again before it asks for the next page.
-
-    After the last page, `end` says whether all rows were read. `is_last`: no page follows; else reading stopped
-    because more pages made no sense.
-    """
+class EndpointPages(PageSequence):
+    """The same with the children of each row. The end is complete only if all children were read."""
 
     def __init__(
         self, endpoint: Endpoint, *, place: str | None = None, rows: int = 0, total: int | None = None
     ) -> None:
-        self._settings = endpoint.settings
-        self._client = EndpointClient(endpoint)
-        self._parser = ResponseParser(endpoint.name, endpoint.settings)
-        self._requests = PageRequests(endpoint.settings)
-        self._place = place
-        self._seen: set[str] = set()
-        self._before: list[msgspec.Raw] = []
-        self._empty = 0
-        self.rows = rows
-        self.total = self.first_total = total
-        self.is_last = False
-        self.end = End(complete=False, reason="was not read to its end")
-
-    @property
-    def is_sorted(self) -> bool:
-        """Whether rows stay on their page while others are added and removed."""
-        return self._settings.is_sorted
-
-    @property
-    def surplus(self) -> int | None:
-        """How many rows must be repetitions for it to be complete; None if that does not matter."""
-        several = self._place is not None
-        if several and not self.is_sorted:
-            return 0
-        return max(self.rows - self.total, 0) if self.is_last and self.total is not None else None
+        super().__init__(endpoint, place=place, rows=rows, total=total)
+        self._children = Children(endpoint)
 
     async def pages(self) -> AsyncGenerator[Page, None]:
-        """Every page. Raises `SourceFailed`."""
-        async with self._client as client:
-            while True:
-                request = self._requests.request(self._place, client.address)
-                self._seen |= {self._place or "", str(request.url) if request.content is None else ""}
-                answer = await run_sync(self._parser.read, await client.send(request))
-                answer = self._without_repetition(answer)
-                self._count(answer)
-                following = self._next(answer, request.url)
-                yield Page(self._place, answer.rows, following)
-                if (end := self._end(answer, following)) is not None:
-                    break
-                self._place = following
-        self.end = self._checked(end)
-
-    def _count(self, page: RowsResponse) -> None:
-        self.rows += len(page.rows)
-        if page.total is not None:
-            self.first_total = page.total if self.first_total is None else self.first_total
-            self.total = page.total
-
-    def _without_repetition(self, page: RowsResponse) -> RowsResponse:
-        """The page, or one without rows in place of the repeated last page."""
-        paging = self._settings.paging
-        if paging is not None and paging.repeats_last and page.rows and page.rows == self._before:
-            return page._replace(rows=[], next=None)
-        return page
-
-    def _next(self, page: RowsResponse, url: httpx2.URL) -> str | None:
-        """The page after this one; None if it is the last."""
-        paging = self._settings.paging
-        if page.has_more is False or self._is_short(page):
-            return None
-        if paging is None or not paging.finds_pages:
-            return self._following(page.next, url)
-        if not page.rows or (self.total is not None and self.rows >= self.total):
-            return None
-        if paging.after is not None:
-            return page.last
-        return str(int(self._place or paging.start) + (len(page.rows) if paging.step == "rows" else paging.step))
-
-    def _following(self, page: str | None, url: httpx2.URL) -> str | None:
-        """The cursor of the next page, or its absolute address."""
-        settings = self._settings
-        if page is None or settings.cursor_parameter is not None or settings.cursor_member is not None:
-            return page
-        return str(self._client.address(page, url))
-
-    def _is_short(self, page: RowsResponse) -> bool:
-        size = None if self._settings.paging is None else self._settings.paging.size
-        return size is not None and page.has_more is None and len(page.rows) < size
-
-    def _end(self, page: RowsResponse, following: str | None) -> End | None:
-        """How reading ended with this page; None if it continues."""
-        self._empty = 0 if page.rows else self._empty + 1
-        if following is None:
-            self.is_last = True
-            return self._last(page)
-        if following in self._seen:
-            return End(complete=False, reason="the cursor repeats: it leads to a page that was read before")
-        paging = self._settings.paging
-        if paging is not None and paging.finds_pages and page.rows == self._before:
-            return End(
-                complete=False, reason="a page has the rows of the page before it: the server ignores its number"
-            )
-        self._before = page.rows
-        if self._empty >= EMPTY_PAGES:
-            return End(complete=False, reason=f"{EMPTY_PAGES} consecutive pages were empty")
-        return None
-
-    def _last(self, page: RowsResponse) -> End:
-        """What the last page proves."""
-        paging = self._settings.paging
-        if page.has_more:
-            return End(complete=False, reason="its last page says that there are more rows, but leads to none")
-        if self.total is not None:
-            if self.total != self.rows:
-                return End(complete=False, reason=f"its total is {self.total:,} rows; it has {self.rows:,}")
-            return End(complete=True)
-        if page.has_more is False or (paging is not None and paging.after is not None):
-            return End(complete=True)
-        if not self._is_short(page):
-            return End(complete=False, reason=NO_PROOF)
-        may_have_moved = paging is not None and paging.finds_pages and self._place is not None and not self.is_sorted
-        return End(complete=False, reason=MAY_HAVE_MOVED) if may_have_moved else End(complete=True)
-
-    def _checked(self, end: End) -> End:
-        """The end, unless rows may have moved between pages while they were read."""
-        if self._place is None or self.is_sorted or not end.complete or self.first_total == self.total:
-            return end
-        reason = "its total changed while its pages were read, so rows may have moved between them"
-        return End(complete=False, reason=reason)
+        """Every page. Raises `SourceFailed`, also if the children of many rows in succession cannot be read."""
+        failures = 0
+        async with self._children, aclosing(super().pages()) as pages:
+            async for page in pages:
+                rows, failed = await self._children.join(page.rows)
+                failures += len(failed)
+                yield page._replace(rows=rows, failed=failed)
+        if failures:
+            of = "1 row" if failures == 1 else f"{failures:,} rows"
+            self.end = End(complete=False, reason=f"what belongs to {of} could not be read")

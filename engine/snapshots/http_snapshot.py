@@ -12,11 +12,13 @@ from pagefold.domains.domain import JSON
 from pagefold.domains.values import NonNegative, Timestamp
 from pagefold.engine.configuration.config import Config
 from pagefold.engine.configuration.snapshot_config import SnapshotConfig
+from pagefold.engine.errors import Rejected
 from pagefold.engine.snapshots.contract_rows import contract_rows
 from pagefold.engine.snapshots.coverage import Coverage
 from pagefold.engine.snapshots.endpoint_client import endpoint_at
-from pagefold.engine.snapshots.endpoint_pages import EndpointPages, Page
+from pagefold.engine.snapshots.endpoint_pages import EndpointPages
 from pagefold.engine.snapshots.json_rows import ContractJSON, Found, JSONRows, RowCounter
+from pagefold.engine.snapshots.page_sequence import Page
 from pagefold.engine.snapshots.read_ahead import ReadAhead, SnapshotPass
 from pagefold.engine.snapshots.request_limiter import RequestLimiter
 from pagefold.engine.snapshots.row import Row
@@ -114,7 +116,9 @@ class PageReading(SnapshotPass):
         rows: list[Row] = []
         skip = start
         for number, raw in enumerate(page.rows[start : start + BATCH_ROWS], start + 1):
-            if (more := self._counter.take(self._read(bytes(raw)))) is not None:
+            failure = page.failed.get(number - 1)
+            found = self._read(bytes(raw)) if failure is None else Rejected("", failure)
+            if (more := self._counter.take(found)) is not None:
                 rows += more
                 skip = number
         self.taken_at = taken_at = self._counter.taken_at

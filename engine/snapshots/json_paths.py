@@ -25,6 +25,14 @@ def value_at(body: bytes | msgspec.Raw, path: str) -> object:
     return None if raw is None else msgspec.json.decode(raw)
 
 
+def with_raw(row: msgspec.Raw, name: str, value: bytes) -> msgspec.Raw:
+    """An object with another value of a member. Raises `msgspec.ValidationError` if it is no object."""
+    members = members_of(row)
+    if name in members or not members:
+        return msgspec.Raw(msgspec.json.encode({**members, name: msgspec.Raw(value)}))
+    return msgspec.Raw(bytes(row).rstrip().removesuffix(b"}") + b",%s:%s}" % (msgspec.json.encode(name), value))
+
+
 def is_array(text: bytes | msgspec.Raw) -> bool:
     """Whether a JSON value is an array."""
     return bytes(memoryview(text)[:64]).lstrip().startswith(b"[")

@@ -22,7 +22,7 @@ from msgspec import inspect as types
 
 from pagefold.domains import DOMAINS, AnyDomain, catalog, inventory, media
 from pagefold.engine.configuration.config import Config
-from pagefold.engine.configuration.endpoint_config import EndpointConfig
+from pagefold.engine.configuration.endpoint_config import EndpointConfig, RequestConfig
 from pagefold.engine.configuration.snapshot_config import SnapshotConfig
 from pagefold.engine.intake.event_parser import EventEnvelope
 from tests.support.documents import ROOT
@@ -190,7 +190,7 @@ def _fields(struct: type[msgspec.Struct]) -> tuple[types.Field, ...]:
 
 def inherited_keys(struct: type[msgspec.Struct]) -> set[str]:
     """The keys that a table has as a snapshot has them: they are described there."""
-    bases = [base for base in (EndpointConfig, SnapshotConfig) if struct not in (base, SnapshotConfig)]
+    bases = [base for base in (RequestConfig, EndpointConfig, SnapshotConfig) if struct not in (base, SnapshotConfig)]
     return {name for base in bases if issubclass(struct, base) for name in base.__struct_fields__}
 
 
