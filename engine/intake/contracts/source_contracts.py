@@ -6,10 +6,13 @@ from copy import deepcopy
 from typing import Literal, NamedTuple, TypeAlias, TypedDict
 
 from pagefold.domains import DOMAINS
+from pagefold.domains.domain import InvalidPayload
+from pagefold.domains.values import check_currency
 from pagefold.engine.configuration.config import Config
 from pagefold.engine.configuration.toml_lines import KeyLines
 from pagefold.engine.errors import ConfigurationError
 from pagefold.engine.intake.contracts.contract import Contract, Form
+from pagefold.engine.intake.contracts.possible_values import possible_values
 from pagefold.engine.runtime.extras import needs_extra
 from pagefold.projections.transforms import InvalidMapping
 
@@ -71,6 +74,7 @@ def source_contract(config: Config, source: str, entrance: Entrance, form: Form 
     contract = _compiled(config, source, entrance, form)
     if contract is not None:
         _check_groups(config, contract)
+        _check_currencies(contract)
     return contract
 
 
@@ -81,6 +85,19 @@ def _check_groups(config: Config, contract: Contract) -> None:
             key = f"{mapping.key}.whole_of.kind"
             problem = f"{mapping.whole.kind!r:.60} is not among references.groups of the configuration"
             raise ConfigurationError(key, problem, contract.place_of(key))
+
+
+def _check_currencies(contract: Contract) -> None:
+    """Raises `ConfigurationError` for a currency that the contract itself names, and that is none."""
+    for mapping in contract.statements:
+        for place in mapping.written.places:
+            named = possible_values(place.mapping, contract.head.tables) if place.path == ("currency",) else None
+            for value in sorted(named or ()):
+                try:
+                    check_currency("currency", value)
+                except InvalidPayload as error:
+                    key = f"{mapping.key}.currency"
+                    raise ConfigurationError(key, error.reason, contract.place_of(key)) from None
 
 
 class _Arguments(TypedDict):

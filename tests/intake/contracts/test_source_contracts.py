@@ -8,6 +8,7 @@ import pytest
 from pagefold import Config
 from pagefold.engine.errors import ConfigurationError
 from pagefold.engine.intake.contracts.source_contracts import invalid_contracts, source_contract
+from tests.support.small_shop import document
 
 SHOP = """
 store.url = "sqlite:///store"
@@ -170,3 +171,18 @@ def test_the_contract_of_a_source_without_an_entrance_is_compiled(tmp_path: Path
     config = config_in(tmp_path, "[sources.erp.contract]\n" + PRICES.replace("amount", "amuont"))
     [problem] = invalid_contracts(config)
     assert "did you mean 'amount'" in str(problem)
+
+
+@pytest.mark.parametrize(
+    "currency", [{"constant": "EURO"}, {"from": "c", "lookup": {"values": {"1": "EUR", "2": "EURO"}}}]
+)
+def test_a_currency_that_the_contract_names_has_to_be_one(currency: dict[str, object]) -> None:
+    """It is found by `pagefold check`, before a record is refused for it."""
+    parsed = document()
+    parsed["sources"]["erp"]["contract"] = {
+        "sku": "s",
+        "versions": "none",
+        "pricing": {"amount": "a", "currency": currency},
+    }
+    [problem] = invalid_contracts(Config.parse(parsed))
+    assert "pricing.currency: 'EURO' is not a currency" in str(problem)
