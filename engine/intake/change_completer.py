@@ -1,4 +1,7 @@
-"""Completes changes that leave out unchanged columns, from the log and from earlier changes of the same request."""
+"""Completes changes that leave something out, from the log and from earlier changes of the same request.
+
+A change of a database leaves out columns that did not change; a part of a record says nothing of the rest.
+"""
 
 from collections.abc import Collection, Mapping, Sequence
 from typing import TypeAlias
@@ -22,7 +25,8 @@ class ChangeCompleter:
     """Completes the changes of one request, in order.
 
     A change in dead letters has an unknown value. If one lies between the stored version and a change, the change
-    cannot be completed from the stored version, which may be out of date.
+    cannot be completed from the stored version, which may be out of date. A part of a record is completed all the same:
+    what it does not have, it does not claim.
     """
 
     def __init__(self, validator: EventValidator, store: Store, known: KnownEpochs) -> None:
@@ -46,7 +50,7 @@ class ChangeCompleter:
 
     def _incomplete_stream(self, found: ParsedPart) -> str | None:
         """The stream of a change that leaves something out, else None."""
-        return self._stream_of(found.event) if isinstance(found, Statement) and found.unchanged else None
+        return self._stream_of(found.event) if isinstance(found, Statement) and not found.is_complete else None
 
     def _stream_of(self, event: DomainEvent) -> str | None:
         try:
@@ -74,7 +78,7 @@ class ChangeCompleter:
         newest_payload, since = await self._newest_payload(stream, version)
         lowest = version_of(since) if since >= 0 and epoch_of(since) == epoch_of(version) else -1
         unknown = [each for each in self._unknown[stream] if lowest < each < version_of(version)]
-        if change.unchanged and unknown:
+        if change.unchanged and not change.is_part and unknown:
             problem = f"did not change, so it was not sent; version {max(unknown)}, which has it, is in dead letters"
             raise Rejected(place_text(change.unchanged[0]), problem)
         event = fill_unchanged(change, newest_payload)

@@ -131,7 +131,7 @@ class RecreatedRows:
             return False
         epochs_ = (
             is_same_content(valid.topic, earlier.content, valid.content)
-            if not change.unchanged
+            if change.is_complete
             else earlier.content != NULL
         )
         return epochs_ and valid.occurred_at == earlier.occurred_at

@@ -9,6 +9,7 @@ from msgspec import UNSET
 
 from pagefold.projections.transforms.errors import InvalidMapping
 from pagefold.projections.transforms.mapping import BLANK_POLICIES, BlankPolicy, Ending, Mapping, finished, shortcut
+from pagefold.projections.transforms.nulls import Nulls
 from pagefold.projections.transforms.path_needs import PathNeeds
 from pagefold.projections.transforms.paths import ROOT, ItemScope, Reader, Scope, of_item
 from pagefold.projections.transforms.pipeline import Step, composed, named_reader
@@ -48,6 +49,9 @@ CONVERSIONS = {
 """The transform that a target of a type brings with it, if the mapping's own last one has another type."""
 
 
+NO_NULLS = Nulls()
+
+
 def no_signal(_kind: str, _key: str, _value: str) -> None:
     """Drops what is not mapped."""
 
@@ -82,7 +86,8 @@ class Compiler:
     `tables` and `rates` are shared by all of them. `definitions` are expressions that others `use` by name. `signal`
     receives what is not mapped (`lookup`, `locale`) while records are read; `unmapped` says what becomes of it, where a
     transform does not. `conversions` are the parameters with which a value is converted to the type of its target: a
-    contract's zone for timestamps, its decimal separator for numbers.
+    contract's zone for timestamps, its decimal separator for numbers. `nulls` are values that are blank, too, except
+    where the target takes a boolean.
     `facts` gives the reader of a path that is not one of the record, but of what came with it.
     """
 
@@ -98,6 +103,7 @@ class Compiler:
         signal: Signal = no_signal,
         unmapped: MappingOf[str, Level] | None = None,
         facts: Callable[[str], Reader | None] = no_facts,
+        nulls: Nulls | None = None,
     ) -> None:
         self.registry = registry
         self.scope = scope
@@ -114,6 +120,8 @@ class Compiler:
         self.read_patterns: set[str] = set()
         self.needs = PathNeeds()
         self.open_definitions: list[str] = []
+        self._nulls = NO_NULLS if nulls is None else nulls
+        self.nulls = self._nulls
         self._expressions = 0
 
     def reader(self, path: str, key: str) -> Reader:
@@ -142,6 +150,7 @@ class Compiler:
         self.paths, self.patterns = set(), set()
         self.reads, self.read_patterns, self.needs = set(), set(), PathNeeds()
         table = _as_table(spec, key)
+        self.nulls = NO_NULLS if expects is ValueType.BOOLEAN or _makes_boolean(table) else self._nulls
         policy, default = _policy(table, key, blank)
         if default is not UNSET and not has_type(default, expects):
             raise InvalidMapping(f"{key}.default", f"is not of the type that the target has: {expects}")
@@ -215,7 +224,7 @@ class _Site:
             return fact
         if (own := self._remember(path, self._compiler.paths, self._compiler.reads)) is not None:
             self._compiler.needs.add(own)
-        return self.scope.reader(path, self.key)
+        return self._compiler.nulls.reader(self.scope.reader(path, self.key))
 
     def alternatives(self) -> AbstractContextManager[None]:
         """See `transform.Site`."""
@@ -238,10 +247,15 @@ class _Site:
         """Counts an expression at this place."""
         self._compiler.count_expression(self.key)
 
-    def expression(self, spec: Expression, parameter: str) -> Reader:
+    def expression(self, spec: Expression, parameter: str, *, as_written: bool = False) -> Reader:
         """See `transform.Site`."""
-        with self._compiler.needs.alternative():
-            return self._inner(spec, self.at(parameter))
+        nulls = self._compiler.nulls
+        self._compiler.nulls = NO_NULLS if as_written else nulls
+        try:
+            with self._compiler.needs.alternative():
+                return self._inner(spec, self.at(parameter))
+        finally:
+            self._compiler.nulls = nulls
 
     def within_items(self, spec: Expression, parameter: str) -> Reader:
         """See `transform.Site`."""
@@ -304,6 +318,16 @@ def _reads_item_only(spec: object) -> bool:
             return all(map(_reads_item_only, spec))
         case _:
             return True
+
+
+def _makes_boolean(table: dict[str, object]) -> bool:
+    """Whether a mapping says that its value is a boolean."""
+    steps = table.get("steps")
+    return "boolean" in table or (isinstance(steps, list) and any(map(_is_boolean_step, steps)))
+
+
+def _is_boolean_step(step: object) -> bool:
+    return step == "boolean" or (isinstance(step, dict) and "boolean" in step)
 
 
 def _record_path(path: str, scope: Scope, upto: Scope | None = None) -> str | None:

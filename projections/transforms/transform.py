@@ -60,8 +60,11 @@ class Site(Protocol):
     unmapped: Mapping[str, Level]
     """What becomes of it by kind (`lookup`, `locale`), where the contract says so."""
 
-    def expression(self, spec: Expression, parameter: str) -> Reader:
-        """Compiles a parameter that reads the record. Raises `InvalidMapping`."""
+    def expression(self, spec: Expression, parameter: str, *, as_written: bool = False) -> Reader:
+        """Compiles a parameter that reads the record. Raises `InvalidMapping`.
+
+        With `as_written`, the `nulls` of the contract are values there.
+        """
 
     def alternatives(self) -> AbstractContextManager[None]:
         """While they are compiled: parameters of which only one needs to have a value."""

@@ -59,6 +59,7 @@ from pagefold.projections.transforms import (
     ValueType,
 )
 from pagefold.projections.transforms import Mapping as CompiledMapping
+from pagefold.projections.transforms.nulls import Nulls
 from pagefold.projections.transforms.paths import ROOT, ItemScope, Reader
 
 Writers: TypeAlias = Mapping[str, Collection[str]]
@@ -100,6 +101,7 @@ class ContractHead(msgspec.Struct, frozen=True):
     versions: Versions = "integer"
     tie: Tie | None = None
     blanks: Blanks = "skip"
+    nulls: list[str | int | float | bool] = []
     zone: str | None = None
     decimal: str | None = None
     group: str | None = None
@@ -142,6 +144,7 @@ class Contract:
         self.head = _head(document, source)
         self.levels = levels_of(self.head.unmapped)
         self._facts = DeliveryFacts()
+        self._nulls = Nulls(self.head.nulls)
         self.form = form = self.head.form or form
         self.tables = {name: lookup_table(name, each, folder or Path()) for name, each in self.head.tables.items()}
         self.rates = {name: rate_table(name, each, folder or Path()) for name, each in self.head.rates.items()}
@@ -396,7 +399,9 @@ class Contract:
         paths = read_paths((each, mapping.reads) for each, mapping in tables)
         patterns = read_paths((each, mapping.read_patterns) for each, mapping in tables)
         own = [f"{ROOT}.{path}" if self.items else path for path in self.only.reads]
-        return RecordFields({*paths, *own}, patterns, self.head.ignore, columns=columns, items=self.items)
+        return RecordFields(
+            {*paths, *own}, patterns, self.head.ignore, columns=columns, items=self.items, nulls=self._nulls
+        )
 
     def family(self, record: object) -> str:
         """The family that the record's catalog statement has; "" if it has none."""
@@ -415,6 +420,7 @@ class Contract:
             signal=self._note_signal,
             unmapped=self.levels.of_values,
             facts=self._facts.reader,
+            nulls=self._nulls,
         )
 
     def take_signals(self) -> Counter[tuple[str, str, str]]:

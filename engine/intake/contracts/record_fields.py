@@ -6,6 +6,7 @@ from decimal import Decimal
 from typing import NamedTuple
 
 from pagefold.engine.intake.contracts.statement_mapping import Record
+from pagefold.projections.transforms.nulls import Nulls
 from pagefold.projections.transforms.paths import ROOT, path_names
 from pagefold.projections.transforms.value_types import is_blank
 
@@ -64,13 +65,15 @@ class RecordFields:
         *,
         columns: bool,
         items: Iterable[str],
+        nulls: Nulls | None = None,
     ) -> None:
         """Of a contract that reads these paths and patterns of a record; those around it begin with `$.`.
 
         `ignored` are paths that are left out on purpose; `*` stands for any characters. With `columns`, a path is one
-        name. `items` are the paths of the records in a message.
+        name. `items` are the paths of the records in a message; `nulls` are values that are blank, too.
         """
         self._columns = columns
+        self._nulls = nulls or None
         self._record, self._message = _Names(), _Names()
         items = list(items)
         for path in paths:
@@ -118,7 +121,11 @@ class RecordFields:
         if not isinstance(value, dict):
             return
         for name, each in value.items():
-            if is_blank(each) or (not each and type(each) in _CONTAINERS):
+            if (
+                is_blank(each)
+                or (not each and type(each) in _CONTAINERS)
+                or (self._nulls is not None and each in self._nulls)
+            ):
                 continue
             path = prefix + (name if self._columns else name.replace(".", "\\."))
             below = names.below.get(name)

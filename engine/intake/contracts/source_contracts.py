@@ -13,14 +13,12 @@ from pagefold.engine.configuration.toml_lines import KeyLines
 from pagefold.engine.errors import ConfigurationError
 from pagefold.engine.intake.contracts.contract import Contract, Form
 from pagefold.engine.intake.contracts.possible_values import possible_values
+from pagefold.engine.intake.statement import FREE_NAMES
 from pagefold.engine.runtime.extras import needs_extra
 from pagefold.projections.transforms import InvalidMapping
 
 MAX_PROBLEMS = 100
 """Problems of one contract that are listed."""
-
-FREE_NAMES = ("attributes", "localized", "customerGroups", "references")
-"""The fields of payloads whose members are places of their own, such as `catalog.attributes.color`."""
 
 Entrance: TypeAlias = Literal["snapshot", "webhook", "cdc", "cloudevents"]
 """A way in, which has a table of this name in the configuration of a source."""
@@ -75,6 +73,8 @@ def source_contract(config: Config, source: str, entrance: Entrance, form: Form 
     if contract is not None:
         _check_groups(config, contract)
         _check_currencies(contract)
+        if entrance == "snapshot":
+            _check_whole(contract)
     return contract
 
 
@@ -98,6 +98,15 @@ def _check_currencies(contract: Contract) -> None:
                 except InvalidPayload as error:
                     key = f"{mapping.key}.currency"
                     raise ConfigurationError(key, error.reason, contract.place_of(key)) from None
+
+
+def _check_whole(contract: Contract) -> None:
+    """Raises `ConfigurationError` for parts of records: what is compared with the log has to be all of a record."""
+    for mapping in contract.statements:
+        if mapping.written.partial:
+            key = f"{mapping.key}.partial"
+            problem = "is not for snapshots, whose rows are whole records; give the other entrance its own contract"
+            raise ConfigurationError(key, problem, contract.place_of(key))
 
 
 class _Arguments(TypedDict):

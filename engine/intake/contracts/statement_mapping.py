@@ -74,7 +74,10 @@ class UnknownChannel(NamedTuple):
 
 
 class Written(NamedTuple):
-    """What a contract says of the statements of one domain: fields, the values that count, payload places."""
+    """What a contract says of the statements of one domain: fields, the values that count, payload places.
+
+    With `partial`, a record has a part of the payload.
+    """
 
     domain: str
     key: str
@@ -84,6 +87,7 @@ class Written(NamedTuple):
     withdrawn: Mapping[str, Sequence[object]]
     places: Sequence[PayloadPlace]
     whole: object = None
+    partial: bool = False
 
 
 class Rules(NamedTuple):
@@ -261,10 +265,13 @@ class StatementMapping:
         if "channel" in self.fields and (channel := self._text("channel", record) or channel) not in self._channels:
             return UnknownChannel(channel)
         if unsent is no_paths:
-            return Statement(self._event(record, channel, self._payload.read))
+            event = self._event(record, channel, self._payload.read)
+            return Statement(event, is_part=self.written.partial and event.payload is not None)
         kept = self._unchanged(unsent)
         event = self._event(record, channel, lambda record: self._payload.read_without(record, kept))
-        return Statement(event, () if event.payload is None else tuple(kept))
+        if event.payload is None:
+            return Statement(event)
+        return Statement(event, tuple(kept), is_part=self.written.partial)
 
     def withdrawal(self, record: Record, moment: datetime | None = None) -> DomainEvent | UnknownChannel:
         """The withdrawal of what a record said. `moment` counts in place of its own. Raises `InvalidValue`."""

@@ -9,7 +9,7 @@ from pagefold.engine.intake.contracts.payload_places import payload_places
 from pagefold.engine.intake.contracts.statement_mapping import FIELDS, Written
 from pagefold.projections.transforms import InvalidMapping
 
-OPTIONS = ("only", "withdraw", "each", "whole_of")
+OPTIONS = ("only", "withdraw", "each", "whole_of", "partial")
 """What a table says beside the fields of the event and of its payload."""
 
 PAYLOADS = {domain.name: domain.payload for domain in DOMAINS}
@@ -50,8 +50,11 @@ def written_table(domain: str, key: str, table: Mapping[str, object], shared: Ma
     only, withdrawn = (_values(table.get(name, {}), f"{key}.{name}") for name in _FILTERS)
     if "whole_of" in table and each is None:
         raise InvalidMapping(f"{key}.whole_of", "needs `each`: the list that has all of the group")
+    partial = table.get("partial", False)
+    if not isinstance(partial, bool):
+        raise InvalidMapping(f"{key}.partial", f"expected true or false, got {partial!r:.60}")
     places = list(payload_places(domain, PAYLOADS[domain], payload, key))
-    return Written(domain, key, each, fields, only, withdrawn, places, table.get("whole_of"))
+    return Written(domain, key, each, fields, only, withdrawn, places, table.get("whole_of"), partial)
 
 
 def _values(table: object, key: str) -> Mapping[str, list[object]]:

@@ -193,7 +193,7 @@ class DebeziumReader(HeaderFilter):
             return [RejectedPart(fault, self._place(row, facts))]
         creates = envelope.op in _CREATES
         return [
-            Statement(each.event, each.unchanged, change.moment, creates)
+            each._replace(moment=change.moment, creates=creates)
             if isinstance(each, Statement)
             else _explained(each, envelope)
             for each in whole_parts(self.contract, row, facts, unsent)

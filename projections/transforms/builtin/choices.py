@@ -157,7 +157,8 @@ def _compared(holds: Callable[[Decimal, Decimal], bool], limit: Reader) -> Condi
 
 def _when(parameters: When, site: Site) -> Reader:
     conditions = _conditions(parameters, site)
-    read = site.expression(parameters.value, "value")
+    booleans = any(isinstance(value, bool) for value in parameters.one_of or ())
+    read = site.expression(parameters.value, "value", as_written=booleans)
     then = site.expression(parameters.then, "then")
     otherwise = None if parameters.otherwise is None else site.expression(parameters.otherwise, "otherwise")
 
