@@ -32,6 +32,7 @@ from benchmarks import (
     bench_reads,
     bench_rebuild,
     bench_replay,
+    bench_sync,
     bench_transforms,
 )
 from benchmarks.machine import describe
@@ -89,6 +90,7 @@ LINES: Mapping[str, Callable[[Bench, Stores], Awaitable[list[Line]]]] = {
     "rebuild-memory": bench_rebuild.memory,
     "transforms": bench_transforms.lines,
     "contracts": _contracts,
+    "sync": bench_sync.lines,
     "http": bench_http_reads.lines,
     "http-cache": bench_http_cache.lines,
     "http-ingest": bench_http_ingest.lines,

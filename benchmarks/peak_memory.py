@@ -1,12 +1,14 @@
-"""Prints the peak memory, in MB, of a process that folds a whole log or rebuilds a source from its snapshot.
+"""Prints the peak memory, in MB, of a process that folds a whole log, rebuilds a source from its snapshot, or syncs it.
 
 python -m benchmarks.peak_memory URL
 python -m benchmarks.peak_memory URL FILE
+python -m benchmarks.peak_memory URL http://127.0.0.1:PORT
 """
 
 import asyncio
 import resource
 import sys
+from collections.abc import Coroutine
 from pathlib import Path
 
 import uvloop
@@ -35,6 +37,14 @@ async def rebuild(url: str, snapshot: Path) -> None:
     assert report.counts.equal == report.counts.rows > 0
 
 
+async def sync(url: str, address: str) -> None:
+    """Asks a source for all of its records."""
+    from benchmarks import bench_sync  # noqa: PLC0415  # likewise
+
+    async with pagefold.open(bench_sync.config(url, address)) as shop:
+        assert await bench_sync.by_sync(shop, address)
+
+
 def peak_megabytes() -> float:
     """The peak resident memory of this process.
 
@@ -46,9 +56,15 @@ def peak_megabytes() -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024 / 1024
 
 
+def _work(url: str, source: str = "") -> Coroutine[None, None, None]:
+    if source.startswith("http"):
+        return sync(url, source)
+    return rebuild(url, Path(source)) if source else fold(url)
+
+
 if __name__ == "__main__":
     discard_logs()
     tune_gc()
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(rebuild(sys.argv[1], Path(sys.argv[2])) if len(sys.argv) > 2 else fold(sys.argv[1]))
+        runner.run(_work(*sys.argv[1:]))
     print(peak_megabytes())

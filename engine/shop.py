@@ -23,6 +23,7 @@ from pagefold.engine.events import AppendResult, DomainEvent
 from pagefold.engine.intake.appender import Appender
 from pagefold.engine.intake.epoch_registry import EpochRegistry
 from pagefold.engine.intake.epoch_service import EpochService
+from pagefold.engine.intake.event_encoder import Outcome
 from pagefold.engine.intake.event_validator import EventValidator
 from pagefold.engine.intake.field_watch import FieldWatch
 from pagefold.engine.intake.references import ReferenceResolver
@@ -114,7 +115,11 @@ class Shop:
         self._workers.check()
         return await self._appender.append_atomically(events)
 
-    async def append_noted(self, events: Sequence[DomainEvent], note: EncodedEvent) -> tuple[list[AppendResult], bool]:
+    async def encode(self, events: Sequence[DomainEvent]) -> list[Outcome]:
+        """The events as they will be stored, or why they are not valid. Nothing is appended."""
+        return await self._appender.encode(events)
+
+    async def append_noted(self, events: Sequence[EncodedEvent], note: EncodedEvent) -> tuple[list[AppendResult], bool]:
         """Appends events and a note of another topic in one transaction. Returns the results, and whether it was free.
 
         A note whose version is taken is not written; the events are.

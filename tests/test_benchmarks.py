@@ -105,6 +105,15 @@ def test_rebuilds_are_there_on_both_stores(run: tuple[str, dict[str, Any], Path]
         assert {"rebuild, everything drifted", "rebuild, memory"} <= {line["name"] for line in lines}
 
 
+def test_syncs_are_there_on_both_stores(run: tuple[str, dict[str, Any], Path]) -> None:
+    """A sync is compared with a loop that appends the same, which the benchmark checks; and its memory is measured."""
+    _, report, _ = run
+    for store in ("sqlite", "postgres"):
+        found = {line["name"]: line for line in report["lines"] if line["store"] == store}
+        assert set(found["delta sync, records/s"]["sides"]) == {"pagefold", "baseline"}
+        assert len(found["delta sync, memory"]["sides"]) == 2
+
+
 @pytest.mark.skipif(shutil.which("wrk") is None, reason="wrk is not installed")
 def test_reads_over_http_are_there_on_both_stores(run: tuple[str, dict[str, Any], Path]) -> None:
     """They are compared with bare servers that read one finished row, splice rows, or keep pages in memory."""

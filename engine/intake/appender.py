@@ -18,7 +18,7 @@ from pagefold.engine.errors import RETRYABLE, Overloaded, Rejected, StoreUnavail
 from pagefold.engine.events import AppendResult, DomainEvent
 from pagefold.engine.intake.canonical_payloads import content_of, is_same_content
 from pagefold.engine.intake.epoch_registry import EpochRegistry
-from pagefold.engine.intake.event_encoder import EventEncoder
+from pagefold.engine.intake.event_encoder import EventEncoder, Outcome
 from pagefold.engine.intake.event_validator import EventValidator
 from pagefold.engine.intake.healing import healing_corrections
 from pagefold.engine.intake.ties import tie_corrections
@@ -156,20 +156,20 @@ class Appender:
         self._counts.add_outcomes(results)
         return results
 
-    async def append_noted(self, events: Sequence[DomainEvent], note: EncodedEvent) -> tuple[list[AppendResult], bool]:
-        """Appends events, and a note of another topic, in one transaction.
+    async def encode(self, events: Sequence[DomainEvent]) -> list[Outcome]:
+        """The events as they will be stored, or why they are not valid. Nothing is appended."""
+        return (await self._encoded(events))[0]
+
+    async def append_noted(self, events: Sequence[EncodedEvent], note: EncodedEvent) -> tuple[list[AppendResult], bool]:
+        """Appends events that were encoded, and a note of another topic, in one transaction.
 
         Returns the results, and whether the note's version was free. If it was taken, another process has written it,
         and the events are appended all the same. Raises what `append` raises.
         """
-        encode = partial(self._encoder.encode, events, now(), f"{self._name}-{next(self._calls)}")
-        outcomes, size = encode() if len(events) <= MAX_INLINE_EVENTS else await compute_in_thread(encode)
-        encoded = [each for each in outcomes if isinstance(each, EncodedEvent)]
-        committed = await self._commit([*encoded, note], size + len(note.state))
-        written = iter(committed)
-        results = [rejected(each) if isinstance(each, Rejected) else next(written) for each in outcomes]
+        size = sum([len(each.state) for each in events])
+        *results, noted = await self._commit([*events, note], size + len(note.state))
         self._counts.add_outcomes(results)
-        return results, committed[-1].outcome == "appended"
+        return results, noted.outcome == "appended"
 
     def check_capacity(self, events: int = 1) -> None:
         """Raises `Overloaded` if the queue has no room for this many events. An empty queue takes any number."""
@@ -183,9 +183,7 @@ class Appender:
 
     async def _append(self, events: Sequence[DomainEvent], *, max_bytes: int | None = None) -> list[AppendResult]:
         """Appends all events in one transaction, or, given `max_bytes`, as many of the first as fit."""
-        made_id = f"{self._name}-{next(self._calls)}"
-        encode = partial(self._encoder.encode, events, now(), made_id, max_bytes)
-        outcomes, size = encode() if len(events) <= MAX_INLINE_EVENTS else await compute_in_thread(encode)
+        outcomes, size = await self._encoded(events, max_bytes)
         encoded = [each for each in outcomes if isinstance(each, EncodedEvent)]
         if max_bytes is None and not self._has_room(len(encoded), size):
             raise Overloaded(self.queued)
@@ -193,6 +191,12 @@ class Appender:
             return await self._commit(encoded, size)
         committed = iter(await self._commit(encoded, size) if encoded else ())
         return [rejected(each) if isinstance(each, Rejected) else next(committed) for each in outcomes]
+
+    async def _encoded(self, events: Sequence[DomainEvent], max_bytes: int | None = None) -> tuple[list[Outcome], int]:
+        """What became of each event, and their bytes; given `max_bytes`, of as many of the first as fit."""
+        made_id = f"{self._name}-{next(self._calls)}"
+        encode = partial(self._encoder.encode, events, now(), made_id, max_bytes)
+        return encode() if len(events) <= MAX_INLINE_EVENTS else await compute_in_thread(encode)
 
     async def _commit(self, encoded: list[EncodedEvent], size: int) -> list[AppendResult]:
         while not self._has_room(len(encoded), size):

@@ -34,6 +34,7 @@ class SyncNote(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True):
     records: int = 0
     statements: int = 0
     refused: int = 0
+    lost: bool = False
 
     @property
     def synced(self) -> str:

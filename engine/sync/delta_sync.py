@@ -18,7 +18,6 @@ from pagefold.engine.errors import Rejected, SourceFailed, SyncInProgress
 from pagefold.engine.events import DomainEvent, ReferencedEvent
 from pagefold.engine.intake.contracts.delivery_facts import TAKEN
 from pagefold.engine.intake.event_parser import parse_event
-from pagefold.engine.intake.event_validator import EventValidator
 from pagefold.engine.intake.field_watch import FieldWatch
 from pagefold.engine.rebuild.referenced_rows import ReferencedRows
 from pagefold.engine.runtime.clock import moment, now
@@ -27,6 +26,7 @@ from pagefold.engine.snapshots import open_snapshot
 from pagefold.engine.snapshots.contract_rows import ContractRows
 from pagefold.engine.snapshots.row import RefusedStatement, Row
 from pagefold.engine.snapshots.snapshot import UNPROVEN, Batch, Snapshot
+from pagefold.engine.stores.event_state import EncodedEvent
 from pagefold.engine.stores.sync_notes import SyncNote, SyncNotes
 
 FIRST_PERIOD = timedelta(days=1)
@@ -91,10 +91,7 @@ class DeltaSync:
 def _begun(source: str, delta: DeltaConfig, newest: SyncNote | None, at: datetime) -> SyncNote:
     """The note of a run that begins, or of one that was interrupted."""
     if newest is not None and not newest.complete:
-        resumes = newest.cursor is not None
-        return (
-            newest if resumes else msgspec.structs.replace(newest, begun_at=now(), records=0, statements=0, refused=0)
-        )
+        return newest if newest.cursor is not None else _begun_again(newest)
     since = format_timestamp(delta.start_moment or at - FIRST_PERIOD) if newest is None else newest.following
     return SyncNote(
         run=f"{source}-{secrets.token_hex(4)}",
@@ -105,6 +102,12 @@ def _begun(source: str, delta: DeltaConfig, newest: SyncNote | None, at: datetim
         begun_at=now(),
         synced_at="" if newest is None else newest.synced,
     )
+
+
+def _begun_again(note: SyncNote) -> SyncNote:
+    """The note of a run whose pages are read again, from the first on."""
+    following = min(note.following, note.since)
+    return msgspec.structs.replace(note, begun_at=now(), following=following, records=0, statements=0, refused=0)
 
 
 class _Run:
@@ -119,9 +122,8 @@ class _Run:
         self._source = note.source
         self._notes = notes
         self._note = note
-        self._validator = EventValidator(shop.config)
         self._refused: dict[bytes, str] = {}
-        self._is_lost = self._is_checked = False
+        self._is_lost, self._is_checked = note.lost, False
         self.report = SyncReport(note.source, note.since, resumed=note.records > 0)
 
     async def execute(self) -> SyncReport:
@@ -170,51 +172,42 @@ class _Run:
 
         `rows` have SKUs in place of references. What cannot be taken is kept before the note moves past it.
         """
-        events: list[DomainEvent] = []
-        for before, row in zip(batch.rows, rows, strict=True):
-            found = self._event_in(row)
-            if isinstance(found, DomainEvent):
-                events.append(found)
-            else:
+        found = [_event_in(row) for row in rows]
+        valid = iter(await self._shop.encode([each for each in found if isinstance(each, DomainEvent)]))
+        events: list[EncodedEvent] = []
+        moments: list[datetime] = []
+        for before, row, event in zip(batch.rows, rows, found, strict=True):
+            encoded = event if isinstance(event, Rejected) else next(valid)
+            if isinstance(encoded, Rejected):
                 waits = isinstance(before.event, ReferencedEvent) and isinstance(row.event, Rejected)
-                self._refuse(row.number, found, before.line, is_kept=waits)
+                self._refuse(row.number, _with_sku(encoded, event), before.line, is_kept=waits)
+            elif isinstance(event, DomainEvent):
+                events.append(encoded)
+                moments.append(event.occurred_at)
         await self._keep_refused(snapshot.records)
         numbers = {row.number for row in rows}
         self.report.records += len(numbers)
         note = msgspec.structs.replace(
             self._note,
-            following=self._following(events),
+            following=self._following(moments),
             cursor=batch.cursor if snapshot.resumable else None,
             records=self._note.records + len(numbers),
             statements=self._note.statements + len(events),
             refused=self.report.refused,
+            lost=self._is_lost,
         )
         for start in range(0, max(len(events), 1), STEP_EVENTS):
             is_last = start + STEP_EVENTS >= len(events)
             await self._append(events[start : start + STEP_EVENTS], note if is_last else self._note)
 
-    def _event_in(self, row: Row) -> DomainEvent | Rejected:
-        """The valid event of a row, or why there is none."""
-        if isinstance(row.event, RefusedStatement):
-            return row.event.rejected
-        if isinstance(row.event, Rejected):
-            return row.event
-        try:
-            event = row.event if isinstance(row.event, DomainEvent) else parse_event(row.line)
-            self._validator.validate(event)
-        except Rejected as rejection:
-            sku = f"; SKU {row.event.sku}" if isinstance(row.event, DomainEvent) else ""
-            return Rejected(rejection.path, rejection.reason + sku)
-        return event
-
-    def _following(self, events: Sequence[DomainEvent]) -> str:
+    def _following(self, moments: Sequence[datetime]) -> str:
         """Since when the next run asks: the newest change that was seen, by the clock of its source, and some overlap.
 
         A time in the future counts as now, and without any change it stays what it was. So neither a clock here that is
         wrong, nor one record with a wrong time, makes a later run miss a change. It also stays if something was refused
         that could not be kept: the source is asked for it again.
         """
-        newest = max((event.occurred_at for event in events), default=None)
+        newest = max(moments, default=None)
         if newest is None or self._is_lost:
             return self._note.following
         since = min(newest, self._clock()) - timedelta(seconds=self._delta.overlap_seconds)
@@ -241,7 +234,7 @@ class _Run:
             await self._shop.store.dead_letters.add(kept)
         self._refused.clear()
 
-    async def _append(self, events: list[DomainEvent], note: SyncNote) -> None:
+    async def _append(self, events: list[EncodedEvent], note: SyncNote) -> None:
         """Appends events and the note in one transaction. Raises `SyncInProgress` if another process noted more."""
         note = msgspec.structs.replace(note, recorded_at=now())
         results, noted = await self._shop.append_noted(events, self._notes.event(note))
@@ -251,6 +244,24 @@ class _Run:
             raise SyncInProgress(self._source)
         self._notes.number += 1
         self._note = note
+
+
+def _event_in(row: Row) -> DomainEvent | Rejected:
+    """The event of a row, or why there is none."""
+    if isinstance(row.event, RefusedStatement):
+        return row.event.rejected
+    if isinstance(row.event, DomainEvent | Rejected):
+        return row.event
+    try:
+        return parse_event(row.line)
+    except Rejected as rejection:
+        return rejection.with_traceback(None)
+
+
+def _with_sku(rejection: Rejected, event: DomainEvent | Rejected) -> Rejected:
+    """Why something cannot be taken, with its SKU, if that is known."""
+    sku = f"; SKU {event.sku}" if isinstance(event, DomainEvent) else ""
+    return Rejected(rejection.path, rejection.reason + sku)
 
 
 def _completed(note: SyncNote) -> SyncNote:
