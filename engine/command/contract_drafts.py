@@ -15,10 +15,11 @@ from pagefold.engine.command.contracts import ExportFormat, csv_form, export_kin
 from pagefold.engine.command.options import AsJSON, Exit, Injected, Options, UsageError, unknown_source
 from pagefold.engine.configuration.config import Config
 from pagefold.engine.errors import SourceFailed, StoreNotFound
-from pagefold.engine.intake.contracts.contract import Contract, Form
+from pagefold.engine.intake.contracts.contract import Contract
 from pagefold.engine.intake.contracts.contract_check import CheckResult, ContractCheck
 from pagefold.engine.intake.contracts.contract_diff import contract_changes
 from pagefold.engine.intake.contracts.contract_generator import Facts, generated_contract
+from pagefold.engine.intake.contracts.contract_head import Form
 from pagefold.engine.intake.contracts.export_rows import Damaged, Format, Row, export_rows
 from pagefold.engine.intake.contracts.mapping_suggestions import FieldValues, Suggestion, field_values, suggestions
 from pagefold.engine.intake.contracts.record_location import located_records

@@ -2,7 +2,7 @@
 
 import json
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Annotated, Literal, NamedTuple
 
@@ -16,10 +16,11 @@ from pagefold.engine.configuration.config import Config
 from pagefold.engine.configuration.encodings import encoding_error
 from pagefold.engine.errors import ConfigurationError
 from pagefold.engine.events import DomainEvent
-from pagefold.engine.intake.contracts.contract import Contract, Form
+from pagefold.engine.intake.contracts.contract import Contract
 from pagefold.engine.intake.contracts.contract_check import CheckResult, ContractCheck
 from pagefold.engine.intake.contracts.contract_examples import failed_examples
-from pagefold.engine.intake.contracts.export_rows import Format, export_rows, format_of
+from pagefold.engine.intake.contracts.contract_head import Form
+from pagefold.engine.intake.contracts.export_rows import Format, Row, export_rows, format_of
 from pagefold.engine.intake.contracts.source_contracts import (
     DEFAULTS,
     Entrance,
@@ -109,7 +110,7 @@ def show(
     as_json: AsJSON = False,
     options: Injected = Options(),  # noqa: B008  # it is immutable
 ) -> int:
-    """Show what a contract fills, and what it reads for it.
+    """Show what a contract fills, and what it reads for it; first by what it joins records.
 
     Parameters
     ----------
@@ -123,11 +124,12 @@ def show(
         Print one JSON object per place and line: place, reads, type.
     """
     compiled = load_contract(options.load(), contract, source, entrance=entrance)
+    mappings = [*([] if compiled.join is None else compiled.join.mappings), *compiled.mappings]
     if as_json:
-        for each in compiled.mappings:
+        for each in mappings:
             write_json({"place": each.key, "reads": sorted(each.reads), "type": str(each.output)})
     else:
-        rows = [(each.key, ", ".join(sorted(each.reads)), str(each.output)) for each in compiled.mappings]
+        rows = [(each.key, ", ".join(sorted(each.reads)), str(each.output)) for each in mappings]
         show_table(["place", "reads", "type"], rows, wrapped={"reads"})
     return Exit.DONE
 
@@ -172,6 +174,7 @@ def check(  # noqa: PLR0913  # they are options
     format: ExportFormat = None,
     delimiter: str | None = None,
     encoding: str | None = None,
+    more: Annotated[tuple[str, ...], Parameter(name="--more", negative="")] = (),
     samples: Annotated[int, Parameter(validator=Number(gte=0))] = 10,
     as_json: AsJSON = False,
     options: Injected = Options(),  # noqa: B008  # it is immutable
@@ -196,8 +199,9 @@ def check(  # noqa: PLR0913  # they are options
         The format of the file, if its name does not show it.
     delimiter
         The delimiter of a CSV file; by default the one that its header has.
-    encoding
-        The encoding of a CSV file, such as cp1252; by default UTF-8.
+    others = _others(more, compiled)
+    rows = export_rows(export, kind, csv_form(delimiter, encoding), compiled.paths)
+    result = ContractCheck(config, compiled, samples, entrance).run(rows, others)
     samples
         How many statements to show.
     as_json
@@ -210,9 +214,9 @@ def check(  # noqa: PLR0913  # they are options
         compiled = _configured_contract(config, source, entrance, form)
     else:
         compiled = load_contract(config, contract, source, form, entrance)
-    result = ContractCheck(config, compiled, samples, entrance).run(
-        export_rows(export, kind, csv_form(delimiter, encoding), compiled.paths)
-    )
+    others = _others(more, compiled)
+    rows = export_rows(export, kind, csv_form(delimiter, encoding), compiled.paths)
+    result = ContractCheck(config, compiled, samples, entrance).run(rows, others)
     if as_json:
         write_json(_document(compiled, result))
     else:
@@ -235,6 +239,19 @@ def csv_form(delimiter: str | None, encoding: str | None) -> CSVForm:
     if encoding is not None and (problem := encoding_error(encoding)) is not None:
         raise UsageError("--encoding", problem)
     return CSVForm(delimiter, encoding)
+
+
+def _others(more: Sequence[str], contract: Contract) -> dict[str, Iterator[Row]]:
+    """The rows of other files that a contract joins, by their name there. Raises `UsageError`."""
+    known = frozenset[str]() if contract.join is None else contract.join.parts
+    found: dict[str, Iterator[Row]] = {}
+    for each in more:
+        name, _, file = each.partition("=")
+        if name not in known or not file:
+            parts = ", ".join(sorted(known)) or "none"
+            raise UsageError("--more", f"{each!r} is not NAME=FILE with a name that the contract joins: {parts}")
+        found[name] = export_rows(file, export_kind(file, None))
+    return found
 
 
 def _configured_contract(config: Config, source: str, entrance: Entrance, form: Form) -> Contract:

@@ -1,6 +1,6 @@
 """`[sources.X.delta]`: where a sync reads what changed since the last time."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
 from typing import Annotated, Literal, TypeAlias
@@ -10,7 +10,7 @@ from msgspec import Meta
 
 from pagefold.engine.configuration.durations import Duration, parse_duration
 from pagefold.engine.configuration.request_templates import contains_text, replace_text
-from pagefold.engine.configuration.snapshot_config import SnapshotConfig, check_snapshot
+from pagefold.engine.configuration.snapshot_config import PartConfig, SnapshotConfig, check_snapshot
 from pagefold.engine.errors import ConfigurationError
 
 SINCE = "{since}"
@@ -87,13 +87,19 @@ class DeltaConfig(SnapshotConfig, frozen=True):
         given = {SINCE: written(since, self.since_format), UNTIL: written(until, self.since_format)}
         names = SnapshotConfig.__struct_fields__
         settings = {name: getattr(self, name) for name in names}
-        for name in ("url", "query"):
-            if settings[name] is not None:
-                for mark, text in given.items():
-                    settings[name] = settings[name].replace(mark, text)
-        for mark, text in given.items():
-            settings["body"] = replace_text(settings["body"], mark, text)
-        return SnapshotConfig(**settings)
+        more = {name: msgspec.structs.replace(part, **_filled(part, given)) for name, part in self.more.items()}
+        return SnapshotConfig(**settings | _filled(self, given) | {"more": more})
+
+
+def _filled(part: PartConfig, times: Mapping[str, str]) -> dict[str, object]:
+    """What has places for times, with the times."""
+    found: dict[str, object] = {}
+    for name in ("url", "query", "body"):
+        value = getattr(part, name)
+        for mark, text in times.items():
+            value = replace_text(value, mark, text)
+        found[name] = value
+    return found
 
 
 def written(moment: datetime, form: SinceFormat) -> str:

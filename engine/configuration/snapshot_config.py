@@ -14,7 +14,7 @@ from pagefold.engine.configuration.addresses import POSTGRES_SCHEMES, postgres_u
 from pagefold.engine.configuration.durations import Duration, parse_duration
 from pagefold.engine.configuration.encodings import encoding_error
 from pagefold.engine.configuration.endpoint_checks import check_endpoint
-from pagefold.engine.configuration.endpoint_config import EndpointConfig
+from pagefold.engine.configuration.endpoint_config import EndpointConfig, inheriting
 from pagefold.engine.configuration.toml_tables import ContractPlace, check_variable, redacted
 from pagefold.engine.errors import ConfigurationError
 
@@ -78,17 +78,9 @@ def _limit(given: int | str) -> int | Decimal:
     raise ValueError(problem)
 
 
-class SnapshotConfig(EndpointConfig, frozen=True):
-    """Where a rebuild reads everything that a source has now: exactly one of `file`, `url` and `query`."""
+class PartConfig(EndpointConfig, frozen=True):
+    """Where records are read: exactly one of `file`, `url` and `query`."""
 
-    contract: ContractPlace = None
-    constants: Annotated[
-        dict[str, str],
-        Meta(
-            description="Where rows are events: the `type` or the `channel` that is the same in every row, which may "
-            'leave it out. A rebuild withdraws only streams that rows can name: with `type = "pricing"`, only prices.'
-        ),
-    ] = field(default_factory=dict)
     file: Annotated[
         str | None,
         Meta(description="A file, relative to the working directory: NDJSON, CSV or JSON, plain, `.gz` or `.zst`."),
@@ -115,9 +107,6 @@ class SnapshotConfig(EndpointConfig, frozen=True):
             "least 95 % of the rows of the last complete one."
         ),
     ] = "marker"
-    duration: Annotated[
-        Duration, Meta(description="How long the file takes to be written, if it has no begin marker.")
-    ] = "1h"
     query: Annotated[
         str | None,
         Meta(description="A SELECT. Its columns are named like the fields of an event, or read by the contract."),
@@ -128,6 +117,35 @@ class SnapshotConfig(EndpointConfig, frozen=True):
     database_variable: Annotated[
         str | None, Meta(description="The environment variable with the URL of the source's PostgreSQL.")
     ] = None
+
+    @cached_property
+    def kind(self) -> Literal["file", "url", "query"]:
+        """Which of the three keys the snapshot has."""
+        return "file" if self.file is not None else "url" if self.url is not None else "query"
+
+    @cached_property
+    def file_format(self) -> Format | None:
+        """The value of `format`, else what the file's name shows; None if neither does."""
+        path = PurePath(self.file or "")
+        if path.suffix.lower() in _COMPRESSED:
+            path = path.with_suffix("")
+        return self.format or _FORMATS.get(path.suffix.lower())
+
+
+class SnapshotConfig(PartConfig, frozen=True):
+    """Where a rebuild reads everything that a source has now: exactly one of `file`, `url` and `query`."""
+
+    contract: ContractPlace = None
+    constants: Annotated[
+        dict[str, str],
+        Meta(
+            description="Where rows are events: the `type` or the `channel` that is the same in every row, which may "
+            'leave it out. A rebuild withdraws only streams that rows can name: with `type = "pricing"`, only prices.'
+        ),
+    ] = field(default_factory=dict)
+    duration: Annotated[
+        Duration, Meta(description="How long the file takes to be written, if it has no begin marker.")
+    ] = "1h"
     settle: Annotated[
         Duration,
         Meta(
@@ -142,19 +160,14 @@ class SnapshotConfig(EndpointConfig, frozen=True):
             "share, or the smallest of several. A share is at least 5."
         ),
     ] = field(default_factory=lambda: [*DEFAULT_ORPHANS])
-
-    @cached_property
-    def kind(self) -> Literal["file", "url", "query"]:
-        """Which of the three keys the snapshot has."""
-        return "file" if self.file is not None else "url" if self.url is not None else "query"
-
-    @cached_property
-    def file_format(self) -> Format | None:
-        """The value of `format`, else what the file's name shows; None if neither does."""
-        path = PurePath(self.file or "")
-        if path.suffix.lower() in _COMPRESSED:
-            path = path.with_suffix("")
-        return self.format or _FORMATS.get(path.suffix.lower())
+    more: Annotated[
+        dict[str, PartConfig],
+        Meta(
+            description="By name, other requests, files or queries whose records the contract joins to those of the "
+            "snapshot, with the keys of a snapshot. Authorization, limits, the database and `ends` are the "
+            "snapshot's, unless it says its own."
+        ),
+    ] = field(default_factory=dict)
 
     @cached_property
     def settle_seconds(self) -> float:
@@ -170,6 +183,21 @@ class SnapshotConfig(EndpointConfig, frozen=True):
     def orphan_limit(self) -> OrphanLimit:
         """How many streams may be withdrawn without a confirmation."""
         return OrphanLimit.parse(self.max_orphans)
+
+    def part(self, name: str) -> Self:
+        """One of `more` as a snapshot of its own."""
+        part = self.more[name]
+        if part.kind == self.kind == "url":
+            part = inheriting(part, self)
+        given = {name: getattr(part, name) for name in PartConfig.__struct_fields__}
+        if part.kind == self.kind:
+            given |= {name: getattr(self, name) for name in _SHARED if given[name] == getattr(_NOTHING, name)}
+        return msgspec.structs.replace(self, more={}, constants={}, **given)
+
+
+_NOTHING = PartConfig()
+_SHARED = ("database", "database_variable", "delimiter", "encoding", "ends")
+"""The keys of `more` that count as the snapshot's unless they are given, beside those of `inheriting`."""
 
 
 _KIND_OF: Mapping[str, str] = {
@@ -203,6 +231,8 @@ def check_snapshot(key: str, snapshot: SnapshotConfig) -> Iterator[Configuration
             parse(getattr(snapshot, name))
         except ValueError as error:
             yield ConfigurationError(f"{key}.{name}", str(error))
+    for name in snapshot.more:
+        yield from check_snapshot(f"{key}.more.{name}", snapshot.part(name))
 
 
 def _check_field(key: str, info: msgspec.structs.FieldInfo, snapshot: SnapshotConfig) -> Iterator[ConfigurationError]:

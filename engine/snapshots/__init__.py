@@ -7,9 +7,14 @@ import anyio
 from anyio.abc import TaskGroup
 
 from pagefold.engine.configuration.config import Config
+from pagefold.engine.configuration.snapshot_config import SnapshotConfig
 from pagefold.engine.configuration.spelling import suggestion
+from pagefold.engine.intake.contracts.record_join import RECORDS
+from pagefold.engine.intake.contracts.source_contracts import parts_problem
 from pagefold.engine.runtime.task_groups import unwrap_group
+from pagefold.engine.snapshots.contract_rows import JoinedRows
 from pagefold.engine.snapshots.json_rows import fixed_parts
+from pagefold.engine.snapshots.read_ahead import ReadAhead
 from pagefold.engine.snapshots.request_limiter import RequestLimiter
 from pagefold.engine.snapshots.snapshot import Snapshot
 
@@ -38,6 +43,24 @@ def _snapshot(config: Config, source: str, group: TaskGroup, traffic: RequestLim
     if settings is None:
         raise config.error(f"{key}.snapshot", "is required: the source has no snapshot")
     fixed_parts(config, source)
+    snapshot = _opened(config, source, settings, group, traffic)
+    contract = None if snapshot.records is None else snapshot.records.contract
+    if (problem := parts_problem(config, source, contract)) is not None:
+        raise problem
+    if not isinstance(snapshot.records, JoinedRows):
+        return snapshot
+    from pagefold.engine.snapshots.joined_snapshot import JoinedSnapshot  # noqa: PLC0415  # few contracts join records
+
+    parts = {RECORDS: snapshot}
+    for name in settings.more:
+        part = settings.part(name)
+        parts[name] = _opened(config.with_snapshot(source, part), source, part, group, traffic)
+    return JoinedSnapshot(group, parts, snapshot.records)
+
+
+def _opened(
+    config: Config, source: str, settings: SnapshotConfig, group: TaskGroup, traffic: RequestLimiter
+) -> ReadAhead:
     match settings.kind:
         case "file":
             from pagefold.engine.snapshots.file_snapshot import FileSnapshot  # noqa: PLC0415  # a command waits for what it needs only

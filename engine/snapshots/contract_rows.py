@@ -4,7 +4,7 @@ A row may make several statements, none, or refusals. What an end marker counts,
 rows.
 """
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Literal, NamedTuple, TypeAlias, cast
 
@@ -16,7 +16,10 @@ from pagefold.engine.intake.contracts.delivery_facts import TAKEN
 from pagefold.engine.intake.contracts.export_rows import encode_json, repeated_column
 from pagefold.engine.intake.contracts.missing_paths import missing_problem
 from pagefold.engine.intake.contracts.reading import Reading, Refusal
+from pagefold.engine.intake.contracts.record_groups import Group
+from pagefold.engine.intake.contracts.record_join import RECORDS, Join
 from pagefold.engine.intake.contracts.source_contracts import source_contract
+from pagefold.engine.intake.contracts.statement_mapping import Record as ContractRecord
 from pagefold.engine.runtime.clock import now
 from pagefold.engine.snapshots.coverage import Coverage
 from pagefold.engine.snapshots.row import RefusedStatement, Row
@@ -78,10 +81,7 @@ class ContractRows:
     def rows(self, number: int, record: Record) -> list[Row]:
         """What a record says: a row for each statement and for each that was refused, with the record's number."""
         reading = self.reading
-        if record.is_item:
-            self.contract.read_record(record.value, reading, self._facts)
-        else:
-            self.contract.read(record.value, reading, self._facts)
+        self._read(record)
         rows = [self._row(number, statement.event, record) for statement in reading.statements]
         if reading.refusals:
             rows += [self._refused(number, refusal, record) for refusal in reading.refusals]
@@ -93,6 +93,12 @@ class ContractRows:
         reading.refusals.clear()
         reading.wholes.clear()  # what a group lacks is absent from the snapshot
         return rows
+
+    def _read(self, record: Record) -> None:
+        if record.is_item:
+            self.contract.read_record(record.value, self.reading, self._facts)
+        else:
+            self.contract.read(record.value, self.reading, self._facts)
 
     def items(self, message: object) -> Iterator[Record]:
         """The records in a message, by the contract's `items`; the message itself if the contract has none."""
@@ -145,10 +151,14 @@ class ContractRows:
     def _message_of(self, record: Record) -> bytes:
         """The message around an item, with this item alone."""
         item, message = cast("tuple[object, object]", record.value)
+        return encode_json(self._message_with(message, [item]))
+
+    def _message_with(self, message: object, items: list[object]) -> object:
+        """A message with other items."""
         for number, path in enumerate(self.contract.items):
             names = (path,) if self.contract.form == "columns" else path_names(path, "items")
-            message = _with_value(message, names, [] if number else [item])
-        return encode_json(message)
+            message = _with_value(message, names, [] if number else items)
+        return message
 
     def _refused(self, number: int, refusal: Refusal, record: Record) -> Row:
         rejected = self.contract.rejection(refusal)
@@ -156,6 +166,79 @@ class ContractRows:
         if refusal.event is None:
             return Row(number, rejected, text)
         return Row(number, RefusedStatement(refusal.event, rejected.path, rejected.reason), text)
+
+
+class JoinedRows(ContractRows):
+    """Collects records, and makes rows of what they become when all of them are there.
+
+    `collect` takes each with the number of its row; `part` is the part of the snapshot that they are in.
+    """
+
+    collect: Callable[[str, int, ContractRecord], None]
+    part: str = RECORDS
+    join: Join
+
+    def __init__(self, name: str, contract: Contract, identity: Identity | None, coverage: Coverage) -> None:
+        super().__init__(name, contract, identity, coverage)
+        if contract.join is None:
+            raise AssertionError(contract.identity)  # `contract_rows` asks
+        self.join = contract.join
+        self._group: Group | None = None
+
+    def rows(self, number: int, record: Record) -> list[Row]:
+        """Collects a record; it makes no rows yet. Raises `InvalidValue` if its place in a group is not known."""
+        for each in self._records_of(record):
+            self.collect(self.part, number, each)
+        return []
+
+    def _records_of(self, record: Record) -> Iterator[ContractRecord]:
+        if self.part != RECORDS or not self.contract.items:
+            if self.part == RECORDS:
+                self._filters -= self.contract.only.present(record.value)
+            if self.part != RECORDS or self.contract.counts(record.value, self._facts):
+                yield record.value
+            else:
+                self.reading.left_out += 1
+            return
+        for item in [record] if record.is_item else self.items(record.value):
+            own, message = cast("tuple[object, object]", item.value)
+            yield own, self._message_with(message, [])
+
+    def items(self, message: object) -> Iterator[Record]:
+        """The records in a message; of another part of the snapshot, the message itself."""
+        if self.part != RECORDS:
+            yield Record(message, 0)
+        else:
+            yield from super().items(message)
+
+    def take_identities(self) -> list[int]:
+        """Something, so that there is a batch now and then; what repeats is found when all records are there."""
+        return [0]
+
+    def rows_of(self, group: Group) -> list[Row]:
+        """What a joined record says."""
+        self._group = group
+        return super().rows(group.row, Record(group.value, 0, is_item=True))
+
+    def _read(self, _record: Record) -> None:
+        if self._group is not None:
+            self.contract.read_group(self._group, self.reading, self._facts)
+
+    def _text_of(self, record: Record) -> bytes:
+        """The records that became one, so that they are joined again when they are read again."""
+        if self._group is None or not self._group.records:
+            return b""
+        paired, roles = self.join.paired, self.join.kind == "roles"
+        if not paired:
+            return encode_json(record.value if roles else self._group.records)
+        own, message = cast("tuple[object, object]", record.value)
+        items = [own] if roles else [cast("tuple[object, object]", each)[0] for each in self._group.records]
+        return encode_json(self._message_with(message, items))
+
+    def check_columns(self, names: Collection[str]) -> None:
+        """Checks the columns of the records themselves."""
+        if self.part == RECORDS:
+            super().check_columns(names)
 
 
 def _streams_of(rows: list[Row], record: Record) -> int:
@@ -187,4 +270,6 @@ def contract_rows(config: Config, source: str, name: str, identity: Identity | N
     contract = source_contract(config, source, "snapshot")
     if contract is None:
         return None
+    if contract.join is not None:
+        return JoinedRows(name, contract, None, Coverage.of_contract(config, source, contract))
     return ContractRows(name, contract, identity, Coverage.of_contract(config, source, contract))

@@ -143,6 +143,8 @@ class _Run:
         async with open_snapshot(config, self._source) as snapshot, self._watched(snapshot.records):
             resolver = ReferencedRows(self._shop.store, self._shop.config.references, self._source, snapshot, keep=True)
             async for batch in snapshot.batches(_cursor(self._note) if snapshot.resumable else None):
+                if batch.cursor is None and not batch.rows:
+                    continue  # records that are joined are still being collected
                 self._check_paths(snapshot.records)
                 await self._take(batch, await resolver.resolve(batch.rows), snapshot)
             end = snapshot.end

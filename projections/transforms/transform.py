@@ -60,6 +60,10 @@ class Site(Protocol):
     unmapped: Mapping[str, Level]
     """What becomes of it by kind (`lookup`, `locale`), where the contract says so."""
 
+    @property
+    def conversions(self) -> Mapping[ValueType, Mapping[str, object]]:
+        """The contract's parameters of conversions to the types of targets, such as its zone."""
+
     def expression(self, spec: Expression, parameter: str, *, as_written: bool = False) -> Reader:
         """Compiles a parameter that reads the record. Raises `InvalidMapping`.
 

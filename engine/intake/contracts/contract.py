@@ -5,16 +5,14 @@ from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from functools import cache
 from pathlib import Path
-from typing import Annotated, Literal, Self, TypeAlias
-
-import msgspec
+from typing import Self, TypeAlias
 
 from pagefold.domains import DOMAINS
-from pagefold.engine.configuration.spelling import suggestion
 from pagefold.engine.configuration.toml_lines import KeyLines, KeyPlaces
 from pagefold.engine.errors import ConfigurationError, Rejected
 from pagefold.engine.events import Tie
-from pagefold.engine.intake.contracts.contract_tables import RateSource, TableSource, lookup_table, rate_table
+from pagefold.engine.intake.contracts.contract_head import Form, contract_head
+from pagefold.engine.intake.contracts.contract_tables import lookup_table, rate_table
 from pagefold.engine.intake.contracts.delivery_facts import NO_FACTS, DeliveryFacts
 from pagefold.engine.intake.contracts.field_observer import FieldObserver
 from pagefold.engine.intake.contracts.missing_paths import (
@@ -32,20 +30,22 @@ from pagefold.engine.intake.contracts.record_fields import (
     kinds_in,
     read_paths,
 )
+from pagefold.engine.intake.contracts.record_groups import Group, joined_records
+from pagefold.engine.intake.contracts.record_join import Join
 from pagefold.engine.intake.contracts.statement_mapping import (
     FIELDS,
     TIES,
+    UNSENT,
     Record,
     Rules,
     StatementMapping,
     UnknownChannel,
     Unsent,
     Values,
-    Versions,
     no_paths,
 )
-from pagefold.engine.intake.contracts.unmapped_levels import Unmapped, UnmappedLevels, levels_of
-from pagefold.engine.intake.contracts.written_tables import PAYLOADS, domain_tables, written_table
+from pagefold.engine.intake.contracts.unmapped_levels import levels_of
+from pagefold.engine.intake.contracts.written_tables import domain_tables, written_table
 from pagefold.engine.plugins.transform_plugins import load_registry
 from pagefold.engine.runtime.extras import needs_extra
 from pagefold.projections.transforms import (
@@ -68,12 +68,6 @@ Writers: TypeAlias = Mapping[str, Collection[str]]
 PlaceOf: TypeAlias = Callable[[str], str | None]
 """The file and the line of a place in the contract, such as `pricing.amount`; None if that is not known."""
 
-Form: TypeAlias = Literal["columns", "json"]
-"""What the records of a source are: rows with columns, or JSON values."""
-
-Blanks: TypeAlias = Literal["skip", "withdraw", "refuse"]
-"""What becomes of a blank value in a payload, unless its mapping says it."""
-
 NO_DEFAULTS: Mapping[str, str] = {}
 
 MAX_ELEMENTS = 10_000
@@ -81,36 +75,6 @@ MAX_ELEMENTS = 10_000
 
 MAX_SIGNALS = 10_000
 """How many different values that are not mapped are counted."""
-
-
-class ContractExample(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename={"in_": "in"}):
-    """A message or a row, and the statements that it makes, in the order of the domains and their tables."""
-
-    in_: object
-    out: list[dict[str, object]]
-
-
-class ContractHead(msgspec.Struct, frozen=True):
-    """What a contract says beside its statements."""
-
-    name: Annotated[str, msgspec.Meta(min_length=1, max_length=100)] = ""
-    version: Annotated[int, msgspec.Meta(ge=1)] = 1
-    form: Form | None = None
-    items: str | list[str] = []
-    only: dict[str, list[object]] = {}
-    versions: Versions = "integer"
-    tie: Tie | None = None
-    blanks: Blanks = "skip"
-    nulls: list[str | int | float | bool] = []
-    zone: str | None = None
-    decimal: str | None = None
-    group: str | None = None
-    unmapped: Unmapped | UnmappedLevels | None = None
-    ignore: list[str] = []
-    definitions: dict[str, str | dict[str, object]] = {}
-    tables: dict[str, TableSource] = {}
-    rates: dict[str, RateSource] = {}
-    examples: list[ContractExample] = []
 
 
 class Contract:
@@ -141,7 +105,7 @@ class Contract:
         """
         self.document = document
         self.place_of: PlaceOf = no_place
-        self.head = _head(document, source)
+        self.head = contract_head(document, source)
         self.levels = levels_of(self.head.unmapped)
         self._facts = DeliveryFacts()
         self._nulls = Nulls(self.head.nulls)
@@ -154,6 +118,8 @@ class Contract:
         self._items = [scope.reader(path, "items") for path in self.items]
         self.only = Values(self._compiler(scope), self.head.only, "only")
         record_scope = ItemScope(scope) if self.items else scope
+        join = self.head.join
+        self.join = None if join is None else Join(join, self._compiler, scope, paired=bool(self.items))
         shared = {name: document[name] for name in FIELDS if name in document}
         head = self.head
         rules = Rules(source, frozenset(channels), head.versions, self._tie(), head.blanks, defaults, writers)
@@ -171,6 +137,8 @@ class Contract:
         if not self._mappings:
             raise InvalidMapping("", f"says nothing of a domain: write a table such as [{DOMAINS[0].name}]")
         self.paths = frozenset[str]().union(self.only.paths, *(mapping.paths for _, mapping in self._mappings))
+        if self.join is not None:
+            self.paths = (self.paths | self.join.paths) - self.join.members
         self.fields = self._record_fields(columns=form == "columns")
         self.observer: FieldObserver | None = None
         self.known_kinds: Mapping[str, int] = {}
@@ -250,12 +218,39 @@ class Contract:
         `unsent` says which paths were left out of it because they did not change, see `StatementMapping.statement`.
         """
         reading = Reading() if into is None else into
+        if self.join is not None:
+            return self._read_joined(self.join, message, reading, facts, unsent)
         if not self.counts(message, facts):
             reading.left_out += 1
             return reading
         for record in self.records(message) if self._items else (message,):
             self.read_record(record, reading, facts, unsent)
         return reading
+
+    def _read_joined(
+        self, join: Join, message: object, reading: Reading, facts: Mapping[str, object], unsent: Unsent
+    ) -> Reading:
+        """What the records of a message say, joined. Those of an array are its elements, if there are no `items`."""
+        messages = message if isinstance(message, list) and not self._items else [message]
+        counted = [each for each in messages if self.counts(each, facts)]
+        reading.left_out += len(messages) - len(counted)
+        try:
+            if any(unsent(self.paths, frozenset())):
+                raise InvalidValue("unsent", None, UNSENT).located("join", "")
+            groups, left_out = joined_records(join, [record for each in counted for record in self.records(each)])
+        except InvalidValue as error:
+            groups, left_out = [Group(1, None, problem=error)], 0
+        reading.left_out += left_out
+        for group in groups:
+            self.read_group(group, reading, facts)
+        return reading
+
+    def read_group(self, group: Group, reading: Reading, facts: Mapping[str, object] = NO_FACTS) -> None:
+        """What a joined record says."""
+        if group.problem is None:
+            self.read_record(group.value, reading, facts, joined=group.records)
+        else:
+            reading.refusals.append(Refusal(self._mappings[0][1].domain, None, group.problem))
 
     def counts(self, message: object, facts: Mapping[str, object] = NO_FACTS) -> bool:
         """Whether a message has one of the accepted values at every path of the contract's `only`."""
@@ -281,13 +276,16 @@ class Contract:
         reading: Reading,
         facts: Mapping[str, object] = NO_FACTS,
         unsent: Unsent = no_paths,
+        joined: Sequence[Record] = (),
     ) -> None:
-        """What one of the `records` of a message says."""
+        """What one of the `records` of a message says. `joined` are those that became one."""
         self._facts.begin(facts)
         reading.records += 1
-        if self.observer is not None:
-            self.observer.note(record)
-        problem = self._problem(record)
+        problem = None
+        for each in joined or (record,):
+            if self.observer is not None:
+                self.observer.note(each)
+            problem = problem or self._problem(each)
         for number, (each, mapping) in enumerate(self._mappings):
             items = (record,) if each is None else _elements(each, record)
             if len(items) > MAX_ELEMENTS:
@@ -339,12 +337,14 @@ class Contract:
         """The same of rows with these columns, before any row is read."""
         reading = self.watchful_reading()
         row: dict[str, object] = dict.fromkeys(names, "")
+        missing = [] if self.join is None else [("join", path) for path in sorted(self.join.reads - row.keys())]
+        row |= {} if self.join is None else dict.fromkeys(self.join.members, "")
         for (each, mapping), absent in zip(self._mappings, reading.absent or (), strict=True):
             for item in [row] if each is None else ():
                 absent.difference_update(mapping.present(item, absent), (NO_ELEMENT,))
         filters = [("only", path) for path in sorted(self.only.reads - self.only.present(row))]
         patterns = unmatched_patterns([mapping for each, mapping in self._mappings if each is None], names)
-        return [*filters, *self.absent_paths(reading), *patterns]
+        return [*missing, *filters, *self.absent_paths(reading), *patterns]
 
     def absent_paths(self, reading: Reading) -> list[tuple[str, str]]:
         """The domain and the path of what no record had, although some record had to: nothing may be changed then."""
@@ -399,8 +399,17 @@ class Contract:
         paths = read_paths((each, mapping.reads) for each, mapping in tables)
         patterns = read_paths((each, mapping.read_patterns) for each, mapping in tables)
         own = [f"{ROOT}.{path}" if self.items else path for path in self.only.reads]
+        hidden: Collection[str] = ()
+        if self.join is not None:
+            paths, reads_all = self.join.own_paths(paths)
+            patterns |= {"{any}"} if reads_all else set()
+            hidden = self.join.members
         return RecordFields(
-            {*paths, *own}, patterns, self.head.ignore, columns=columns, items=self.items, nulls=self._nulls
+            *({*paths, *own}, patterns, self.head.ignore),
+            columns=columns,
+            items=self.items,
+            hidden=hidden,
+            nulls=self._nulls,
         )
 
     def family(self, record: object) -> str:
@@ -447,19 +456,6 @@ def _registry() -> Registry:
 
 def _given(**parameters: str | None) -> dict[str, object]:
     return {name: value for name, value in parameters.items() if value is not None}
-
-
-def _head(document: Mapping[str, object], name: str) -> ContractHead:
-    """What a contract says beside its statements; `name` is its name unless it says another."""
-    known = {*ContractHead.__struct_encode_fields__, *FIELDS, *PAYLOADS}
-    for key in document:
-        if key not in known:
-            raise InvalidMapping(key, f"is unknown; {suggestion(key, sorted(known), 'keys')}")
-    try:
-        return msgspec.convert({"name": name, **document}, ContractHead)
-    except msgspec.ValidationError as error:
-        problem, _, place = str(error).partition(" - at `$")
-        raise InvalidMapping(place.removesuffix("`").lstrip("."), problem[:1].lower() + problem[1:]) from None
 
 
 def _elements(each: Reader | None, record: object) -> Sequence[Record]:

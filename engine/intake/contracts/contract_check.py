@@ -14,9 +14,12 @@ from pagefold.engine.intake.contracts.export_rows import Damaged, Row
 from pagefold.engine.intake.contracts.field_observer import FieldCount, FieldCounts, FieldObserver
 from pagefold.engine.intake.contracts.missing_paths import MissingPath, missing_problem
 from pagefold.engine.intake.contracts.reading import Reading
+from pagefold.engine.intake.contracts.record_groups import RecordGroups
+from pagefold.engine.intake.contracts.record_join import RECORDS, Join
 from pagefold.engine.intake.contracts.source_contracts import Entrance
 from pagefold.engine.intake.event_validator import EventValidator
 from pagefold.engine.runtime.clock import now
+from pagefold.projections.transforms import InvalidValue
 
 MAX_NAMES = 1_000
 """How many names of records are remembered, to be shown beside one that none has."""
@@ -24,6 +27,8 @@ MAX_NAMES = 1_000
 DAMAGED_ROW = "row"
 """The domain of a row that cannot be read: it has none."""
 
+
+NO_ROWS: Mapping[str, Iterable[Row]] = {}
 
 MAX_REMEMBERED = 500_000
 """Statements of which it is remembered what they say: later ones of the same stream are compared with them."""
@@ -97,32 +102,76 @@ class ContractCheck:
         self._contents: dict[int, int] = {}
         self._names: dict[str, None] = {}
         self._facts: dict[str, object] = {_MOMENTS[entrance]: now()}
-        self._counts_lines = entrance == "cdc"
+        self._entrance = entrance
         contract.observer = self._observer = FieldObserver(contract.fields, lambda _record: "", sampled=1)
         self.result = CheckResult(reading=contract.watchful_reading())
 
-    def run(self, rows: Iterable[Row]) -> CheckResult:
-        """Checks every row. Raises what reading them raises."""
-        for line, value in rows:
-            self.result.rows += 1
-            self._check(line, value)
+    def run(self, rows: Iterable[Row], others: Mapping[str, Iterable[Row]] = NO_ROWS) -> CheckResult:
+        """Checks every row. `others` are rows that the contract joins to them. Raises what reading them raises."""
+        if self._contract.join is not None and self._entrance == "snapshot":
+            self._check_joined(self._contract.join, {RECORDS: rows, **others})
+        else:
+            for line, value in rows:
+                self.result.rows += 1
+                self._check(line, value)
         result = self.result
         result.fields, result.signals = self._observer.take(), self._contract.signals
         if result.reading.records:
             result.missing = self._contract.missing_paths(result.reading)
             needed = [(each.domain, each.path) for each in result.missing if each.needed]
-            result.problem = missing_problem(needed, self._names) if needed else None
+            result.problem = missing_problem(needed, self._names) if needed else result.problem
         return result
+
+    def _check_joined(self, join: Join, parts: Mapping[str, Iterable[Row]]) -> None:
+        """Checks what records become once all of them are there."""
+        with RecordGroups(join) as groups:
+            for part, rows in parts.items():
+                for line, value in rows:
+                    self.result.rows += 1
+                    self._collect(groups, part, line, value)
+            groups.join()
+            self.result.reading.left_out += groups.left_out
+            unnamed = groups.unnamed()
+            for group in groups:
+                self._contract.read_group(group, self.result.reading, self._facts)
+                self._note(group.row)
+        if unnamed:
+            self.result.problem = f"no record has a value for {' and '.join(unnamed)}"
+
+    def _collect(self, groups: RecordGroups, part: str, line: int, value: object) -> None:
+        if isinstance(value, Damaged):
+            self._note_damaged(line, value)
+            return
+        if part == RECORDS:
+            self._note_names(value)
+            counts = self._contract.counts(value, self._facts)
+            self.result.reading.left_out += 0 if counts else 1
+        try:
+            for record in [value] if part != RECORDS else self._contract.records(value) if counts else ():
+                groups.add(part, line, record)
+        except InvalidValue as error:
+            self._refused(KindOfRefusal("join", error.key, error.code, str(error), None, line))
+
+    def _note_damaged(self, line: int, row: Damaged) -> None:
+        self._refused(KindOfRefusal(DAMAGED_ROW, "", row.reason.partition(":")[0], row.reason, None, line))
+
+    def _note_names(self, value: object) -> None:
+        if isinstance(value, dict) and not value.keys() <= self._names.keys() and len(self._names) < MAX_NAMES:
+            self._names |= dict.fromkeys(value)
 
     def _check(self, line: int, value: object) -> None:
         if isinstance(value, Damaged):
-            self._refused(KindOfRefusal(DAMAGED_ROW, "", value.reason.partition(":")[0], value.reason, None, line))
+            self._note_damaged(line, value)
             return
-        if isinstance(value, dict) and not value.keys() <= self._names.keys() and len(self._names) < MAX_NAMES:
-            self._names |= dict.fromkeys(value)
-        if self._counts_lines:
+        self._note_names(value)
+        if self._entrance == "cdc":
             self._facts["@lsn"] = line
-        reading = self._contract.read(value, self.result.reading, self._facts)
+        self._contract.read(value, self.result.reading, self._facts)
+        self._note(line)
+
+    def _note(self, line: int) -> None:
+        """Notes what was made of a row."""
+        reading = self.result.reading
         for refusal in reading.refusals:
             error = refusal.error
             kind = KindOfRefusal(refusal.domain, error.key, error.code, str(error), refusal.sku, line)

@@ -7,7 +7,8 @@ import msgspec
 
 from pagefold.engine.events import DomainEvent, ReferencedEvent
 from pagefold.engine.intake.canonical_payloads import canonical_payload
-from pagefold.engine.intake.contracts.contract import Contract, ContractExample
+from pagefold.engine.intake.contracts.contract import Contract
+from pagefold.engine.intake.contracts.contract_head import ContractExample
 
 _MOMENT = "2026-01-01T00:00:00Z"
 EXAMPLE_FACTS = {"@lsn": 1, "@committed": _MOMENT, "@taken": _MOMENT, "@received": _MOMENT}

@@ -57,7 +57,7 @@ class RecordFields:
     members of its elements are fields without an index. A value that is blank is none, nor is an empty list or object.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913  # what a contract says of names
         self,
         paths: Iterable[str],
         patterns: Iterable[str],
@@ -66,11 +66,13 @@ class RecordFields:
         columns: bool,
         items: Iterable[str],
         nulls: Nulls | None = None,
+        hidden: Collection[str] = (),
     ) -> None:
         """Of a contract that reads these paths and patterns of a record; those around it begin with `$.`.
 
         `ignored` are paths that are left out on purpose; `*` stands for any characters. With `columns`, a path is one
-        name. `items` are the paths of the records in a message; `nulls` are values that are blank, too.
+        name. `items` are the paths of the records in a message; `nulls` are values that are blank, too. `hidden` are
+        names that are no fields of the source.
         """
         self._columns = columns
         self._nulls = nulls or None
@@ -86,7 +88,8 @@ class RecordFields:
             self._message.add(self._split(path)).whole = True
         self._has_message = bool(items)
         self._ignored = [_ignored_pattern(path) for path in ignored]
-        self._settled = {name for name, below in self._record.below.items() if below.whole}
+        self._hidden = frozenset(hidden)
+        self._settled = {name for name, below in self._record.below.items() if below.whole} | self._hidden
 
     def ignore(self, names: Iterable[str]) -> None:
         """Leaves out names of every message, as those of its envelope, unless the contract reads them."""
@@ -126,6 +129,8 @@ class RecordFields:
                 or (not each and type(each) in _CONTAINERS)
                 or (self._nulls is not None and each in self._nulls)
             ):
+                continue
+            if name in self._hidden and names is self._record:
                 continue
             path = prefix + (name if self._columns else name.replace(".", "\\."))
             below = names.below.get(name)

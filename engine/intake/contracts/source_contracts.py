@@ -11,7 +11,8 @@ from pagefold.domains.values import check_currency
 from pagefold.engine.configuration.config import Config
 from pagefold.engine.configuration.toml_lines import KeyLines
 from pagefold.engine.errors import ConfigurationError
-from pagefold.engine.intake.contracts.contract import Contract, Form
+from pagefold.engine.intake.contracts.contract import Contract
+from pagefold.engine.intake.contracts.contract_head import Form
 from pagefold.engine.intake.contracts.possible_values import possible_values
 from pagefold.engine.intake.statement import FREE_NAMES
 from pagefold.engine.runtime.extras import needs_extra
@@ -51,6 +52,11 @@ def contract_key(config: Config, source: str, entrance: Entrance) -> ContractKey
 def has_entrance(config: Config, source: str, entrance: Entrance) -> bool:
     """Whether a source has an entrance."""
     return getattr(config.sources[source], entrance, None) is not None
+
+
+def has_snapshot(config: Config, source: str, entrance: Entrance) -> bool:
+    """Whether an entrance is that of a snapshot, and the source has one."""
+    return entrance == "snapshot" and config.sources[source].snapshot is not None
 
 
 def form_of(config: Config, source: str, entrance: Entrance) -> Form:
@@ -107,6 +113,19 @@ def _check_whole(contract: Contract) -> None:
             key = f"{mapping.key}.partial"
             problem = "is not for snapshots, whose rows are whole records; give the other entrance its own contract"
             raise ConfigurationError(key, problem, contract.place_of(key))
+
+
+def parts_problem(config: Config, source: str, contract: Contract | None) -> ConfigurationError | None:
+    """What is wrong between what a contract joins, and the requests or files that a snapshot has beside its own."""
+    settings = config.sources[source].snapshot
+    needed = frozenset[str]() if contract is None or contract.join is None else contract.join.parts
+    given = frozenset[str]() if settings is None else frozenset(settings.more)
+    key = f"sources.{source}.snapshot.more"
+    for name in sorted(needed - given):
+        return config.error(f"{key}.{name}", "is required: the contract joins its records")
+    for name in sorted(given - needed):
+        return config.error(f"{key}.{name}", "is joined by no role of the contract: [join.with.…] from names it")
+    return None
 
 
 class _Arguments(TypedDict):
@@ -177,11 +196,13 @@ def _entrances(config: Config, source: str) -> list[Entrance]:
 def _problems(config: Config, source: str, entrance: Entrance) -> Iterator[ConfigurationError]:
     """Every problem of a contract: what has one is left out, and the rest is compiled again."""
     try:
-        source_contract(config, source, entrance)
+        contract = source_contract(config, source, entrance)
     except ConfigurationError as error:
         yield error
         first = error
     else:
+        problem = parts_problem(config, source, contract) if has_snapshot(config, source, entrance) else None
+        yield from () if problem is None else [problem]
         return
     found = contract_key(config, source, entrance)
     if found is None:

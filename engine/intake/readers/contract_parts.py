@@ -82,6 +82,8 @@ class MessageReader:
         Without items in the contract, the message is one part. An empty array has no items, which is no error.
         """
         contract = self.contract
+        if contract.join is not None:
+            return RequestParts(body, 1, lambda _: whole_parts(contract, message, facts))
         if not contract.counts(message, facts):
             return RequestParts(body, 1, lambda _: [left_out(contract)])
         if not self._paths:

@@ -11,6 +11,7 @@ from pagefold.projections.transforms.builtin.metrics import METRICS
 from pagefold.projections.transforms.builtin.money import MONEY_TRANSFORMS
 from pagefold.projections.transforms.builtin.numbers import NUMBERS
 from pagefold.projections.transforms.builtin.objects import OBJECTS
+from pagefold.projections.transforms.builtin.records import RECORDS
 from pagefold.projections.transforms.builtin.texts import TEXTS
 from pagefold.projections.transforms.transform import AnyTransform
 
@@ -24,7 +25,7 @@ GROUPS: dict[str, tuple[AnyTransform, ...]] = {
     "Codes and patterns": CODES,
     "Tables": LOOKUPS,
     "Locales and scopes": LOCALES,
-    "Lists": LISTS,
+    "Lists": (*LISTS, *RECORDS),
     "Objects": OBJECTS,
 }
 """All of them, as the documentation groups them."""

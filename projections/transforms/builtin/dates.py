@@ -119,7 +119,8 @@ def _with_end(moment: datetime, inclusive: str | None, zone: ZoneInfo | None, pa
     return moment
 
 
-def _date(parameters: Date, site: Site) -> ValueFunction:
+def date_function(parameters: Date, site: Site) -> ValueFunction:
+    """What makes a moment, or a day, of a value."""
     formats = _formats(parameters, site)
     zone = None if parameters.zone is None else find_zone(parameters.zone, f"{site.key}.zone")
     if parameters.inclusive == "day" and zone is None:
@@ -170,7 +171,7 @@ DATE = Transform(
     parameters=Date,
     main="format",
     per_item=True,
-    build=_date,
+    build=date_function,
     refusals={
         "not_a_moment": "the value is not a date or a moment in any of the formats",
         "not_a_number": "the value is not a number, as a count from 1970 is",

@@ -129,7 +129,7 @@ def _cased(name: str, case: str | None) -> str:
     return name.lower() if case == "lower" else name.upper() if case == "upper" else name
 
 
-def _put(made: dict[str, object], name: object, value: object, case: str | None) -> None:
+def put_pair(made: dict[str, object], name: object, value: object, case: str | None) -> None:
     """Adds a pair unless a part of it is blank. Raises `InvalidValue` for a name that has another value already."""
     if is_blank(name) or is_blank(value):
         return
@@ -150,7 +150,7 @@ def _key_value(parameters: KeyValue, site: Site) -> Reader:
     def read(record: object) -> object:
         made: dict[str, object] = {}
         for name, value in pairs:
-            _put(made, name(record), value(record), parameters.key_case)
+            put_pair(made, name(record), value(record), parameters.key_case)
         return made or UNSET
 
     return read
@@ -230,7 +230,7 @@ def _parse_pairs(parameters: ParsePairs, _site: Site) -> ValueFunction:
         pairs = _pairs_of(value, parameters)
         made: dict[str, object] = {}
         for name, each in pairs:
-            _put(made, name, each, parameters.key_case)
+            put_pair(made, name, each, parameters.key_case)
         return made or UNSET
 
     return parse

@@ -12,7 +12,8 @@ import pytest
 from pagefold import DomainEvent
 from pagefold.engine.errors import ConfigurationError
 from pagefold.engine.intake.canonical_payloads import canonical_payload
-from pagefold.engine.intake.contracts.contract import Contract, Form
+from pagefold.engine.intake.contracts.contract import Contract
+from pagefold.engine.intake.contracts.contract_head import Form
 from pagefold.engine.intake.contracts.reading import Reading
 from pagefold.projections.transforms import InvalidMapping
 

@@ -4,7 +4,8 @@ import tomllib
 
 import pytest
 
-from pagefold.engine.intake.contracts.contract import Contract, Form
+from pagefold.engine.intake.contracts.contract import Contract
+from pagefold.engine.intake.contracts.contract_head import Form
 from pagefold.engine.intake.contracts.missing_paths import missing_problem
 
 HEAD = 'name = "shop"\nsku = "sku"\nsourceVersion = "rev"\noccurredAt = { constant = "2026-03-01T00:00:00Z" }\n'

@@ -6,7 +6,8 @@ from typing import Any, NamedTuple
 import msgspec
 import pytest
 
-from pagefold.engine.intake.contracts.contract import Contract, Form
+from pagefold.engine.intake.contracts.contract import Contract
+from pagefold.engine.intake.contracts.contract_head import Form
 from pagefold.engine.intake.contracts.reading import Reading
 
 HEAD = 'sku = "sku"\nsourceVersion = { constant = 1 }\noccurredAt = { constant = "2026-03-01T00:00:00Z" }\n'

@@ -4,7 +4,8 @@ import tomllib
 
 import pytest
 
-from pagefold.engine.intake.contracts.contract import Contract, Form
+from pagefold.engine.intake.contracts.contract import Contract
+from pagefold.engine.intake.contracts.contract_head import Form
 from pagefold.engine.intake.contracts.field_observer import COMPLETE_RECORDS, SAMPLED, FieldObserver
 from pagefold.engine.intake.contracts.record_fields import KIND_BITS, kind_of, kinds_in
 
