@@ -40,6 +40,8 @@ PagefoldError
 └── SpillFailed             the temporary file in which a snapshot is sorted cannot be used
 """
 
+from typing import NamedTuple
+
 
 class PagefoldError(Exception):
     """The root of all of them."""
@@ -71,13 +73,25 @@ class InvalidEpochRequest(Rejected):
     """An epoch that cannot be raised, or an alarm that cannot be dismissed."""
 
 
+class Failure(NamedTuple):
+    """How an endpoint failed: the `status` of its answer, if there was one; whether another attempt may succeed.
+
+    `seconds` is how long the server wants to be left alone, if it says so.
+    """
+
+    status: int | None = None
+    passes: bool = False
+    seconds: float | None = None
+
+
 class SourceFailed(PagefoldError):
     """A source's file, endpoint or database cannot be read, or not to its end. `name` says which."""
 
-    def __init__(self, name: str, problem: str) -> None:
+    def __init__(self, name: str, problem: str, failure: Failure = Failure()) -> None:  # noqa: B008  # it is immutable
         super().__init__(f"{name}: {problem}")
         self.name = name
         self.problem = problem
+        self.failure = failure
 
 
 class SourceIncomplete(SourceFailed):

@@ -22,6 +22,7 @@ from pagefold.engine.command.contract_fields import fields
 from pagefold.engine.command.contracts import contracts
 from pagefold.engine.command.dead_letters import dead_letters
 from pagefold.engine.command.epochs import epochs
+from pagefold.engine.command.fetches import fetches
 from pagefold.engine.command.get import get
 from pagefold.engine.command.history import history
 from pagefold.engine.command.ingest import ingest
@@ -86,6 +87,7 @@ pagefold get TSHIRT-M web-de --pretty   # one page
 pagefold history TSHIRT-M               # which source sent what, and when
 pagefold pages export web-de            # all documents of a channel, as NDJSON
 pagefold sync erp                       # ask a source what changed since the last time
+pagefold fetches list                   # records that are to be fetched, and why some fail
 pagefold rebuild --dry-run              # what differs from the snapshots
 pagefold rebuild --source erp           # repair it, for one source
 pagefold rebuilds list                  # past rebuilds
@@ -130,7 +132,7 @@ contracts.command(diff)
 contracts.command(generate)
 contracts.command(suggest)
 contracts.command(fields)
-for group in (pages, dead_letters, rebuilds, schedule, epochs, contracts, tokens, schema):
+for group in (pages, dead_letters, rebuilds, schedule, fetches, epochs, contracts, tokens, schema):
     app.command(group)
 
 

@@ -20,7 +20,7 @@ from pagefold.engine.command.console import (
 from pagefold.engine.command.options import AsJSON, Exit, Injected, Options
 from pagefold.engine.dead_letters.retention import NOTICE_DAYS
 from pagefold.engine.reading.source_lag import SourceStatus
-from pagefold.engine.reading.status import ChannelStatus, DomainStatus, FieldAlert, ResetStatus, Status
+from pagefold.engine.reading.status import ChannelStatus, DomainStatus, FetchStatus, FieldAlert, ResetStatus, Status
 from pagefold.engine.runtime.clock import seconds_since
 from pagefold.engine.runtime.event_loop import run
 from pagefold.engine.stores.field_ledger import Alert
@@ -39,13 +39,14 @@ def status(*, as_json: AsJSON = False, options: Injected = Options()) -> int:  #
     schedule: since when it is in sync, how far back the next delta begins, and for how long it is overdue. Then what
     needs a person: failed checks of /readyz and an unfinished recovery (exit code 1), sources whose counters look reset
     (exit code 1, until `pagefold epochs` raises or dismisses), sources that are overdue (exit code 1), a changed
-    configuration, dead letters, fields of records that are new, have vanished, or have another type.
+    configuration, fetches that fail, dead letters, fields of records that are new, have vanished, or have another
+    type.
 
     Parameters
     ----------
     as_json
         Print one JSON document: store, domains, channels, looksReset, references, deliveries, waiting, checks,
-        recovering, fieldAlerts, sources.
+        recovering, fieldAlerts, sources, fetches.
     """
     return run(lambda: _status(options, as_json=as_json))
 
@@ -131,8 +132,22 @@ def _hint(found: Status) -> None:
             print_message(Text(_overdue_warning(source), style="red"))
     for line in field_remarks(found.field_alerts):
         print_message(line)
+    _hint_of_fetches(found)
     _hint_of_references(found)
     _hint_at_dead_letters(found)
+
+
+def _hint_of_fetches(found: Status) -> None:
+    for fetches in found.fetches:
+        if fetches.failing:
+            print_message(Text(_fetch_warning(fetches), style="red"))
+
+
+def _fetch_warning(fetches: FetchStatus) -> str:
+    return (
+        f"{count(fetches.failing, 'record')} of {fetches.source} could not be fetched yet: "
+        f"`pagefold fetches list --source {fetches.source}` says why"
+    )
 
 
 def _hint_at_dead_letters(found: Status) -> None:

@@ -1,10 +1,10 @@
 """`pagefold work`: runs the consumers, until it is stopped or until they have caught up."""
 
 import time
-from collections.abc import AsyncIterator, Collection, Mapping
+from collections.abc import AsyncIterator, Callable, Collection, Coroutine, Mapping
 from contextlib import asynccontextmanager
 from functools import partial
-from typing import Annotated, NamedTuple
+from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 import anyio
 from cyclopts import Parameter
@@ -20,6 +20,9 @@ from pagefold.engine.runtime.logs import Logger
 from pagefold.engine.runtime.task_groups import run_together
 from pagefold.engine.shop import Shop
 from pagefold.engine.stores.store import Checkpoint
+
+if TYPE_CHECKING:
+    from pagefold.engine.sync.fetch_worker import FetchWorker
 
 POLL_SECONDS = 0.2
 
@@ -66,15 +69,24 @@ async def _work(domains: Collection[str], options: Options) -> int:
 
 
 async def work_and_run_schedule(shop: Shop, domains: Collection[str] | None = None, *, enduring: bool = False) -> None:
-    """Runs the consumers, and the tasks of the schedule if there are any, until it is cancelled."""
-    work = partial(shop.work, domains, enduring=enduring)
-    deltas = any(source.delta is not None for source in shop.config.sources.values())
-    if not shop.config.schedule.tasks and not deltas:
-        await work()
-        return
-    with needs_extra("[schedule]", "rebuild"):
-        from pagefold.engine.schedule.scheduler import Scheduler  # noqa: PLC0415  # as many shops need no schedule
-    await run_together(work, Scheduler(shop).run)
+    """Runs the consumers, the tasks of the schedule and fetches if there are any, until it is cancelled."""
+    running: list[Callable[[], Coroutine[object, object, None]]] = [partial(shop.work, domains, enduring=enduring)]
+    sources = shop.config.sources.values()
+    if shop.config.schedule.tasks or any(source.delta is not None for source in sources):
+        with needs_extra("[schedule]", "rebuild"):
+            from pagefold.engine.schedule.scheduler import Scheduler  # noqa: PLC0415  # as many shops need no schedule
+        running.append(Scheduler(shop).run)
+    if any(source.fetches for source in sources):
+        running.append(fetch_worker(shop).run)
+    await run_together(*running)
+
+
+def fetch_worker(shop: Shop) -> "FetchWorker":
+    """What fetches the records that notifications name. Raises `ExtraMissing` without `pagefold[rebuild]`."""
+    with needs_extra("a fetch", "rebuild"):
+        from pagefold.engine.sync.fetch_worker import FetchWorker  # noqa: PLC0415  # as many shops fetch nothing
+
+    return FetchWorker(shop)
 
 
 class _Progress(NamedTuple):
@@ -92,7 +104,9 @@ async def _work_once(domains: Collection[str], options: Options, *, as_json: boo
         async with _watched(shop, _Progress(before, behind)):
             with stop.scope:
                 await shop.catch_up(domains)
-                if await shop.waiting.take_all():
+                fetches = any(source.fetches for source in shop.config.sources.values())
+                fetched = await fetch_worker(shop).run_due() if fetches else None
+                if await shop.waiting.take_all() or fetched is not None:
                     await shop.catch_up(domains)
                 await shop.retention.enforce()
         after = await _checkpoints(shop, domains)

@@ -5,6 +5,7 @@ from typing import Annotated
 
 from msgspec import Meta, field
 
+from pagefold.engine.configuration.fetch_config import FetchConfig, check_fetches
 from pagefold.engine.configuration.toml_tables import ContractPlace, Table
 from pagefold.engine.errors import ConfigurationError
 
@@ -27,6 +28,11 @@ class CloudEventsConfig(Table, frozen=True, kw_only=True):
         list[str], Meta(description="The values of `type` that count, likewise. Without it, every type counts.")
     ] = field(default_factory=list)
 
+    fetch: Annotated[
+        list[FetchConfig],
+        Meta(description="What is fetched because of events that have only the id of a record."),
+    ] = field(default_factory=list)
+
     def takes(self, source: object, kind: object) -> bool:
         """Whether an event with this `source` and this `type` counts."""
         return _is_among(source, self.sources) and _is_among(kind, self.types)
@@ -44,6 +50,7 @@ def check_cloudevents(key: str, cloudevents: CloudEventsConfig) -> Iterator[Conf
     """Yields every problem that the types of the table do not exclude."""
     if not cloudevents.sources and not cloudevents.types:
         yield ConfigurationError(key, "needs `sources` or `types`: which CloudEvents it is about")
+    yield from check_fetches(f"{key}.fetch", cloudevents.fetch)
     for name in ("sources", "types"):
         for index, value in enumerate(getattr(cloudevents, name)):
             if not value:

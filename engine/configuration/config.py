@@ -23,6 +23,7 @@ from pagefold.engine.configuration.channel_config import ChannelConfig, check_ch
 from pagefold.engine.configuration.cloudevents_config import CloudEventsConfig, check_cloudevents
 from pagefold.engine.configuration.dead_letter_config import DeadLettersConfig
 from pagefold.engine.configuration.delta_config import DeltaConfig, check_delta
+from pagefold.engine.configuration.fetch_config import FetchConfig
 from pagefold.engine.configuration.http_config import HttpConfig
 from pagefold.engine.configuration.reference_config import ReferencesConfig, check_references
 from pagefold.engine.configuration.schedule_config import ScheduleConfig, check_schedule
@@ -92,6 +93,20 @@ class SourceConfig(Table, frozen=True):
     cloudevents: Annotated[
         CloudEventsConfig | None, Meta(description="Which CloudEvents the contract of the source reads.")
     ] = None
+
+    @cached_property
+    def fetches(self) -> Mapping[str, FetchConfig]:
+        """What is fetched because of notifications, by the table that says so, such as `webhook.fetch[0]`."""
+        entrances = {"webhook": self.webhook, "cloudevents": self.cloudevents}
+        found = {
+            f"{name}.fetch[{number}]": fetch
+            for name, each in entrances.items()
+            if each is not None
+            for number, fetch in enumerate(each.fetch)
+        }
+        if self.delta is not None and self.delta.fetch is not None:
+            found["delta.fetch"] = self.delta.fetch
+        return found
 
 
 class WorkConfig(Table, frozen=True):
@@ -319,9 +334,14 @@ def _check_source(key: str, name: str, source: SourceConfig) -> Iterator[Configu
         yield from check_cloudevents(f"{key}.cloudevents", source.cloudevents)
     for entrance in ("webhook", "cdc", "cloudevents"):
         settings = getattr(source, entrance)
-        if settings is not None and settings.contract is None and source.contract is None:
+        only_fetches = bool(getattr(settings, "fetch", None))
+        if settings is not None and settings.contract is None and source.contract is None and not only_fetches:
             problem = f"is required, here or as {key}.contract: what the records say"
             yield ConfigurationError(f"{key}.{entrance}.contract", problem)
+    snapshot = None if source.snapshot is None else source.snapshot.contract
+    for rule, fetch in source.fetches.items():
+        if (fetch.contract or snapshot or source.contract) is None:
+            yield ConfigurationError(f"{key}.{rule}.contract", f"is required, here or as {key}.contract")
 
 
 def _check_store(store: StoreConfig) -> Iterator[ConfigurationError]:

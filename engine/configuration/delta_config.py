@@ -9,6 +9,7 @@ import msgspec
 from msgspec import Meta
 
 from pagefold.engine.configuration.durations import Duration, parse_duration
+from pagefold.engine.configuration.fetch_config import FetchConfig, check_fetch
 from pagefold.engine.configuration.request_templates import contains_text, replace_text
 from pagefold.engine.configuration.snapshot_config import PartConfig, SnapshotConfig, check_snapshot
 from pagefold.engine.errors import ConfigurationError
@@ -55,6 +56,21 @@ class DeltaConfig(SnapshotConfig, frozen=True):
     start: Annotated[
         str | None,
         Meta(description="Since when the first run asks for changes, as RFC 3339. Without it, since a day before."),
+    ] = None
+
+    fetch: Annotated[
+        FetchConfig | None,
+        Meta(
+            description="What is fetched because of each record: then records are only notifications, and are not read "
+            "by the contract."
+        ),
+    ] = None
+
+    changed: Annotated[
+        str | None,
+        Meta(
+            description="With `fetch`: the path of the time at which a record changed, in UTC unless it says its offset."
+        ),
     ] = None
 
     @cached_property
@@ -134,6 +150,7 @@ def check_delta(key: str, delta: DeltaConfig) -> Iterator[ConfigurationError]:
         yield ConfigurationError(f"{key}.{name}", f"needs {SINCE}: where the time goes since which changes are wanted")
     if not problems and contains_text(asked, UNTIL) != (delta.period is not None):
         yield ConfigurationError(f"{key}.period", f"goes with {UNTIL} in what is asked, and needs it")
+    yield from _check_notifications(key, delta)
     for name in ("every", "overlap", "period"):
         try:
             parse_duration(getattr(delta, name) or 1)
@@ -141,6 +158,19 @@ def check_delta(key: str, delta: DeltaConfig) -> Iterator[ConfigurationError]:
             yield ConfigurationError(f"{key}.{name}", str(error))
     if delta.start is not None:
         yield from _check_start(f"{key}.start", delta.start)
+
+
+def _check_notifications(key: str, delta: DeltaConfig) -> Iterator[ConfigurationError]:
+    """Yields every problem of a delta whose records are notifications."""
+    if delta.fetch is not None:
+        yield from check_fetch(f"{key}.fetch", delta.fetch)
+        if delta.fetch.items is not None:
+            yield ConfigurationError(f"{key}.fetch.items", "goes with messages: each record of a delta is one")
+        if delta.url is None:
+            yield ConfigurationError(f"{key}.fetch", "goes with url: a query can read the records themselves")
+    if (delta.fetch is None) != (delta.changed is None):
+        problem = "goes with fetch" if delta.fetch is None else "is required: where the next run begins"
+        yield ConfigurationError(f"{key}.changed", problem)
 
 
 def _check_start(key: str, start: str) -> Iterator[ConfigurationError]:

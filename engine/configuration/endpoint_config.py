@@ -10,6 +10,8 @@ from msgspec import Meta, field
 from pagefold.engine.configuration.authorization_config import AuthorizationConfig
 from pagefold.engine.configuration.toml_tables import Table, values_by_key
 
+ATTEMPTS = 8
+
 _PORTS = {"http": 80, "https": 443}
 
 
@@ -141,6 +143,16 @@ class RequestConfig(Table, frozen=True):
     timeout_seconds: Annotated[
         float, Meta(gt=0, le=600, description="Seconds that each step of a request may take.")
     ] = 30.0
+
+    @property
+    def attempts(self) -> int:
+        """How many requests of one page are made, while they fail in a way that may pass."""
+        return ATTEMPTS
+
+    @property
+    def takes_object(self) -> bool:
+        """Whether the rows of a response may be one object, which is the row."""
+        return False
 
     @cached_property
     def origins(self) -> frozenset[str]:

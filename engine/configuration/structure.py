@@ -60,6 +60,8 @@ class StructureCheck:
             return None
         if (table := _table_in(bare)) is not None:
             return self.repaired(value, table, key)
+        if (row := _row_in(bare)) is not None and isinstance(value, list):
+            return [self.repaired(each, row, f"{key}[{number}]") for number, each in enumerate(value)]
         entries = get_args(bare)[1] if get_origin(bare) is dict else object
         if entries is not object and isinstance(value, Mapping):
             found = {name: self._value(_joined(key, name), entry, entries) for name, entry in value.items()}
@@ -95,6 +97,11 @@ def _table_in(kind: object) -> type[msgspec.Struct] | None:
         if isinstance(each, type) and issubclass(each, msgspec.Struct):
             return each
     return None
+
+
+def _row_in(kind: object) -> type[msgspec.Struct] | None:
+    """The struct of an array of tables; None for other types."""
+    return _table_in(get_args(kind)[0]) if get_origin(kind) is list else None
 
 
 def _choices(kind: object) -> list[str]:

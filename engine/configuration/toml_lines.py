@@ -36,14 +36,33 @@ class KeyLines:
 
     def __init__(self, text: str) -> None:
         self._lines: dict[str, int] = {}
+        self._sizes: dict[str, int] = {}
         table = ""
         for number, statement in _statements(text):
             if statement.startswith("["):
                 [table] = list(_keys(tomllib.loads(statement)))[-1:]
-                self._lines.setdefault(table, number)
+                if statement.startswith("[["):
+                    array = self._numbered(table)
+                    self._sizes[array] = self._sizes.get(array, 0) + 1
+                    self._note(f"{table}[{self._sizes[array] - 1}]", number)
+                self._note(table, number)
             else:
                 for key in _keys(tomllib.loads(statement)):
-                    self._lines.setdefault(f"{table}.{key}" if table else key, number)
+                    self._note(f"{table}.{key}" if table else key, number)
+
+    def _note(self, key: str, line: int) -> None:
+        """Notes the line of a key: with the numbers of the tables around it, and, of the first, without."""
+        self._lines.setdefault(key, line)
+        self._lines.setdefault(self._numbered(key), line)
+
+    def _numbered(self, key: str) -> str:
+        """The key, with the number of the newest table of each array around it."""
+        numbered = ""
+        for name in key.split("."):
+            numbered += f".{name}" if numbered else name
+            if numbered != key and numbered in self._sizes:
+                numbered += f"[{self._sizes[numbered] - 1}]"
+        return numbered
 
     def line_of(self, key: str) -> int | None:
         """The line of a key, else of the innermost table around it; None if the document has neither."""

@@ -7,6 +7,7 @@ from typing import Annotated, Literal, TypeAlias
 from msgspec import Meta, field
 
 from pagefold.engine.configuration.durations import Duration, parse_duration
+from pagefold.engine.configuration.fetch_config import FetchConfig, check_fetches
 from pagefold.engine.configuration.header_filters import WithHeaders, check_headers
 from pagefold.engine.configuration.signature_config import SECRETS, SIGNATURE_KEYS, SignatureConfig, check_signature
 from pagefold.engine.configuration.toml_tables import ContractPlace
@@ -55,6 +56,11 @@ class WebhookConfig(SignatureConfig, WithHeaders, frozen=True, kw_only=True):
         ),
     ] = None
 
+    fetch: Annotated[
+        list[FetchConfig],
+        Meta(description="What is fetched because of notifications that have only the id of a record."),
+    ] = field(default_factory=list)
+
     @cached_property
     def answer_seconds(self) -> float | None:
         """After how many seconds a request is kept if it is not taken by then; None for any number."""
@@ -83,6 +89,7 @@ def check_webhook(key: str, webhook: WebhookConfig) -> Iterator[ConfigurationErr
         yield from check_signature(key, webhook)
     yield from check_headers(key, webhook.only_headers)
     yield from _check_answer(key, webhook)
+    yield from check_fetches(f"{key}.fetch", webhook.fetch)
 
 
 def _check_signatures(key: str, webhook: WebhookConfig) -> Iterator[ConfigurationError]:

@@ -40,7 +40,7 @@ class DeadLetterSummary(msgspec.Struct, frozen=True, rename="camel"):
     resolved_by: str | None
     reason: str | None
     position: int | None
-    via: Literal["webhook", "cdc", "cloudevents", "snapshot"] | None
+    via: Literal["webhook", "cdc", "cloudevents", "snapshot", "delta", "fetch"] | None
     purged_at: str | None
     purged_by: str | None
     epoch: int | None

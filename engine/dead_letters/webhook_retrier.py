@@ -7,6 +7,7 @@ dead letters.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from datetime import timedelta
 from functools import partial
 from types import MappingProxyType
 from typing import Literal, NamedTuple, Protocol, TypeAlias, TypeVar
@@ -14,7 +15,7 @@ from typing import Literal, NamedTuple, Protocol, TypeAlias, TypeVar
 import msgspec
 from anyio.to_thread import run_sync
 
-from pagefold.domains.values import MAX_INTEGER
+from pagefold.domains.values import MAX_INTEGER, format_timestamp
 from pagefold.engine.configuration.config import Config
 from pagefold.engine.dead_letters.dead_letter_service import Append, dead_letter_of_request
 from pagefold.engine.dead_letters.past_epochs import PastEpochs
@@ -34,22 +35,29 @@ from pagefold.engine.intake.formats.request_parts import (
     ParsedPart,
     RejectedPart,
     RequestParts,
+    Wanted,
 )
 from pagefold.engine.intake.readers.cloudevents import CloudEventMessageReader
 from pagefold.engine.intake.readers.debezium import DebeziumReader
+from pagefold.engine.intake.readers.fetched_records import DeltaNotificationReader, FetchedRecordReader
 from pagefold.engine.intake.readers.snapshot_records import SnapshotRecordReader
 from pagefold.engine.intake.readers.webhooks import WebhookReader
 from pagefold.engine.intake.recreated_rows import RecreatedRows
 from pagefold.engine.intake.references import ReferenceResolver, ResolvedPart
 from pagefold.engine.intake.statement import Statement
 from pagefold.engine.intake.whole_groups import GroupSettler
+from pagefold.engine.runtime.clock import moment, now
 from pagefold.engine.runtime.counters import Counters
 from pagefold.engine.stores.dead_letter_records import FOLD, DeadLetter, NewDeadLetter, ResolutionKind
+from pagefold.engine.stores.fetch_records import NewFetch
 from pagefold.engine.stores.store import Store
 
-Entrance: TypeAlias = Literal["webhook", "cdc", "cloudevents", "snapshot"]
-Outcome: TypeAlias = AppendResult | IgnoredMessage | RejectedPart
-"""The outcome of a part. Rejected parts are kept in dead letters; nothing is refused."""
+Entrance: TypeAlias = Literal["webhook", "cdc", "cloudevents", "snapshot", "delta", "fetch"]
+Outcome: TypeAlias = AppendResult | IgnoredMessage | RejectedPart | Wanted
+"""The outcome of a part. Rejected parts are kept in dead letters, wanted ones are fetched; nothing is refused."""
+
+RULE = "@rule"
+"""In the place of a header: the table that a record was fetched by."""
 
 Value = TypeVar("Value")
 
@@ -73,8 +81,11 @@ class Run(Protocol):
 class Reader(Protocol):
     """Parses the requests of a source by its contract. `headers` are those that it needs, in lower case."""
 
-    contract: Contract
     headers: frozenset[str]
+
+    @property
+    def contract(self) -> Contract | None:
+        """What it reads requests by; None if they are only notifications."""
 
     def ignored_by_headers(self, headers: Headers, *, partial: bool = False) -> IgnoredMessage | None:
         """Why the headers exclude a request; None if they do not."""
@@ -134,17 +145,22 @@ class WebhookRetrier:
         self._counts = counts
         self._references = ReferenceResolver(store, config.references)
         self._groups = GroupSettler(store, config.references, self._references, epochs)
-        self._readers: dict[tuple[Entrance, str], Reader] = {}
+        self._readers: dict[tuple[Entrance, str, str], Reader] = {}
 
-    def reader(self, via: Entrance, source: str) -> Reader | None:
-        """The reader of a source's requests; None if it has no such entrance. Raises `ConfigurationError`."""
+    def reader(self, via: Entrance, source: str, rule: str = "") -> Reader | None:
+        """The reader of a source's requests; None if it has no such entrance. Raises `ConfigurationError`.
+
+        What was fetched is read by the contract of the `rule`.
+        """
         settings = self._config.sources.get(source)
-        if settings is None or via not in _READERS or getattr(settings, via) is None:
+        if settings is None or (rule not in settings.fetches if via == "fetch" else getattr(settings, via) is None):
             return None
-        if (via, source) not in self._readers:
-            self._readers[via, source] = _READERS[via](self._config, source)
-            self._fields.add(source, self._readers[via, source].contract)
-        return self._readers[via, source]
+        if (via, source, rule) not in self._readers:
+            made = _READERS[via](self._config, source) if via != "fetch" else _fetched(self._config, source, rule)
+            if made.contract is not None:
+                self._fields.add(source, made.contract)
+            self._readers[via, source, rule] = made
+        return self._readers[via, source, rule]
 
     async def take(self, request: Request, reader: Reader, run: Run, append: Append) -> list[list[Outcome]]:
         """Takes all parts of a request, durably, and returns the outcomes of each, in order.
@@ -165,6 +181,7 @@ class WebhookRetrier:
             faults = self._faults(some, start, request.source)
             if faults:
                 await self._store.dead_letters.add(_dead_letters(request, delivery, faults))
+            await self._want(request, some)
         self._count(request.source, [outcome for part in outcomes for outcome in part])
         self._fields.note()
         return outcomes
@@ -191,6 +208,10 @@ class WebhookRetrier:
         self._counts.add_aside(request.source, "waiting")
         return RejectedPart(Rejected("", reason), awaited=TURN)
 
+    def parse(self, request: Request, reader: Reader) -> RequestParts:
+        """What a request has, part by part; nothing is taken."""
+        return reader.parse(request.body, _facts(reader, request.headers, request.received))
+
     async def try_again(self, dead_letter: DeadLetter, by: str | None = None) -> ResolutionKind | None:
         """Appends what a kept request now gives. Returns how that resolves its dead letter; None if a part still fails.
 
@@ -198,10 +219,11 @@ class WebhookRetrier:
         so does one that only has to wait. `by` is the operator. Raises `ConfigurationError` for a contract that cannot
         work.
         """
-        reader = self.reader(_entrance(dead_letter), dead_letter.source)
+        headers = msgspec.json.decode(dead_letter.headers, type=dict[str, str])
+        entrance = _entrance(dead_letter)
+        reader = self.reader(entrance, dead_letter.source, headers.get(RULE, "") if entrance == "fetch" else "")
         if reader is None:
             return None
-        headers = msgspec.json.decode(dead_letter.headers, type=dict[str, str])
         raw = [(name.encode(), value.encode("latin-1", "replace")) for name, value in headers.items()]
         if reader.ignored_by_headers(raw, partial=True) is not None:
             return "ignored"
@@ -214,9 +236,21 @@ class WebhookRetrier:
             retried = Retried(dead_letter.recorded_at, confirmed=by is not None)
             some = await self._take_some(delivery, start, run_sync, self._append, retried)
             faults += self._faults(some, start, dead_letter.source)
-            if not all(isinstance(outcome, IgnoredMessage) for part in some for outcome in part):
+            request = Request(entrance, dead_letter.source, dead_letter.state, dead_letter.recorded_at, kept=headers)
+            if await self._want(request, some, confirmed=by is not None):
+                how = "wanted"
+            elif not all(isinstance(outcome, IgnoredMessage) for part in some for outcome in part):
                 how = "appended"
         return await self._moved(dead_letter, headers, delivery, faults) if faults else how
+
+    async def _want(self, request: Request, parts: Sequence[Sequence[Outcome]], *, confirmed: bool = False) -> bool:
+        """Keeps what is to be fetched, durably. Returns whether there is anything."""
+        found = [each for part in parts for each in part if isinstance(each, Wanted)]
+        headers = msgspec.json.encode(dict(request.kept))
+        if found:
+            fetches = [new_fetch(request.source, each, headers, confirmed=confirmed) for each in found]
+            await self._store.fetches.want(fetches, now())
+        return bool(found)
 
     async def _moved(
         self, dead_letter: DeadLetter, headers: Mapping[str, str], delivery: RequestParts, faults: Sequence[PartError]
@@ -303,6 +337,8 @@ class WebhookRetrier:
         for outcome in outcomes:
             if isinstance(outcome, IgnoredMessage):
                 self._counts.add_aside(source, outcome.cause)
+            elif isinstance(outcome, Wanted):
+                self._counts.add_aside(source, "wanted")
             elif isinstance(outcome, RejectedPart):
                 self._counts.add_aside(source, "waiting" if outcome.awaited else "kept")
 
@@ -312,7 +348,18 @@ _READERS: Mapping[Entrance, Callable[[Config, str], Reader]] = {
     "cdc": DebeziumReader,
     "cloudevents": CloudEventMessageReader,
     "snapshot": SnapshotRecordReader,
+    "delta": DeltaNotificationReader,
 }
+
+
+def _fetched(config: Config, source: str, rule: str) -> Reader:
+    return FetchedRecordReader(config, source, rule)
+
+
+def new_fetch(source: str, wanted: Wanted, headers: bytes, *, confirmed: bool = False) -> NewFetch:
+    """A fetch as it is kept: it may begin after a while, for more notifications of the same record."""
+    due = format_timestamp(moment() + timedelta(seconds=wanted.endpoint.after_seconds))
+    return NewFetch(source, wanted.rule, wanted.key, wanted.address, wanted.text, headers, confirmed, due)
 
 
 def _outcome(completed: Completed, results: Iterator[AppendResult]) -> Outcome:
@@ -332,7 +379,7 @@ def _facts(reader: Reader, headers: Headers, received: str) -> dict[str, object]
         header = name.lower().decode("latin-1")
         if header == TAKEN:  # no request has such a header: it was kept with a record of a snapshot
             facts[TAKEN] = value.decode("latin-1")
-        elif header in reader.contract.headers:
+        elif header in reader.headers:
             facts.setdefault(f"{HEADER}{header}", value.strip(b" \t").decode("latin-1"))
     return facts
 

@@ -10,7 +10,7 @@ from pagefold.engine.http.headers import Header, value_of
 from pagefold.engine.http.ingest_outcomes import ItemOutcome, ItemOutcomeKind, Outcomes, outcome_of
 from pagefold.engine.http.json_response import reply
 from pagefold.engine.http.routing import Call, ResponseSpec
-from pagefold.engine.intake.formats.request_parts import IgnoredMessage, RejectedPart
+from pagefold.engine.intake.formats.request_parts import IgnoredMessage, RejectedPart, Wanted
 from pagefold.engine.intake.formats.webhook_signatures import IDENTIFIER
 from pagefold.engine.runtime.clock import now
 
@@ -19,9 +19,11 @@ _worth_keeping = re.compile(
     rb"|x-[a-z0-9-]+-(?:topic|event|event-id|webhook-id|delivery|triggered-at)"
 )
 
-_IMPORTANCE: Sequence[ItemOutcomeKind] = ("kept", "rejected", "conflict", "appended", "duplicate", "ignored")
+_IMPORTANCE: Sequence[ItemOutcomeKind] = ("kept", "rejected", "conflict", "appended", "wanted", "duplicate", "ignored")
 
-ANSWERS = (ResponseSpec(202, "Each part is durably in the log or in dead letters, or ignored", Outcomes),)
+ANSWERS = (
+    ResponseSpec(202, "Each part is durably in the log or in dead letters, will be fetched, or is ignored", Outcomes),
+)
 OVERLOADED = {503: "The store is unavailable, or the append queue is full: send the same request again"}
 """Some senders take 429 as final: Saleor does not retry a 4xx, Akeneo and WooCommerce pause. 503 means temporary."""
 
@@ -56,6 +58,8 @@ def item_outcome(outcome: Outcome) -> ItemOutcome:
             return ItemOutcome("ignored", reason=reason)
         case RejectedPart(refused, _):
             return ItemOutcome("kept", path=refused.path or None, reason=refused.reason)
+        case Wanted():
+            return ItemOutcome("wanted")
         case _:
             return outcome_of(outcome)
 

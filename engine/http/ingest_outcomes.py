@@ -11,8 +11,8 @@ from pagefold.engine.http.json_response import reply
 from pagefold.engine.http.problems import MEDIA_TYPE, Problem, ProblemDetails, response
 from pagefold.engine.http.routing import ResponseSpec
 
-ItemOutcomeKind: TypeAlias = Literal["appended", "duplicate", "conflict", "rejected", "kept", "ignored"]
-TAKEN: frozenset[ItemOutcomeKind] = frozenset(["appended", "duplicate", "kept", "ignored"])
+ItemOutcomeKind: TypeAlias = Literal["appended", "duplicate", "conflict", "rejected", "kept", "wanted", "ignored"]
+TAKEN: frozenset[ItemOutcomeKind] = frozenset(["appended", "duplicate", "kept", "wanted", "ignored"])
 """After these, the sender has nothing left to do."""
 
 
@@ -22,8 +22,8 @@ class ItemOutcome(msgspec.Struct, frozen=True, omit_defaults=True):
     `appended`: it is durably in the log, at `position`. `duplicate`: it was there already. `conflict`: its version is
     stored with other content, at `position`; this one is kept in dead letters. `rejected`: it breaks a rule, at `path`,
     for this `reason`. `kept`: this part of what a contract reads could not become an event, and is kept in dead letters
-    for an operator to retry. `ignored`: it belongs to another channel or table, is not about a row, or is excluded by a
-    filter; `reason` says which.
+    for an operator to retry. `wanted`: it has only the id of a record, which will be fetched. `ignored`: it belongs to
+    another channel or table, is not about a row, or is excluded by a filter; `reason` says which.
     """
 
     outcome: ItemOutcomeKind

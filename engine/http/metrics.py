@@ -23,6 +23,7 @@ from pagefold.engine.reading.source_lag import SourceStatus
 from pagefold.engine.reading.status import FoldProgress
 from pagefold.engine.runtime.clock import seconds_since
 from pagefold.engine.runtime.counters import Histogram
+from pagefold.engine.stores.fetch_records import FetchCount
 from pagefold.engine.stores.field_ledger import Alert
 
 __all__ = ["CONTENT_TYPE", "ShopCollector", "exposition"]
@@ -37,6 +38,7 @@ class StoreFigures(NamedTuple):
     field_alerts: Sequence[tuple[str, Alert, int]]
     references: Sequence[ReferenceStatus]
     sources: Sequence[SourceStatus]
+    fetches: Sequence[FetchCount] = ()
 
 
 async def exposition(service: ServerContext) -> bytes:
@@ -50,6 +52,7 @@ async def exposition(service: ServerContext) -> bytes:
         field_alerts=await shop.store.fields.alert_counts(),
         references=await shop.reference_kinds.kinds(),
         sources=await shop.source_lag.known(),
+        fetches=await shop.store.fetches.counts(),
     )
     registry.register(ShopCollector(service.reported.beside(service.counters()), figures))
     return generate_latest(registry)
@@ -72,6 +75,23 @@ class ShopCollector(Collector):
         yield from self._readiness()
         yield from self._fields()
         yield from self._asked_sources()
+        yield from self._wanted_fetches()
+
+    def _wanted_fetches(self) -> Iterator[Metric]:
+        """The records that are to be fetched."""
+        wanted = GaugeMetricFamily(
+            "pagefold_fetches",
+            "Records that are to be fetched, and how many of them failed before.",
+            labels=["source", "state"],
+        )
+        oldest = GaugeMetricFamily(
+            "pagefold_fetch_oldest_seconds", "Since when the oldest of them is wanted.", labels=["source"]
+        )
+        for each in self._figures.fetches:
+            wanted.add_metric([each.source, "new"], each.wanted - each.failing)
+            wanted.add_metric([each.source, "failing"], each.failing)
+            oldest.add_metric([each.source], round(seconds_since(each.oldest), 3))
+        yield from (wanted, oldest)
 
     def _asked_sources(self) -> Iterator[Metric]:
         """The lag of the sources that are asked, up to ten seconds ago."""

@@ -12,13 +12,13 @@ from pagefold.engine.events import DomainEvent
 from pagefold.engine.intake.canonical_payloads import content_of
 from pagefold.engine.intake.epoch_registry import KnownEpochs
 from pagefold.engine.intake.event_validator import EventValidator
-from pagefold.engine.intake.formats.request_parts import IgnoredMessage, ParsedPart, RejectedPart
+from pagefold.engine.intake.formats.request_parts import IgnoredMessage, ParsedPart, RejectedPart, Wanted
 from pagefold.engine.intake.statement import Statement, fill_unchanged, place_text
 from pagefold.engine.stores.log_records import StoredEvent
 from pagefold.engine.stores.store import Store
 from pagefold.projections.epochs import epoch_of, version_of, versioned
 
-Completed: TypeAlias = DomainEvent | IgnoredMessage | RejectedPart
+Completed: TypeAlias = DomainEvent | IgnoredMessage | RejectedPart | Wanted
 
 
 class ChangeCompleter:
@@ -59,7 +59,7 @@ class ChangeCompleter:
             return None
 
     async def _complete(self, found: ParsedPart, incomplete: Collection[str]) -> Completed:
-        if isinstance(found, IgnoredMessage) or found.event is None:
+        if isinstance(found, IgnoredMessage | Wanted) or found.event is None:
             return found
         stream, version = self._stream_of(found.event), found.event.source_version
         if stream is None or stream not in incomplete or not 0 <= version <= MAX_INTEGER:

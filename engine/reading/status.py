@@ -84,13 +84,22 @@ class FieldAlert(msgspec.Struct, frozen=True, rename="camel"):
         return cls(*entry.key, entry.alert, since, kinds_in(entry.types), entry.example)
 
 
+class FetchStatus(msgspec.Struct, frozen=True, rename="camel"):
+    """The records of a source that are to be fetched: how many, how many failed before, since when the oldest is."""
+
+    source: str
+    wanted: int
+    failing: int
+    oldest: str
+
+
 class Status(msgspec.Struct, frozen=True, rename="camel"):
     """The status of a store. `deliveries` are dead letters of requests that could not be turned into events.
 
     `waiting` are those that wait for a reference. Of both, and of conflicts, the content of `expiring` will soon be
     deleted, and that of `purged` is deleted; it is stored nowhere else. `checks` are those of readiness in this
     process; `recovering`: a recovery has not ended. `field_alerts` are the first of `MAX_FIELD_ALERTS` alerts.
-    `sources` are those that are asked.
+    `sources` are those that are asked, `fetches` what is to be fetched of each.
     """
 
     store: str
@@ -106,6 +115,7 @@ class Status(msgspec.Struct, frozen=True, rename="camel"):
     recovering: bool
     field_alerts: list[FieldAlert] = []
     sources: list[SourceStatus] = []
+    fetches: list[FetchStatus] = []
 
     @property
     def lag_events(self) -> int:
@@ -135,7 +145,10 @@ async def status_of(
     outlook = await retention.outlook()
     kept = (deliveries, sum(waiting.values()))
     remarks = (await field_alerts(store), await lag.sources())
-    return Status(store.name, domains, channels, reset, references, *kept, *outlook, checks, recovering, *remarks)
+    fetches = [FetchStatus(*each) for each in await store.fetches.counts()]
+    return Status(
+        store.name, domains, channels, reset, references, *kept, *outlook, checks, recovering, *remarks, fetches
+    )
 
 
 async def field_alerts(store: Store) -> list[FieldAlert]:

@@ -45,7 +45,7 @@ async def sync_source(shop: Shop, source: str, clock: Callable[[], datetime]) ->
         return TaskOutcome("attention", str(error))
     except (SourceFailed, ConfigurationError) as error:
         return TaskOutcome("failed", str(error))
-    numbers = ("appended", "duplicate", "conflict", "refused")
+    numbers = ("appended", "duplicate", "conflict", "wanted", "refused")
     counts = [f"{number:,} {name}" for name in numbers if (number := getattr(report, name))]
     detail = ", ".join([f"{report.records:,} records since {report.since[:19]}Z", *counts])
     first = f"; {report.refusals[0]}" if report.refusals else ""

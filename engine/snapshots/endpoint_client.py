@@ -18,16 +18,15 @@ from anyio.to_thread import run_sync
 
 from pagefold.engine.configuration.config import Config
 from pagefold.engine.configuration.endpoint_config import EndpointConfig, RequestConfig, inheriting
-from pagefold.engine.errors import SourceFailed
+from pagefold.engine.errors import Failure, SourceFailed
 from pagefold.engine.intake.strict_json import BYTE_ORDER_MARK
 from pagefold.engine.runtime.clock import now
 from pagefold.engine.snapshots.endpoint_authorization import authorization
 from pagefold.engine.snapshots.endpoint_errors import errors_in
 from pagefold.engine.snapshots.request_limiter import RequestLimiter
 
-ATTEMPTS = 8
 RETRY_SECONDS = 120.0
-"""Requests of one page: their number, and the seconds after which there is no other."""
+"""After so many seconds, there is no other request of one page."""
 
 FIRST_WAIT_SECONDS, MAX_WAIT_SECONDS, JITTER = 1.0, 30.0, 1.0
 """Seconds between two attempts, if the server sends no `Retry-After`."""
@@ -41,6 +40,7 @@ PAGE_TIMEOUTS = 10
 
 _RETRYABLE = frozenset({408, 429, 500, 502, 503, 504})
 _CLOSE_SECONDS = 2.0
+_PASSING = Failure(passes=True)
 
 for _library in ("httpx2", "httpcore2"):  # they log complete URLs and headers, which may have secrets
     if (_logger := logging.getLogger(_library)).level == logging.NOTSET:
@@ -77,9 +77,10 @@ NO_CREDENTIALS = Credentials({})
 class _RetryableError(Exception):
     """An answer that a retry may change; `seconds` is the server's `Retry-After`, if any."""
 
-    def __init__(self, problem: str, seconds: float | None = None) -> None:
+    def __init__(self, problem: str, failure: Failure) -> None:
         super().__init__(problem)
-        self.seconds = seconds
+        self.seconds = failure.seconds
+        self.failure = failure
 
 
 class Endpoint(NamedTuple):
@@ -165,7 +166,7 @@ class EndpointClient:
         try:
             async for attempt in stamina.retry_context(
                 on=_wait_before_retry,
-                attempts=ATTEMPTS,
+                attempts=self._settings.attempts,
                 timeout=RETRY_SECONDS,
                 wait_initial=FIRST_WAIT_SECONDS,
                 wait_max=MAX_WAIT_SECONDS,
@@ -174,14 +175,15 @@ class EndpointClient:
                 with attempt:
                     return await self._attempt(request)
         except _RetryableError as error:
-            raise SourceFailed(self._name, f"{error}, after all retries") from error
+            tried = "" if self._settings.attempts == 1 else ", after all retries"
+            raise SourceFailed(self._name, f"{error}{tried}", error.failure) from error
         except TimeoutError as error:
-            raise SourceFailed(self._name, "a page took too long") from error
+            raise SourceFailed(self._name, "a page took too long", _PASSING) from error
         except httpx2.DecodingError as error:
             raise SourceFailed(self._name, f"the response's compression is damaged: {error}") from error
         except httpx2.HTTPError as error:
             problem = f"the response is incomplete: {type(error).__name__}: {error}"
-            raise SourceFailed(self._name, problem.rstrip(": ")) from error
+            raise SourceFailed(self._name, problem.rstrip(": "), _PASSING) from error
         raise AssertionError  # stamina returns from the attempt, or raises
 
     async def _attempt(self, request: PageRequest) -> EndpointResponse:
@@ -195,7 +197,7 @@ class EndpointClient:
                     body = (await self._body(response)).removeprefix(BYTE_ORDER_MARK)
         if settings.errors is not None and (found := await run_sync(errors_in, body, settings.errors)) is not None:
             problem = f"its response has errors: {found}"
-            raise _RetryableError(problem)
+            raise _RetryableError(problem, _PASSING)
         return EndpointResponse(body, _next_link(response), _total(response.headers))
 
     def _stream(self, request: PageRequest, origin: str) -> AbstractAsyncContextManager[httpx2.Response]:
@@ -208,15 +210,17 @@ class EndpointClient:
     def _check(self, response: httpx2.Response) -> None:
         if response.is_success:
             return
-        problem = f"it answers {_status(response.status_code)}"
-        if response.status_code in _RETRYABLE:
-            raise _RetryableError(problem, _retry_after(response.headers.get("retry-after")))
+        status = response.status_code
+        problem = f"it answers {_status(status)}"
+        if status in _RETRYABLE:
+            seconds = _retry_after(response.headers.get("retry-after"))
+            raise _RetryableError(problem, Failure(status, passes=True, seconds=seconds))
         if response.status_code in {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN}:
             variable = self._settings.token_variable
             problem += f"; check the token in {variable}" if variable else "; it may need a token"
         elif response.has_redirect_location:
             problem += f"; configure the address it redirects to: {_redirect_target(response)}"
-        raise SourceFailed(self._name, problem)
+        raise SourceFailed(self._name, problem, Failure(response.status_code))
 
     async def _body(self, response: httpx2.Response) -> bytes:
         body = bytearray()

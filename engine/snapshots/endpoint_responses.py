@@ -14,6 +14,7 @@ from pagefold.engine.snapshots.json_paths import members_of, raw_at, value_at
 _MAX_COUNT_DIGITS = 16
 """Digits."""
 
+_value = msgspec.json.Decoder(msgspec.Raw)
 _array = msgspec.json.Decoder(list[msgspec.Raw])
 _half = re.compile(rb"\\(?:u[dD][89abAB]..\\u[dD][c-fC-F]..|u([dD][89a-fA-F][0-9a-fA-F]{2})|.)", re.DOTALL)
 _covered = re.compile(rb"\\(?:u([eE][0-7][0-9a-fA-F]{2})|.)", re.DOTALL)
@@ -67,8 +68,11 @@ class ResponseParser:
 
     def _rows(self, body: bytes) -> list[msgspec.Raw]:
         path = self._settings.items or ""
+        found = raw_at(body, path)
+        if self._settings.takes_object and found is not None and (text := bytes(found).strip())[:1] in (b"{", b"n"):
+            return [] if text == b"null" else [_value.decode(text)]
         try:
-            return _array.decode(raw_at(body, path) or b"null")
+            return _array.decode(found or b"null")
         except msgspec.ValidationError:
             place = f"at {path!r} in the response" if path else "as the response"
             hint = "" if path else "; set items to the path of the rows"

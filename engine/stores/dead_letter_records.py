@@ -12,17 +12,20 @@ from pagefold.projections.streams import decode_part
 Kind: TypeAlias = Literal["ingest", "projection", "waiting"]
 KINDS: tuple[Kind, ...] = ("ingest", "projection", "waiting")
 
-ResolutionKind: TypeAlias = Literal["folded", "appended", "ignored", "moved", "corrected", "discarded"]
+ResolutionKind: TypeAlias = Literal["folded", "appended", "ignored", "moved", "wanted", "corrected", "discarded"]
 """How a dead letter was resolved.
 
 `folded`: its stream can be folded. `appended`: the log now has the same content. `ignored`: the configuration no longer
-asks for it. `moved`: it is a dead letter of another kind now. `corrected`: an operator replaced its content.
-`discarded`: an operator decided, with a reason, to do nothing. The last two are final: if the same event fails again,
-the dead letter stays resolved.
+asks for it. `moved`: it is a dead letter of another kind now. `wanted`: its record is fetched again. `corrected`: an
+operator replaced its content. `discarded`: an operator decided, with a reason, to do nothing. The last two are final:
+if the same event fails again, the dead letter stays resolved.
 """
 
-Via: TypeAlias = Literal["", "webhook", "cdc", "cloudevents", "snapshot"]
-"""The entrance of a request; empty if the dead letter is an event."""
+Via: TypeAlias = Literal["", "webhook", "cdc", "cloudevents", "snapshot", "delta", "fetch"]
+"""The entrance of a request; empty if the dead letter is an event.
+
+`delta` is a notification, `fetch` a record that was fetched.
+"""
 
 Sort: TypeAlias = Literal["request", "conflict", "projection", "waiting"]
 SORTS: tuple[Sort, ...] = ("request", "conflict", "projection", "waiting")

@@ -15,6 +15,7 @@ from typing import Literal, NamedTuple, Self, TypeAlias, TypeVar
 from pagefold.engine.configuration.config import Config
 from pagefold.engine.stores.dead_letter_records import DeadLetters, NewDeadLetter, Resolution
 from pagefold.engine.stores.epoch_fence import Fence
+from pagefold.engine.stores.fetch_records import Fetches
 from pagefold.engine.stores.field_ledger import FieldLedger
 from pagefold.engine.stores.log_proof import Proof
 from pagefold.engine.stores.log_records import (
@@ -452,6 +453,7 @@ class Store(StoreHealth):
     tokens: Tokens
     fields: FieldLedger
     schedule: Schedule
+    fetches: Fetches
     proof: Proof
 
     @classmethod

@@ -28,6 +28,8 @@ from pagefold.engine.snapshots.row import RefusedStatement, Row
 from pagefold.engine.snapshots.snapshot import UNPROVEN, Batch, Snapshot
 from pagefold.engine.stores.event_state import EncodedEvent
 from pagefold.engine.stores.sync_notes import SyncNote, SyncNotes
+from pagefold.engine.sync.notification_run import NotificationRun
+from pagefold.engine.sync.sync_report import SyncReport
 
 FIRST_PERIOD = timedelta(days=1)
 """Since how long before its beginning the first run of a source asks, unless the configuration says more."""
@@ -35,31 +37,6 @@ FIRST_PERIOD = timedelta(days=1)
 STEP_EVENTS = 5_000
 """Events that are appended in one transaction."""
 
-
-class SyncReport(msgspec.Struct, rename="camel"):
-    """What a run found: its source, since when it asked, and counts.
-
-    `records` were read; of their statements `appended` were new, `duplicate` known, `conflict` in conflict with what is
-    known. `refused` could not be made, or were not valid, or wait for a reference; `refusals` has the first of them.
-    """
-
-    source: str
-    since: str
-    resumed: bool = False
-    records: int = 0
-    appended: int = 0
-    duplicate: int = 0
-    conflict: int = 0
-    refused: int = 0
-    refusals: list[str] = []
-
-    @property
-    def needs_attention(self) -> bool:
-        """Whether something did not arrive."""
-        return bool(self.conflict or self.refused)
-
-
-MAX_REFUSALS = 10
 
 MIN_TELLING_RECORDS = 100
 """Records after which a path that none of them has stops a run: a few changes prove nothing about what records have."""
@@ -85,6 +62,8 @@ class DeltaSync:
                 raise SyncInProgress(source)
             notes = SyncNotes(self._shop.store, source)
             note = _begun(source, delta, await notes.newest(), self._clock())
+            if delta.fetch is not None:
+                return await NotificationRun(self._shop, delta, notes, note, self._clock).execute()
             return await _Run(self._shop, delta, notes, note, self._clock).execute()
 
 
@@ -217,13 +196,11 @@ class _Run:
 
     def _refuse(self, number: int, rejection: Rejected, text: bytes, *, is_kept: bool) -> None:
         """Counts what cannot be taken. Its text is kept, unless it waits for a reference and is kept already."""
-        self.report.refused += 1
+        self.report.refuse(f"row {number}: {rejection}")
         if text and not is_kept:
             self._refused.setdefault(text, str(rejection))
         elif not is_kept:
             self._is_lost = True
-        if len(self.report.refusals) < MAX_REFUSALS:
-            self.report.refusals.append(f"row {number}: {rejection}")
 
     async def _keep_refused(self, records: ContractRows | None) -> None:
         """Keeps the records that could not be taken, as dead letters."""

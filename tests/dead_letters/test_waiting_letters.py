@@ -19,7 +19,7 @@ from pagefold.engine.dead_letters.waiting_letters import CLAIM
 from pagefold.engine.dead_letters.webhook_retrier import Outcome, Request
 from pagefold.engine.errors import StoreUnavailable
 from pagefold.engine.events import AppendResult
-from pagefold.engine.intake.formats.request_parts import IgnoredMessage, RejectedPart
+from pagefold.engine.intake.formats.request_parts import IgnoredMessage, RejectedPart, Wanted
 from pagefold.engine.runtime.clock import now
 from pagefold.engine.stores.dead_letter_records import DeadLetter, DeadLetterFilter, DeadLetterHeader, NewDeadLetter
 from tests.support.small_shop import Document, as_line, configured, document, event, everything, say
@@ -90,6 +90,8 @@ def told(outcomes: Sequence[Outcome]) -> list[str]:
                 words.append("ignored")
             case RejectedPart():
                 words.append("kept" if outcome.awaited is None else "waits")
+            case Wanted():
+                words.append("wanted")
     return words
 
 

@@ -7,7 +7,7 @@ import pytest
 
 from pagefold import Config, Rejected
 from pagefold.engine.intake.event_validator import EventValidator
-from pagefold.engine.intake.formats.request_parts import RejectedPart
+from pagefold.engine.intake.formats.request_parts import IgnoredMessage, RejectedPart
 from pagefold.engine.intake.readers.webhooks import WebhookReader
 from pagefold.engine.intake.statement import Statement
 from tests.support.deliveries import found_in
@@ -57,6 +57,7 @@ def why_not(reader: WebhookReader, validator: EventValidator, body: bytes) -> st
     if isinstance(found, RejectedPart):
         return str(found.rejection)
     if not isinstance(found, Statement):
+        assert isinstance(found, IgnoredMessage)
         return found.reason
     try:
         validator.validate(found.event)

@@ -17,10 +17,11 @@ from hypothesis import strategies as st
 from pagefold import Config, DomainEvent
 from pagefold.engine.errors import Rejected
 from pagefold.engine.intake.event_validator import EventValidator
-from pagefold.engine.intake.formats.request_parts import IgnoredMessage, RejectedPart
+from pagefold.engine.intake.formats.request_parts import RejectedPart
 from pagefold.engine.intake.readers.cloudevents import CloudEventMessageReader
 from pagefold.engine.intake.readers.debezium import DebeziumReader
 from pagefold.engine.intake.readers.webhooks import WebhookReader
+from pagefold.engine.intake.statement import Statement
 from pagefold.engine.snapshots.row import RefusedStatement
 from tests.support.databases import query
 from tests.support.debezium_messages import envelope
@@ -199,7 +200,7 @@ class Entrances:
         for part in found_in(reader, body):  # type: ignore[arg-type]  # one of the readers
             if isinstance(part, RejectedPart):
                 found.append(outcome(config, part.rejection))
-            elif not isinstance(part, IgnoredMessage):
+            elif isinstance(part, Statement):
                 found.append(outcome(config, part.event))
         return found
 

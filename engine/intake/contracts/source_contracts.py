@@ -150,9 +150,10 @@ def _arguments(config: Config, source: str, entrance: Entrance, form: Form | Non
 
 def _compiled(config: Config, source: str, entrance: Entrance, form: Form | None) -> Contract | None:
     found = contract_key(config, source, entrance)
-    if found is None:
-        return None
-    arguments = _arguments(config, source, entrance, form)
+    return None if found is None else _compile(config, found, _arguments(config, source, entrance, form))
+
+
+def _compile(config: Config, found: ContractKey, arguments: _Arguments) -> Contract:
     if isinstance(found.given, str):
         return Contract.load(config.folder / found.given, **arguments)
     try:
@@ -177,6 +178,22 @@ def required_contract(config: Config, source: str, entrance: Entrance) -> Contra
     return contract
 
 
+def notified_contract(config: Config, source: str, entrance: Entrance) -> Contract | None:
+    """The same for an entrance that may have fetches instead: None if that has only those."""
+    return None if _only_fetches(config, source, entrance) else required_contract(config, source, entrance)
+
+
+def fetch_contract(config: Config, source: str, rule: str) -> Contract:
+    """The compiled contract of a fetch: its own, else that of the snapshot. Raises `ConfigurationError`."""
+    key, own = f"sources.{source}.{rule}.contract", config.sources[source].fetches[rule].contract
+    found = contract_key(config, source, "snapshot") if own is None else ContractKey(key, own)
+    if found is None:
+        raise config.error(key, "is required: what the records say")
+    contract = _compile(config, found, _arguments(config, source, "snapshot", "json"))
+    _check_groups(config, contract)
+    return contract
+
+
 def invalid_contracts(config: Config, sources: Collection[str] | None = None) -> list[ConfigurationError]:
     """What is wrong with the contracts of some sources, or of all."""
     problems: dict[str, ConfigurationError] = {}
@@ -184,13 +201,28 @@ def invalid_contracts(config: Config, sources: Collection[str] | None = None) ->
         for entrance in _entrances(config, source):
             for problem in _problems(config, source, entrance):
                 problems.setdefault(str(problem), problem)
+        for rule in config.sources[source].fetches:
+            try:
+                fetch_contract(config, source, rule)
+            except ConfigurationError as error:
+                problems.setdefault(str(error), error)
     return list(problems.values())
 
 
 def _entrances(config: Config, source: str) -> list[Entrance]:
     """The entrances of a source; as if it had a snapshot where it has none, but a contract."""
-    found = [entrance for entrance in DEFAULTS if has_entrance(config, source, entrance)]
+    found = [
+        entrance
+        for entrance in DEFAULTS
+        if has_entrance(config, source, entrance) and not _only_fetches(config, source, entrance)
+    ]
     return found or (["snapshot"] if config.sources[source].contract is not None else [])
+
+
+def _only_fetches(config: Config, source: str, entrance: Entrance) -> bool:
+    """Whether an entrance needs no contract: it only has fetches."""
+    has_fetches = any(name.startswith(f"{entrance}.") for name in config.sources[source].fetches)
+    return has_fetches and contract_key(config, source, entrance) is None
 
 
 def _problems(config: Config, source: str, entrance: Entrance) -> Iterator[ConfigurationError]:

@@ -10,6 +10,7 @@ from typing import Literal, NamedTuple, Protocol, TypeAlias
 
 import msgspec
 
+from pagefold.engine.configuration.fetch_config import FetchConfig
 from pagefold.engine.errors import Rejected
 from pagefold.engine.events import DomainEvent, Reference
 from pagefold.engine.intake.statement import Statement, Whole
@@ -47,7 +48,23 @@ class RejectedPart(NamedTuple):
     awaited: Awaited | None = None
 
 
-ParsedPart: TypeAlias = Statement | IgnoredMessage | RejectedPart
+class Wanted(NamedTuple):
+    """A part that has only the id of a record, which is to be fetched.
+
+    `rule` is the table that asks for it, `key` the same for every part that makes the same fetch, `address` what people
+    are shown. `endpoint` is where it is; `gone` is what it is of, a reference or a SKU, if that is known and the record
+    is not there any more. `text` is a request that has this part alone.
+    """
+
+    rule: str
+    key: str
+    address: str
+    endpoint: FetchConfig
+    gone: Reference | str | None
+    text: bytes
+
+
+ParsedPart: TypeAlias = Statement | IgnoredMessage | RejectedPart | Wanted
 """What one place of a request gives."""
 
 ReadPart: TypeAlias = ParsedPart | Whole

@@ -10,7 +10,8 @@ import msgspec
 from pagefold.domains.domain import DECODE_ERRORS
 from pagefold.engine.configuration.config import Config
 from pagefold.engine.errors import Rejected
-from pagefold.engine.intake.contracts.source_contracts import required_contract
+from pagefold.engine.intake.contracts.source_contracts import notified_contract
+from pagefold.engine.intake.fetch_rules import FetchRules, left_out
 from pagefold.engine.intake.formats.header_filter import HeaderFilter
 from pagefold.engine.intake.formats.json_bodies import documents_in, messages_in, read_document
 from pagefold.engine.intake.formats.request_parts import MessagesBody, ReadPart, RejectedPart, RequestParts
@@ -24,13 +25,16 @@ class CloudEventMessageReader(HeaderFilter):
     """Reads the CloudEvents of one source: one, or an array. Each of them is a part."""
 
     def __init__(self, config: Config, source: str) -> None:
-        self.contract = required_contract(config, source, "cloudevents")
-        self.contract.fields.ignore(ENVELOPE)
-        super().__init__({}, f"sources.{source}.cloudevents", self.contract.headers)
+        self.contract = notified_contract(config, source, "cloudevents")
+        if self.contract is not None:
+            self.contract.fields.ignore(ENVELOPE)
+        self._rules = FetchRules(config, source, "cloudevents")
+        needed = frozenset() if self.contract is None else self.contract.headers
+        super().__init__({}, f"sources.{source}.cloudevents", needed | self._rules.headers)
 
     def parse(self, body: bytes, facts: Mapping[str, object]) -> RequestParts:
         """A body, event by event."""
-        together = messages_in(body)
+        together = None if self._rules else messages_in(body)
         if together is not None:
             texts = partial(_divisible, body)
             return RequestParts(body, len(together), lambda part: self._parts(together[part], facts), texts)
@@ -40,11 +44,24 @@ class CloudEventMessageReader(HeaderFilter):
     def _read(self, text: bytes, facts: Mapping[str, object]) -> Sequence[ReadPart]:
         try:
             message = read_document(text)
+            if self._rules and (found := self._fetches(text, message, facts)) is not None:
+                return found
         except Rejected as rejection:
             return [RejectedPart(rejection.with_traceback(None))]
         return self._parts(message, facts)
 
+    def _fetches(self, text: bytes, message: object, facts: Mapping[str, object]) -> Sequence[ReadPart] | None:
+        """What is fetched because of an event; None if it is not a notification."""
+        by_contract = None if self.contract is None else self._read_by_contract
+        found = self._rules.parts(text, text, _with_data(message), facts, by_contract)
+        return None if found is None else [each for part in found.read(0, found.parts) for each in part]
+
+    def _read_by_contract(self, text: bytes, facts: Mapping[str, object]) -> Sequence[ReadPart]:
+        return self._parts(read_document(text), facts)
+
     def _parts(self, message: object, facts: Mapping[str, object]) -> Sequence[ReadPart]:
+        if self.contract is None:
+            return [left_out()]
         try:
             return whole_parts(self.contract, _with_data(message), facts)
         except Rejected as rejection:

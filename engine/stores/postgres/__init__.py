@@ -11,6 +11,7 @@ from pagefold.engine.errors import StoreReadOnly
 from pagefold.engine.stores.postgres.connections import Connections
 from pagefold.engine.stores.postgres.dead_letters import PostgresDeadLetters
 from pagefold.engine.stores.postgres.disk_space import DiskSpaceCheck
+from pagefold.engine.stores.postgres.fetches import PostgresFetches
 from pagefold.engine.stores.postgres.field_ledger import PostgresFieldLedger
 from pagefold.engine.stores.postgres.leases import PostgresCoordination
 from pagefold.engine.stores.postgres.log import PostgresLog
@@ -46,6 +47,7 @@ class PostgresStore(Store):
         self.tokens = PostgresTokens(connections)
         self.fields = PostgresFieldLedger(connections)
         self.schedule = PostgresSchedule(connections)
+        self.fetches = PostgresFetches(connections)
 
     @classmethod
     async def open(cls, config: Config, *, create: bool = True, killable: bool = False) -> Self:  # noqa: ARG003  # the server ends the session of a frozen worker

@@ -10,6 +10,7 @@ from pagefold.engine.configuration.config import Config
 from pagefold.engine.stores.sqlite import store_health
 from pagefold.engine.stores.sqlite.connections import Connections, translate_errors
 from pagefold.engine.stores.sqlite.dead_letters import SQLiteDeadLetters
+from pagefold.engine.stores.sqlite.fetches import SQLiteFetches
 from pagefold.engine.stores.sqlite.field_ledger import SQLiteFieldLedger
 from pagefold.engine.stores.sqlite.leases import SQLiteCoordination
 from pagefold.engine.stores.sqlite.log import SQLiteLog
@@ -40,6 +41,7 @@ class SQLiteStore(Store):
         self.tokens = SQLiteTokens(connections)
         self.fields = SQLiteFieldLedger(connections)
         self.schedule = SQLiteSchedule(connections)
+        self.fetches = SQLiteFetches(connections)
 
     @classmethod
     async def open(cls, config: Config, *, create: bool = True, killable: bool = False) -> Self:

@@ -1,0 +1,36 @@
+"""What a run of a sync found."""
+
+import msgspec
+
+MAX_REFUSALS = 10
+
+
+class SyncReport(msgspec.Struct, rename="camel"):
+    """What a run found: its source, since when it asked, and counts.
+
+    `records` were read; of their statements `appended` were new, `duplicate` known, `conflict` in conflict with what is
+    known; if they are notifications, `wanted` will be fetched. `refused` could not be made, or were not valid, or wait
+    for a reference; `refusals` has the first of them.
+    """
+
+    source: str
+    since: str
+    resumed: bool = False
+    records: int = 0
+    appended: int = 0
+    duplicate: int = 0
+    conflict: int = 0
+    wanted: int = 0
+    refused: int = 0
+    refusals: list[str] = []
+
+    @property
+    def needs_attention(self) -> bool:
+        """Whether something did not arrive."""
+        return bool(self.conflict or self.refused)
+
+    def refuse(self, problem: str) -> None:
+        """Counts what could not be taken."""
+        self.refused += 1
+        if len(self.refusals) < MAX_REFUSALS:
+            self.refusals.append(problem)
