@@ -68,9 +68,7 @@ class DeltaConfig(SnapshotConfig, frozen=True):
 
     changed: Annotated[
         str | None,
-        Meta(
-            description="With `fetch`: the path of the time at which a record changed, in UTC unless it says its offset."
-        ),
+        Meta(description="With `fetch`: the path of the time of a record's change, in UTC unless it has an offset."),
     ] = None
 
     @cached_property

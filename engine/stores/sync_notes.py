@@ -41,6 +41,11 @@ class SyncNote(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True):
         """When the newest complete run began, "" if none did. Notes of earlier releases say when it ended."""
         return self.synced_at or (self.recorded_at if self.complete else "")
 
+    def completed(self) -> "SyncNote":
+        """The note of a run that has read everything."""
+        synced_at = self.begun_at or self.recorded_at
+        return msgspec.structs.replace(self, complete=True, cursor=None, synced_at=synced_at)
+
 
 class SyncNotes:
     """The notes of one source. `number` is that of the next one."""

@@ -114,7 +114,7 @@ class _Run:
             if until is None or until >= self._clock():
                 break
             await self._append([], msgspec.structs.replace(self._note, since=format_timestamp(until), cursor=None))
-        await self._append([], _completed(self._note))
+        await self._append([], self._note.completed())
         return self.report
 
     async def _read(self, config: Config) -> None:
@@ -241,10 +241,6 @@ def _with_sku(rejection: Rejected, event: DomainEvent | Rejected) -> Rejected:
     """Why something cannot be taken, with its SKU, if that is known."""
     sku = f"; SKU {event.sku}" if isinstance(event, DomainEvent) else ""
     return Rejected(rejection.path, rejection.reason + sku)
-
-
-def _completed(note: SyncNote) -> SyncNote:
-    return msgspec.structs.replace(note, complete=True, cursor=None, synced_at=note.begun_at or note.recorded_at)
 
 
 def _asking(config: Config, source: str, snapshot: SnapshotConfig) -> Config:

@@ -42,7 +42,8 @@ class MissingRecords:
     async def withdraw(self, gone: Reference | str, position: int, *, confirmed: bool, folds: bool) -> int:
         """Withdraws what the source has said of the SKUs of a reference, or of a SKU, up to a position of the log.
 
-        Returns of how many streams. If nobody else `folds` the log, it is folded here. Raises `NotFoldedError`, and `TooManyMissingError` unless it is `confirmed`.
+        Returns of how many streams. If nobody else `folds` the log, it is folded here. Raises `NotFoldedError`, and
+        `TooManyMissingError` unless it is `confirmed`.
         """
         skus = [normalise_sku(gone)] if isinstance(gone, str) else await self._skus_of(gone, folds=folds)
         allowed = self._shop.config.references.max_withdrawn

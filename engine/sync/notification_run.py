@@ -18,7 +18,7 @@ from pagefold.engine.shop import Shop
 from pagefold.engine.snapshots.endpoint_client import endpoint_at
 from pagefold.engine.snapshots.endpoint_pages import EndpointPages
 from pagefold.engine.snapshots.request_limiter import RequestLimiter
-from pagefold.engine.snapshots.snapshot import NO_PROOF
+from pagefold.engine.snapshots.snapshot import UNPROVEN
 from pagefold.engine.stores.sync_notes import SyncNote, SyncNotes
 from pagefold.engine.sync.sync_report import SyncReport
 from pagefold.projections.transforms import Compiler, InvalidValue, Mapping, NestedScope, ValueType
@@ -35,7 +35,6 @@ class NotificationRun:
     ) -> None:
         self._shop = shop
         self._delta = delta
-        self._settings: SnapshotConfig = delta.asking_since(datetime.fromisoformat(note.since))
         self._notes = notes
         self._note = note
         self._clock = clock
@@ -44,17 +43,28 @@ class NotificationRun:
         self.report = SyncReport(note.source, note.since)
 
     async def execute(self) -> SyncReport:
-        """Asks for all records, and wants the fetch of each. Raises `SourceFailed`, `SyncInProgress`."""
-        source, settings = self._note.source, self._settings
-        endpoint = endpoint_at(self._shop.config, f"sources.{source}.delta", settings, RequestLimiter())
+        """Asks for all records, period by period, and wants the fetch of each.
+
+        Raises `SourceFailed`, `SyncInProgress`.
+        """
+        while True:
+            since = datetime.fromisoformat(self._note.since)
+            await self._read(self._delta.asking_since(since))
+            until = self._delta.end_of_period(since)
+            if until is None or until >= self._clock():
+                break
+            await self._write(msgspec.structs.replace(self._note, since=format_timestamp(until)))
+        await self._write(msgspec.structs.replace(self._note, following=self._following()).completed())
+        return self.report
+
+    async def _read(self, settings: SnapshotConfig) -> None:
+        endpoint = endpoint_at(self._shop.config, f"sources.{self._note.source}.delta", settings, RequestLimiter())
         pages = EndpointPages(endpoint)
         async for page in pages.pages():
             if page.rows:
                 await self._want(page.rows)
-        if not pages.end.complete and pages.end.reason != NO_PROOF:
+        if not pages.end.complete and pages.end.reason not in UNPROVEN:
             raise SourceFailed(endpoint.name, f"the changes are incomplete: {pages.end.reason}")
-        await self._complete()
-        return self.report
 
     async def _want(self, rows: list[msgspec.Raw]) -> None:
         reader = self._shop.deliveries.reader("delta", self._note.source)
@@ -78,29 +88,24 @@ class NotificationRun:
         except (InvalidValue, msgspec.MsgspecError):
             return
         if isinstance(at, str):
-            at = datetime.fromisoformat(at)
-        if not isinstance(at, datetime):
-            return
-        self._newest = at if self._newest is None else max(self._newest, at)
+            changed = datetime.fromisoformat(at)
+            self._newest = changed if self._newest is None else max(self._newest, changed)
 
-    async def _complete(self) -> None:
-        following = self._note.following
-        if self._newest is not None:
-            since = min(self._newest, self._clock()) - timedelta(seconds=self._delta.overlap_seconds)
-            following = max(following, format_timestamp(since))
-        report = self.report
-        note = msgspec.structs.replace(
-            self._note,
-            complete=True,
-            cursor=None,
-            following=following,
-            records=report.records,
-            refused=report.refused,
-            recorded_at=now(),
-        )
-        _, noted = await self._shop.append_noted([], self._notes.event(note))
+    def _following(self) -> str:
+        """Since when the next run asks: as in a run that reads the records themselves."""
+        if self._newest is None:
+            return self._note.following
+        since = min(self._newest, self._clock()) - timedelta(seconds=self._delta.overlap_seconds)
+        return max(self._note.following, format_timestamp(since))
+
+    async def _write(self, note: SyncNote) -> None:
+        """Writes a note. Raises `SyncInProgress` if another process noted more."""
+        counts = {"records": self.report.records, "refused": self.report.refused}
+        self._note = msgspec.structs.replace(note, **counts, recorded_at=now())
+        _, noted = await self._shop.append_noted([], self._notes.event(self._note))
         if not noted:
-            raise SyncInProgress(report.source)
+            raise SyncInProgress(self.report.source)
+        self._notes.number += 1
 
 
 def _moment_at(path: str) -> Mapping:

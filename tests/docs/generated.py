@@ -189,9 +189,10 @@ def _fields(struct: type[msgspec.Struct]) -> tuple[types.Field, ...]:
 
 
 def inherited_keys(struct: type[msgspec.Struct]) -> set[str]:
-    """The keys that a table has as a snapshot has them: they are described there."""
+    """The keys that a table has as a snapshot has them: they are described there, unless it has its own."""
     bases = [base for base in (RequestConfig, EndpointConfig, SnapshotConfig) if struct not in (base, SnapshotConfig)]
-    return {name for base in bases if issubclass(struct, base) for name in base.__struct_fields__}
+    own = inspect.get_annotations(struct)
+    return {name for base in bases if issubclass(struct, base) for name in base.__struct_fields__ if name not in own}
 
 
 def _plain(kind: types.Type) -> types.Type:

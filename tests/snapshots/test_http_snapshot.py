@@ -11,6 +11,7 @@ import anyio
 import orjson
 import pytest
 
+from pagefold.engine.configuration import endpoint_config
 from pagefold.engine.configuration.config import Config
 from pagefold.engine.errors import ConfigurationError, SourceFailed
 from pagefold.engine.snapshots import endpoint_client, http_snapshot, open_snapshot
@@ -250,7 +251,7 @@ async def test_an_unreachable_server() -> None:
 
 async def test_a_silent_server_times_out(monkeypatch: pytest.MonkeyPatch) -> None:
     """Every step of a request has a timeout."""
-    monkeypatch.setattr(endpoint_client, "ATTEMPTS", 2)
+    monkeypatch.setattr(endpoint_config, "ATTEMPTS", 2)
     started = time.monotonic()
     with pytest.raises(SourceFailed, match="ReadTimeout"):
         await taken(lambda _: Reply(b"[]", delay=60), timeout_seconds=0.1)

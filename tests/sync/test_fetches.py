@@ -63,15 +63,15 @@ class Clock:
     """A clock that a test sets."""
 
     def __init__(self) -> None:
-        self.at = datetime.now(UTC)
+        self._ahead = timedelta(0)
 
     def __call__(self) -> datetime:
         """The time."""
-        return self.at
+        return datetime.now(UTC) + self._ahead
 
     def passes(self, seconds: float) -> None:
         """Time passes."""
-        self.at += timedelta(seconds=seconds)
+        self._ahead += timedelta(seconds=seconds)
 
 
 def configured(url: str, server: Server, hook: Document | None = None, **fetch: object) -> Config:
@@ -454,13 +454,13 @@ async def test_changes_that_are_notifications(store_url: str, products: Products
         delta = {"url": f"{server.url}/changes?since={{since}}", "fetch": fetch, "changed": "at"}
         tables["sources"]["pim"] = {"domains": ["catalog"], "delta": delta}
         async with pagefold.open(Config.parse(tables, store=store_url)) as shop:
-            clock = Clock()
-            clock.at = NOON + timedelta(hours=1)
-            report = await DeltaSync(shop, clock).run("pim")
+            report = await DeltaSync(shop, lambda: NOON + timedelta(hours=1)).run("pim")
             assert (report.records, report.wanted, report.refused) == (3, 2, 1)
             [letter] = await shop.dead_letters.newest()
             assert (letter.via, letter.state) == ("delta", b'{"id": null}')
-            assert (await DeltaSync(shop, clock).run("pim")).since == "2026-07-08T11:55:00.000000Z"
+            assert (
+                await DeltaSync(shop, lambda: NOON + timedelta(hours=1)).run("pim")
+            ).since == "2026-07-08T11:55:00.000000Z"
             worker = FetchWorker(shop)
             assert await worker.run_due() is not None
             assert worker.report.fetched == 2
