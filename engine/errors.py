@@ -105,6 +105,13 @@ class Overloaded(PagefoldError):
         super().__init__(f"the append queue is full: {queued:,} events are waiting; send these again later")
 
 
+class TableUnavailable(Overloaded):
+    """A table that a contract needs could not be fetched. Nothing was taken; send it again later."""
+
+    def __init__(self, name: str, cause: Exception) -> None:
+        PagefoldError.__init__(self, f"the table {name!r} could not be fetched; send this again later: {cause}")
+
+
 class WorkersStopped(PagefoldError):
     """An error has ended this program's workers: what is appended is not folded by them. Its cause is that error."""
 

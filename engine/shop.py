@@ -44,6 +44,7 @@ from pagefold.engine.runtime.extras import needs_extra
 from pagefold.engine.runtime.logs import Logger
 from pagefold.engine.runtime.recent_faults import RecentFaults
 from pagefold.engine.runtime.task_groups import run_together
+from pagefold.engine.snapshots.request_limiter import RequestLimiter
 from pagefold.engine.stores import open_store
 from pagefold.engine.stores.event_state import EncodedEvent
 from pagefold.engine.stores.store import Store
@@ -88,7 +89,14 @@ class Shop:
         self.source_lag = SourceLag(store, config)
         self.retention = Retention(store.dead_letters, config.dead_letters)
         self.deliveries = WebhookRetrier(
-            config, store, validator, self.append, self.counters, epochs, fields=self.fields
+            config,
+            store,
+            validator,
+            self.append,
+            self.counters,
+            epochs,
+            fields=self.fields,
+            fetch_tables=partial(_fetch_tables, config, RequestLimiter()),
         )
         self.dead_letters.deliver_with(self.deliveries.try_again)
         self.references = ReferenceResolver(store, config.references)
@@ -319,6 +327,14 @@ class Shop:
         identity = next(domain.name for domain in DOMAINS if domain.gives_identity)
         requires = {channel.name: channel.requires for channel in self.config.resolved_channels}
         await self.store.pages.publish_layout([domain.name for domain in DOMAINS], identity, requires)
+
+
+async def _fetch_tables(config: Config, limiter: RequestLimiter, source: str) -> None:
+    """Fetches the tables that a source's contracts need. Raises `TableUnavailable`."""
+    with needs_extra("a table from an endpoint", "rebuild"):
+        from pagefold.engine.snapshots.lookups import fetch_for_delivery  # noqa: PLC0415  # few shops have any
+
+    await fetch_for_delivery(config, source, limiter)
 
 
 @asynccontextmanager

@@ -84,6 +84,8 @@ def _source_problems(config: Config, name: str, environment: Mapping[str, str]) 
     if source.snapshot is not None:
         yield from _raised(partial(fixed_parts, config, name))
         yield from _snapshot_problems(config, name, source.snapshot, environment)
+    for table, lookup in source.lookups.items():
+        yield from _raised(partial(credentials, config, f"sources.{name}.lookups.{table}", lookup, environment))
     yield from invalid_contracts(config, [name])
 
 

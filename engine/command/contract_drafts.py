@@ -11,7 +11,7 @@ from cyclopts.validators import Number
 
 import pagefold
 from pagefold.engine.command.console import count, percent, print_message, show_table, write_json
-from pagefold.engine.command.contracts import ExportFormat, csv_form, export_kind, load_contract
+from pagefold.engine.command.contracts import ExportFormat, csv_form, export_kind, fetch_tables, load_contract
 from pagefold.engine.command.options import AsJSON, Exit, Injected, Options, UsageError, unknown_source
 from pagefold.engine.configuration.config import Config
 from pagefold.engine.errors import SourceFailed, StoreNotFound
@@ -103,6 +103,7 @@ def generate(  # noqa: PLR0913  # they are options
     if source not in config.sources:
         raise UsageError("--source", unknown_source(source, config))
     kind = export_kind(export, format)
+    fetch_tables(config, source)
     rows = list(islice(export_rows(export, kind, csv_form(delimiter, encoding)), records))
     values = [value for _, value in rows if not isinstance(value, Damaged)]
     is_from_schema = kind == "json" and len(values) == 1 and is_schema(values[0])

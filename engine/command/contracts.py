@@ -21,6 +21,7 @@ from pagefold.engine.intake.contracts.contract_check import CheckResult, Contrac
 from pagefold.engine.intake.contracts.contract_examples import failed_examples
 from pagefold.engine.intake.contracts.contract_head import Form
 from pagefold.engine.intake.contracts.export_rows import Format, Row, export_rows, format_of
+from pagefold.engine.intake.contracts.fetched_tables import fetched_tables
 from pagefold.engine.intake.contracts.source_contracts import (
     DEFAULTS,
     Entrance,
@@ -29,6 +30,9 @@ from pagefold.engine.intake.contracts.source_contracts import (
     source_contract,
 )
 from pagefold.engine.intake.csv_records import CSVForm
+from pagefold.engine.runtime.event_loop import run
+from pagefold.engine.runtime.extras import needs_extra
+from pagefold.engine.snapshots.request_limiter import RequestLimiter
 
 MAX_SHOWN_NAMES = 20
 ExportFormat = Literal["csv", "ndjson", "json"] | None
@@ -214,6 +218,7 @@ def check(  # noqa: PLR0913  # they are options
         compiled = _configured_contract(config, source, entrance, form)
     else:
         compiled = load_contract(config, contract, source, form, entrance)
+    fetch_tables(config, source)
     others = _others(more, compiled)
     rows = export_rows(export, kind, csv_form(delimiter, encoding), compiled.paths)
     result = ContractCheck(config, compiled, samples, entrance).run(rows, others)
@@ -272,7 +277,21 @@ def load_contract(
         raise UsageError("--source", unknown_source(source, config))
     form = "columns" if entrance == "cdc" else form
     defaults = DEFAULTS[entrance]
-    return Contract.load(file, source=source, channels=config.channels, form=form, defaults=defaults)
+    fetched = fetched_tables(config, source)
+    return Contract.load(file, source=source, channels=config.channels, form=form, defaults=defaults, fetched=fetched)
+
+
+def fetch_tables(config: Config, source: str) -> None:
+    """Fetches the tables of a source that endpoints have. Raises `SourceFailed`."""
+    if config.sources[source].lookups:
+        with needs_extra("a table from an endpoint", "rebuild"):
+            from pagefold.engine.snapshots.lookups import fetch_for_run  # noqa: PLC0415  # few sources have any
+
+        async def fetch() -> int:
+            await fetch_for_run(config, source, RequestLimiter())
+            return Exit.DONE
+
+        run(fetch)
 
 
 def _json(value: object) -> str:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Annotated, Literal, NamedTuple
 
 import msgspec
-from msgspec import Meta
+from msgspec import Meta, field
 
 from pagefold.domains import DOMAINS, AnyDomain, Rules
 from pagefold.domains.locales import canonical_locale
@@ -25,6 +25,7 @@ from pagefold.engine.configuration.dead_letter_config import DeadLettersConfig
 from pagefold.engine.configuration.delta_config import DeltaConfig, check_delta
 from pagefold.engine.configuration.fetch_config import FetchConfig
 from pagefold.engine.configuration.http_config import HttpConfig
+from pagefold.engine.configuration.lookup_config import LookupConfig, check_lookup
 from pagefold.engine.configuration.reference_config import ReferencesConfig, check_references
 from pagefold.engine.configuration.schedule_config import ScheduleConfig, check_schedule
 from pagefold.engine.configuration.snapshot_config import SnapshotConfig, check_snapshot
@@ -82,6 +83,10 @@ class SourceConfig(Table, frozen=True):
         Meta(description="Where a rebuild reads everything that the source has now: a file, an endpoint or a query."),
     ] = None
     contract: ContractPlace = None
+    lookups: Annotated[
+        dict[str, LookupConfig],
+        Meta(description="By name, tables for the contracts of the source that endpoints have."),
+    ] = field(default_factory=dict)
     delta: Annotated[
         DeltaConfig | None,
         Meta(description="Where a sync reads what changed since the last time: an endpoint or a query."),
@@ -213,16 +218,22 @@ class Config(Table, frozen=True):
 
     def with_http(self, **settings: object) -> "Config":
         """A copy with other settings of the HTTP server."""
-        copy = msgspec.structs.replace(self, http=msgspec.structs.replace(self.http, **settings))
-        copy.__dict__["_places"] = self._places
-        return copy
+        return self._copy(msgspec.structs.replace(self, http=msgspec.structs.replace(self.http, **settings)))
 
     def with_snapshot(self, source: str, snapshot: SnapshotConfig) -> "Config":
         """A copy in which a source has another snapshot."""
         settings = msgspec.structs.replace(self.sources[source], snapshot=snapshot)
-        copy = msgspec.structs.replace(self, sources=self.sources | {source: settings})
-        copy.__dict__["_places"] = self._places
+        return self._copy(msgspec.structs.replace(self, sources=self.sources | {source: settings}))
+
+    def _copy(self, copy: "Config") -> "Config":
+        """A copy that keeps what is not in the file."""
+        copy.__dict__.update(_places=self._places, shared=self.shared)
         return copy
+
+    @cached_property
+    def shared(self) -> dict[str, dict[str, object]]:
+        """By source, what a process keeps for all copies of its configuration: tables that it has fetched."""
+        return {}
 
     @cached_property
     def folder(self) -> Path:
@@ -326,6 +337,8 @@ def _check_source(key: str, name: str, source: SourceConfig) -> Iterator[Configu
         yield from check_snapshot(f"{key}.snapshot", source.snapshot)
     if source.delta is not None:
         yield from check_delta(f"{key}.delta", source.delta)
+    for table, lookup in source.lookups.items():
+        yield from check_lookup(f"{key}.lookups.{table}", lookup)
     if source.webhook is not None:
         yield from check_webhook(f"{key}.webhook", source.webhook)
     if source.cdc is not None:

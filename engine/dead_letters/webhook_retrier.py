@@ -6,7 +6,7 @@ two, the request is not acknowledged and sent again: appended parts are then dup
 dead letters.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from datetime import timedelta
 from functools import partial
 from types import MappingProxyType
@@ -60,6 +60,9 @@ RULE = "@rule"
 """In the place of a header: the table that a record was fetched by."""
 
 Value = TypeVar("Value")
+
+FetchTables: TypeAlias = Callable[[str], Awaitable[None]]
+"""Fetches the tables of a source that its contracts need, if it has none, or old ones. Raises `TableUnavailable`."""
 
 WAITING_SLACK_BYTES = 16 * 1024 * 1024
 """Bytes that storing parts separately may always add if they wait: each is found by its own reference then."""
@@ -135,7 +138,9 @@ class WebhookRetrier:
         epochs: EpochRegistry,
         *,
         fields: FieldWatch,
+        fetch_tables: FetchTables,
     ) -> None:
+        self._fetch_tables = fetch_tables
         self._epochs = epochs
         self._fields = fields
         self._config = config
@@ -171,7 +176,7 @@ class WebhookRetrier:
         if (ignored := reader.ignored_by_headers(request.headers)) is not None:
             self._counts.add_aside(request.source, ignored.cause)
             return [[ignored]]
-        await self._fields.prepare()
+        await self._prepare(request.source)
         facts = _facts(reader, request.headers, request.received)
         delivery = await run(partial(reader.parse, request.body, facts))
         outcomes: list[list[Outcome]] = []
@@ -185,6 +190,12 @@ class WebhookRetrier:
         self._count(request.source, [outcome for part in outcomes for outcome in part])
         self._fields.note()
         return outcomes
+
+    async def _prepare(self, source: str) -> None:
+        """Reads the ledger of fields, and fetches tables that the source's contracts need."""
+        await self._fields.prepare()
+        if self._config.sources[source].lookups:
+            await self._fetch_tables(source)
 
     async def keep(self, request: Request, reader: Reader, reason: str) -> Outcome:
         """Keeps a whole request, durably, until the workers take it; `reason` is why it was not taken at once.
@@ -227,7 +238,7 @@ class WebhookRetrier:
         raw = [(name.encode(), value.encode("latin-1", "replace")) for name, value in headers.items()]
         if reader.ignored_by_headers(raw, partial=True) is not None:
             return "ignored"
-        await self._fields.prepare()
+        await self._prepare(dead_letter.source)
         facts = _facts(reader, raw, dead_letter.recorded_at)
         delivery = await run_sync(partial(reader.parse, dead_letter.state, facts))
         how: ResolutionKind = "ignored"

@@ -27,11 +27,18 @@ async def open_snapshot(
 
     Snapshots that are read concurrently share `traffic`, so that together they keep to the limits of each server.
 
+    The tables of its contract that endpoints have are fetched before.
+
     Raises `ConfigurationError`, also for a secret missing in the environment, and `SourceFailed`.
     """
+    traffic = traffic or RequestLimiter()
+    if source in config.sources and config.sources[source].lookups:
+        from pagefold.engine.snapshots.lookups import fetch_for_run  # noqa: PLC0415  # a command waits for what it needs only
+
+        await fetch_for_run(config, source, traffic)
     with unwrap_group():
         async with anyio.create_task_group() as group:
-            yield _snapshot(config, source, group, traffic or RequestLimiter())
+            yield _snapshot(config, source, group, traffic)
             group.cancel_scope.cancel()
 
 

@@ -12,10 +12,9 @@ from pagefold.domains.domain import DECODE_ERRORS
 from pagefold.engine.configuration.endpoint_config import ChildConfig
 from pagefold.engine.configuration.request_templates import fill
 from pagefold.engine.errors import SourceFailed
-from pagefold.engine.snapshots.endpoint_client import MAX_RESPONSE_BYTES, Endpoint, EndpointClient
+from pagefold.engine.snapshots.endpoint_client import Endpoint, EndpointClient
 from pagefold.engine.snapshots.json_paths import raw_at, value_at, with_raw
-from pagefold.engine.snapshots.page_sequence import PageSequence
-from pagefold.engine.snapshots.snapshot import UNPROVEN
+from pagefold.engine.snapshots.page_sequence import PageSequence, all_rows
 
 CONCURRENT_ROWS = 64
 """Rows whose children are asked for at a time. The endpoint's own limits hold besides."""
@@ -87,17 +86,8 @@ class Children:
     async def _read(self, child: _Child, row: msgspec.Raw) -> bytes:
         """All children of a row, as a JSON array. Raises `SourceFailed`, and `ValueError` for a row without a value."""
         endpoint = child.endpoint._replace(settings=fill(child.settings, lambda path: value_at(row, path)))
-        pages = PageSequence(endpoint, child.client)
-        found: list[bytes] = []
-        size = 0
-        async for page in pages.pages():
-            found += map(bytes, page.rows)
-            size += sum(map(len, found[-len(page.rows) :] if page.rows else ()))
-            if size > MAX_RESPONSE_BYTES:
-                raise SourceFailed(endpoint.name, f"a row has more than {MAX_RESPONSE_BYTES // 1024 // 1024} MiB")
-        if not pages.end.complete and pages.end.reason not in UNPROVEN:
-            raise SourceFailed(endpoint.name, pages.end.reason)
-        return b"[%s]" % b",".join(found)
+        rows = await all_rows(PageSequence(endpoint, child.client), endpoint.name, "what belongs to a row")
+        return b"[%s]" % b",".join(map(bytes, rows))
 
     def _check(self, indexes: Sequence[int], failed: Mapping[int, str]) -> None:
         """Raises `SourceFailed` if too many rows in succession failed."""

@@ -8,13 +8,18 @@ import httpx2
 import msgspec
 from anyio.to_thread import run_sync
 
+from pagefold.engine.errors import SourceFailed
 from pagefold.engine.snapshots.endpoint_client import Endpoint, EndpointClient
 from pagefold.engine.snapshots.endpoint_responses import ResponseParser, RowsResponse
 from pagefold.engine.snapshots.page_requests import PageRequests
-from pagefold.engine.snapshots.snapshot import MAY_HAVE_MOVED, NO_PROOF, End
+from pagefold.engine.snapshots.snapshot import MAY_HAVE_MOVED, NO_PROOF, UNPROVEN, End
 
 EMPTY_PAGES = 100
 """After this many consecutive pages without rows, reading stops."""
+
+
+MAX_BYTES = 256 * 1024 * 1024
+"""Bytes of rows that are held in memory: those of a table, or of one row's children."""
 
 
 class Page(NamedTuple):
@@ -171,3 +176,19 @@ class PageSequence:
             return end
         reason = "its total changed while its pages were read, so rows may have moved between them"
         return End(complete=False, reason=reason)
+
+
+async def all_rows(pages: PageSequence, name: str, what: str) -> list[msgspec.Raw]:
+    """All rows, in memory. Raises `SourceFailed` if any may be missing, or if there are too many bytes of `what`."""
+    found: list[msgspec.Raw] = []
+    size = 0
+    async for page in pages.pages():
+        found += page.rows
+        size += sum(len(bytes(row)) for row in page.rows)
+        if size > MAX_BYTES:
+            raise SourceFailed(name, f"{what} has more than {MAX_BYTES // 1024 // 1024} MiB")
+    if not pages.end.complete and pages.end.reason not in UNPROVEN:
+        raise SourceFailed(name, pages.end.reason)
+    if pages.surplus is not None and len(found) - len(set(map(bytes, found))) > pages.surplus:
+        raise SourceFailed(name, "a row came twice, so another may have moved between pages while they were read")
+    return found

@@ -129,6 +129,7 @@ async def test_children_are_asked_for_concurrently() -> None:
         (Reply(b"{}"), "expected an array as the response"),
         (Reply(b"[{"), "the response is not JSON"),
         (Reply(b"[]", headers={"x-wp-total": "3"}), "its total is 3 rows; it has 0"),
+        (Reply(b'[{"sku":"P3-1"},{"sku":"P3-2"}]', headers={"x-wp-total": "4"}), "a row came twice"),
     ],
 )
 async def test_children_that_cannot_be_read(fault: Reply, problem: str) -> None:

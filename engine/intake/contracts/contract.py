@@ -53,6 +53,7 @@ from pagefold.projections.transforms import (
     Compiler,
     InvalidMapping,
     InvalidValue,
+    LookupTable,
     NestedScope,
     Registry,
     Scope,
@@ -69,6 +70,7 @@ PlaceOf: TypeAlias = Callable[[str], str | None]
 """The file and the line of a place in the contract, such as `pricing.amount`; None if that is not known."""
 
 NO_DEFAULTS: Mapping[str, str] = {}
+NO_TABLES: Mapping[str, LookupTable] = {}
 
 MAX_ELEMENTS = 10_000
 """How many statements a table makes of one record, and how many items one message has that is not read in parts."""
@@ -96,12 +98,13 @@ class Contract:
         folder: Path | None = None,
         defaults: Mapping[str, str] = NO_DEFAULTS,
         writers: Writers | None = None,
+        fetched: Mapping[str, LookupTable] = NO_TABLES,
     ) -> None:
         """Compiles a contract of a source for a shop with these channels. Raises `InvalidMapping`.
 
         `form` counts unless the contract says its own. `folder` is where the files of its tables are; without it, they
         are in the working directory. `defaults` are the paths of fields that the contract leaves out. `writers` are the
-        sources that may write each domain; without it, any name is a source.
+        sources that may write each domain; without it, any name is a source. `fetched` are tables beside its own.
         """
         self.document = document
         self.place_of: PlaceOf = no_place
@@ -110,7 +113,7 @@ class Contract:
         self._facts = DeliveryFacts()
         self._nulls = Nulls(self.head.nulls)
         self.form = form = self.head.form or form
-        self.tables = {name: lookup_table(name, each, folder or Path()) for name, each in self.head.tables.items()}
+        self.tables = dict(fetched) | self._own_tables(folder or Path())
         self.rates = {name: rate_table(name, each, folder or Path()) for name, each in self.head.rates.items()}
         self.signals: Counter[tuple[str, str, str]] = Counter()
         scope: Scope = ColumnScope() if form == "columns" else NestedScope()
@@ -144,7 +147,7 @@ class Contract:
         self.known_kinds: Mapping[str, int] = {}
 
     @classmethod
-    def load(
+    def load(  # noqa: PLR0913  # the same
         cls,
         file: Path,
         *,
@@ -153,6 +156,7 @@ class Contract:
         form: Form = "json",
         defaults: Mapping[str, str] = NO_DEFAULTS,
         writers: Writers | None = None,
+        fetched: Mapping[str, LookupTable] = NO_TABLES,
     ) -> Self:
         """The contract in a TOML file. Raises `ConfigurationError`, with the line.
 
@@ -170,6 +174,7 @@ class Contract:
                     folder=file.parent,
                     defaults=defaults,
                     writers=writers,
+                    fetched=fetched,
                 )
         except OSError as error:
             raise ConfigurationError("", f"cannot be read: {error.strerror}", str(file)) from None
@@ -180,6 +185,9 @@ class Contract:
             raise ConfigurationError(error.key, error.problem, f"{file}:{line}" if line else str(file)) from None
         contract.place_of = KeyPlaces(file.name, text).place_of
         return contract
+
+    def _own_tables(self, folder: Path) -> dict[str, LookupTable]:
+        return {name: lookup_table(name, each, folder) for name, each in self.head.tables.items()}
 
     @property
     def identity(self) -> str:

@@ -13,10 +13,11 @@ from pagefold.engine.configuration.toml_lines import KeyLines
 from pagefold.engine.errors import ConfigurationError
 from pagefold.engine.intake.contracts.contract import Contract
 from pagefold.engine.intake.contracts.contract_head import Form
+from pagefold.engine.intake.contracts.fetched_tables import fetched_tables
 from pagefold.engine.intake.contracts.possible_values import possible_values
 from pagefold.engine.intake.statement import FREE_NAMES
 from pagefold.engine.runtime.extras import needs_extra
-from pagefold.projections.transforms import InvalidMapping
+from pagefold.projections.transforms import InvalidMapping, LookupTable
 
 MAX_PROBLEMS = 100
 """Problems of one contract that are listed."""
@@ -136,6 +137,7 @@ class _Arguments(TypedDict):
     form: Form
     defaults: Mapping[str, str]
     writers: Mapping[str, Collection[str]]
+    fetched: Mapping[str, LookupTable]
 
 
 def _arguments(config: Config, source: str, entrance: Entrance, form: Form | None = None) -> _Arguments:
@@ -145,6 +147,7 @@ def _arguments(config: Config, source: str, entrance: Entrance, form: Form | Non
         "form": form or form_of(config, source, entrance),
         "defaults": DEFAULTS[entrance],
         "writers": {domain.name: config.sources_of(domain.name) for domain in DOMAINS},
+        "fetched": fetched_tables(config, source),
     }
 
 
