@@ -7,6 +7,7 @@ PagefoldError
 ├── SourceFailed            a source's file, endpoint or database cannot be read
 │   └── SourceIncomplete    it was read up to a place where it is cut off or damaged
 ├── Overloaded              the append queue is full; nothing was taken, send it again later
+│   └── TableUnavailable    a table that a contract needs could not be fetched; send it again later
 ├── WorkersStopped          an error has ended the workers that `pagefold.open(…, work=True)` runs
 ├── ExtraMissing            a part of Pagefold was used whose packages are not installed
 ├── AddressUnavailable      the server cannot listen at its address

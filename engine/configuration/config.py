@@ -25,7 +25,7 @@ from pagefold.engine.configuration.dead_letter_config import DeadLettersConfig
 from pagefold.engine.configuration.delta_config import DeltaConfig, check_delta
 from pagefold.engine.configuration.fetch_config import FetchConfig
 from pagefold.engine.configuration.http_config import HttpConfig
-from pagefold.engine.configuration.lookup_config import LookupConfig, check_lookup
+from pagefold.engine.configuration.lookup_config import LookupConfig, check_lookups
 from pagefold.engine.configuration.reference_config import ReferencesConfig, check_references
 from pagefold.engine.configuration.schedule_config import ScheduleConfig, check_schedule
 from pagefold.engine.configuration.snapshot_config import SnapshotConfig, check_snapshot
@@ -337,8 +337,7 @@ def _check_source(key: str, name: str, source: SourceConfig) -> Iterator[Configu
         yield from check_snapshot(f"{key}.snapshot", source.snapshot)
     if source.delta is not None:
         yield from check_delta(f"{key}.delta", source.delta)
-    for table, lookup in source.lookups.items():
-        yield from check_lookup(f"{key}.lookups.{table}", lookup)
+    yield from check_lookups(f"{key}.lookups", source.lookups)
     if source.webhook is not None:
         yield from check_webhook(f"{key}.webhook", source.webhook)
     if source.cdc is not None:

@@ -1,6 +1,6 @@
 """`[sources.X.lookups.NAME]`: tables for contracts that are fetched from endpoints."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from functools import cached_property
 from typing import Annotated
 
@@ -38,8 +38,13 @@ class LookupConfig(EndpointConfig, frozen=True, kw_only=True):
         return parse_duration(self.stale)
 
 
-def check_lookup(key: str, lookup: LookupConfig) -> Iterator[ConfigurationError]:
-    """Yields every problem that the types of the table do not exclude."""
+def check_lookups(key: str, lookups: Mapping[str, LookupConfig]) -> Iterator[ConfigurationError]:
+    """Yields every problem that the types of the tables do not exclude."""
+    for name, lookup in lookups.items():
+        yield from _check_lookup(f"{key}.{name}", lookup)
+
+
+def _check_lookup(key: str, lookup: LookupConfig) -> Iterator[ConfigurationError]:
     yield from check_endpoint(key, lookup)
     if (lookup.value is None) == (not lookup.values):
         yield ConfigurationError(f"{key}.value", "is required, or values: where the values are in a row")
