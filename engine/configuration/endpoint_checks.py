@@ -12,6 +12,7 @@ from pagefold.engine.configuration.endpoint_config import (
     RequestConfig,
     origin_at,
 )
+from pagefold.engine.configuration.export_config import check_export
 from pagefold.engine.configuration.header_filters import header_name
 from pagefold.engine.configuration.request_templates import (
     AFTER,
@@ -29,6 +30,8 @@ _OWN_HEADERS = frozenset({"accept", "authorization", "connection", "content-leng
 _FORMAT_HEADERS = frozenset({"accept"})
 """Of these, those that have a value of their own unless another is configured."""
 
+_PAGED = ("items", "cursor", "paging", "total", "has_more", "children")
+
 _EMPTY = ("parameter", "member", "after", "value")
 
 
@@ -37,6 +40,13 @@ def check_endpoint(key: str, endpoint: EndpointConfig) -> Iterator[Configuration
     yield from check_request(key, endpoint)
     for name, child in endpoint.children.items():
         yield from _check_child(f"{key}.children.{name}", child)
+    if endpoint.export is not None:
+        yield from check_export(f"{key}.export", endpoint.export)
+        if has_place_in_host(endpoint.export.url or ""):
+            yield ConfigurationError(f"{key}.export.url", "has a place for a value where it says which server is asked")
+        for name in _PAGED:
+            if getattr(endpoint, name):
+                yield ConfigurationError(f"{key}.{name}", "goes with pages; the rows of an export are lines of a file")
 
 
 def _check_child(key: str, child: ChildConfig) -> Iterator[ConfigurationError]:

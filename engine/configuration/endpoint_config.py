@@ -8,6 +8,7 @@ import msgspec
 from msgspec import Meta, field
 
 from pagefold.engine.configuration.authorization_config import AuthorizationConfig
+from pagefold.engine.configuration.export_config import ExportConfig
 from pagefold.engine.configuration.toml_tables import Table, values_by_key
 
 ATTEMPTS = 8
@@ -201,6 +202,10 @@ class EndpointConfig(RequestConfig, frozen=True):
             "body `{path}` stands for a value of the row."
         ),
     ] = field(default_factory=dict)
+    export: Annotated[
+        ExportConfig | None,
+        Meta(description="The request starts an export, whose rows are downloaded when it is done."),
+    ] = None
 
 
 _SHARED = ("headers", "errors", "requests_per_second", "concurrency", "timeout_seconds")

@@ -2,13 +2,13 @@
 
 import logging
 import os
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AbstractAsyncContextManager
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from http import HTTPStatus
 from types import TracebackType
-from typing import Literal, NamedTuple, Self
+from typing import BinaryIO, Literal, NamedTuple, Self, TypeVar
 from urllib.parse import urlsplit
 
 import anyio
@@ -37,6 +37,11 @@ MAX_RESPONSE_BYTES = 32 * 1024 * 1024
 
 PAGE_TIMEOUTS = 10
 """A page may take this many times the configured timeout, which applies to each step of a request."""
+
+DOWNLOAD_BYTES = 1024 * 1024
+"""Bytes of a download that are written at a time."""
+
+Result = TypeVar("Result")
 
 _RETRYABLE = frozenset({408, 429, 500, 502, 503, 504})
 _CLOSE_SECONDS = 2.0
@@ -163,6 +168,13 @@ class EndpointClient:
 
     async def send(self, request: PageRequest) -> EndpointResponse:
         """Requests a page. Raises `SourceFailed`: permanent errors at once, others after retries."""
+        return await self._retried(lambda: self._attempt(request))
+
+    async def download(self, request: PageRequest, file: BinaryIO) -> None:
+        """Writes a response of any size into a file, which begins anew with each attempt. Raises as `send` does."""
+        await self._retried(lambda: self._attempt_download(request, file))
+
+    async def _retried(self, attempt_once: Callable[[], Awaitable[Result]]) -> Result:
         try:
             async for attempt in stamina.retry_context(
                 on=_wait_before_retry,
@@ -173,7 +185,7 @@ class EndpointClient:
                 wait_jitter=JITTER,
             ):
                 with attempt:
-                    return await self._attempt(request)
+                    return await attempt_once()
         except _RetryableError as error:
             tried = "" if self._settings.attempts == 1 else ", after all retries"
             raise SourceFailed(self._name, f"{error}{tried}", error.failure) from error
@@ -199,6 +211,17 @@ class EndpointClient:
             problem = f"its response has errors: {found}"
             raise _RetryableError(problem, _PASSING)
         return EndpointResponse(body, _next_link(response), _total(response.headers))
+
+    async def _attempt_download(self, request: PageRequest, file: BinaryIO) -> None:
+        settings, origin = self._settings, origin_of(request.url)
+        await run_sync(_empty, file)
+        async with (
+            self._limiter.request(origin, concurrency=settings.concurrency, per_second=settings.requests_per_second),
+            self._stream(request, origin) as response,
+        ):
+            self._check(response)
+            async for piece in response.aiter_bytes(DOWNLOAD_BYTES):
+                await run_sync(file.write, piece)
 
     def _stream(self, request: PageRequest, origin: str) -> AbstractAsyncContextManager[httpx2.Response]:
         """The request, on its way. Only the endpoint's own origin gets what authorizes it."""
@@ -254,6 +277,11 @@ def _secret(config: Config, key: str, variable: str, environment: Mapping[str, s
     if not (value.isascii() and value.isprintable()):
         raise config.error(key, f"{variable} has characters that a header cannot contain")
     return value
+
+
+def _empty(file: BinaryIO) -> None:
+    file.seek(0)
+    file.truncate()
 
 
 def origin_of(url: httpx2.URL) -> str:

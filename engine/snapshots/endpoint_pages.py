@@ -3,10 +3,22 @@
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 
+from pagefold.engine.configuration.endpoint_config import EndpointConfig
 from pagefold.engine.snapshots.endpoint_children import Children
 from pagefold.engine.snapshots.endpoint_client import Endpoint
+from pagefold.engine.snapshots.endpoint_export import ExportPages
 from pagefold.engine.snapshots.page_sequence import Page, PageSequence
 from pagefold.engine.snapshots.snapshot import End
+
+
+def open_pages(
+    endpoint: Endpoint, *, place: str | None = None, rows: int = 0, total: int | None = None
+) -> PageSequence:
+    """A pass over an endpoint's pages, or over the export that it prepares."""
+    settings = endpoint.settings
+    if isinstance(settings, EndpointConfig) and settings.export is not None:
+        return ExportPages(endpoint, settings, settings.export)
+    return EndpointPages(endpoint, place=place, rows=rows, total=total)
 
 
 class EndpointPages(PageSequence):

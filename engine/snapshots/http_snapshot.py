@@ -16,9 +16,9 @@ from pagefold.engine.errors import Rejected
 from pagefold.engine.snapshots.contract_rows import contract_rows
 from pagefold.engine.snapshots.coverage import Coverage
 from pagefold.engine.snapshots.endpoint_client import endpoint_at
-from pagefold.engine.snapshots.endpoint_pages import EndpointPages
+from pagefold.engine.snapshots.endpoint_pages import open_pages
 from pagefold.engine.snapshots.json_rows import ContractJSON, Found, JSONRows, RowCounter
-from pagefold.engine.snapshots.page_sequence import Page
+from pagefold.engine.snapshots.page_sequence import Page, PageSequence
 from pagefold.engine.snapshots.read_ahead import ReadAhead, SnapshotPass
 from pagefold.engine.snapshots.request_limiter import RequestLimiter
 from pagefold.engine.snapshots.row import Row
@@ -61,12 +61,12 @@ class HTTPSnapshot(ReadAhead):
         else:
             self._rows, self._fixed = ContractJSON(self.records), {}
             self._coverage = self.records.coverage
-        self.resumable = self._settings.is_sorted
+        self.resumable = self._settings.is_sorted and self._settings.export is None
 
     def reading(self, cursor: JSON) -> SnapshotPass:
         """A pass over all pages, or from one of them on."""
         place = ResponseCursor() if cursor is None else msgspec.convert(cursor, ResponseCursor)
-        pages = EndpointPages(self._endpoint, place=place.page, rows=place.rows - place.skip, total=place.total)
+        pages = open_pages(self._endpoint, place=place.page, rows=place.rows - place.skip, total=place.total)
         if self.records is not None:
             self.records.begin(place.taken_at)
         counter = RowCounter(self._source, place.rows, place.taken_at, self._fixed, self.records)
@@ -78,7 +78,7 @@ class HTTPSnapshot(ReadAhead):
 class PageReading(SnapshotPass):
     """A pass over the pages in order. The first `skip` rows of the first were read before."""
 
-    def __init__(self, pages: EndpointPages, read: Callable[[bytes], Found], skip: int, counter: RowCounter) -> None:
+    def __init__(self, pages: PageSequence, read: Callable[[bytes], Found], skip: int, counter: RowCounter) -> None:
         self._pages = pages
         self._read = read
         self._skip = skip

@@ -11,7 +11,7 @@ from pagefold.engine.configuration.config import Config
 from pagefold.engine.errors import SourceFailed, TableUnavailable
 from pagefold.engine.intake.contracts.fetched_tables import FetchedTable, fetched_tables
 from pagefold.engine.snapshots.endpoint_client import endpoint_at
-from pagefold.engine.snapshots.endpoint_pages import EndpointPages
+from pagefold.engine.snapshots.endpoint_pages import open_pages
 from pagefold.engine.snapshots.json_paths import value_at
 from pagefold.engine.snapshots.page_sequence import all_rows
 from pagefold.engine.snapshots.request_limiter import RequestLimiter
@@ -80,7 +80,7 @@ async def _fetch(config: Config, source: str, table: FetchedTable, limiter: Requ
     """Replaces the rows of a table by those of its endpoint. Raises `SourceFailed`."""
     table.tried_at = monotonic()
     endpoint = endpoint_at(config, f"sources.{source}.lookups.{table.name}", table.settings, limiter)
-    rows = await all_rows(EndpointPages(endpoint), endpoint.name, "the table")
+    rows = await all_rows(open_pages(endpoint), endpoint.name, "the table")
     try:
         found = LookupTable(table.name, (_row(raw, table) for raw in rows), locales=table.locales)
     except InvalidMapping as error:

@@ -5,6 +5,7 @@ from collections.abc import Callable
 import orjson
 import pytest
 
+from pagefold.engine.configuration import endpoint_config
 from pagefold.engine.configuration.config import Config
 from pagefold.engine.errors import ConfigurationError, SourceFailed
 from pagefold.engine.events import DomainEvent
@@ -30,7 +31,7 @@ def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(endpoint_client, "FIRST_WAIT_SECONDS", 0.01)
     monkeypatch.setattr(endpoint_client, "MAX_WAIT_SECONDS", 0.02)
     monkeypatch.setattr(endpoint_client, "JITTER", 0.01)
-    monkeypatch.setattr(endpoint_client, "ATTEMPTS", 3)
+    monkeypatch.setattr(endpoint_config, "ATTEMPTS", 3)
     monkeypatch.setenv("NO_PROXY", "*")
 
 

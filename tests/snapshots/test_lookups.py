@@ -9,6 +9,7 @@ import pytest
 from anyio.to_thread import run_sync
 
 import pagefold
+from pagefold.engine.configuration import endpoint_config
 from pagefold.engine.configuration.config import Config
 from pagefold.engine.configuration.snapshot_config import SnapshotConfig
 from pagefold.engine.dead_letters.webhook_retrier import Request
@@ -37,7 +38,7 @@ def _impatient(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Makes retries fast, ignores the machine's proxy settings, and has the store in a folder of its own."""
     monkeypatch.setattr(endpoint_client, "FIRST_WAIT_SECONDS", 0.01)
     monkeypatch.setattr(endpoint_client, "MAX_WAIT_SECONDS", 0.02)
-    monkeypatch.setattr(endpoint_client, "ATTEMPTS", 2)
+    monkeypatch.setattr(endpoint_config, "ATTEMPTS", 2)
     monkeypatch.setenv("NO_PROXY", "*")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("HOOK", "whsec_" + "A" * 44)
