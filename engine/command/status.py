@@ -38,9 +38,9 @@ def status(*, as_json: AsJSON = False, options: Injected = Options()) -> int:  #
     worker. For each channel: its sections, and how many are ready. For each source that is asked, by a delta or on a
     schedule: since when it is in sync, how far back the next delta begins, and for how long it is overdue. Then what
     needs a person: failed checks of /readyz and an unfinished recovery (exit code 1), sources whose counters look reset
-    (exit code 1, until `pagefold epochs` raises or dismisses), sources that are overdue (exit code 1), a changed
-    configuration, fetches that fail, dead letters, fields of records that are new, have vanished, or have another
-    type.
+    (exit code 1, until `pagefold epochs` raises or dismisses), sources that are overdue or held (exit code 1), a
+    changed configuration, fetches that fail, dead letters, fields of records that are new, have vanished, or have
+    another type.
 
     Parameters
     ----------
@@ -59,7 +59,7 @@ async def _status(options: Options, *, as_json: bool) -> int:
     else:
         _show(found)
     is_well = all(each.ok for each in found.checks) and not found.recovering and not found.looks_reset
-    is_well = is_well and not any(each.overdue for each in found.sources)
+    is_well = is_well and not any(each.overdue or each.held for each in found.sources)
     return Exit.DONE if is_well else Exit.REFUSED
 
 
@@ -128,6 +128,8 @@ def _hint(found: Status) -> None:
     for reset in found.looks_reset:
         print_message(Text(reset_warning(reset), style="red"))
     for source in found.sources:
+        if source.held:
+            print_message(Text(_held_warning(source), style="red"))
         if source.overdue:
             print_message(Text(_overdue_warning(source), style="red"))
     for line in field_remarks(found.field_alerts):
@@ -216,6 +218,10 @@ def _overdue_warning(source: SourceStatus) -> str:
     return (
         f"{source.source} is overdue: `pagefold schedule runs {where[0]}` lists its runs; is `pagefold work` running?"
     )
+
+
+def _held_warning(source: SourceStatus) -> str:
+    return f"the sync of {source.source} is held: {source.held}: `pagefold sync {source.source} --yes` appends it"
 
 
 def reset_warning(reset: ResetStatus) -> str:

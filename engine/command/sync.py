@@ -20,26 +20,32 @@ def sync(
     source: Annotated[list[str] | None, Parameter(name="SOURCE", consume_multiple=True)] = None,
     /,
     *,
+    yes: Annotated[bool, Parameter(negative="")] = False,
     as_json: AsJSON = False,
     options: Injected = Options(),  # noqa: B008  # it is immutable
 ) -> int:
     """Ask sources for what changed since the last time, and append it.
 
     Asks those that have `[sources.X.delta]`, or the given ones. Workers do the same every so often. Changes prove
-    nothing about the rest: what a source deletes, a rebuild finds. An interrupted run is repeated by the next one. Exit
-    code 1 if a record could not be taken, 3 if a source or the store failed.
+    nothing about the rest: what a source deletes, a rebuild finds. An interrupted run is repeated by the next one. What
+    would withdraw more streams than `max_orphans`, or empty a field in most changes, is held: it is not appended.
+    Exit code 1 if something is held or could not be taken, 3 if a source or the store failed.
 
     Parameters
     ----------
     source
         Only these sources.
+    yes
+        Append what is held, too. The sources must be named.
     as_json
         Print one JSON object per source and line: source, state, detail.
     """
-    return run(lambda: _sync(source or (), options, as_json=as_json))
+    if yes and not source:
+        raise UsageError("--yes", "name the sources: `pagefold sync SOURCE --yes`")
+    return run(lambda: _sync(source or (), options, confirmed=yes, as_json=as_json))
 
 
-async def _sync(names: Collection[str], options: Options, *, as_json: bool) -> int:
+async def _sync(names: Collection[str], options: Options, *, confirmed: bool, as_json: bool) -> int:
     config = options.load()
     chosen = names or [name for name, source in config.sources.items() if source.delta is not None]
     _check_names(chosen, config)
@@ -47,17 +53,17 @@ async def _sync(names: Collection[str], options: Options, *, as_json: bool) -> i
         code = int(Exit.DONE)
         with stop.scope:
             for name in chosen:
-                code = max(code, await _sync_one(shop, name, as_json=as_json))
+                code = max(code, await _sync_one(shop, name, confirmed=confirmed, as_json=as_json))
             return code
     return stop.exit_code
 
 
-async def _sync_one(shop: Shop, source: str, *, as_json: bool) -> int:
+async def _sync_one(shop: Shop, source: str, *, confirmed: bool, as_json: bool) -> int:
     with needs_extra("pagefold sync", "rebuild"):
         from pagefold.engine.schedule.scheduler import Scheduler  # noqa: PLC0415  # as most commands do not need it
 
     try:
-        outcome = await Scheduler(shop).sync_now(source)
+        outcome = await Scheduler(shop).sync_now(source, confirmed=confirmed)
     except StoreError as error:
         print_error(str(error))
         return Exit.FAILED

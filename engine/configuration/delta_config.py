@@ -130,7 +130,7 @@ def written(moment: datetime, form: SinceFormat) -> str:
             return str(int(at.timestamp() * 1_000))
 
 
-_MEANINGLESS = ("file", "ends", "duration", "settle", "max_orphans", "stable")
+_MEANINGLESS = ("file", "ends", "duration", "settle", "stable")
 
 
 def check_delta(key: str, delta: DeltaConfig) -> Iterator[ConfigurationError]:

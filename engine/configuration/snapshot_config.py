@@ -156,7 +156,7 @@ class SnapshotConfig(PartConfig, frozen=True):
     max_orphans: Annotated[
         int | str | list[int | str],
         Meta(
-            description="How many streams a rebuild may withdraw, or remove values from, without `--yes`: a number, a "
+            description="How many streams a run may withdraw, or remove values from, without `--yes`: a number, a "
             "share, or the smallest of several. A share is at least 5."
         ),
     ] = field(default_factory=lambda: [*DEFAULT_ORPHANS])

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from pagefold.engine.snapshots.snapshot import NO_PROOF
+from pagefold.engine.snapshots.snapshot import UNPROVEN
 from pagefold.engine.stores.store import Records
 
 REGISTER = "pagefold-rebuilds"
@@ -89,7 +89,7 @@ class SnapshotRuns:
 
 def _complete(state: _State) -> SnapshotRun | None:
     """A completed run. One whose snapshot nothing proves complete, nor incomplete, withdrew nothing."""
-    if not state.complete_snapshot and state.incomplete_because != NO_PROOF:
+    if not state.complete_snapshot and state.incomplete_because not in UNPROVEN:
         return None
     began_at = datetime.fromisoformat(state.began_at.text)
     withdraws = state.complete_snapshot and not state.keeps_absent

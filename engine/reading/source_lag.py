@@ -13,7 +13,7 @@ from pagefold.engine.reading.snapshot_runs import SnapshotRun, SnapshotRuns
 from pagefold.engine.runtime.clock import moment
 from pagefold.engine.stores.schedule_records import KEPT_RUNS, sync_task
 from pagefold.engine.stores.store import Store
-from pagefold.engine.stores.sync_notes import SyncNotes
+from pagefold.engine.stores.sync_notes import SyncNote, SyncNotes
 
 FRESH_SECONDS = 10.0
 """How long the lag of sources is shown again."""
@@ -26,6 +26,7 @@ class SourceStatus(msgspec.Struct, frozen=True, rename="camel"):
     """One source that is asked. What it changed before `synced_at` was read; None before the first complete run.
 
     With a delta, `behind_seconds` is how long ago the time is since which the next run asks; without changes it grows.
+    `held` says what its newest sync would have removed.
     `overdue` names what did not complete in time, "sync" or a scheduled task; `overdue_seconds` is for how long.
     """
 
@@ -34,6 +35,7 @@ class SourceStatus(msgspec.Struct, frozen=True, rename="camel"):
     behind_seconds: float | None = None
     overdue_seconds: float = 0.0
     overdue: list[str] = []
+    held: str = ""
 
 
 Following: TypeAlias = Callable[[datetime], datetime | None]
@@ -77,26 +79,26 @@ class SourceLag:
         runs = await self._runs.newest() if self._config.schedule.tasks else []
         for name, source in self._config.sources.items():
             duties = [*self._tasks(name, runs)]
-            following = None
+            note = None
             if source.delta is not None:
                 note = await SyncNotes(self._store, name).newest()
-                following = None if note is None else note.following
                 synced_at = _moment(note.synced) if note is not None else None
                 duties.append(_Duty("sync", sync_task(name), synced_at, _every(source.delta.every_seconds)))
             if duties:
-                found.append(await self._status(name, duties, following))
+                found.append(await self._status(name, duties, note))
         return found
 
-    async def _status(self, source: str, duties: Sequence[_Duty], following: str | None) -> SourceStatus:
+    async def _status(self, source: str, duties: Sequence[_Duty], note: SyncNote | None) -> SourceStatus:
         at = self._clock()
         overdue = {duty.name: seconds for duty in duties if (seconds := await self._overdue(duty, at))}
         synced = [duty.synced_at for duty in duties if duty.synced_at is not None]
         return SourceStatus(
             source=source,
             synced_at=format_timestamp(max(synced)) if synced else None,
-            behind_seconds=None if following is None else _seconds(at - datetime.fromisoformat(following)),
+            behind_seconds=None if note is None else _seconds(at - datetime.fromisoformat(note.following)),
             overdue_seconds=max(overdue.values(), default=0.0),
             overdue=sorted(overdue),
+            held="" if note is None else note.held,
         )
 
     async def _overdue(self, duty: _Duty, at: datetime) -> float:

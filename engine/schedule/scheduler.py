@@ -86,11 +86,10 @@ class Scheduler:
         """Runs a task now, whatever its times, and records it. Raises what the task raises."""
         return await self._recorded(name, self._clock(), partial(self._within_window, self._task(name)))
 
-    async def sync_now(self, source: str) -> TaskOutcome:
-        """Asks a source for changes now, and records it. Raises what that raises."""
-        return await self._recorded(
-            sync_task(source), self._clock(), partial(sync_source, self._shop, source, self._clock)
-        )
+    async def sync_now(self, source: str, *, confirmed: bool = False) -> TaskOutcome:
+        """Asks a source for changes now, and records it; `confirmed` as in `DeltaSync.run`. Raises what that raises."""
+        work = partial(sync_source, self._shop, source, self._clock, confirmed=confirmed)
+        return await self._recorded(sync_task(source), self._clock(), work)
 
     async def _keep(self, name: str) -> None:
         """Runs one task at its times."""

@@ -37,10 +37,12 @@ async def run_task(shop: Shop, task: TaskConfig) -> TaskOutcome:
     )
 
 
-async def sync_source(shop: Shop, source: str, clock: Callable[[], datetime]) -> TaskOutcome:
+async def sync_source(
+    shop: Shop, source: str, clock: Callable[[], datetime], *, confirmed: bool = False
+) -> TaskOutcome:
     """Asks a source for changes. Raises `StoreError`."""
     try:
-        report = await DeltaSync(shop, clock).run(source)
+        report = await DeltaSync(shop, clock).run(source, confirmed=confirmed)
     except SyncInProgress as error:
         return TaskOutcome("attention", str(error))
     except (SourceFailed, ConfigurationError) as error:
@@ -48,8 +50,9 @@ async def sync_source(shop: Shop, source: str, clock: Callable[[], datetime]) ->
     numbers = ("appended", "duplicate", "conflict", "wanted", "refused")
     counts = [f"{number:,} {name}" for name in numbers if (number := getattr(report, name))]
     detail = ", ".join([f"{report.records:,} records since {report.since[:19]}Z", *counts])
+    held = f"; held: {report.held}: `pagefold sync {source} --yes` appends it" if report.held else ""
     first = f"; {report.refusals[0]}" if report.refusals else ""
-    return TaskOutcome("attention" if report.needs_attention else "done", detail + first)
+    return TaskOutcome("attention" if report.needs_attention else "done", detail + held + first)
 
 
 async def _rebuild(shop: Shop, task: TaskConfig) -> Parts:

@@ -19,7 +19,8 @@ class SyncNote(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True):
     The run of a source asks for changes since `since`, where its period begins, and continues after `cursor`, in the
     form of its snapshot; once it is `complete`, the next one asks for changes since `following`. It began at
     `begun_at`, and the newest complete one at `synced_at`: what changed before that was seen. Counts are those of the
-    run so far. Times are fixed-width UTC text, "" where they are not known.
+    run so far. Times are fixed-width UTC text, "" where they are not known. `lost`: something could not be taken, and
+    is not kept either. `held` says what a run would have removed, until one is complete.
     """
 
     run: str
@@ -35,6 +36,7 @@ class SyncNote(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True):
     statements: int = 0
     refused: int = 0
     lost: bool = False
+    held: str = ""
 
     @property
     def synced(self) -> str:
@@ -44,7 +46,7 @@ class SyncNote(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True):
     def completed(self) -> "SyncNote":
         """The note of a run that has read everything."""
         synced_at = self.begun_at or self.recorded_at
-        return msgspec.structs.replace(self, complete=True, cursor=None, synced_at=synced_at)
+        return msgspec.structs.replace(self, complete=True, cursor=None, held="", synced_at=synced_at)
 
 
 class SyncNotes:

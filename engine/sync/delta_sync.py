@@ -12,7 +12,7 @@ from pagefold.domains.domain import JSON
 from pagefold.domains.values import format_timestamp
 from pagefold.engine.configuration.config import Config
 from pagefold.engine.configuration.delta_config import DeltaConfig
-from pagefold.engine.configuration.snapshot_config import SnapshotConfig
+from pagefold.engine.configuration.snapshot_config import DEFAULT_ORPHANS, SnapshotConfig
 from pagefold.engine.dead_letters.dead_letter_service import dead_letter_of_request
 from pagefold.engine.errors import Rejected, SourceFailed, SyncInProgress
 from pagefold.engine.events import DomainEvent, ReferencedEvent
@@ -29,6 +29,7 @@ from pagefold.engine.snapshots.snapshot import UNPROVEN, Batch, Snapshot
 from pagefold.engine.stores.event_state import EncodedEvent
 from pagefold.engine.stores.sync_notes import SyncNote, SyncNotes
 from pagefold.engine.sync.notification_run import NotificationRun
+from pagefold.engine.sync.removal_brake import RemovalBrake
 from pagefold.engine.sync.sync_report import SyncReport
 
 FIRST_PERIOD = timedelta(days=1)
@@ -49,10 +50,11 @@ class DeltaSync:
         self._shop = shop
         self._clock = clock
 
-    async def run(self, source: str) -> SyncReport:
+    async def run(self, source: str, *, confirmed: bool = False) -> SyncReport:
         """Appends what a source changed since its last complete run, and notes how far it is.
 
-        What is read twice is a duplicate, so a run that was interrupted at any row is repeated from its last note.
+        What is read twice is a duplicate, so a run that was interrupted at any row is repeated from its last note. Too
+        many removals are not appended, unless they are `confirmed`: see `RemovalBrake`.
         """
         delta = self._shop.config.sources[source].delta
         if delta is None:
@@ -64,7 +66,8 @@ class DeltaSync:
             note = _begun(source, delta, await notes.newest(), self._clock())
             if delta.fetch is not None:
                 return await NotificationRun(self._shop, delta, notes, note, self._clock).execute()
-            return await _Run(self._shop, delta, notes, note, self._clock).execute()
+            brake = None if confirmed else _brake(self._shop, source)
+            return await _Run(self._shop, delta, notes, note, self._clock, brake).execute()
 
 
 def _begun(source: str, delta: DeltaConfig, newest: SyncNote | None, at: datetime) -> SyncNote:
@@ -89,13 +92,29 @@ def _begun_again(note: SyncNote) -> SyncNote:
     return msgspec.structs.replace(note, begun_at=now(), following=following, records=0, statements=0, refused=0)
 
 
+def _brake(shop: Shop, source: str) -> RemovalBrake:
+    """The brake of a source, by the limit of its delta, else of its snapshot."""
+    settings = shop.config.sources[source]
+    own = [each for each in (settings.delta, settings.snapshot) if each is not None]
+    limited = [each.orphan_limit for each in own if each.max_orphans != [*DEFAULT_ORPHANS]]
+    limit = limited[0] if limited else SnapshotConfig().orphan_limit
+    return RemovalBrake(shop.store.log, source, settings.domains, limit)
+
+
 class _Run:
     """One run of one source."""
 
     def __init__(
-        self, shop: Shop, delta: DeltaConfig, notes: SyncNotes, note: SyncNote, clock: Callable[[], datetime]
+        self,
+        shop: Shop,
+        delta: DeltaConfig,
+        notes: SyncNotes,
+        note: SyncNote,
+        clock: Callable[[], datetime],
+        brake: RemovalBrake | None,
     ) -> None:
         self._shop = shop
+        self._brake = brake
         self._delta = delta
         self._clock = clock
         self._source = note.source
@@ -110,12 +129,28 @@ class _Run:
         while True:
             since = datetime.fromisoformat(self._note.since)
             await self._read(_asking(self._shop.config, self._source, self._delta.asking_since(since)))
+            if not await self._released():
+                return self.report
             until = self._delta.end_of_period(since)
             if until is None or until >= self._clock():
                 break
             await self._append([], msgspec.structs.replace(self._note, since=format_timestamp(until), cursor=None))
         await self._append([], self._note.completed())
         return self.report
+
+    async def _released(self) -> bool:
+        """Appends the removals that were kept back, or notes why not."""
+        if self._brake is None or not self._brake.keeps:
+            return True
+        if (excess := await self._brake.excess()) is not None:
+            self.report.held = str(excess)
+            await self._append([], msgspec.structs.replace(self._note, held=self.report.held, cursor=None))
+            return False
+        for events in self._brake.release():
+            statements = self._note.statements + len(events)
+            await self._append(events, msgspec.structs.replace(self._note, statements=statements))
+        self._brake.clear()
+        return True
 
     async def _read(self, config: Config) -> None:
         """Reads what a configuration has as the snapshot of the source, and appends it."""
@@ -166,12 +201,15 @@ class _Run:
                 events.append(encoded)
                 moments.append(event.occurred_at)
         await self._keep_refused(snapshot.records)
+        if self._brake is not None:
+            events = await self._brake.pass_on(events)
+        is_resumable = snapshot.resumable and not (self._brake is not None and self._brake.keeps)
         numbers = {row.number for row in rows}
         self.report.records += len(numbers)
         note = msgspec.structs.replace(
             self._note,
             following=self._following(moments),
-            cursor=batch.cursor if snapshot.resumable else None,
+            cursor=batch.cursor if is_resumable else None,
             records=self._note.records + len(numbers),
             statements=self._note.statements + len(events),
             refused=self.report.refused,

@@ -10,7 +10,8 @@ class SyncReport(msgspec.Struct, rename="camel"):
 
     `records` were read; of their statements `appended` were new, `duplicate` known, `conflict` in conflict with what is
     known; if they are notifications, `wanted` will be fetched. `refused` could not be made, or were not valid, or wait
-    for a reference; `refusals` has the first of them.
+    for a reference; `refusals` has the first of them. `held` says what the run would have removed; it did not, and the
+    next one asks for the same changes again.
     """
 
     source: str
@@ -23,11 +24,12 @@ class SyncReport(msgspec.Struct, rename="camel"):
     wanted: int = 0
     refused: int = 0
     refusals: list[str] = []
+    held: str = ""
 
     @property
     def needs_attention(self) -> bool:
         """Whether something did not arrive."""
-        return bool(self.conflict or self.refused)
+        return bool(self.conflict or self.refused or self.held)
 
     def refuse(self, problem: str) -> None:
         """Counts what could not be taken."""

@@ -9,7 +9,7 @@ import pytest
 
 from pagefold import Config, DomainEvent, Shop
 from pagefold.engine.errors import RunNotResumable
-from pagefold.engine.rebuild import row_order, withheld_corrections
+from pagefold.engine.rebuild import row_order, spill
 from pagefold.engine.rebuild.rebuild_service import RebuildRequest, RunReport
 from pagefold.engine.rebuild.source_rebuild import SourceRebuild
 from pagefold.engine.snapshots import line_rows
@@ -151,7 +151,7 @@ async def test_what_is_withheld_may_be_many_pages(
     shop: Shop, config: Config, monkeypatch: pytest.MonkeyPatch, order: int
 ) -> None:
     """Below the limit, removals are appended after everything is compared, not before."""
-    for module, name in ((line_rows, "BATCH_ROWS"), (row_order, "CHUNK_ROWS"), (withheld_corrections, "BATCH_ROWS")):
+    for module, name in ((line_rows, "BATCH_ROWS"), (row_order, "CHUNK_ROWS"), (spill, "BATCH_ITEMS")):
         monkeypatch.setattr(module, name, 7)
     await say(shop, *products(MANY, colour="red"))
     release, corrected = SourceRebuild._release, []

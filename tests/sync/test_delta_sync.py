@@ -67,10 +67,10 @@ class Feed:
         return Reply(orjson.dumps({"items": rows, "total": len(changed)}))
 
 
-def configured(store: str, server: Server, **more: object) -> Config:
-    """The small shop, whose ERP is asked for changes."""
+def configured(store: str, server: Server, *, source: str = "erp", **more: object) -> Config:
+    """The small shop, one of whose sources is asked for changes."""
     tables = document(store)
-    tables["sources"]["erp"] |= {
+    tables["sources"][source] |= {
         "contract": CONTRACT,
         "delta": {
             "url": f"{server.url}/prices?since={{since}}",
