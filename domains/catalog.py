@@ -3,10 +3,11 @@
 It gives a page its identity: a page is live only while its catalog section is enabled.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 
 import msgspec
 
+from pagefold.domains.channel_view import ShownProduct
 from pagefold.domains.domain import JSON, ChannelContext, Contribution, Domain, SectionBody, encode
 from pagefold.domains.locales import TextsByLocale, are_canonical, canonical_text, upcast_text
 from pagefold.domains.references import Ids, canonical_references, ids_by_kind
@@ -43,22 +44,6 @@ class Catalog(
     """Ids under which other systems know the product, by kind: text, an integer, or a list. No page shows them."""
 
 
-class Served(msgspec.Struct, gc=False):
-    """The catalog section of a page."""
-
-    attributes: dict[str, JSON]
-    """Attributes and texts together. A text that none of the channel's locales has is absent."""
-
-    categories: list[JSON]
-    """The categories of the first source that has any."""
-
-    family: str | None
-    """The family of the first source that has one."""
-
-    parent: str | None
-    """The parent of the first source that has one."""
-
-
 def validate(payload: Catalog) -> Catalog:
     """Checks free-form attributes, and brings texts and references into canonical form.
 
@@ -88,7 +73,8 @@ def upcast(payload: Catalog) -> Catalog:
 def fold(contributions: Sequence[Contribution[Catalog]], context: ChannelContext) -> SectionBody | None:
     """Takes each attribute, family, parent and categories from the first source that has it.
 
-    If any source disables the product, the section is disabled; else it is ready.
+    If any source disables the product, the section is disabled; else it is ready, unless the channel's view finds that
+    something is lacking.
     """
     attributes: dict[str, JSON] = {}
     categories: list[JSON] = []
@@ -102,7 +88,22 @@ def fold(contributions: Sequence[Contribution[Catalog]], context: ChannelContext
         categories = categories or [*payload.categories]
         family = payload.family if family is None else family
         parent = payload.parent if parent is None else parent
-    return SectionBody(encode(Served(attributes, categories, family, parent)))
+    product = ShownProduct(attributes, categories, family, parent)
+    if context.view is None:
+        return SectionBody(encode(product))
+    shown = context.view.shown(product, lambda code: _locale_of(code, contributions, context.locales))
+    return None if shown is None else SectionBody(encode(shown[0]), shown[1])
+
+
+def _locale_of(code: str, contributions: Sequence[Contribution[Catalog]], locales: Sequence[str]) -> str | None:
+    """The locale of the text that a page shows as an attribute; None of an attribute that is no text by locale."""
+    for contribution in contributions:
+        payload = contribution.payload
+        if found := next(filter(payload.localized.get(code, {}).__contains__, locales), None):
+            return found
+        if code in payload.attributes:
+            return None
+    return None
 
 
 def _attributes(payload: Catalog, context: ChannelContext) -> dict[str, JSON]:
@@ -122,6 +123,11 @@ def references(payload: Catalog) -> Mapping[str, Sequence[str]]:
     return ids_by_kind(payload.references) if payload.references else {}
 
 
+def varies_by(context: ChannelContext) -> Hashable:
+    """The channel's locales, and what it shows of a product."""
+    return context.locales if context.view is None else (context.locales, context.view.key)
+
+
 CATALOG = Domain(
     name="catalog",
     payload=Catalog,
@@ -129,7 +135,8 @@ CATALOG = Domain(
     fold=fold,
     upcast=upcast,
     references=references,
-    varies_by=lambda context: context.locales,
+    varies_by=varies_by,
+    has_view=True,
     gives_identity=True,
     fold_version=2,
 )

@@ -7,9 +7,12 @@ stores, clocks or the event loop.
 
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Generic, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeAlias, TypeVar
 
 import msgspec
+
+if TYPE_CHECKING:
+    from pagefold.domains.channel_view import ChannelView
 
 JSON: TypeAlias = "bool | int | float | str | list[JSON] | dict[str, JSON] | None"
 
@@ -30,11 +33,12 @@ class ChannelContext:
     """The part of a channel's configuration that a domain sees.
 
     `locales` are tried in order for a text (`de-AT`, `de`, then the fallbacks); `currency` is the ISO 4217 code of all
-    prices of the channel.
+    prices of the channel. `view` is what the channel shows and requires of a product; None if it has no such rules.
     """
 
     locales: tuple[str, ...]
     currency: str
+    view: "ChannelView | None" = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +108,8 @@ class Domain(Generic[Payload]):
 
     `varies_by(context)` returns what `fold` reads of the channel. Channels with equal values share the folded bytes.
 
+    `has_view` says that `fold` uses the `view` of the channel.
+
     `gives_identity` marks the domain without which a page is not live.
 
     `fold_version` is increased with every code change after which the same log gives other sections. Existing pages are
@@ -119,6 +125,7 @@ class Domain(Generic[Payload]):
     upcast: Callable[[Payload], Payload] | None = None
     references: Callable[[Payload], Mapping[str, Sequence[str]]] | None = None
     varies_by: Callable[[ChannelContext], Hashable] = same_for_all
+    has_view: bool = False
     gives_identity: bool = False
     fold_version: int = 1
 

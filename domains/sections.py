@@ -7,6 +7,15 @@ not known.
 from typing import Literal, NotRequired, TypedDict
 
 
+class ProductCompleteness(TypedDict):
+    """What a product has of what its channel requires: attributes that are missing, break a rule, or only warn."""
+
+    percent: int
+    missing: list[str]
+    invalid: NotRequired[list[str]]
+    warns: NotRequired[list[str]]
+
+
 class CatalogSection(TypedDict):
     """What the product is. Texts are resolved into `attributes`, in the channel's language."""
 
@@ -14,6 +23,8 @@ class CatalogSection(TypedDict):
     categories: list[str]
     family: str | None
     parent: str | None
+    contract: NotRequired[str]
+    completeness: NotRequired[ProductCompleteness]
 
 
 class PriceTier(TypedDict):

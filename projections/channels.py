@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 import msgspec
 
 from pagefold.domains import AnyDomain, ChannelContext
+from pagefold.domains.channel_view import ChannelView
 from pagefold.domains.locales import with_general_forms
 
 
@@ -13,7 +14,7 @@ class Channel(msgspec.Struct, frozen=True, kw_only=True):
 
     `locale` and `fallbacks`, which are tried after it, are canonical BCP 47 tags; `currency` is an ISO 4217 code. A
     page is ready if every domain in `requires` is and it has an identity: see `Splicer`. `sources` ranks, by domain,
-    the sources that the channel uses, highest first.
+    the sources that the channel uses, highest first. `view` is what it shows and requires of a product.
     """
 
     name: str
@@ -22,10 +23,11 @@ class Channel(msgspec.Struct, frozen=True, kw_only=True):
     currency: str
     requires: frozenset[str]
     sources: Mapping[str, tuple[str, ...]]
+    view: ChannelView | None = None
 
     def context(self) -> ChannelContext:
         """The part of this channel that a domain sees."""
-        return ChannelContext(locale_chain(self.locale, self.fallbacks), self.currency)
+        return ChannelContext(locale_chain(self.locale, self.fallbacks), self.currency, self.view)
 
 
 def locale_chain(locale: str, fallbacks: Sequence[str]) -> tuple[str, ...]:
@@ -50,6 +52,7 @@ def fingerprint_parts(domain: AnyDomain, channels: Sequence[Channel]) -> list[ob
                 list(channel.context().locales),
                 channel.currency,
                 list(channel.sources.get(domain.name, ())),
+                *([channel.view.key] if domain.has_view and channel.view is not None else []),
             ]
             for channel in sorted(channels, key=lambda channel: channel.name)
         ],

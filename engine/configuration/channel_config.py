@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Iterator, Sequence
-from typing import Annotated, Protocol
+from typing import Annotated, Literal, Protocol
 
 from msgspec import Meta, field
 
@@ -46,6 +46,20 @@ class ChannelConfig(Table, frozen=True):
             "source of the domain counts, in the file's order."
         ),
     ] = field(default_factory=dict)
+    requirements: Annotated[
+        list[str | dict[str, object]],
+        Meta(
+            description="What products must have to be complete there: files of requirement sets, relative to the "
+            "folder of this one, or names of sets that come with Pagefold, such as `google-merchant`."
+        ),
+    ] = field(default_factory=list)
+    incomplete: Annotated[
+        Literal["show", "hide"],
+        Meta(
+            description="What becomes of a page that lacks something that blocks: it is shown, and its catalog is not "
+            "ready, or it is disabled."
+        ),
+    ] = "show"
     cache_seconds: Annotated[
         CacheSeconds | None,
         Meta(
@@ -77,6 +91,8 @@ def check_channel(key: str, channel: ChannelConfig, config: SourcesByDomain) -> 
         if (fault := locale_error(locale)) is not None:
             yield ConfigurationError(f"{key}.{name}", fault)
     yield from check_domains(f"{key}.requires", channel.requires)
+    if channel.incomplete == "hide" and not channel.requirements:
+        yield ConfigurationError(f"{key}.incomplete", "has no effect without `requirements`")
     for domain, names in channel.sources.items():
         wrong = list(check_domains(f"{key}.sources.{domain}", [domain]))
         yield from wrong

@@ -20,6 +20,7 @@ from pagefold.domains.locales import canonical_locale
 from pagefold.engine.configuration.addresses import POSTGRES_SCHEMES, postgres_url_error, scheme_of
 from pagefold.engine.configuration.cdc_config import CdcConfig, check_cdc
 from pagefold.engine.configuration.channel_config import ChannelConfig, check_channel, check_domains
+from pagefold.engine.configuration.channel_documents import channel_view, with_documents
 from pagefold.engine.configuration.cloudevents_config import CloudEventsConfig, check_cloudevents
 from pagefold.engine.configuration.dead_letter_config import DeadLettersConfig
 from pagefold.engine.configuration.delta_config import DeltaConfig, check_delta
@@ -251,15 +252,17 @@ class Config(Table, frozen=True):
         return sha256(parts).hexdigest()[:16]
 
     def _channel(self, name: str, channel: ChannelConfig) -> Channel:
+        locale = canonical_locale(channel.locale) or channel.locale
         return Channel(
             name=name,
-            locale=canonical_locale(channel.locale) or channel.locale,
+            locale=locale,
             fallbacks=tuple(canonical_locale(tag) or tag for tag in channel.fallbacks),
             currency=channel.currency,
             requires=frozenset(channel.requires),
             sources={
                 domain.name: tuple(channel.sources.get(domain.name, self.sources_of(domain.name))) for domain in DOMAINS
             },
+            view=channel_view(channel, locale),
         )
 
 
@@ -287,10 +290,20 @@ def _inspected(
     check = StructureCheck()
     config = msgspec.convert(check.repaired(document, kind), kind)
     problems = [*check.problems, *_problems(config)]
+    config, invalid = _with_documents(config, Path() if file is None else Path(file).parent)
+    problems += invalid
     if file is not None and isinstance(source, str):
         config.__dict__["_places"] = KeyPlaces(file, source, ["store.url"] if url else [])
-        problems = [config.error(each.key, each.problem) for each in problems]
+        problems = [config.error(each.key, each.problem) if each.place is None else each for each in problems]
     return InspectedConfig(config, sorted(problems, key=lambda each: _line(each.place)))
+
+
+def _with_documents(config: Config, folder: Path) -> tuple[Config, list[ConfigurationError]]:
+    """The configuration with the documents that its channels name, so that it is complete without their files."""
+    found = {name: with_documents(f"channels.{name}", each, folder) for name, each in config.channels.items()}
+    channels = {name: each.channel for name, each in found.items()}
+    problems = [problem for each in found.values() for problem in each.problems]
+    return msgspec.structs.replace(config, channels=channels), problems
 
 
 def _document(source: str | Mapping[str, object], file: str | None) -> dict[str, object]:

@@ -20,22 +20,25 @@ from typing import ForwardRef, get_args, get_origin
 import msgspec
 from msgspec import inspect as types
 
-from pagefold.domains import DOMAINS, AnyDomain, catalog, inventory, media
+from pagefold.domains import DOMAINS, AnyDomain, inventory, media
+from pagefold.domains.channel_view import ShownProduct
 from pagefold.engine.configuration.config import Config
 from pagefold.engine.configuration.endpoint_config import EndpointConfig, RequestConfig
 from pagefold.engine.configuration.snapshot_config import SnapshotConfig
 from pagefold.engine.intake.event_parser import EventEnvelope
+from pagefold.projections.requirements import Requirement
 from tests.support.documents import ROOT
 
 PAYLOADS = ROOT / "docs" / "payloads.md"
 CONFIGURATION = ROOT / "docs" / "configuration.md"
+CHANNELS = ROOT / "docs" / "channels.md"
 TRANSFORMS = ROOT / "docs" / "transforms.md"
 
 _part = re.compile(r"^(<!-- generated: ([\w -]+) -->\n).*?^(<!-- end -->)$", re.MULTILINE | re.DOTALL)
 _text_by_locale = types.DictType(types.StrType(), types.UnionType((types.StrType(), types.NoneType())))
 
 SERVED: Mapping[str, type[msgspec.Struct]] = {
-    "catalog": catalog.Served,
+    "catalog": ShownProduct,
     "inventory": inventory.Stock,
     "media": media.Served,
 }
@@ -67,6 +70,7 @@ def _made(name: str, more: Mapping[str, Maker]) -> str:
         "rules": lambda domain: f"{inspect.getdoc(_domain(domain).validate)}\n",
         "fold": lambda domain: f"{inspect.getdoc(_domain(domain).fold)}\n",
         "table": _table,
+        "requirement": lambda _: _keys_of(Requirement),
         **more,
     }
     return makers[kind](argument)
@@ -113,7 +117,12 @@ def _payload_rows(struct: type[msgspec.Struct], prefix: str) -> Iterator[tuple[s
 
 
 def _without_json(kind: object) -> object:
-    """The type of a field, with `object` in place of `JSON`, a recursive type that msgspec cannot inspect."""
+    """The type of a field, with `object` in place of `JSON`, a recursive type that msgspec cannot inspect.
+
+    Of one that may be left out, the type that it has.
+    """
+    if msgspec.UnsetType in get_args(kind):
+        [kind] = [each for each in get_args(kind) if each is not msgspec.UnsetType]
     origin = get_origin(kind)
     if origin is None or origin not in {dict, list}:
         return kind
@@ -132,6 +141,16 @@ def _section(domain: str) -> str:
 def _section_rows(struct: type[msgspec.Struct], prefix: str) -> Iterator[tuple[str, ...]]:
     for name, kind, _, meaning in _payload_rows(struct, prefix):
         yield name, kind, meaning
+
+
+def _keys_of(struct: type[msgspec.Struct]) -> str:
+    """The keys of a document."""
+    found = types.type_info(struct)
+    assert isinstance(found, types.StructType)
+    return rows_of(
+        "key | default | what",
+        ((f"`{field.encode_name}`", default_of(field), description_of(field)) for field in found.fields),
+    )
 
 
 def _table(name: str) -> str:
@@ -217,6 +236,8 @@ def _inner(kind: types.Type) -> Iterator[tuple[type[msgspec.Struct], str]]:
     kind = _plain(kind)
     if isinstance(kind, types.ListType) and isinstance(kind.item_type, types.StructType):
         yield kind.item_type.cls, "[]"
+    if isinstance(kind, types.StructType):
+        yield kind.cls, ""
 
 
 def _docstrings(struct: type[msgspec.Struct]) -> dict[str, str]:
@@ -299,6 +320,6 @@ def default_of(field: types.Field | msgspec.structs.FieldInfo) -> str:
     if field.required:
         return "required"
     default = field.default if field.default_factory is msgspec.NODEFAULT else field.default_factory()
-    if default is None or default in ({}, [], (), ""):
+    if default is None or default is msgspec.UNSET or default in ({}, [], (), ""):
         return "–"
     return f"`{msgspec.json.encode(default).decode()}`"

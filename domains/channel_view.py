@@ -1,0 +1,60 @@
+"""What a channel shows of a product, under its own names, and what it asks for. Its rules are compiled elsewhere."""
+
+from collections.abc import Callable
+from typing import Protocol, TypeAlias
+
+import msgspec
+from msgspec import UNSET, UnsetType
+
+from pagefold.domains.domain import JSON
+
+LocaleOf: TypeAlias = Callable[[str], str | None]
+"""The locale of the text that an attribute shows; None for an attribute that is not a text by locale."""
+
+
+class Completeness(msgspec.Struct, gc=False, omit_defaults=True):
+    """What a product has of what its channel requires."""
+
+    percent: int
+    """The share of the required attributes that are filled and valid, rounded down."""
+
+    missing: list[str]
+    """The attributes that are not filled, in order."""
+
+    invalid: list[str] = []
+    """Those that break a rule, in order."""
+
+    warns: list[str] = []
+    """Those of both that do not block."""
+
+
+class ShownProduct(msgspec.Struct, gc=False):
+    """The catalog section of a page. `contract` and `completeness` are absent in channels that have none."""
+
+    attributes: dict[str, JSON]
+    """Attributes and texts together. A text that none of the channel's locales has is absent."""
+
+    categories: list[JSON]
+    """The categories of the first source that has any."""
+
+    family: str | None
+    """The family of the first source that has one."""
+
+    parent: str | None
+    """The parent of the first source that has one."""
+
+    contract: str | UnsetType = UNSET
+    """The name and version of the channel's contract, such as `web@2`. Absent without one."""
+
+    completeness: Completeness | UnsetType = UNSET
+    """What the product has of what the channel requires. Absent without requirements."""
+
+
+class ChannelView(Protocol):
+    """What one channel makes of a product. Pure: views with equal keys make the same of equal products and locales."""
+
+    key: str
+    """A digest of everything that the channel says."""
+
+    def shown(self, product: ShownProduct, locale_of: LocaleOf) -> tuple[ShownProduct, bool] | None:
+        """What the channel shows, and whether nothing is lacking that blocks. None to show no page. Raises nothing."""

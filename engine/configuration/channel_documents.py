@@ -1,0 +1,132 @@
+"""The documents of a channel: its requirement sets, read from files and from the box, and compiled."""
+
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import NamedTuple, TypeAlias
+
+import msgspec
+
+from pagefold.domains.channel_view import ChannelView
+from pagefold.engine.configuration.channel_config import ChannelConfig
+from pagefold.engine.configuration.spelling import suggestion
+from pagefold.engine.configuration.toml_lines import KeyLines
+from pagefold.engine.errors import ConfigurationError
+from pagefold.engine.runtime.extras import needs_extra
+
+REQUIREMENT_SETS = Path(__file__).parent / "requirement_sets"
+"""The requirement sets in the box: a file each."""
+
+Document: TypeAlias = dict[str, object]
+
+
+class InlinedChannel(NamedTuple):
+    """A channel whose documents are in the configuration itself, without those that have problems."""
+
+    channel: ChannelConfig
+    problems: list[ConfigurationError]
+
+
+def with_documents(key: str, channel: ChannelConfig, folder: Path) -> InlinedChannel:
+    """The channel with the documents that it names. Files are relative to `folder`."""
+    documents: list[str | Document] = []
+    problems: list[ConfigurationError] = []
+    for index, written in enumerate(channel.requirements):
+        try:
+            documents.append(_checked(f"{key}.requirements[{index}]", written, folder))
+        except ConfigurationError as error:
+            problems.append(error)
+    channel = msgspec.structs.replace(channel, requirements=documents)
+    together = [] if problems else _problems_together(key, channel)
+    if together:
+        channel = msgspec.structs.replace(channel, requirements=[], incomplete="show")
+    return InlinedChannel(channel, [*problems, *together])
+
+
+def channel_view(channel: ChannelConfig, locale: str) -> ChannelView | None:
+    """What the channel shows and requires, compiled; None if it says nothing. Raises `InvalidMapping`."""
+    documents = [each for each in channel.requirements if isinstance(each, dict)]
+    if not documents:
+        return None
+    with needs_extra("[channels.X] requirements", "contracts"):
+        from pagefold.projections.channel_views import View  # noqa: PLC0415  # its packages are an extra
+
+    return View(documents, locale, hides=channel.incomplete == "hide")
+
+
+def sets_in_box() -> list[str]:
+    """The names of the requirement sets in the box."""
+    return sorted(file.stem for file in REQUIREMENT_SETS.glob("*.toml"))
+
+
+def set_in_box(name: str) -> Path | None:
+    """The file of a requirement set in the box, by its name; None if there is none."""
+    return REQUIREMENT_SETS / f"{name}.toml" if name in sets_in_box() else None
+
+
+def read_requirements(file: Path) -> Document:
+    """The requirement set in a file. Its name is that of the file, unless it has another.
+
+    Raises `ConfigurationError`, with the line.
+    """
+    from pagefold.projections.requirements import parse_requirements  # noqa: PLC0415  # its packages are an extra
+    from pagefold.projections.transforms.errors import InvalidMapping  # noqa: PLC0415  # likewise
+
+    try:
+        text = file.read_text(encoding="utf-8-sig")
+        document: Document = {"name": file.stem, **tomllib.loads(text)}
+        parse_requirements(document)
+    except OSError as error:
+        raise ConfigurationError("", f"cannot be read: {error.strerror}", str(file)) from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigurationError("", f"is not TOML: {error}", str(file)) from None
+    except InvalidMapping as error:
+        line = KeyLines(text).line_of(error.key)
+        raise ConfigurationError(error.key, error.problem, f"{file}:{line}" if line else str(file)) from None
+    return document
+
+
+def _checked(key: str, written: str | Mapping[str, object], folder: Path) -> Document:
+    """A requirement set, as a document. Raises `ConfigurationError`."""
+    with needs_extra("[channels.X] requirements", "contracts"):
+        if isinstance(written, str):
+            return _named(key, written, folder)
+        return _inline(key, {"name": key, **written})
+
+
+def _named(key: str, written: str, folder: Path) -> Document:
+    if written.endswith(".toml"):
+        return read_requirements(folder / written)
+    name, _, version = written.partition("@")
+    file = set_in_box(name)
+    if file is None:
+        known = suggestion(name, sets_in_box(), "sets")
+        raise ConfigurationError(key, f"there is no requirement set {name!r:.60}; {known}; a file ends in .toml")
+    document = read_requirements(file)
+    if version and version != str(document["version"]):
+        raise ConfigurationError(key, f"this release has {name}@{document['version']}, and not version {version:.20}")
+    return document
+
+
+def _inline(key: str, document: Document) -> Document:
+    from pagefold.projections.requirements import parse_requirements  # noqa: PLC0415  # its packages are an extra
+    from pagefold.projections.transforms.errors import InvalidMapping  # noqa: PLC0415  # likewise
+
+    try:
+        parse_requirements(document)
+    except InvalidMapping as error:
+        raise ConfigurationError(f"{key}.{error.key}" if error.key else key, error.problem) from None
+    return document
+
+
+def _problems_together(key: str, channel: ChannelConfig) -> list[ConfigurationError]:
+    """What is wrong with the documents of a channel together, although each of them is valid."""
+    if not channel.requirements:
+        return []
+    from pagefold.projections.transforms.errors import InvalidMapping  # noqa: PLC0415  # its packages are an extra
+
+    try:
+        channel_view(channel, channel.locale)
+    except InvalidMapping as error:
+        return [ConfigurationError(f"{key}.requirements", f"{error.key} {error.problem}")]
+    return []

@@ -1,0 +1,122 @@
+"""The requirement sets that channels name: files, sets in the box, tables."""
+
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from pagefold import Config
+from pagefold.domains import DOMAINS
+from pagefold.engine.configuration.channel_documents import read_requirements, set_in_box, sets_in_box
+from pagefold.engine.errors import ConfigurationError
+from tests.support.small_shop import Document, document
+
+CATALOG = DOMAINS[0]
+
+
+def with_requirements(*requirements: object, **more: object) -> Document:
+    """The small shop, with requirements of one channel."""
+    tables = document()
+    tables["channels"]["web-de"] |= {"requirements": list(requirements), **more}
+    return tables
+
+
+def written(folder: Path, text: str, channel: str = "") -> Path:
+    """A configuration in a file, whose channel names `shop.toml` beside it."""
+    (folder / "shop.toml").write_text(text)
+    config = folder / "pagefold.toml"
+    config.write_text(
+        '[store]\nurl = "sqlite:///shop"\n[sources.pim]\ndomains = ["catalog"]\n[channels.web]\nlocale = "de"\n'
+        f'currency = "EUR"\nrequirements = ["shop.toml"]\n{channel}'
+    )
+    return config
+
+
+def test_a_file_is_beside_the_configuration(tmp_path: Path) -> None:
+    """Its name is that of the set, unless it says another; the configuration then needs the file no more."""
+    config = Config.load(written(tmp_path, '[[requires]]\nattributes = ["name"]\n'))
+    (tmp_path / "shop.toml").unlink()
+    assert config.channels["web"].requirements == [{"name": "shop", "requires": [{"attributes": ["name"]}]}]
+    [channel] = msgspec.json.decode(msgspec.json.encode(config), type=Config).resolved_channels
+    assert channel.view is not None
+    assert config.resolved_channels[0].view is not None
+    assert channel.view.key == config.resolved_channels[0].view.key
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        (
+            'version = 2\n[[requires]]\nattribute = ["name"]\n',
+            "shop.toml:2: requires[0]: object contains unknown field",
+        ),
+        ("a b", "shop.toml: is not TOML"),
+        ('[families]\na = "b"\nb = "a"\n', "shop.toml:2: families.a: is below itself"),
+    ],
+)
+def test_an_error_names_file_and_line(tmp_path: Path, text: str, problem: str) -> None:
+    """The file of the set, not the configuration; every other problem is found, too."""
+    inspected = Config.inspect(written(tmp_path, text, "colour = 1\n"))
+    shown = sorted(str(each) for each in inspected.problems)
+    assert any(problem in each for each in shown), shown
+    assert any("channels.web.colour: unknown key" in each for each in shown)
+
+
+def test_a_file_that_is_not_there(tmp_path: Path) -> None:
+    """It is named."""
+    config = written(tmp_path, "")
+    (tmp_path / "shop.toml").unlink()
+    with pytest.raises(ConfigurationError, match=r"shop\.toml: cannot be read: No such file"):
+        Config.load(config)
+
+
+def test_the_sets_in_the_box_are_valid() -> None:
+    """Each has its name and a version, says what it is, and counts with all others."""
+    assert sets_in_box() == ["google-merchant", "schema-org-product"]
+    for name in sets_in_box():
+        file = set_in_box(name)
+        assert file is not None
+        found = read_requirements(file)
+        assert found["name"] == name
+        assert found["description"]
+    config = Config.parse(with_requirements(*sets_in_box(), "google-merchant@1"))
+    assert all(isinstance(each, dict) for each in config.channels["web-de"].requirements)
+
+
+@pytest.mark.parametrize(
+    ("requirements", "problem"),
+    [
+        (["google-merchants"], "there is no requirement set 'google-merchants'; did you mean 'google-merchant'?"),
+        (["google-merchant@7"], "this release has google-merchant@1, and not version 7"),
+        ([{"requires": [{"attributes": []}]}], "requires[0]: names nothing"),
+        ([{"families": {"clothing": "x"}}, "google-merchant"], "families.clothing is below 'x'"),
+    ],
+)
+def test_a_set_that_cannot_be(requirements: list[object], problem: str) -> None:
+    """The key is that of the channel."""
+    with pytest.raises(ConfigurationError, match=r"^channels\.web-de\.requirements") as raised:
+        Config.parse(with_requirements(*requirements))
+    assert problem in str(raised.value)
+
+
+def test_hiding_needs_requirements() -> None:
+    """Else it would do nothing."""
+    with pytest.raises(ConfigurationError, match=r"^channels\.web-de\.incomplete: has no effect without"):
+        Config.parse(with_requirements(incomplete="hide"))
+
+
+def test_the_fingerprint_of_the_catalog_has_the_requirements() -> None:
+    """A changed set folds the catalog again, and nothing else; a shop without sets keeps its fingerprints."""
+    before = Config.parse(document())
+    assert before.resolved_channels[0].view is None
+    asked = {"requires": [{"attributes": ["name"]}]}
+    variants = [
+        with_requirements(asked),
+        with_requirements({"requires": [{"attributes": ["gtin"]}]}),
+        with_requirements(asked, incomplete="hide"),
+    ]
+    configs = [before, *map(Config.parse, variants)]
+    assert len({each.fingerprint(CATALOG) for each in configs}) == len(configs)
+    for domain in DOMAINS[1:]:
+        assert len({each.fingerprint(domain) for each in configs}) == 1
+    assert Config.parse(with_requirements(asked)).fingerprint(CATALOG) == configs[1].fingerprint(CATALOG)
