@@ -27,6 +27,7 @@ from pagefold.engine.intake.event_encoder import Outcome
 from pagefold.engine.intake.event_validator import EventValidator
 from pagefold.engine.intake.field_watch import FieldWatch
 from pagefold.engine.intake.references import ReferenceResolver
+from pagefold.engine.reading.completeness import CompletenessReader
 from pagefold.engine.reading.health import Health
 from pagefold.engine.reading.history import HistoryEntry, history_of
 from pagefold.engine.reading.lag_cache import LagCache
@@ -63,19 +64,20 @@ log = Logger(__name__)
 class Shop:
     """One open store under one configuration. Made by `pagefold.open`.
 
-    `pages` reads pages. `dead_letters` lists, corrects, retries and discards what could not be appended or folded;
-    `retention` deletes the content of old ones. `tokens` makes and revokes access tokens; `epochs` lists and raises
-    epochs. `deliveries` appends what webhooks and CDC connectors send; `waiting` takes what of it had to wait for a
-    reference, and `references` looks up the SKUs of one. `fields` counts the fields of the records that contracts read.
-    `store` is the contract below all of it. `counters` counts what this process has done, `faults` has its recent
-    failures, `lag` is how far folding is behind, `source_lag` how far the sources that are asked;
-    `reference_kinds` counts what is known of references.
+    `pages` reads pages, `completeness` counts what they lack. `dead_letters` lists, corrects, retries and discards
+    what could not be appended or folded; `retention` deletes the content of old ones. `tokens` makes and revokes
+    access tokens; `epochs` lists and raises epochs. `deliveries` appends what webhooks and CDC connectors send;
+    `waiting` takes what of it had to wait for a reference, and `references` looks up the SKUs of one. `fields`
+    counts the fields of the records that contracts read. `store` is the contract below all of it. `counters` counts
+    what this process has done, `faults` has its recent failures, `lag` is how far folding is behind, `source_lag`
+    how far the sources that are asked; `reference_kinds` counts what is known of references.
     """
 
     def __init__(self, store: Store, config: Config) -> None:
         self.config = config
         self.store = store
         self.pages = PageReader(store.pages, config)
+        self.completeness = CompletenessReader(store, config)
         validator = EventValidator(config)
         epochs = EpochRegistry(store.log)
         self.dead_letters = DeadLetterService(store, config, validator, self.append, epochs)

@@ -16,6 +16,7 @@ import pagefold.engine.demo
 from pagefold.engine.command.arguments import parse_command
 from pagefold.engine.command.backups import backup, restore
 from pagefold.engine.command.check import check
+from pagefold.engine.command.completeness import completeness
 from pagefold.engine.command.console import print_error
 from pagefold.engine.command.contract_drafts import diff, generate, suggest
 from pagefold.engine.command.contract_fields import fields
@@ -33,6 +34,7 @@ from pagefold.engine.command.rebuild import rebuild
 from pagefold.engine.command.rebuilds import rebuilds
 from pagefold.engine.command.recover import recover
 from pagefold.engine.command.references import references
+from pagefold.engine.command.requirements import requirements
 from pagefold.engine.command.schedule import schedule
 from pagefold.engine.command.schema import schema
 from pagefold.engine.command.status import status
@@ -88,6 +90,7 @@ pagefold history TSHIRT-M               # which source sent what, and when
 pagefold pages export web-de            # all documents of a channel, as NDJSON
 pagefold sync erp                       # ask a source what changed since the last time
 pagefold fetches list                   # records that are to be fetched, and why some fail
+pagefold completeness web-de            # what its pages lack, and what to fill first
 pagefold rebuild --dry-run              # what differs from the snapshots
 pagefold rebuild --source erp           # repair it, for one source
 pagefold rebuilds list                  # past rebuilds
@@ -126,13 +129,28 @@ app.command(
     "pagefold.engine.command.demo:demo", name="demo", help=pagefold.engine.demo.__doc__, help_epilogue=""
 )  # wanted: so here, too
 app.command(ingest, usage="pagefold ingest [OPTIONS] FILE...", help_epilogue="")
-for command in (init, check, work, get, history, sync, rebuild, verify, recover, references, backup, restore, status):
+for command in (
+    init,
+    check,
+    work,
+    get,
+    history,
+    completeness,
+    sync,
+    rebuild,
+    verify,
+    recover,
+    references,
+    backup,
+    restore,
+    status,
+):
     app.command(command, help_epilogue="")
 contracts.command(diff)
 contracts.command(generate)
 contracts.command(suggest)
 contracts.command(fields)
-for group in (pages, dead_letters, rebuilds, schedule, fetches, epochs, contracts, tokens, schema):
+for group in (pages, dead_letters, rebuilds, schedule, fetches, epochs, contracts, requirements, tokens, schema):
     app.command(group)
 
 

@@ -2,11 +2,22 @@
 
 from collections.abc import Sequence
 
-from pagefold.engine.http.routes import cdc, dead_letters, epochs, events, history, operations, pages, webhooks
+from pagefold.engine.http.routes import (
+    cdc,
+    completeness,
+    dead_letters,
+    epochs,
+    events,
+    history,
+    operations,
+    pages,
+    webhooks,
+)
 from pagefold.engine.http.routing import Route
 
 ROUTES: Sequence[Route] = (
     *pages.ROUTES,
+    *completeness.ROUTES,
     *history.ROUTES,
     *events.ROUTES,
     *webhooks.ROUTES,

@@ -1,0 +1,114 @@
+"""`pagefold completeness`: what the pages of a channel lack."""
+
+from typing import Annotated
+
+import msgspec
+from cyclopts import Parameter
+
+import pagefold
+from pagefold.engine.command.console import count, print_message, printable, show_table, write_bytes
+from pagefold.engine.command.options import AsJSON, Exit, Injected, Options, UsageError, unknown_channel
+from pagefold.engine.configuration.config import Config
+from pagefold.engine.reading.completeness import CompletenessReport, FamilyCompleteness, LackingAttribute
+from pagefold.engine.runtime.event_loop import run
+
+MAX_SHOWN = 50
+"""Rows of each table."""
+
+
+FAMILY_COLUMNS = ("family", "pages", "complete", "blocked", "filled")
+ATTRIBUTE_COLUMNS = ("attribute", "missing", "invalid", "blocks", "unblocks", "completes")
+
+
+class LackingPage(msgspec.Struct, frozen=True):
+    """A page that lacks an attribute."""
+
+    sku: str
+    family: str | None
+    percent: int
+
+
+def completeness(
+    channel: str,
+    /,
+    *,
+    lacking: Annotated[str | None, Parameter(metavar="ATTRIBUTE")] = None,
+    as_json: AsJSON = False,
+    options: Injected = Options(),  # noqa: B008  # it is immutable
+) -> int:
+    """Count what the pages of a channel lack of its requirements, by family and attribute, and what to fill first.
+
+    Pages that are hidden because something is missing are counted, those that a source disables are not. Exit code 1 if
+    any page lacks something that blocks.
+
+    Parameters
+    ----------
+    channel
+        The storefront or marketplace.
+    lacking
+        Print the SKUs that lack this attribute, one a line, instead.
+    as_json
+        Print one JSON object: channel, requirements, pages, complete, blocked, unmeasured, percent, families,
+        attributes. With --lacking, one per SKU and line: sku, family, percent.
+    """
+    config = options.load()
+    if channel not in config.channels:
+        raise UsageError("CHANNEL", unknown_channel(channel, config))
+    if not config.channels[channel].requirements:
+        raise UsageError("CHANNEL", f"channels.{channel} has no requirements; see docs/channels.md")
+    if lacking is not None:
+        return run(lambda: _list(config, channel, lacking, as_json=as_json))
+    return run(lambda: _count(config, channel, as_json=as_json))
+
+
+async def _count(config: Config, channel: str, *, as_json: bool) -> int:
+    async with pagefold.open(config, create=False) as shop:
+        report = await shop.completeness.report(channel)
+    if as_json:
+        write_bytes(msgspec.json.encode(report))
+    else:
+        _show(report)
+    return Exit.REFUSED if report.blocked else Exit.DONE
+
+
+async def _list(config: Config, channel: str, attribute: str, *, as_json: bool) -> int:
+    found = 0
+    async with pagefold.open(config, create=False) as shop:
+        async for page in shop.completeness.lacking(channel, attribute):
+            found += 1
+            percent = 0 if page.completeness is None else page.completeness.percent
+            if as_json:
+                write_bytes(msgspec.json.encode(LackingPage(page.sku, page.family, percent)))
+            else:
+                write_bytes(printable(page.sku).encode())
+    if not found:
+        print_message(f"no page in {channel} lacks {printable(attribute)}")
+    return Exit.REFUSED if found else Exit.DONE
+
+
+def _show(report: CompletenessReport) -> None:
+    if report.families:
+        show_table(FAMILY_COLUMNS, map(_family_row, report.families[:MAX_SHOWN]), numbers=FAMILY_COLUMNS[1:])
+    if report.attributes:
+        print()
+        show_table(ATTRIBUTE_COLUMNS, map(_attribute_row, report.attributes[:MAX_SHOWN]), numbers=ATTRIBUTE_COLUMNS[1:])
+    if max(len(report.families), len(report.attributes)) > MAX_SHOWN:
+        print_message("… and more; --json shows them")
+    complete = f"{report.complete:,} of {count(report.pages, 'page')} complete"
+    print_message(f"{', '.join(report.requirements)}: {complete}, {report.blocked:,} blocked")
+    if report.attributes and report.attributes[0].completes:
+        first = report.attributes[0]
+        name, skus, pages = printable(first.attribute), count(first.pages, "SKU"), count(first.completes, "page")
+        print_message(f"to fill first: {name} on {skus} completes {pages}")
+    if report.unmeasured:
+        print_message(f"{count(report.unmeasured, 'page')} not folded under these requirements yet: `pagefold work`")
+
+
+def _family_row(each: FamilyCompleteness) -> tuple[str, ...]:
+    numbers = (each.pages, each.complete, each.blocked)
+    return printable(each.family) or "-", *(f"{number:,}" for number in numbers), f"{each.percent} %"
+
+
+def _attribute_row(each: LackingAttribute) -> tuple[str, ...]:
+    numbers = (each.missing, each.invalid, each.blocks, each.unblocks, each.completes)
+    return printable(each.attribute), *(f"{number:,}" for number in numbers)

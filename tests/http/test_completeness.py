@@ -1,0 +1,28 @@
+"""The completeness of a channel over HTTP."""
+
+import pagefold
+from tests.reading.test_completeness import PRODUCTS, asking
+from tests.support.http_clients import client_of, service_of
+from tests.support.small_shop import say
+
+
+async def test_the_counts_of_a_channel(store_url: str) -> None:
+    """As the command shows them; a channel without requirements has none."""
+    async with pagefold.open(asking(store_url)) as shop:
+        await say(shop, *PRODUCTS)
+        async with client_of(service_of(shop), "reader") as client:
+            answer = await client.get("/v1/channels/web-de/completeness")
+            assert answer.status_code == 200
+            found = answer.json()
+            assert (found["requirements"], found["pages"], found["blocked"]) == (["shop@2"], 6, 4)
+            assert found["attributes"][0] | {"families": {}} == {
+                "attribute": "gtin",
+                "missing": 2,
+                "invalid": 1,
+                "blocks": 3,
+                "completes": 2,
+                "unblocks": 2,
+                "families": {},
+            }
+            for channel in ("market-at", "nowhere"):
+                assert (await client.get(f"/v1/channels/{channel}/completeness")).status_code == 404
