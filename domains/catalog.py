@@ -8,7 +8,7 @@ from collections.abc import Hashable, Mapping, Sequence
 import msgspec
 
 from pagefold.domains.channel_view import ShownProduct
-from pagefold.domains.domain import JSON, ChannelContext, Contribution, Domain, SectionBody, encode
+from pagefold.domains.domain import ChannelContext, Contribution, Domain, SectionBody, encode
 from pagefold.domains.locales import TextsByLocale, are_canonical, canonical_text, upcast_text
 from pagefold.domains.references import Ids, canonical_references, ids_by_kind
 from pagefold.domains.values import check_json
@@ -76,8 +76,8 @@ def fold(contributions: Sequence[Contribution[Catalog]], context: ChannelContext
     If any source disables the product, the section is disabled; else it is ready, unless the channel's view finds that
     something is lacking.
     """
-    attributes: dict[str, JSON] = {}
-    categories: list[JSON] = []
+    attributes: dict[str, object] = {}
+    categories: list[object] = []
     family = parent = None
     for contribution in contributions:
         payload = contribution.payload
@@ -106,7 +106,7 @@ def _locale_of(code: str, contributions: Sequence[Contribution[Catalog]], locale
     return None
 
 
-def _attributes(payload: Catalog, context: ChannelContext) -> dict[str, JSON]:
+def _attributes(payload: Catalog, context: ChannelContext) -> dict[str, object]:
     """One source's attributes, with texts resolved for the channel. A text without a matching locale is absent."""
     attributes = payload.attributes.copy()
     locales = context.locales
@@ -115,7 +115,7 @@ def _attributes(payload: Catalog, context: ChannelContext) -> dict[str, JSON]:
             if locale in text:
                 attributes[code] = text[locale]
                 break
-    return attributes  # type: ignore[return-value]  # what was decoded from JSON is JSON
+    return attributes
 
 
 def references(payload: Catalog) -> Mapping[str, Sequence[str]]:

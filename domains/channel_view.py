@@ -6,8 +6,6 @@ from typing import Protocol, TypeAlias
 import msgspec
 from msgspec import UNSET, UnsetType
 
-from pagefold.domains.domain import JSON
-
 LocaleOf: TypeAlias = Callable[[str], str | None]
 """The locale of the text that an attribute shows; None for an attribute that is not a text by locale."""
 
@@ -31,10 +29,10 @@ class Completeness(msgspec.Struct, gc=False, omit_defaults=True):
 class ShownProduct(msgspec.Struct, gc=False):
     """The catalog section of a page. `contract` and `completeness` are absent in channels that have none."""
 
-    attributes: dict[str, JSON]
+    attributes: dict[str, object]
     """Attributes and texts together. A text that none of the channel's locales has is absent."""
 
-    categories: list[JSON]
+    categories: list[object]
     """The categories of the first source that has any."""
 
     family: str | None

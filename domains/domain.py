@@ -7,12 +7,11 @@ stores, clocks or the event loop.
 
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Generic, TypeAlias, TypeVar
+from typing import Any, Generic, TypeAlias, TypeVar
 
 import msgspec
 
-if TYPE_CHECKING:
-    from pagefold.domains.channel_view import ChannelView
+from pagefold.domains.channel_view import ChannelView
 
 JSON: TypeAlias = "bool | int | float | str | list[JSON] | dict[str, JSON] | None"
 
@@ -38,7 +37,7 @@ class ChannelContext:
 
     locales: tuple[str, ...]
     currency: str
-    view: "ChannelView | None" = None
+    view: ChannelView | None = None
 
 
 @dataclass(frozen=True, slots=True)
