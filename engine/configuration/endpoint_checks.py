@@ -129,6 +129,9 @@ def _check_secrets(key: str, endpoint: RequestConfig) -> Iterator[ConfigurationE
         if header_name.fullmatch(name) is None or name.lower() in _OWN_HEADERS:
             yield ConfigurationError(f"{key}.header_variables.{name}", "is not a header that may be given here")
         yield from check_variable(f"{key}.header_variables.{name}", variable)
+    for place, variable in endpoint.body_variables.items():
+        yield from _check_member(f"{key}.body_variables.{place}", endpoint.body, place)
+        yield from check_variable(f"{key}.body_variables.{place}", variable)
     if endpoint.authorization is not None:
         yield from check_authorization(f"{key}.authorization", endpoint.authorization)
         if endpoint.token_variable is not None:

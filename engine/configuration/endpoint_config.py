@@ -136,6 +136,10 @@ class RequestConfig(Table, frozen=True):
         dict[str, str],
         Meta(description="By header that the endpoint needs, the environment variable with its value."),
     ] = field(default_factory=dict)
+    body_variables: Annotated[
+        dict[str, str],
+        Meta(description="By place in the body, such as `params.args.2`, the environment variable with its value."),
+    ] = field(default_factory=dict)
     requests_per_second: Annotated[
         float,
         Meta(gt=0, le=1_000, description="Maximum of requests per second to one server, from all snapshots together."),
@@ -209,7 +213,7 @@ class EndpointConfig(RequestConfig, frozen=True):
 
 
 _SHARED = ("headers", "errors", "requests_per_second", "concurrency", "timeout_seconds")
-_SECRET = ("authorization", "token_variable", "header_variables")
+_SECRET = ("authorization", "token_variable", "header_variables", "body_variables")
 
 
 def inheriting(request: _Request, parent: RequestConfig) -> _Request:

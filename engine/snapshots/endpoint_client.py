@@ -7,7 +7,7 @@ from contextlib import AbstractAsyncContextManager
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from http import HTTPStatus
-from types import TracebackType
+from types import MappingProxyType, TracebackType
 from typing import BinaryIO, Literal, NamedTuple, Self, TypeVar
 from urllib.parse import urlsplit
 
@@ -70,10 +70,11 @@ class EndpointResponse(NamedTuple):
 
 
 class Credentials(NamedTuple):
-    """What authorizes requests: the endpoint's own headers, also with secrets, and what is done to each request."""
+    """What authorizes requests: headers, also with secrets, what is done to each request, and members of bodies."""
 
     headers: Mapping[str, str]
     auth: httpx2.Auth | None = None
+    members: Mapping[str, str] = MappingProxyType({})
 
 
 NO_CREDENTIALS = Credentials({})
@@ -265,15 +266,25 @@ def credentials(config: Config, key: str, endpoint: RequestConfig, environment: 
         found["authorization"] = f"Bearer {token}"
     for name, variable in endpoint.header_variables.items():
         found[name] = _secret(config, f"{key}.header_variables.{name}", variable, environment)
-    if endpoint.authorization is None:
-        return Credentials(found)
-    return Credentials(found, authorization(config, endpoint.authorization, f"{key}.authorization", environment))
+    members = {
+        place: _variable(config, f"{key}.body_variables.{place}", variable, environment)
+        for place, variable in endpoint.body_variables.items()
+    }
+    given, auth = endpoint.authorization, None
+    if given is not None:
+        auth = authorization(config, given, f"{key}.authorization", environment)
+    return Credentials(found, auth, members)
 
 
-def _secret(config: Config, key: str, variable: str, environment: Mapping[str, str]) -> str:
+def _variable(config: Config, key: str, variable: str, environment: Mapping[str, str]) -> str:
     value = environment.get(variable, "").strip()
     if not value:
         raise config.error(key, f"the environment variable {variable} is not set or empty")
+    return value
+
+
+def _secret(config: Config, key: str, variable: str, environment: Mapping[str, str]) -> str:
+    value = _variable(config, key, variable, environment)
     if not (value.isascii() and value.isprintable()):
         raise config.error(key, f"{variable} has characters that a header cannot contain")
     return value

@@ -38,7 +38,7 @@ class ExportPages(PageSequence):
     def __init__(self, endpoint: Endpoint, settings: EndpointConfig, export: ExportConfig) -> None:
         super().__init__(endpoint)
         self._name = endpoint.name
-        self._start = PageRequests(settings)
+        self._start = PageRequests(settings, endpoint.credentials.members)
         self._endpoint_settings = settings
         self._export = export
 
@@ -70,9 +70,10 @@ class ExportPages(PageSequence):
         asked = self._endpoint_settings
         asked = msgspec.structs.replace(asked, url=export.url or asked.url, body=export.body, method=None)
         try:
-            request = PageRequests(fill(asked, lambda path: value_at(started.body, path))).request(None, client.address)
+            filled = fill(asked, lambda path: value_at(started.body, path))
         except ValueError as error:
             raise SourceFailed(self._name, f"the export was not started: {error}") from error
+        request = PageRequests(filled, {}).request(None, client.address)
         client.address(str(request.url), request.url)
         with anyio.move_on_after(export.within_seconds):
             while True:

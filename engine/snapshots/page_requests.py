@@ -1,6 +1,6 @@
 """The requests of an endpoint's pages: where the number, the cursor or the last value of a page goes."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import httpx2
 import msgspec
@@ -17,11 +17,12 @@ class PageRequests:
     """Makes the request of a page.
 
     A page is named by its number or offset, by its cursor or address, or, with keyset paging and where a cursor goes
-    into the body, by the JSON text of the value. None is the first page.
+    into the body, by the JSON text of the value. None is the first page. `secrets` are members of each body.
     """
 
-    def __init__(self, settings: RequestConfig) -> None:
+    def __init__(self, settings: RequestConfig, secrets: Mapping[str, str]) -> None:
         self._settings = settings
+        self._secrets = secrets
         self._first = httpx2.URL(settings.url or "")
 
     def request(self, page: str | None, address: Address) -> PageRequest:
@@ -56,6 +57,8 @@ class PageRequests:
             return PageRequest(url, verb, body.encode(), "text/plain; charset=utf-8")
         if body is None:
             return PageRequest(url, verb)
+        for place, secret in self._secrets.items():
+            body = with_member(body, place, secret)
         if member is not None:
             body = with_member(body, member, value)
         return PageRequest(url, verb, msgspec.json.encode(body))

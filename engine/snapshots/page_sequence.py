@@ -59,7 +59,7 @@ class PageSequence:
         self._client = client or EndpointClient(endpoint)
         self._is_own = client is None
         self._parser = ResponseParser(endpoint.name, endpoint.settings)
-        self._requests = PageRequests(endpoint.settings)
+        self._requests = PageRequests(endpoint.settings, endpoint.credentials.members)
         self._place = place
         self._seen: set[str] = set()
         self._before: list[msgspec.Raw] = []

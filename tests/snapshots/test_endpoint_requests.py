@@ -146,6 +146,24 @@ async def test_headers_stay_at_the_endpoint() -> None:
         assert [asked.headers.get("x-shop") for asked in other.asked] == [None]
 
 
+async def test_secrets_in_the_body(monkeypatch: pytest.MonkeyPatch) -> None:
+    """They come from the environment, into each page's body; without one, nothing is asked."""
+    body = {"params": {"args": ["shop", 2, ""]}, "after": ""}
+    settings = {"body": body, "body_variables": {"params.args.2": "ODOO_KEY"}, "items": "rows", "total": "n"}
+    paging = {"member": "after", "after": "sku"}
+    async with serving(lambda asked: answer(ROWS[:1] if not body_of(asked)["after"] else [])) as server:
+        config = at(server, **{**settings, "total": None, "paging": paging})
+        with pytest.raises(ConfigurationError, match="the environment variable ODOO_KEY is not set or empty"):
+            await read(config)
+        monkeypatch.setenv("ODOO_KEY", "s3cr3t")
+        await read(config)
+        bodies = [body_of(asked) for asked in server.asked]
+    assert [each["params"] for each in bodies] == [{"args": ["shop", 2, "s3cr3t"]}] * 2
+    assert bodies[1]["after"] == ROWS[0]["sku"]
+    with pytest.raises(ConfigurationError, match=r"'params.x.1': the body has no place for '1' there"):
+        configured(url="https://x.example", body={"params": {"x": []}}, body_variables={"params.x.1": "KEY"})
+
+
 # --- errors in a good response ------------------------------------------------------------------------
 
 
