@@ -8,9 +8,11 @@ from pathlib import Path
 from pagefold.engine.command.console import count, print_error, write_json
 from pagefold.engine.command.options import AsJSON, Exit, Injected, Options
 from pagefold.engine.configuration.config import Config, InspectedConfig
+from pagefold.engine.configuration.endpoint_config import EndpointConfig, inheriting
 from pagefold.engine.configuration.snapshot_config import SnapshotConfig
 from pagefold.engine.errors import ConfigurationError
 from pagefold.engine.intake.contracts.source_contracts import invalid_contracts
+from pagefold.engine.intake.fetch_rules import FetchRules
 from pagefold.engine.intake.formats.webhook_pings import WebhookPings
 from pagefold.engine.intake.formats.webhook_signatures import signature_form
 from pagefold.engine.intake.readers.cloudevents import CloudEventMessageReader
@@ -81,12 +83,26 @@ def _source_problems(config: Config, name: str, environment: Mapping[str, str]) 
         yield from _raised(partial(DebeziumReader, config, name))
     if source.cloudevents is not None:
         yield from _raised(partial(CloudEventMessageReader, config, name))
+    yield from _fetch_problems(config, name, environment)
     if source.snapshot is not None:
         yield from _raised(partial(fixed_parts, config, name))
         yield from _snapshot_problems(config, name, source.snapshot, environment)
     for table, lookup in source.lookups.items():
         yield from _raised(partial(credentials, config, f"sources.{name}.lookups.{table}", lookup, environment))
     yield from invalid_contracts(config, [name])
+
+
+def _fetch_problems(config: Config, name: str, environment: Mapping[str, str]) -> Iterator[ConfigurationError]:
+    """What is wrong with the fetches of a source, and with the changes that it is asked for."""
+    source = config.sources[name]
+    parent = source.snapshot if source.snapshot is not None and source.snapshot.url is not None else None
+    endpoints: dict[str, EndpointConfig] = {**source.fetches}
+    if source.delta is not None:
+        yield from _raised(partial(FetchRules, config, name, "delta"))
+        endpoints["delta"] = source.delta
+    for rule, endpoint in endpoints.items():
+        settings = endpoint if parent is None or rule == "delta" else inheriting(endpoint, parent)
+        yield from _raised(partial(credentials, config, f"sources.{name}.{rule}", settings, environment))
 
 
 def _snapshot_problems(

@@ -16,7 +16,10 @@ DELTA = "delta"
 
 
 class FetchedRecordReader(HeaderFilter):
-    """Reads what the fetch of a rule answers: a record, or an array of them. Raises `ConfigurationError`."""
+    """Reads what the fetch of a rule answers: a record, an array of them, or records that are joined.
+
+    Raises `ConfigurationError`.
+    """
 
     def __init__(self, config: Config, source: str, rule: str) -> None:
         self.contract = fetch_contract(config, source, rule)
@@ -29,7 +32,7 @@ class FetchedRecordReader(HeaderFilter):
             found = read_document(body)
         except Rejected as rejection:
             return RequestParts.unreadable(body, rejection)
-        if not isinstance(found, list):
+        if not isinstance(found, list) or self.contract.join is not None:
             return self._messages.parts(body, body, found, facts)
         texts = partial(_divisible, body)
         return RequestParts(body, len(found), lambda part: whole_parts(self.contract, found[part], facts), texts)
