@@ -14,10 +14,10 @@ from pagefold.engine.errors import ConfigurationError
 from pagefold.engine.intake.contracts.source_contracts import invalid_contracts
 from pagefold.engine.intake.fetch_rules import FetchRules
 from pagefold.engine.intake.formats.webhook_pings import WebhookPings
-from pagefold.engine.intake.formats.webhook_signatures import signature_form
 from pagefold.engine.intake.readers.cloudevents import CloudEventMessageReader
 from pagefold.engine.intake.readers.debezium import DebeziumReader
 from pagefold.engine.intake.readers.webhooks import WebhookReader
+from pagefold.engine.intake.webhook_verifier import signature_form
 from pagefold.engine.runtime.extras import needs_extra
 from pagefold.engine.snapshots.endpoint_client import credentials
 from pagefold.engine.snapshots.json_rows import fixed_parts

@@ -21,7 +21,8 @@ _STAND_INS: Mapping[str, object] = {
     "domains": [domain.name for domain in DOMAINS],
     "locale": "en",
     "currency": "EUR",
-    "secret_variables": ["SECRET"],
+    "member": "data",
+    "encoding": "base64",
 }
 """A valid value for each required key."""
 
@@ -58,7 +59,8 @@ class StructureCheck:
         bare = _without_meta(kind)
         if value is None and NoneType in get_args(bare):  # TOML has no null, but a document from Python may
             return None
-        if (table := _table_in(bare)) is not None:
+        is_name = isinstance(value, str) and bool(_choices(bare))  # of something that may be a table instead
+        if (table := _table_in(bare)) is not None and not is_name:
             return self.repaired(value, table, key)
         if (row := _row_in(bare)) is not None and isinstance(value, list):
             return [self.repaired(each, row, f"{key}[{number}]") for number, each in enumerate(value)]

@@ -10,13 +10,29 @@ from pagefold.engine.configuration.durations import Duration, parse_duration
 from pagefold.engine.configuration.fetch_config import FetchConfig, check_fetches
 from pagefold.engine.configuration.header_filters import WithHeaders, check_headers
 from pagefold.engine.configuration.signature_config import SECRETS, SIGNATURE_KEYS, SignatureConfig, check_signature
-from pagefold.engine.configuration.toml_tables import ContractPlace
+from pagefold.engine.configuration.toml_tables import ContractPlace, Table, check_path
 from pagefold.engine.errors import ConfigurationError
 
 Busy: TypeAlias = Literal["503", "429", "keep"]
+EnvelopeEncoding: TypeAlias = Literal["base64", "json_text"]
 
 MIN_ANSWER_SECONDS = 0.05
 """The least time in which a request may have to be answered."""
+
+
+class EnvelopeConfig(Table, frozen=True, kw_only=True):
+    """Where the message is in a request: the path of a text, and what that is."""
+
+    member: Annotated[str, Meta(description="The path of the message, such as `message.data`.")]
+    encoding: Annotated[
+        EnvelopeEncoding, Meta(description="What is there: a text in Base64, or a text that is JSON (`json_text`).")
+    ]
+
+
+ENVELOPES = {
+    "pubsub": EnvelopeConfig(member="message.data", encoding="base64"),
+    "sns": EnvelopeConfig(member="Message", encoding="json_text"),
+}
 
 
 class WebhookConfig(SignatureConfig, WithHeaders, frozen=True, kw_only=True):
@@ -29,6 +45,14 @@ class WebhookConfig(SignatureConfig, WithHeaders, frozen=True, kw_only=True):
             "without `secret_variables` has those above."
         ),
     ] = field(default_factory=list)
+    envelope: Annotated[
+        Literal["pubsub", "sns"] | EnvelopeConfig | None,
+        Meta(
+            description="What is around the message that the contract reads: that of Google's Pub/Sub, of Amazon's "
+            'SNS, or `{ member = "message.data", encoding = "base64" }`, where `json_text` is a text with JSON. With '
+            '`scheme = "sns"` it is that of SNS.'
+        ),
+    ] = None
     contract: ContractPlace = None
     only_headers: Annotated[
         dict[str, object], Meta(description="By header, the accepted values. Other requests are counted and not read.")
@@ -67,6 +91,13 @@ class WebhookConfig(SignatureConfig, WithHeaders, frozen=True, kw_only=True):
         return None if self.answer_within is None else parse_duration(self.answer_within)
 
     @cached_property
+    def message_place(self) -> EnvelopeConfig | None:
+        """Where the message is in a request; None if it is the request."""
+        if self.envelope is None:
+            return ENVELOPES["sns"] if self.scheme == "sns" else None
+        return ENVELOPES[self.envelope] if isinstance(self.envelope, str) else self.envelope
+
+    @cached_property
     def forms(self) -> Sequence[tuple[str, SignatureConfig]]:
         """Each way of signing, with the place of its secrets in this table, which has those of all that have none."""
         if not self.signatures:
@@ -88,6 +119,8 @@ def check_webhook(key: str, webhook: WebhookConfig) -> Iterator[ConfigurationErr
     else:
         yield from check_signature(key, webhook)
     yield from check_headers(key, webhook.only_headers)
+    if isinstance(webhook.envelope, EnvelopeConfig):
+        yield from check_path(f"{key}.envelope.member", webhook.envelope.member, "message.data")
     yield from _check_answer(key, webhook)
     yield from check_fetches(f"{key}.fetch", webhook.fetch)
 

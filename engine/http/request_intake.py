@@ -12,8 +12,9 @@ from pagefold.engine.http.problems import Problem, overloaded
 from pagefold.engine.intake.appender import append_parsed
 from pagefold.engine.intake.formats.cloudevents import CloudEventReader
 from pagefold.engine.intake.formats.webhook_pings import WebhookPings
-from pagefold.engine.intake.formats.webhook_signatures import SignatureVerifier, webhook_settings
+from pagefold.engine.intake.formats.webhook_signatures import webhook_settings
 from pagefold.engine.intake.strict_json import BYTE_ORDER_MARK
+from pagefold.engine.intake.webhook_verifier import SignatureVerifier
 from pagefold.engine.runtime.compute_thread import compute_in_thread
 from pagefold.engine.runtime.store_timeout import with_timeout
 from pagefold.engine.shop import Shop

@@ -6,17 +6,19 @@ from typing import Literal, TypeAlias
 
 from pagefold.engine.errors import ExtraMissing
 
-Extra: TypeAlias = Literal["cli", "contracts", "eventsourcing", "rebuild", "server"]
+Extra: TypeAlias = Literal["cli", "contracts", "eventsourcing", "rebuild", "server", "signatures"]
 
 EXTRA_OF: dict[str, Extra] = {
     "aiolimiter": "rebuild",
     "cronsim": "rebuild",
+    "cryptography": "signatures",
     "backports": "rebuild",
     "cyclopts": "cli",
     "eventsourcing": "eventsourcing",
     "httptools": "server",
     "httpx2": "rebuild",
     "iso4217": "contracts",
+    "jwt": "signatures",
     "minijinja": "contracts",
     "oauthlib": "rebuild",
     "prometheus_client": "server",

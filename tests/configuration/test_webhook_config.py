@@ -28,7 +28,37 @@ def with_webhook(*lines: str) -> str:
     return "\n".join([GOOD, f"[{WEBHOOK}]", *lines])
 
 
+JWS = ('scheme = "jws"', 'header = "S"')
+BEARER = ('scheme = "bearer_jwt"', 'jwks_url = "https://a/b"', 'audience = "x"')
+TOPIC = "arn:aws:sns:eu-west-1:123456789012:products"
 WRONG = [
+    (with_webhook(SAYS, *JWS), f"{WEBHOOK}.jwks_url", "is required: the address of the keys"),
+    (with_webhook(SAYS, *JWS[:1], 'jwks_url = "https://a/b"'), f"{WEBHOOK}.header", "is required"),
+    (with_webhook(SAYS, *JWS, 'jwks_url = "http://shop.example/keys"'), f"{WEBHOOK}.jwks_url", "for this machine only"),
+    (with_webhook(SAYS, *JWS, 'jwks_url = "https://me:x@a/keys"'), f"{WEBHOOK}.jwks_url", "is not an address"),
+    (with_webhook(SAYS, *JWS, 'jwks_url = "https://[a/keys"'), f"{WEBHOOK}.jwks_url", "is not an address"),
+    (with_webhook(SAYS, *JWS, 'jwks_url = "https:///keys"'), f"{WEBHOOK}.jwks_url", "is not an address"),
+    (with_webhook(SAYS, *JWS, 'jwks_url = "https://a/b"', 'topics = ["x"]'), f"{WEBHOOK}.topics", 'scheme = "sns"'),
+    (with_webhook(SIGNED, SAYS, *JWS, 'jwks_url = "https://a/b"'), f"{WEBHOOK}.secret_variables", "goes with scheme"),
+    (with_webhook(SAYS, *BEARER), f"{WEBHOOK}.issuer", "is required: who issues the tokens"),
+    (
+        with_webhook(SAYS, *BEARER, 'issuer = "https://accounts.google.com"'),
+        f"{WEBHOOK}.email",
+        "anyone may have a token",
+    ),
+    (with_webhook(SAYS, 'scheme = "sns"'), f"{WEBHOOK}.topics", "is required: the topics that count"),
+    (
+        with_webhook(SAYS, 'scheme = "sns"', f'topics = ["{TOPIC}", "products"]'),
+        f"{WEBHOOK}.topics[1]",
+        "is not the name",
+    ),
+    (with_webhook(SIGNED, SAYS, 'envelope = "kafka"'), f"{WEBHOOK}.envelope", "the values are pubsub, sns"),
+    (with_webhook(SIGNED, SAYS, 'envelope = {member = "a"}'), f"{WEBHOOK}.envelope.encoding", "is required"),
+    (
+        with_webhook(SIGNED, SAYS, 'envelope = {member = "a..b", encoding = "base64"}'),
+        f"{WEBHOOK}.envelope.member",
+        "is not a dotted path such as 'message.data'",
+    ),
     (with_webhook(SIGNED, SAYS, 'secret_variable = "B"'), f"{WEBHOOK}.secret_variable", "unknown key"),
     (with_webhook(SAYS), f"{WEBHOOK}.secret_variables", "is required"),
     (with_webhook(SAYS, "secret_variables = []"), f"{WEBHOOK}.secret_variables", "is required"),
@@ -110,3 +140,27 @@ def test_forms_without_secrets_have_those_of_the_table() -> None:
     single = Config.parse(with_webhook(SIGNED, SAYS)).sources["erp"].webhook
     assert single is not None
     assert single.forms == [("", single)]
+
+
+def test_the_places_of_messages() -> None:
+    """By the name of a carrier, or as written; SNS has its own."""
+    places = {
+        f"scheme = 'sns'\ntopics = ['{TOPIC}']": ("Message", "json_text"),
+        f"{SIGNED}\nenvelope = 'sns'": ("Message", "json_text"),
+        f"{SIGNED}\nenvelope = 'pubsub'": ("message.data", "base64"),
+        f"{SIGNED}\nenvelope = {{member = 'a.b', encoding = 'json_text'}}": ("a.b", "json_text"),
+    }
+    for written, (member, encoding) in places.items():
+        webhook = Config.parse(with_webhook(SAYS, written)).sources["erp"].webhook
+        assert webhook is not None
+        assert webhook.message_place is not None
+        assert (webhook.message_place.member, webhook.message_place.encoding) == (member, encoding)
+    plain = Config.parse(with_webhook(SIGNED, SAYS)).sources["erp"].webhook
+    assert plain is not None
+    assert plain.message_place is None
+
+
+def test_keys_of_this_machine_may_be_had_without_tls() -> None:
+    """As those of a shop that runs beside Pagefold."""
+    for host in ("127.0.0.1:8000", "localhost", "[::1]:8000"):
+        Config.parse(with_webhook(SAYS, *JWS, f'jwks_url = "http://{host}/.well-known/jwks.json"'))

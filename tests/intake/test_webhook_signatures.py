@@ -16,7 +16,8 @@ from pagefold.engine.configuration.config import Config, SourceConfig, StoreConf
 from pagefold.engine.configuration.signature_config import SignatureConfig
 from pagefold.engine.configuration.webhook_config import WebhookConfig
 from pagefold.engine.errors import ConfigurationError, Rejected
-from pagefold.engine.intake.formats.webhook_signatures import MAX_SIGNATURES, TOLERANCE, SignatureVerifier
+from pagefold.engine.intake.formats.webhook_signatures import MAX_SIGNATURES, TOLERANCE
+from pagefold.engine.intake.webhook_verifier import SignatureVerifier
 
 KEY = "sources.erp.webhook"
 OLD, NEW = (f"whsec_{base64.b64encode(letter * 32).decode()}" for letter in (b"o", b"n"))

@@ -11,15 +11,21 @@ import anyio
 from starlette.responses import Response
 
 from pagefold.engine.dead_letters.webhook_retrier import Request
-from pagefold.engine.errors import Overloaded, Rejected, StoreUnavailable
+from pagefold.engine.errors import Overloaded, Rejected, SourceFailed, StoreUnavailable
 from pagefold.engine.http.delivery_answers import ANSWERS, OVERLOADED, accepted, any_type, request_of
 from pagefold.engine.http.ingest_outcomes import ItemOutcome, Outcomes
 from pagefold.engine.http.json_response import reply
-from pagefold.engine.http.problems import Problem, as_unavailable, problem_of, response
+from pagefold.engine.http.problems import Problem, as_unavailable, problem_of, response, unavailable
 from pagefold.engine.http.request_intake import Hook, RequestIntake
 from pagefold.engine.http.routing import JSON_TYPE, Call, HeaderField, ResponseSpec, Route
 from pagefold.engine.intake.formats.webhook_signatures import IDENTIFIER, SIGNATURE, TIMESTAMP
+from pagefold.engine.runtime.logs import Logger
 from pagefold.engine.runtime.store_timeout import with_timeout
+
+KEY_RETRY_SECONDS = 10
+"""`Retry-After` while the key of a signature cannot be had."""
+
+log = Logger(__name__)
 
 _CHALLENGE = (b"www-authenticate", b'Signature realm="pagefold"')
 
@@ -35,15 +41,26 @@ async def receive(call: Call) -> Response:
     if full is not None and hook.busy != "keep":
         return _refused(full, hook)
     body = await call.body()
+    reason = await _reason_not_to_read(hook, call, body)
+    if reason is not None:
+        call.service.shop.counters.add_aside(source, "message")
+        return reply(Outcomes([ItemOutcome("ignored", reason=reason)]), 200)
+    request = request_of(call, "webhook", source, body, hook.reader)
+    return await (_take(intake, hook, request, deadline) if full is None else _keep(intake, hook, request, full))
+
+
+async def _reason_not_to_read(hook: Hook, call: Call, body: bytes) -> str | None:
+    """Why a request is not to be read; None if it is. Raises `Problem` if its sender is not the source, or unknown."""
     try:
-        await hook.signatures.check(call.headers, body, datetime.now(UTC))
+        return await hook.signatures.check(call.headers, body, datetime.now(UTC))
     except Rejected as refused:
         if body not in hook.pings:
             raise Problem(401, str(refused), headers=[_CHALLENGE]) from None
-        call.service.shop.counters.add_aside(source, "message")
-        return reply(Outcomes([ItemOutcome("ignored", reason="a ping")]), 200)
-    request = request_of(call, "webhook", source, body, hook.reader)
-    return await (_take(intake, hook, request, deadline) if full is None else _keep(intake, hook, request, full))
+        return "a ping"
+    except SourceFailed as failure:
+        log.warning("a webhook cannot be verified", source=call.path["source"], error=str(failure))
+        problem = unavailable("the signature cannot be verified now; repeat the request", KEY_RETRY_SECONDS)
+    raise problem
 
 
 async def _full(intake: RequestIntake) -> Problem | None:
@@ -92,7 +109,7 @@ ROUTES = (
         bodies={JSON_TYPE: object},
         takes=any_type,
         pushed=True,
-        answers=(*ANSWERS, ResponseSpec(200, "A ping, as the configuration describes it: nothing is done", Outcomes)),
+        answers=(*ANSWERS, ResponseSpec(200, "A ping, or a message that is not about records", Outcomes)),
         problems=OVERLOADED
         | {
             401: "The signature is missing or not valid",

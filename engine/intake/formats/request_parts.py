@@ -86,6 +86,11 @@ SLACK_BYTES = 64 * 1024
 """Bytes that storing parts separately may always add."""
 
 
+def as_it_is(text: bytes) -> bytes:
+    """A request that is the message itself."""
+    return text
+
+
 class RequestParts:
     """One request: the number of its `parts`, and their content. `body` makes the text divisible, where it can be."""
 
@@ -100,6 +105,7 @@ class RequestParts:
         self._text = text
         self._read = read
         self._body = body
+        self._around: Callable[[bytes], bytes] = as_it_is
 
     @classmethod
     def unreadable(cls, text: bytes, rejection: Rejected) -> "RequestParts":
@@ -107,19 +113,28 @@ class RequestParts:
         found: list[ParsedPart] = [RejectedPart(rejection.with_traceback(None))]
         return cls(text, 1, lambda _: found)
 
+    def inside(self, around: Callable[[bytes], bytes]) -> "RequestParts":
+        """The same of a message that the request has inside. `around` makes a request of a message."""
+        self._around = around
+        return self
+
     def read(self, start: int, stop: int) -> list[Sequence[ReadPart]]:
         """The content of some of the parts, in order: each may give nothing, or several things."""
-        return [self._read(part) for part in range(start, min(stop, self.parts))]
+        found = [self._read(part) for part in range(start, min(stop, self.parts))]
+        return found if self._around is as_it_is else [[self._with_request(each) for each in part] for part in found]
+
+    def _with_request(self, part: ReadPart) -> ReadPart:
+        return part._replace(text=self._around(part.text)) if isinstance(part, Wanted) else part
 
     def divided(self, parts: Sequence[int], slack: int = SLACK_BYTES) -> list[tuple[Sequence[int], bytes]]:
         """Divides some of the parts into requests of their own, unless that would take many more bytes than `slack`."""
         if self._body is None:
             return [(parts, self._text)]
         body = self._body()
-        combined = body.with_parts(parts)
+        combined = self._around(body.with_parts(parts))
         if len(parts) > 1 and len(parts) * (body.overhead + PART_OVERHEAD_BYTES) > 2 * len(combined) + slack:
             return [(parts, combined)]
-        return [([part], body.with_parts([part])) for part in parts]
+        return [([part], self._around(body.with_parts([part]))) for part in parts]
 
 
 MIN_PART_BYTES = 16
@@ -154,10 +169,10 @@ class ItemsBody:
             found = _found(text, path)
             if found[:1] == b"[":
                 self._items += [(number, bytes(element)) for element in _elements.decode(found)]
-                self._frame = _replaced(self._frame, path, b"[]")
+                self._frame = replaced(self._frame, path, b"[]")
             elif found[:1] == b"{":
                 self._items.append((number, found))
-                self._frame = _replaced(self._frame, path, b"null")
+                self._frame = replaced(self._frame, path, b"null")
         self.overhead = len(self._frame)
 
     def with_parts(self, parts: Sequence[int]) -> bytes:
@@ -169,7 +184,7 @@ class ItemsBody:
             items = [self._items[part][1] for part in parts if self._items[part][0] == number]
             if items:
                 is_list = _found(self._frame, path) == b"[]"
-                text = _replaced(text, path, b"[%b]" % b",".join(items) if is_list else items[0])
+                text = replaced(text, path, b"[%b]" % b",".join(items) if is_list else items[0])
         return text
 
 
@@ -192,17 +207,17 @@ def _found(text: bytes, path: Sequence[str]) -> bytes:
     return text.strip()
 
 
-def _replaced(text: bytes, path: Sequence[str], value: bytes) -> bytes:
+def replaced(text: bytes, path: Sequence[str], value: bytes) -> bytes:
     """The document with another text at a path that it has."""
     if not path:
         return value
     text, name = text.strip(), path[0]
     if text[:1] == b"[":
         elements = _elements.decode(text)
-        elements[int(name)] = msgspec.Raw(_replaced(bytes(elements[int(name)]), path[1:], value))
+        elements[int(name)] = msgspec.Raw(replaced(bytes(elements[int(name)]), path[1:], value))
         return msgspec.json.encode(elements)
     members = _members.decode(text)
-    members[name] = msgspec.Raw(_replaced(bytes(members[name]), path[1:], value))
+    members[name] = msgspec.Raw(replaced(bytes(members[name]), path[1:], value))
     return msgspec.json.encode(members)
 
 

@@ -1,9 +1,9 @@
-"""Verifies that a webhook comes from its source: its signature over the original bytes, by one of the source's secrets.
+"""Webhooks that are signed with a shared secret: a signature over the original bytes, by one of the source's secrets.
 
 There are two schemes. Standard Webhooks (https://www.standardwebhooks.com, symmetric signatures, `v1`) signs the
 timestamp too, so a request cannot be replayed later. The other is a header with an HMAC-SHA256: of the body, as Shopify
 sends it, or of a timestamp, a dot and the body, as Akeneo does. While a secret is being replaced, both the old and the
-new one are accepted. A sender may sign in several ways: each request has one of them.
+new one are accepted.
 """
 
 import base64
@@ -11,7 +11,6 @@ import binascii
 import hmac
 import re
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from datetime import datetime, timedelta
 from typing import Protocol
 
@@ -52,28 +51,11 @@ class SignatureForm(Protocol):
     def headers(self) -> Sequence[str]:
         """The headers that may have the signature."""
 
-    async def check(self, headers: Headers, body: bytes, now: datetime) -> None:
-        """Returns if the body is signed by the source. Raises `Rejected`, which names the header."""
+    async def check(self, headers: Headers, body: bytes, now: datetime) -> str | None:
+        """Returns if the body is signed by the source: what was done with it, if it was for the form alone.
 
-
-class SignatureVerifier:
-    """Checks the signatures of one source. Raises `ConfigurationError` if the environment lacks its secrets."""
-
-    def __init__(self, config: Config, source: str, environment: Mapping[str, str]) -> None:
-        place = f"sources.{source}.webhook"
-        forms = webhook_settings(config, source).forms
-        self._forms = [signature_form(config, f"{place}{key}", form, environment) for key, form in forms]
-
-    async def check(self, headers: Headers, body: bytes, now: datetime) -> None:
-        """Returns if the body is signed by the source in one of its ways. Raises `Rejected`, which names the header."""
-        given = list(headers)
-        signed = [form for form in self._forms if _has_any(given, form.headers)]
-        if not signed:
-            raise Rejected(" or ".join(name for form in self._forms for name in form.headers), "is required")
-        for form in signed[:-1]:
-            with suppress(Rejected):
-                return await form.check(given, body, now)
-        return await signed[-1].check(given, body, now)
+        Raises `Rejected`, which names the header; `SourceFailed` where a key cannot be had.
+        """
 
 
 class StandardForm:
@@ -132,17 +114,6 @@ def webhook_settings(config: Config, source: str) -> WebhookConfig:
     return settings
 
 
-def signature_form(
-    config: Config, key: str, settings: SignatureConfig, environment: Mapping[str, str]
-) -> SignatureForm:
-    """A way of signing, with its secrets from the environment. Raises `ConfigurationError`."""
-    secrets = [
-        webhook_secret(config, f"{key}.secret_variables[{index}]", name, settings, environment)
-        for index, name in enumerate(settings.secret_variables)
-    ]
-    return StandardForm(secrets) if settings.scheme == "standard" else HmacForm(settings, secrets)
-
-
 def webhook_secret(
     config: Config, key: str, name: str, settings: SignatureConfig, environment: Mapping[str, str]
 ) -> bytes:
@@ -164,12 +135,6 @@ def webhook_secret(
         problem = f"the secret in {name} has {len(secret)} bytes; at least {MIN_SECRET_BYTES} are needed"
         raise config.error(key, problem)
     return secret
-
-
-def _has_any(headers: Headers, names: Sequence[str]) -> bool:
-    """Whether one of some headers is there, and not blank."""
-    wanted = {name.lower().encode() for name in names}
-    return any(name.lower() in wanted and value.strip(b" \t") for name, value in headers)
 
 
 def _required(headers: Headers, name: str) -> bytes:

@@ -12,6 +12,7 @@ from pagefold.engine.configuration.config import Config
 from pagefold.engine.errors import Rejected
 from pagefold.engine.intake.contracts.source_contracts import notified_contract
 from pagefold.engine.intake.fetch_rules import FetchRules, left_out
+from pagefold.engine.intake.formats.envelopes import enveloped, opened
 from pagefold.engine.intake.formats.header_filter import HeaderFilter
 from pagefold.engine.intake.formats.json_bodies import read_document
 from pagefold.engine.intake.formats.request_parts import ReadPart, RequestParts
@@ -26,17 +27,25 @@ class WebhookReader(HeaderFilter):
         settings = webhook_settings(config, source)
         self.contract = notified_contract(config, source, "webhook")
         self._rules = FetchRules(config, source, "webhook")
+        self._place = settings.message_place
         needed = frozenset() if self.contract is None else self.contract.headers
         super().__init__(settings.headers_of, f"sources.{source}.webhook", needed | self._rules.headers)
         self._messages = None if self.contract is None else MessageReader(self.contract)
 
     def parse(self, body: bytes, facts: Mapping[str, object]) -> RequestParts:
-        """A request, item by item. `facts` are those of its delivery."""
-        text = body.removeprefix(BOM_UTF8)
+        """A request, item by item. `facts` are those of its delivery. What is around its message is taken off."""
+        request = body.removeprefix(BOM_UTF8)
         try:
-            message = read_document(text)
+            message = read_document(request)
+            if self._place is None:
+                return self._parts(body, request, message, facts)
+            text = opened(message, self._place).removeprefix(BOM_UTF8)
+            parts = self._parts(body, text, read_document(text), facts)
         except Rejected as rejection:
             return RequestParts.unreadable(body, rejection)
+        return enveloped(parts, request, self._place)
+
+    def _parts(self, body: bytes, text: bytes, message: object, facts: Mapping[str, object]) -> RequestParts:
         by_contract = None if self._messages is None else self._read_by_contract
         if self._rules and (found := self._rules.parts(body, text, message, facts, by_contract)) is not None:
             return found
