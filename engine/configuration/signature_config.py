@@ -175,7 +175,7 @@ def _check_senders(key: str, given: SignatureConfig) -> Iterator[ConfigurationEr
 
 
 def _is_safe(url: str) -> bool:
-    """Whether nobody on the way can give other keys: whoever has the keys can sign."""
+    """Whether the address cannot be answered by a third party, which could give keys of its own."""
     try:
         parts = urlsplit(url)
         named = bool(parts.hostname) and parts.username is None and parts.port != 0
