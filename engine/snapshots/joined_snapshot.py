@@ -16,7 +16,7 @@ from pagefold.engine.intake.contracts.statement_mapping import Record
 from pagefold.engine.snapshots.contract_rows import JoinedRows
 from pagefold.engine.snapshots.read_ahead import ReadAhead, SnapshotPass
 from pagefold.engine.snapshots.row import Row
-from pagefold.engine.snapshots.snapshot import BATCH_ROWS, NO_PROOF, Batch, End
+from pagefold.engine.snapshots.snapshot import BATCH_ROWS, MAY_HAVE_MOVED, NO_PROOF, Batch, End
 from pagefold.projections.transforms import InvalidValue
 
 MAX_BATCH_BYTES = 8 * 1024 * 1024
@@ -124,6 +124,8 @@ class JoinedReading(SnapshotPass):
             reason = f"{number} be read, so that no group of records is known to be whole"
         elif end.complete or end.reason == NO_PROOF:
             return None
+        elif end.reason == MAY_HAVE_MOVED:
+            reason = "rows may have moved between its pages, so that no group of records is known to be whole"
         else:
             reason = end.reason
         return reason if part == RECORDS else f"{part}: {reason}"

@@ -79,6 +79,13 @@ async def recipe_shop(
             text = text.replace(given, own)  # noqa: PLW2901  # as a person edits a file
         (folder / name).parent.mkdir(exist_ok=True)
         (folder / name).write_text(text, "utf-8")
+    async with opened(folder, url, variables=variables) as made:
+        yield made
+
+
+@asynccontextmanager
+async def opened(folder: Path, url: str, *, variables: Mapping[str, str] | None = None) -> AsyncIterator[RecipeShop]:
+    """The shop whose files are in a folder."""
     config = Config.load(folder / CONFIGURATION, store=url)
     with pytest.MonkeyPatch.context() as environment:
         for variable, value in (variables or {}).items():

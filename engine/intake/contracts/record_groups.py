@@ -76,15 +76,11 @@ INSERT INTO members
 SELECT DISTINCT keys.number, links.role, links.number
 FROM links CROSS JOIN keys ON keys.value = links.value AND keys.name = links.name
 UNION ALL
-SELECT number, '', number FROM records WHERE part = 'records'
+SELECT DISTINCT number, '', number FROM keys
 ORDER BY 1, 2, 3;
 """
 _LEFT_OUT_OF_TREES = "SELECT count(*) FROM tree WHERE left_out = 1"
-_WITHOUT_MAIN = """
-SELECT count(*) FROM (
-    SELECT number FROM records WHERE part <> 'records' EXCEPT SELECT number FROM members WHERE role <> ''
-)
-"""
+_WITHOUT_MAIN = "SELECT count(*) FROM (SELECT number FROM records EXCEPT SELECT number FROM members)"
 _WITHOUT_ROOT = """
 SELECT row, parent FROM nodes JOIN records USING (number)
 WHERE number NOT IN (SELECT number FROM tree) ORDER BY number

@@ -6,11 +6,12 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import UNSET
 
-from pagefold.projections.transforms.builtin.lists import MAX_ITEMS, REFUSALS, items_of
+from pagefold.projections.transforms.builtin.lists import MAX_ITEMS, REFUSALS, items_of, member_reader
 from pagefold.projections.transforms.errors import InvalidValue
 from pagefold.projections.transforms.paths import Reader
 from pagefold.projections.transforms.tables import key_text
 from pagefold.projections.transforms.transform import (
+    WRONG_TYPE,
     Example,
     Expression,
     Site,
@@ -256,4 +257,38 @@ PARSE_PAIRS = Transform(
     ),
 )
 
-OBJECTS = (BUILD, EACH, KEY_VALUE, PARSE_PAIRS)
+
+class Member(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The parameter of `member`."""
+
+    path: Annotated[str, msgspec.Meta(min_length=1, description="the path of the value in the object")]
+
+
+def _member(parameters: Member, site: Site) -> ValueFunction:
+    read = member_reader(parameters.path, f"{site.key}.path")
+
+    def member(value: object) -> object:
+        if type(value) is not dict:
+            raise wrong_type(value, "an object")
+        return read(value)
+
+    return member
+
+
+MEMBER = Transform(
+    name="member",
+    summary="The value at a path of an object that an earlier step has made.",
+    inputs=(ValueType.OBJECT,),
+    output=ValueType.ANYTHING,
+    parameters=Member,
+    main="path",
+    build=_member,
+    refusals={"wrong_type": WRONG_TYPE},
+    examples=(
+        Example("size.width", {"size": {"width": 3}}, 3),
+        Example("color", {"size": 3}, UNSET),
+        Example("color", "red", refused="wrong_type"),
+    ),
+)
+
+OBJECTS = (BUILD, EACH, KEY_VALUE, PARSE_PAIRS, MEMBER)

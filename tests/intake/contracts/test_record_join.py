@@ -215,6 +215,21 @@ def test_a_message_brings_its_roles_itself() -> None:
     assert said(read(ROLES, kept)) == [("catalog", "P-S", {"attributes": {"title": "Jacke S"}, "parent": "P"})]
 
 
+def test_a_record_without_any_key_is_no_main_record() -> None:
+    """It only joins to others: rows of an export that have what differs in a language."""
+    text = HEAD + '[join]\nkeys.sku = { when = { value = "view", filled = false, then = "sku" } }\n'
+    text += 'with.views = { from = "records", sku = "sku" }\n[catalog]\n'
+    text += 'attributes.german = { from = "views", pick = { where = { view = "de" }, value = "name" } }\n'
+    rows = [
+        {"sku": "A", "view": "", "name": "Tee"},
+        {"sku": "A", "view": "de", "name": "Hemd"},
+        {"sku": "B", "view": "de", "name": "x"},
+    ]
+    found = read(text, rows, "columns")
+    assert said(found) == [("catalog", "A", {"attributes": {"german": "Hemd"}})]
+    assert found.left_out == 1
+
+
 # --- what cannot be --------------------------------------------------------------------------------
 
 
