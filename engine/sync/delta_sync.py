@@ -73,23 +73,32 @@ class DeltaSync:
 def _begun(source: str, delta: DeltaConfig, newest: SyncNote | None, at: datetime) -> SyncNote:
     """The note of a run that begins, or of one that was interrupted."""
     if newest is not None and not newest.complete:
-        return newest if newest.cursor is not None else _begun_again(newest)
-    since = format_timestamp(delta.start_moment or at - FIRST_PERIOD) if newest is None else newest.following
+        return newest if newest.cursor is not None else _begun_again(newest, at)
+    since = delta.start_moment or at - FIRST_PERIOD
+    if newest is not None:
+        since = _not_ahead(datetime.fromisoformat(newest.following), at)
     return SyncNote(
         run=f"{source}-{secrets.token_hex(4)}",
         source=source,
-        since=since,
-        following=since,
+        since=format_timestamp(since),
+        following=format_timestamp(since),
         recorded_at=now(),
         begun_at=now(),
         synced_at="" if newest is None else newest.synced,
     )
 
 
-def _begun_again(note: SyncNote) -> SyncNote:
+def _begun_again(note: SyncNote, at: datetime) -> SyncNote:
     """The note of a run whose pages are read again, from the first on."""
-    following = min(note.following, note.since)
-    return msgspec.structs.replace(note, begun_at=now(), following=following, records=0, statements=0, refused=0)
+    since = format_timestamp(_not_ahead(datetime.fromisoformat(note.since), at))
+    following = min(note.following, since)
+    fields = {"since": since, "following": following, "records": 0, "statements": 0, "refused": 0}
+    return msgspec.structs.replace(note, begun_at=now(), **fields)
+
+
+def _not_ahead(since: datetime, at: datetime) -> datetime:
+    """Since when to ask. A time that lies ahead came from a clock that was wrong, as without it the first run's."""
+    return since if since <= at else at - FIRST_PERIOD
 
 
 def _brake(shop: Shop, source: str) -> RemovalBrake:

@@ -68,7 +68,7 @@ class Feed:
 
 
 def configured(store: str, server: Server, *, source: str = "erp", **more: object) -> Config:
-    """The small shop, one of whose sources is asked for changes."""
+    """The small shop, one of whose sources is asked for changes. A setting that is None is left out."""
     tables = document(store)
     tables["sources"][source] |= {
         "contract": CONTRACT,
@@ -82,6 +82,8 @@ def configured(store: str, server: Server, *, source: str = "erp", **more: objec
             **more,
         },
     }
+    delta = tables["sources"][source]["delta"]
+    tables["sources"][source]["delta"] = {name: value for name, value in delta.items() if value is not None}
     return Config.parse(tables, store=store)
 
 
