@@ -44,6 +44,9 @@ class ShownProduct(msgspec.Struct, gc=False):
     contract: str | UnsetType = UNSET
     """The name and version of the channel's contract, such as `web@2`. Absent without one."""
 
+    unmapped: list[str] | UnsetType = UNSET
+    """The attributes with a value that the contract cannot map, in order. Absent if there are none."""
+
     completeness: Completeness | UnsetType = UNSET
     """What the product has of what the channel requires. Absent without requirements."""
 

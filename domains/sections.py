@@ -24,6 +24,7 @@ class CatalogSection(TypedDict):
     family: str | None
     parent: str | None
     contract: NotRequired[str]
+    unmapped: NotRequired[list[str]]
     completeness: NotRequired[ProductCompleteness]
 
 

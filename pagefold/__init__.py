@@ -28,6 +28,7 @@ from pagefold.domains.sections import (
     PageSections,
     PriceTier,
     PricingSection,
+    ProductCompleteness,
     ScheduledPrice,
 )
 from pagefold.engine.configuration.config import Config
@@ -123,6 +124,7 @@ __all__ = [
     "PriceTier",
     "PricingPayload",
     "PricingSection",
+    "ProductCompleteness",
     "ProductPage",
     "ReadTooLarge",
     "RebuildInProgress",

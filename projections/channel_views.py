@@ -6,25 +6,47 @@ from hashlib import sha256
 import msgspec
 
 from pagefold.domains.channel_view import LocaleOf, ShownProduct
+from pagefold.projections.channel_contracts import CompiledContract, parse_contract
 from pagefold.projections.requirements import Requirements, parse_requirements
+from pagefold.projections.transforms import Registry
 
 
 class View:
     """The `ChannelView` of one channel."""
 
-    def __init__(self, requirements: Sequence[Mapping[str, object]], locale: str, *, hides: bool) -> None:
-        """Compiles the documents of a channel with this locale. Raises `InvalidMapping`.
+    def __init__(
+        self,
+        contract: Mapping[str, object] | None,
+        requirements: Sequence[Mapping[str, object]],
+        locales: Sequence[str],
+        registry: Registry,
+        *,
+        hides: bool,
+    ) -> None:
+        """Compiles the documents of a channel. Raises `InvalidMapping`.
 
-        With `hides`, a product that lacks something that blocks has no page.
+        `locales` are those that the channel tries for a text, its own first. With `hides`, a product that lacks
+        something that blocks has no page.
         """
-        self._requirements = Requirements([parse_requirements(each) for each in requirements], locale)
+        self._contract = None if contract is None else CompiledContract(parse_contract(contract), locales, registry)
+        self._requirements = None
+        if requirements:
+            self._requirements = Requirements([parse_requirements(each) for each in requirements], locales[0])
         self._hides = hides
-        self.key = sha256(msgspec.json.encode([requirements, hides], order="deterministic")).hexdigest()
+        written = msgspec.json.encode([contract, requirements, hides], order="deterministic")
+        self.key = sha256(written).hexdigest()
 
     def shown(self, product: ShownProduct, locale_of: LocaleOf) -> tuple[ShownProduct, bool] | None:
         """The product as the channel shows it, and whether its catalog is ready; None if it has no page."""
-        measured = self._requirements.measure(product, locale_of)
-        if measured.blocked and self._hides:
+        blocked = False
+        if self._contract is not None:
+            product, locale_of, unmapped = self._contract.applied(product, locale_of)
+            if unmapped:
+                product.unmapped = sorted(unmapped)
+                blocked = self._contract.level == "fail"
+        if self._requirements is not None:
+            product.completeness, lacks = self._requirements.measure(product, locale_of)
+            blocked = blocked or lacks
+        if blocked and self._hides:
             return None
-        product.completeness = measured.completeness
-        return product, not measured.blocked
+        return product, not blocked

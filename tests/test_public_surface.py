@@ -19,6 +19,7 @@ from pagefold.domains.inventory import Inventory
 from pagefold.domains.media import Asset, Media
 from pagefold.domains.pricing import Pricing, Scheduled, Tier
 from pagefold.engine import errors
+from tests.support.small_shop import with_channel
 
 
 def every_error(base: type[BaseException]) -> Iterator[type[BaseException]]:
@@ -164,7 +165,11 @@ def test_a_program_that_reads_pages_is_typed(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("payloads", [FULL, SPARSE], ids=["full", "sparse"])
 async def test_pages_have_their_types(config: pagefold.Config, payloads: Mapping[str, Payload]) -> None:
-    """Every key of a section is in its type, with its type."""
+    """Every key of a section is in its type, with its type; the channel has a contract and requirements."""
+    wrong = {"from": "sizes", "check": {"max_items": 1}}
+    contract = {"name": "web", "others": "keep", "attributes": {"sizes": wrong}}
+    requirement = {"name": "shop", "requires": [{"attributes": ["care"]}], "checks": []}
+    config = with_channel(config, "web-de", contract=contract, requirements=[requirement])
     sources = {"catalog": "pim", "pricing": "erp", "inventory": "wms-a", "media": "dam"}
     said = [
         pagefold.DomainEvent(

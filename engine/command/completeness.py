@@ -17,7 +17,7 @@ MAX_SHOWN = 50
 
 
 FAMILY_COLUMNS = ("family", "pages", "complete", "blocked", "filled")
-ATTRIBUTE_COLUMNS = ("attribute", "missing", "invalid", "blocks", "unblocks", "completes")
+ATTRIBUTE_COLUMNS = ("attribute", "missing", "invalid", "unmapped", "blocks", "unblocks", "completes")
 
 
 class LackingPage(msgspec.Struct, frozen=True):
@@ -36,7 +36,9 @@ def completeness(
     as_json: AsJSON = False,
     options: Injected = Options(),  # noqa: B008  # it is immutable
 ) -> int:
-    """Count what the pages of a channel lack of its requirements, by family and attribute, and what to fill first.
+    """Count what the pages of a channel lack, by family and attribute, and what to fill first.
+
+    That is what its requirements ask for, and values that its contract cannot map.
 
     Pages that are hidden because something is missing are counted, those that a source disables are not. Exit code 1 if
     any page lacks something that blocks.
@@ -48,14 +50,15 @@ def completeness(
     lacking
         Print the SKUs that lack this attribute, one a line, instead.
     as_json
-        Print one JSON object: channel, requirements, pages, complete, blocked, unmeasured, percent, families,
+        Print one JSON object: channel, contract, requirements, pages, complete, blocked, unmeasured, percent, families,
         attributes. With --lacking, one per SKU and line: sku, family, percent.
     """
     config = options.load()
     if channel not in config.channels:
         raise UsageError("CHANNEL", unknown_channel(channel, config))
-    if not config.channels[channel].requirements:
-        raise UsageError("CHANNEL", f"channels.{channel} has no requirements; see docs/channels.md")
+    if config.channels[channel].contract is None and not config.channels[channel].requirements:
+        problem = f"channels.{channel} has neither requirements nor a contract; see docs/channels.md"
+        raise UsageError("CHANNEL", problem)
     if lacking is not None:
         return run(lambda: _list(config, channel, lacking, as_json=as_json))
     return run(lambda: _count(config, channel, as_json=as_json))
@@ -95,13 +98,14 @@ def _show(report: CompletenessReport) -> None:
     if max(len(report.families), len(report.attributes)) > MAX_SHOWN:
         print_message("… and more; --json shows them")
     complete = f"{report.complete:,} of {count(report.pages, 'page')} complete"
-    print_message(f"{', '.join(report.requirements)}: {complete}, {report.blocked:,} blocked")
+    documents = [*filter(None, [report.contract]), *report.requirements]
+    print_message(f"{', '.join(documents)}: {complete}, {report.blocked:,} blocked")
     if report.attributes and report.attributes[0].completes:
         first = report.attributes[0]
         name, skus, pages = printable(first.attribute), count(first.pages, "SKU"), count(first.completes, "page")
         print_message(f"to fill first: {name} on {skus} completes {pages}")
     if report.unmeasured:
-        print_message(f"{count(report.unmeasured, 'page')} not folded under these requirements yet: `pagefold work`")
+        print_message(f"{count(report.unmeasured, 'page')} not folded under these documents yet: `pagefold work`")
 
 
 def _family_row(each: FamilyCompleteness) -> tuple[str, ...]:
@@ -110,5 +114,5 @@ def _family_row(each: FamilyCompleteness) -> tuple[str, ...]:
 
 
 def _attribute_row(each: LackingAttribute) -> tuple[str, ...]:
-    numbers = (each.missing, each.invalid, each.blocks, each.unblocks, each.completes)
+    numbers = (each.missing, each.invalid, each.unmapped, each.blocks, each.unblocks, each.completes)
     return printable(each.attribute), *(f"{number:,}" for number in numbers)

@@ -46,6 +46,13 @@ class ChannelConfig(Table, frozen=True):
             "source of the domain counts, in the file's order."
         ),
     ] = field(default_factory=dict)
+    contract: Annotated[
+        str | dict[str, object] | None,
+        Meta(
+            description="Which attributes it shows, under its own names: a channel contract as a table, or its file, "
+            "relative to the folder of this one. Without it, it shows all, as they are."
+        ),
+    ] = None
     requirements: Annotated[
         list[str | dict[str, object]],
         Meta(
@@ -91,8 +98,8 @@ def check_channel(key: str, channel: ChannelConfig, config: SourcesByDomain) -> 
         if (fault := locale_error(locale)) is not None:
             yield ConfigurationError(f"{key}.{name}", fault)
     yield from check_domains(f"{key}.requires", channel.requires)
-    if channel.incomplete == "hide" and not channel.requirements:
-        yield ConfigurationError(f"{key}.incomplete", "has no effect without `requirements`")
+    if channel.incomplete == "hide" and not channel.requirements and channel.contract is None:
+        yield ConfigurationError(f"{key}.incomplete", "has no effect without `requirements` or `contract`")
     for domain, names in channel.sources.items():
         wrong = list(check_domains(f"{key}.sources.{domain}", [domain]))
         yield from wrong

@@ -1,18 +1,24 @@
-"""The documents of a channel: its requirement sets, read from files and from the box, and compiled."""
+"""The documents of a channel: its contract and its requirement sets, read from files and the box, and compiled."""
 
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from functools import cache
 from pathlib import Path
-from typing import NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 import msgspec
 
 from pagefold.domains.channel_view import ChannelView
+from pagefold.domains.locales import canonical_locale
 from pagefold.engine.configuration.channel_config import ChannelConfig
 from pagefold.engine.configuration.spelling import suggestion
 from pagefold.engine.configuration.toml_lines import KeyLines
 from pagefold.engine.errors import ConfigurationError
 from pagefold.engine.runtime.extras import needs_extra
+from pagefold.projections.channels import locale_chain
+
+if TYPE_CHECKING:
+    from pagefold.projections.transforms import Registry
 
 REQUIREMENT_SETS = Path(__file__).parent / "requirement_sets"
 """The requirement sets in the box: a file each."""
@@ -29,29 +35,52 @@ class InlinedChannel(NamedTuple):
 
 def with_documents(key: str, channel: ChannelConfig, folder: Path) -> InlinedChannel:
     """The channel with the documents that it names. Files are relative to `folder`."""
-    documents: list[str | Document] = []
+    requirements: list[str | Document] = []
+    contract: str | Document | None = None
     problems: list[ConfigurationError] = []
     for index, written in enumerate(channel.requirements):
         try:
-            documents.append(_checked(f"{key}.requirements[{index}]", written, folder))
+            requirements.append(_checked(f"{key}.requirements[{index}]", written, folder))
         except ConfigurationError as error:
             problems.append(error)
-    channel = msgspec.structs.replace(channel, requirements=documents)
-    together = [] if problems else _problems_together(key, channel)
+    try:
+        contract = _contract(f"{key}.contract", channel.contract, folder)
+    except ConfigurationError as error:
+        problems.append(error)
+    inlined = msgspec.structs.replace(channel, requirements=requirements, contract=contract)
+    together = [] if problems else _problems_together(key, channel, inlined, folder)
     if together:
-        channel = msgspec.structs.replace(channel, requirements=[], incomplete="show")
-    return InlinedChannel(channel, [*problems, *together])
+        inlined = msgspec.structs.replace(inlined, requirements=[], contract=None, incomplete="show")
+    return InlinedChannel(inlined, [*problems, *together])
 
 
-def channel_view(channel: ChannelConfig, locale: str) -> ChannelView | None:
-    """What the channel shows and requires, compiled; None if it says nothing. Raises `InvalidMapping`."""
-    documents = [each for each in channel.requirements if isinstance(each, dict)]
-    if not documents:
+def channel_view(channel: ChannelConfig, locales: Sequence[str]) -> ChannelView | None:
+    """What the channel shows and requires, compiled; None if it says nothing. Raises `InvalidMapping`.
+
+    `locales` are those that it tries for a text, its own first.
+    """
+    requirements = [each for each in channel.requirements if isinstance(each, dict)]
+    contract = channel.contract if isinstance(channel.contract, dict) else None
+    if not requirements and contract is None:
         return None
-    with needs_extra("[channels.X] requirements", "contracts"):
+    with needs_extra("[channels.X] contract and requirements", "contracts"):
         from pagefold.projections.channel_views import View  # noqa: PLC0415  # its packages are an extra
 
-    return View(documents, locale, hides=channel.incomplete == "hide")
+    return View(contract, requirements, locales, _registry(), hides=channel.incomplete == "hide")
+
+
+@cache
+def _registry() -> "Registry":
+    """The transforms of this process: built in, and of installed packages."""
+    from pagefold.engine.plugins.transform_plugins import load_registry  # noqa: PLC0415  # its packages are an extra
+
+    return load_registry()
+
+
+def resolved_locales(channel: ChannelConfig) -> tuple[str, ...]:
+    """The locales that a channel tries for a text, its own first, in canonical form."""
+    locale, *fallbacks = [canonical_locale(tag) or tag for tag in (channel.locale, *channel.fallbacks)]
+    return locale_chain(locale, fallbacks)
 
 
 def sets_in_box() -> list[str]:
@@ -119,14 +148,40 @@ def _inline(key: str, document: Document) -> Document:
     return document
 
 
-def _problems_together(key: str, channel: ChannelConfig) -> list[ConfigurationError]:
-    """What is wrong with the documents of a channel together, although each of them is valid."""
-    if not channel.requirements:
+def _contract(key: str, written: str | Document | None, folder: Path) -> Document | None:
+    """The contract, as a document. Raises `ConfigurationError`."""
+    if written is None:
+        return None
+    with needs_extra("[channels.X] contract", "contracts"):
+        from pagefold.engine.configuration.contract_documents import (  # noqa: PLC0415  # its packages are an extra
+            checked_contract,
+            read_contract,
+        )
+        from pagefold.projections.transforms.errors import InvalidMapping  # noqa: PLC0415  # likewise
+    if isinstance(written, str):
+        return read_contract(folder / written)
+    try:
+        return checked_contract({"name": key.split(".")[1], **written}, folder)
+    except InvalidMapping as error:
+        raise ConfigurationError(f"{key}.{error.key}" if error.key else key, error.problem) from None
+
+
+def _problems_together(
+    key: str, written: ChannelConfig, channel: ChannelConfig, folder: Path
+) -> list[ConfigurationError]:
+    """What is wrong with the documents of a channel once they are compiled: mappings, and families of several sets."""
+    if not channel.requirements and channel.contract is None:
         return []
-    from pagefold.projections.transforms.errors import InvalidMapping  # noqa: PLC0415  # its packages are an extra
+    from pagefold.engine.configuration.contract_documents import placed_error  # noqa: PLC0415  # an extra
+    from pagefold.projections.transforms.errors import InvalidMapping  # noqa: PLC0415  # likewise
 
     try:
-        channel_view(channel, channel.locale)
+        channel_view(channel, resolved_locales(channel))
     except InvalidMapping as error:
-        return [ConfigurationError(f"{key}.requirements", f"{error.key} {error.problem}")]
+        if error.key.startswith("families."):
+            return [ConfigurationError(f"{key}.requirements", f"{error.key} {error.problem}")]
+        if isinstance(written.contract, str):
+            file = folder / written.contract
+            return [placed_error(file, file.read_text(encoding="utf-8-sig"), error)]
+        return [ConfigurationError(f"{key}.contract.{error.key}", error.problem)]
     return []

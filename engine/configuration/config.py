@@ -20,7 +20,7 @@ from pagefold.domains.locales import canonical_locale
 from pagefold.engine.configuration.addresses import POSTGRES_SCHEMES, postgres_url_error, scheme_of
 from pagefold.engine.configuration.cdc_config import CdcConfig, check_cdc
 from pagefold.engine.configuration.channel_config import ChannelConfig, check_channel, check_domains
-from pagefold.engine.configuration.channel_documents import channel_view, with_documents
+from pagefold.engine.configuration.channel_documents import channel_view, resolved_locales, with_documents
 from pagefold.engine.configuration.cloudevents_config import CloudEventsConfig, check_cloudevents
 from pagefold.engine.configuration.dead_letter_config import DeadLettersConfig
 from pagefold.engine.configuration.delta_config import DeltaConfig, check_delta
@@ -252,17 +252,16 @@ class Config(Table, frozen=True):
         return sha256(parts).hexdigest()[:16]
 
     def _channel(self, name: str, channel: ChannelConfig) -> Channel:
-        locale = canonical_locale(channel.locale) or channel.locale
         return Channel(
             name=name,
-            locale=locale,
+            locale=canonical_locale(channel.locale) or channel.locale,
             fallbacks=tuple(canonical_locale(tag) or tag for tag in channel.fallbacks),
             currency=channel.currency,
             requires=frozenset(channel.requires),
             sources={
                 domain.name: tuple(channel.sources.get(domain.name, self.sources_of(domain.name))) for domain in DOMAINS
             },
-            view=channel_view(channel, locale),
+            view=channel_view(channel, resolved_locales(channel)),
         )
 
 

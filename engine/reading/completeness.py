@@ -3,7 +3,7 @@
 import asyncio
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from functools import partial
 from typing import NamedTuple, TypeAlias
 
@@ -38,11 +38,20 @@ CATALOG = next(domain for domain in DOMAINS if domain.has_view)
 
 
 class MeasuredPage(NamedTuple):
-    """One page with its family; `completeness` is None if its section has none yet. Disabled pages have no measure."""
+    """One page that is not disabled by a source. `unmapped` are the attributes that its contract could not map.
+
+    `completeness` is None if the page is not folded under the channel's contract and requirements yet.
+    """
 
     sku: str
     family: str | None
     completeness: Completeness | None
+    unmapped: Sequence[str] = ()
+
+    def lacks(self, attribute: str) -> bool:
+        """Whether an attribute is missing, invalid or not mapped."""
+        measure = self.completeness
+        return measure is not None and attribute in (*measure.missing, *measure.invalid, *self.unmapped)
 
 
 Measures: TypeAlias = dict[str, MeasuredPage | None]
@@ -50,23 +59,21 @@ Measures: TypeAlias = dict[str, MeasuredPage | None]
 
 
 class LackingAttribute(msgspec.Struct, rename="camel"):
-    """On how many pages an attribute is missing or invalid, and on how many of them that blocks.
+    """On how many pages an attribute is missing, invalid or not mapped, and on how many of them that blocks.
 
-    `completes` pages lack nothing else, `unblocks` nothing else that blocks. `families` counts the pages by family.
+    `pages` lack it in any way. `completes` pages lack nothing else, `unblocks` nothing else that blocks. `families`
+    counts the pages by family.
     """
 
     attribute: str
+    pages: int = 0
     missing: int = 0
     invalid: int = 0
+    unmapped: int = 0
     blocks: int = 0
     completes: int = 0
     unblocks: int = 0
     families: dict[str, int] = {}
-
-    @property
-    def pages(self) -> int:
-        """How many pages lack it."""
-        return self.missing + self.invalid
 
 
 class FamilyCompleteness(msgspec.Struct, rename="camel"):
@@ -83,13 +90,14 @@ class FamilyCompleteness(msgspec.Struct, rename="camel"):
 
 
 class CompletenessReport(msgspec.Struct, rename="camel"):
-    """The enabled pages of a channel against its requirement sets, such as `google-merchant@1`.
+    """The enabled pages of a channel against its contract, such as `web@2`, and its requirement sets.
 
     `complete` pages lack nothing, `blocked` ones something that blocks. `unmeasured` pages are not folded under these
-    requirements yet. `attributes` are those that any page lacks: first what unblocks, then what completes most.
+    documents yet. `attributes` are those that any page lacks: first what unblocks, then what completes most.
     """
 
     channel: str
+    contract: str | None
     requirements: list[str]
     counted_at: str
     pages: int
@@ -105,7 +113,24 @@ class _Section(msgspec.Struct):
     """What of a catalog section is counted."""
 
     family: str | None = None
+    contract: str | None = None
+    unmapped: Sequence[str] = ()
     completeness: Completeness | None = None
+
+
+class Documents(NamedTuple):
+    """What a channel says: the names and versions of its documents, and whether what its contract cannot map blocks."""
+
+    contract: str | None
+    requirements: list[str]
+    unmapped_blocks: bool
+
+    def page(self, sku: str, body: bytes) -> MeasuredPage:
+        """The page that a catalog section is of."""
+        family, contract, unmapped, measure = msgspec.structs.astuple(_section.decode(body))
+        if not self.requirements:
+            measure = Completeness(100, [])
+        return MeasuredPage(sku, family, measure if contract == self.contract else None, unmapped)
 
 
 _section = msgspec.json.Decoder(_Section)
@@ -121,10 +146,11 @@ class CompletenessReader:
 
     async def report(self, channel: str) -> CompletenessReport:
         """Counts all pages of a channel, in memory that does not grow with their number. Raises `StoreUnavailable`."""
-        counter = _Counter()
+        documents = documents_of(self._config, channel)
+        counter = _Counter(documents)
         async for page in self.pages(channel):
             counter.add(page)
-        return counter.report(channel, requirement_names(self._config, channel))
+        return counter.report(channel)
 
     async def recent(self, channel: str) -> CompletenessReport:
         """The same, some seconds old. Concurrent callers share one count."""
@@ -138,31 +164,33 @@ class CompletenessReader:
             return shared.report
 
     async def lacking(self, channel: str, attribute: str) -> AsyncIterator[MeasuredPage]:
-        """The pages on which an attribute is missing or invalid, by SKU."""
+        """The pages on which an attribute is missing, invalid or not mapped, by SKU."""
         async for page in self.pages(channel):
-            measure = page.completeness
-            if measure is not None and (attribute in measure.missing or attribute in measure.invalid):
+            if page.lacks(attribute):
                 yield page
 
     async def pages(self, channel: str) -> AsyncIterator[MeasuredPage]:
         """The pages of a channel that are not disabled by a source, by SKU; those that are hidden too."""
+        documents = documents_of(self._config, channel)
         folder = self._unhidden(channel)
         after = ""
         while skus := await self._store.pages.skus(CATALOG.name, after, CHUNK_SKUS):
             after = skus[-1]
-            found = await _in_parts(lambda part, size: self._measured(part, channel, size), skus)
+            found = await _in_parts(lambda part, size: self._measured(part, channel, documents, size), skus)
             hidden = [sku for sku, page in found.items() if page is None]
             if folder is not None and hidden:
-                found |= await _in_parts(partial(_folded, folder), hidden)
+                found |= await _in_parts(partial(_folded, folder, documents), hidden)
             for sku in skus:
                 if (page := found.get(sku)) is not None:
                     yield page
 
-    async def _measured(self, skus: Sequence[str], channel: str, max_bytes: int | None) -> Measures:
+    async def _measured(
+        self, skus: Sequence[str], channel: str, documents: Documents, max_bytes: int | None
+    ) -> Measures:
         """The stored pages of some SKUs."""
         rows = await self._store.pages.sections_of(skus, channel, max_bytes=max_bytes)
         bodies = {sku: row[4] for sku, sections in rows.items() for row in sections if row[0] == CATALOG.name}
-        return {sku: None if body is None else _page(sku, body) for sku, body in bodies.items()}
+        return {sku: None if body is None else documents.page(sku, body) for sku, body in bodies.items()}
 
     def _unhidden(self, channel: str) -> Folder | None:
         """Folds the channel as if incomplete pages were shown; None if they are."""
@@ -170,16 +198,16 @@ class CompletenessReader:
         if settings.incomplete != "hide":
             return None
         [resolved] = [each for each in self._config.resolved_channels if each.name == channel]
-        view = channel_view(msgspec.structs.replace(settings, incomplete="show"), resolved.locale)
+        view = channel_view(msgspec.structs.replace(settings, incomplete="show"), resolved.context().locales)
         return Folder(CATALOG, [msgspec.structs.replace(resolved, view=view)], self._store.log)
 
 
-async def _folded(folder: Folder, skus: Sequence[str], max_bytes: int | None) -> Measures:
+async def _folded(folder: Folder, documents: Documents, skus: Sequence[str], max_bytes: int | None) -> Measures:
     """The pages that the log gives."""
     heads = await folder.heads(list(map(encode_part, skus)), max_bytes)
     folded = (await folder.sections(heads)).sections
     sections = [section for each in folded for section in each.sections()]
-    return {each.sku: None if each.body is None else _page(each.sku, each.body) for each in sections}
+    return {each.sku: None if each.body is None else documents.page(each.sku, each.body) for each in sections}
 
 
 async def _in_parts(read: Callable[[Sequence[str], int | None], Awaitable[Measures]], skus: Sequence[str]) -> Measures:
@@ -205,7 +233,8 @@ class _SharedCount:
 class _Counter:
     """Counts pages one by one."""
 
-    def __init__(self) -> None:
+    def __init__(self, documents: Documents) -> None:
+        self._documents = documents
         self._families: dict[str, FamilyCompleteness] = {}
         self._percents: Counter[str] = Counter()
         self._attributes: dict[str, LackingAttribute] = {}
@@ -221,22 +250,26 @@ class _Counter:
         if name not in self._families and len(self._families) >= MAX_FAMILIES:
             name = OTHER_FAMILIES
         family = self._families.setdefault(name, FamilyCompleteness(name))
-        lacking = [*measure.missing, *measure.invalid]
-        blocking = set(lacking).difference(measure.warns)
+        lacking = {*measure.missing, *measure.invalid, *page.unmapped}
+        blocking = {*measure.missing, *measure.invalid}.difference(measure.warns)
+        if self._documents.unmapped_blocks:
+            blocking.update(page.unmapped)
         family.pages += 1
         family.complete += not lacking
         family.blocked += bool(blocking)
         self._percents[name] += measure.percent
         for attribute in lacking:
             counted = self._attributes.setdefault(attribute, LackingAttribute(attribute, families={}))
+            counted.pages += 1
             counted.missing += attribute in measure.missing
             counted.invalid += attribute in measure.invalid
+            counted.unmapped += attribute in page.unmapped
             counted.blocks += attribute in blocking
             counted.completes += len(lacking) == 1
             counted.unblocks += blocking == {attribute}
             counted.families[name] = counted.families.get(name, 0) + 1
 
-    def report(self, channel: str, requirements: Sequence[str]) -> CompletenessReport:
+    def report(self, channel: str) -> CompletenessReport:
         """What was counted."""
         families = sorted(self._families.values(), key=lambda each: each.family)
         for family in families:
@@ -244,7 +277,8 @@ class _Counter:
         pages = sum(each.pages for each in families)
         return CompletenessReport(
             channel,
-            list(requirements),
+            self._documents.contract,
+            self._documents.requirements,
             clock.now(),
             pages,
             sum(each.complete for each in families),
@@ -260,12 +294,17 @@ def _first_to_fill(each: LackingAttribute) -> tuple[int, int, int, str]:
     return -each.unblocks, -each.completes, -each.pages, each.attribute
 
 
-def _page(sku: str, body: bytes) -> MeasuredPage:
-    section = _section.decode(body)
-    return MeasuredPage(sku, section.family, section.completeness)
+def documents_of(config: Config, channel: str) -> Documents:
+    """The contract and the requirement sets of a channel."""
+    settings = config.channels[channel]
+    contract = settings.contract if isinstance(settings.contract, dict) else None
+    requirements = [each for each in settings.requirements if isinstance(each, dict)]
+    return Documents(
+        None if contract is None else _identity(contract),
+        list(map(_identity, requirements)),
+        contract is not None and contract.get("unmapped") == "fail",
+    )
 
 
-def requirement_names(config: Config, channel: str) -> list[str]:
-    """The requirement sets of a channel, by name and version."""
-    documents = [each for each in config.channels[channel].requirements if isinstance(each, dict)]
-    return [f"{each['name']}@{each.get('version', 1)}" for each in documents]
+def _identity(document: Mapping[str, object]) -> str:
+    return f"{document['name']}@{document.get('version', 1)}"

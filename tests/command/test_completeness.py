@@ -49,10 +49,10 @@ def test_what_pages_lack_is_counted(folder: Path) -> None:
         ["family", "pages", "complete", "blocked", "filled"],
         ["mugs", "3", "1", "2", "44", "%"],
         [],
-        ["attribute", "missing", "invalid", "blocks", "unblocks", "completes"],
-        ["gtin", "2", "0", "2", "1", "0"],
-        ["care", "2", "0", "0", "0", "0"],
-        ["name", "1", "0", "1", "0", "0"],
+        ["attribute", "missing", "invalid", "unmapped", "blocks", "unblocks", "completes"],
+        ["gtin", "2", "0", "0", "2", "1", "0"],
+        ["care", "2", "0", "0", "0", "0", "0"],
+        ["name", "1", "0", "0", "1", "0", "0"],
     ]
     assert ran.err.splitlines() == ["shop@1: 1 of 3 pages complete, 2 blocked"]
     [found] = run_pagefold("completeness", "web-de", "--json").documents
@@ -83,7 +83,10 @@ def test_who_lacks_an_attribute(folder: Path) -> None:
 def test_a_channel_without_requirements(folder: Path) -> None:
     """There is nothing to count; nor is there in a channel that does not exist."""
     ran = run_pagefold("completeness", "web-at")
-    assert (ran.code, ran.err) == (2, "pagefold: CHANNEL: channels.web-at has no requirements; see docs/channels.md\n")
+    assert (ran.code, ran.err) == (
+        2,
+        "pagefold: CHANNEL: channels.web-at has neither requirements nor a contract; see docs/channels.md\n",
+    )
     assert run_pagefold("completeness", "web-fr").code == 2
 
 
@@ -95,7 +98,7 @@ def test_pages_that_are_not_measured_yet(folder: Path) -> None:
     )
     ran = run_pagefold("completeness", "web-at")
     assert (ran.code, ran.out) == (0, "")
-    assert "3 pages not folded under these requirements yet: `pagefold work`" in ran.err
+    assert "3 pages not folded under these documents yet: `pagefold work`" in ran.err
 
 
 def test_check_names_the_line_of_a_set(folder: Path) -> None:

@@ -99,6 +99,75 @@ def test_a_set_that_cannot_be(requirements: list[object], problem: str) -> None:
     assert problem in str(raised.value)
 
 
+CONTRACT = """
+version = 2
+[attributes]
+title = "name"
+color = { from = "color", translate = "colors" }
+[tables.colors]
+file = "colors.csv"
+key = "code"
+values = { de = "german", en = "english" }
+delimiter = ";"
+"""
+COLORS = "code;german;english\n1;rot;red\n2;;blue\n"
+
+
+def contracted(folder: Path, text: str = CONTRACT, colors: str = COLORS) -> Path:
+    """A configuration in a file, whose channel names a contract beside it, with a table in a file."""
+    config = written(folder, "", 'contract = "web.toml"\n')
+    (folder / "web.toml").write_text(text)
+    (folder / "colors.csv").write_text(colors)
+    return config
+
+
+def test_a_contract_is_beside_the_configuration(tmp_path: Path) -> None:
+    """With the files of its tables; the configuration then needs none of them."""
+    config = Config.load(contracted(tmp_path))
+    for name in ("web.toml", "colors.csv", "shop.toml"):
+        (tmp_path / name).unlink()
+    contract = config.channels["web"].contract
+    assert isinstance(contract, dict)
+    assert contract["name"] == "web"
+    assert contract["tables"] == {
+        "colors": {"rows": {"1": {"de": "rot", "en": "red"}, "2": {"en": "blue"}}, "ignore_case": False}
+    }
+    again = msgspec.json.decode(msgspec.json.encode(config), type=Config)
+    assert again.fingerprint(CATALOG) == config.fingerprint(CATALOG)
+
+
+@pytest.mark.parametrize(
+    ("text", "colors", "problem"),
+    [
+        (CONTRACT.replace("translate", "translat"), COLORS, "web.toml:5: attributes.color: there is no transform"),
+        (CONTRACT.replace("version", "versions"), COLORS, "web.toml: object contains unknown field `versions`"),
+        (CONTRACT.replace('"code"', '"id"'), COLORS, "web.toml:7: tables.colors.file: colors.csv has no column 'id'"),
+        (CONTRACT, COLORS + "1;rosa;pink\n", "web.toml:7: tables.colors.file: two rows have the key '1', with other"),
+        (CONTRACT, COLORS + "3;lila\n", "web.toml:7: tables.colors.file: line 4 of colors.csv has other columns"),
+        (CONTRACT.replace("colors.csv", "no.csv"), COLORS, "web.toml:7: tables.colors.file: no.csv cannot be read: No"),
+        (CONTRACT + 'encoding = "utf-9"\n', COLORS, "web.toml:11: tables.colors.encoding: 'utf-9' is not an encoding"),
+        (CONTRACT.replace("values =", "value ="), COLORS, "web.toml:9: tables.colors.value: expected `str | null`"),
+        (CONTRACT + 'value = "german"\n', COLORS, "web.toml:6: tables.colors: of a file needs either"),
+    ],
+)
+def test_a_contract_that_cannot_be(tmp_path: Path, text: str, colors: str, problem: str) -> None:
+    """The error names the file of the contract, and the line."""
+    with pytest.raises(ConfigurationError) as raised:
+        Config.load(contracted(tmp_path, text, colors))
+    assert str(raised.value).startswith(f"{tmp_path}/{problem}")
+
+
+def test_a_contract_in_the_configuration() -> None:
+    """As a table, whose name is that of the channel unless it says another; its errors have the key."""
+    tables = document()
+    tables["channels"]["web-de"]["contract"] = {"attributes": {"title": "name"}}
+    contract = Config.parse(tables).channels["web-de"].contract
+    assert contract == {"name": "web-de", "attributes": {"title": "name"}}
+    tables["channels"]["web-de"]["contract"] = {"attributes": {"title": {"from": "name", "upper": True}}}
+    with pytest.raises(ConfigurationError, match=r"^channels\.web-de\.contract\.attributes\.title: there is no"):
+        Config.parse(tables)
+
+
 def test_hiding_needs_requirements() -> None:
     """Else it would do nothing."""
     with pytest.raises(ConfigurationError, match=r"^channels\.web-de\.incomplete: has no effect without"):

@@ -26,6 +26,7 @@ from pagefold.engine.configuration.config import Config
 from pagefold.engine.configuration.endpoint_config import EndpointConfig, RequestConfig
 from pagefold.engine.configuration.snapshot_config import SnapshotConfig
 from pagefold.engine.intake.event_parser import EventEnvelope
+from pagefold.projections.channel_contracts import ChannelContract
 from pagefold.projections.requirements import Requirement
 from tests.support.documents import ROOT
 
@@ -71,6 +72,7 @@ def _made(name: str, more: Mapping[str, Maker]) -> str:
         "fold": lambda domain: f"{inspect.getdoc(_domain(domain).fold)}\n",
         "table": _table,
         "requirement": lambda _: _keys_of(Requirement),
+        "channel": lambda _: _keys_of(ChannelContract),
         **more,
     }
     return makers[kind](argument)

@@ -17,8 +17,10 @@ async def test_the_counts_of_a_channel(store_url: str) -> None:
             assert (found["requirements"], found["pages"], found["blocked"]) == (["shop@2"], 6, 4)
             assert found["attributes"][0] | {"families": {}} == {
                 "attribute": "gtin",
+                "pages": 3,
                 "missing": 2,
                 "invalid": 1,
+                "unmapped": 0,
                 "blocks": 3,
                 "completes": 2,
                 "unblocks": 2,

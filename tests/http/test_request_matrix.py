@@ -39,6 +39,7 @@ MATRIX: dict[Operation, Scope | None] = {
     ("GET", "/readyz"): None,
     ("GET", "/readyz/reads"): None,
     ("GET", "/readyz/ingest"): None,
+    ("GET", "/v1/channels/{channel}/completeness"): "read",
     ("GET", "/v1/status"): "operate",
     ("GET", "/metrics"): "operate",
     ("GET", "/openapi.json"): None,

@@ -13,8 +13,9 @@ async def completeness(call: Call) -> Response:
     channel = call.path["channel"]
     if channel not in call.service.config.channels:
         raise no_channel()
-    if not call.service.config.channels[channel].requirements:
-        raise Problem(404, "this channel has no requirements")
+    settings = call.service.config.channels[channel]
+    if settings.contract is None and not settings.requirements:
+        raise Problem(404, "this channel has neither requirements nor a contract")
     await call.service.check_store_answers()
     return reply(await call.service.shop.completeness.recent(channel))
 
@@ -29,6 +30,6 @@ ROUTES = (
         scope="read",
         private=True,
         answers=[ResponseSpec(200, "The counts", CompletenessReport)],
-        problems={404: "Unknown channel, or one without requirements"},
+        problems={404: "Unknown channel, or one with neither requirements nor a contract"},
     ),
 )

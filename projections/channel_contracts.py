@@ -1,0 +1,228 @@
+"""Channel contracts: which attributes a channel shows, under which names, made by which transforms. Pure.
+
+A contract is a versioned document. Its mappings are those of the contracts of sources; the record that they read is the
+attributes of a product, with texts in the channel's language.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Literal, NamedTuple, TypeAlias
+
+import msgspec
+from msgspec import UNSET
+
+from pagefold.domains.channel_view import LocaleOf, ShownProduct
+from pagefold.projections.transforms import (
+    Compiler,
+    InvalidMapping,
+    InvalidValue,
+    LookupTable,
+    NestedScope,
+    Registry,
+    ValueType,
+    text_table,
+)
+from pagefold.projections.transforms import Mapping as CompiledMapping
+from pagefold.projections.transforms.paths import Reader, path_names
+from pagefold.projections.transforms.transform import Level
+
+FACTS = ("@family", "@parent", "@categories", "@locale")
+"""Paths of what a mapping may read beside attributes: the other fields of the product, and the channel's locale."""
+
+SOURCE_POLICIES = ("withdraw", "refuse")
+"""What becomes of a blank value where a statement is made, and not in a channel."""
+
+Name = Annotated[str, msgspec.Meta(min_length=1, max_length=200)]
+Spec: TypeAlias = str | dict[str, object]
+
+
+class TableRows(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A table that mappings look values up in: values, or texts by locale, by key."""
+
+    rows: dict[str, object]
+    ignore_case: bool = False
+
+
+class ChannelContract(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A channel contract as it is written, with the rows of its tables in it."""
+
+    name: Annotated[
+        str, msgspec.Meta(max_length=100, description="its name: without it, that of the file or of the channel")
+    ] = ""
+    attributes: Annotated[
+        dict[Name, Spec], msgspec.Meta(description="the attributes that the channel shows, and the mapping of each")
+    ] = {}
+    version: Annotated[int, msgspec.Meta(ge=1, description="the version, which pages name")] = 1
+    others: Annotated[
+        Literal["drop", "keep"],
+        msgspec.Meta(
+            description="what becomes of attributes that no mapping reads: they are left out, or shown as they are"
+        ),
+    ] = "drop"
+    unmapped: Annotated[
+        Level,
+        msgspec.Meta(
+            description="what becomes of a value that a table does not have, or a transform refuses: the attribute is "
+            "left out; with `warn`, the section lists it in `unmapped`; with `fail`, the catalog is not ready, too"
+        ),
+    ] = "warn"
+    decimal: Annotated[str | None, msgspec.Meta(description="the separator of decimals in numbers that are text")] = (
+        None
+    )
+    group: Annotated[str | None, msgspec.Meta(description="their separator of thousands")] = None
+    zone: Annotated[str | None, msgspec.Meta(description="the zone of moments that are written without an offset")] = (
+        None
+    )
+    definitions: Annotated[dict[str, Spec], msgspec.Meta(description="expressions that mappings `use` by name")] = {}
+    tables: Annotated[
+        dict[str, TableRows],
+        msgspec.Meta(
+            description="tables for `lookup` and `translate`: `rows`, or a CSV `file` beside the contract with its "
+            "`key` column and either a `value` column or `values`, columns of texts by locale"
+        ),
+    ] = {}
+
+    @property
+    def identity(self) -> str:
+        """Its name and version, such as `web@2`."""
+        return f"{self.name}@{self.version}"
+
+
+class _Attribute(NamedTuple):
+    """One attribute that the channel shows.
+
+    `read` refuses what cannot be mapped, `read_rest` makes what it can of the rest. `codes` are the attributes of the
+    product that it reads.
+    """
+
+    name: str
+    read: Reader
+    read_rest: Reader
+    is_localized: bool
+    codes: tuple[str, ...]
+
+
+class MappedProduct(NamedTuple):
+    """A product as a contract shows it.
+
+    `locale_of` is that of the attributes under their new names; `unmapped` have a value that cannot be mapped.
+    """
+
+    product: ShownProduct
+    locale_of: LocaleOf
+    unmapped: list[str]
+
+
+class CompiledContract:
+    """A channel contract, compiled for a channel with these locales."""
+
+    def __init__(self, document: ChannelContract, locales: Sequence[str], registry: Registry) -> None:
+        """Raises `InvalidMapping`, with the place."""
+        self.identity = document.identity
+        self.level = document.unmapped
+        self._locales = tuple(locales)
+        self._keeps_others = document.others == "keep"
+        self._facts: set[str] = set()
+        self._tables = {name: _table(name, each) for name, each in document.tables.items()}
+        self._document = document
+        self._registry = registry
+        self._attributes = [self._compiled(name, spec) for name, spec in document.attributes.items()]
+        self._by_name = {each.name: each for each in self._attributes}
+        self._read_codes = frozenset(code for each in self._attributes for code in each.codes)
+
+    def applied(self, product: ShownProduct, locale_of: LocaleOf) -> MappedProduct:
+        """The product under the channel's names. Raises nothing."""
+        record = self._record(product)
+        shown: dict[str, object] = {}
+        unmapped: list[str] = []
+        chosen: dict[str, str] = {}
+        for attribute in self._attributes:
+            name, read, read_rest, is_localized, _ = attribute
+            try:
+                value = read(record)
+            except Exception:  # noqa: BLE001  # a transform of a shop's own may raise anything, and a fold goes on
+                unmapped.append(name)
+                value = _rest(read_rest, record)
+            if is_localized and type(value) is dict:
+                locale = next(filter(value.__contains__, self._locales), None)
+                value = UNSET if locale is None else value[locale]
+                chosen[name] = locale or ""
+            if value is not UNSET:
+                shown[name] = value
+        if self._keeps_others:
+            hidden = self._read_codes | self._by_name.keys()
+            shown |= {code: value for code, value in product.attributes.items() if code not in hidden}
+        mapped = ShownProduct(shown, product.categories, product.family, product.parent, self.identity)
+        return MappedProduct(mapped, lambda name: chosen.get(name) or self._locale_of(name, locale_of), unmapped)
+
+    def _record(self, product: ShownProduct) -> dict[str, object]:
+        if not self._facts:
+            return product.attributes
+        facts = (product.family, product.parent, product.categories, self._locales[0])
+        return product.attributes | dict(zip(FACTS, facts, strict=True))
+
+    def _locale_of(self, name: str, locale_of: LocaleOf) -> str | None:
+        """The locale of the first text that an attribute is made of."""
+        attribute = self._by_name.get(name)
+        codes = (name,) if attribute is None else attribute.codes
+        return next(filter(None, map(locale_of, codes)), None)
+
+    def _compiled(self, name: str, spec: Spec) -> _Attribute:
+        key = f"attributes.{name}"
+        if isinstance(spec, dict) and ("required" in spec or spec.get("blank") in SOURCE_POLICIES):
+            place = f"{key}.{'required' if 'required' in spec else 'blank'}"
+            raise InvalidMapping(place, "a requirement set of the channel says what must be there")
+        strict = self._mapping(spec, key, "skip" if self.level == "skip" else "fail")
+        lenient = self._mapping(spec, key, "skip")
+        names = [path_names(path, key) for path in sorted(strict.paths)]
+        codes = tuple(dict.fromkeys(each[0] for each in names if each))
+        return _Attribute(name, strict.read, lenient.read, strict.output is ValueType.LOCALIZED, codes)
+
+    def _mapping(self, spec: Spec, key: str, lookups: Level) -> CompiledMapping:
+        """A mapping in which a lookup without a result is an error, or left out."""
+
+        def fact(path: str) -> Reader | None:
+            if not path.startswith("@"):
+                return None
+            if path not in FACTS:
+                raise InvalidMapping(key, f"there is no {path!r:.40}; there are {', '.join(FACTS)}")
+            self._facts.add(path)
+            return NestedScope().reader(path, key)
+
+        document = self._document
+        separators = {"decimal": document.decimal, "group": document.group}
+        given = {name: value for name, value in separators.items() if value is not None}
+        numbers = dict.fromkeys((ValueType.INTEGER, ValueType.NUMBER, ValueType.DECIMAL), given)
+        zone = {} if document.zone is None else {"zone": document.zone}
+        return Compiler(
+            self._registry,
+            NestedScope(),
+            tables=self._tables,
+            definitions=document.definitions,
+            conversions={**numbers, ValueType.TIMESTAMP: zone},
+            unmapped={"lookup": lookups, "locale": "skip"},
+            facts=fact,
+        ).mapping(spec, key)
+
+
+def parse_contract(document: Mapping[str, object]) -> ChannelContract:
+    """A channel contract, without compiling its mappings. Raises `InvalidMapping` with the place."""
+    try:
+        return msgspec.convert(document, ChannelContract)
+    except msgspec.ValidationError as error:
+        problem, _, place = str(error).partition(" - at `$")
+        raise InvalidMapping(place.removesuffix("`").lstrip("."), problem[:1].lower() + problem[1:]) from None
+
+
+def _rest(read: Reader, record: object) -> object:
+    """What can be made of a value of which a part cannot be mapped."""
+    try:
+        return read(record)
+    except Exception:  # noqa: BLE001  # likewise
+        return UNSET
+
+
+def _table(name: str, table: TableRows) -> LookupTable:
+    try:
+        return text_table(name, table.rows, ignore_case=table.ignore_case)
+    except InvalidValue as error:
+        raise InvalidMapping(f"tables.{name}", str(error)) from None

@@ -1,0 +1,243 @@
+"""Channel contracts: what a channel shows, under which names, and what becomes of values that cannot be mapped."""
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pagefold.domains.channel_view import ShownProduct
+from pagefold.domains.domain import encode
+from pagefold.projections.channel_contracts import CompiledContract, parse_contract
+from pagefold.projections.channel_views import View
+from pagefold.projections.transforms import BUILTIN_REGISTRY, InvalidMapping, Registry, Transform
+from pagefold.projections.transforms.transform import NoParameters
+from pagefold.projections.transforms.value_types import ValueType
+
+Document = dict[str, Any]
+LOCALES = ("de-AT", "de", "en")
+COLORS = {"colors": {"rows": {"1": "red", "2": "blue"}}}
+LABELS = {"labels": {"rows": {"1": {"de": "rot", "en": "red"}, "2": {"en": "blue"}, "3": {"fr": "vert"}}}}
+
+
+def compiled(document: Document, registry: Registry = BUILTIN_REGISTRY) -> CompiledContract:
+    """A contract for an Austrian channel."""
+    return CompiledContract(parse_contract({"name": "web", **document}), LOCALES, registry)
+
+
+def shown(
+    document: Document, product: Document, *, locales: Mapping[str, str] | None = None, **fields: object
+) -> tuple[Document, list[str]]:
+    """The attributes that a channel shows, and those that it could not map."""
+    given = msgspec_product(product, **fields)
+    found = compiled(document).applied(given, (locales or {}).get)
+    return found.product.attributes, found.unmapped
+
+
+def msgspec_product(attributes: Document, **fields: Any) -> ShownProduct:  # noqa: ANN401  # JSON
+    """A product with some attributes."""
+    return ShownProduct(attributes, fields.get("categories", []), fields.get("family"), fields.get("parent"))
+
+
+def test_a_channel_shows_what_is_named() -> None:
+    """Under its own names; the rest is left out, or kept if it is not shown under another name."""
+    attributes = {"title": "name", "sizes": "size", "height": "box.height", "weight": "weight"}
+    product = {"name": "Shirt", "size": 0, "box": {"height": 3}, "color": "red", "title": "old"}
+    expected = {"title": "Shirt", "sizes": 0, "height": 3}
+    assert shown({"attributes": attributes}, product) == (expected, [])
+    kept = shown({"attributes": attributes, "others": "keep"}, product)
+    assert kept == (expected | {"color": "red"}, [])
+
+
+def test_values_go_through_transforms() -> None:
+    """The same as in contracts of sources, with tables, definitions, defaults and separators."""
+    document = {
+        "decimal": ",",
+        "tables": COLORS,
+        "definitions": {"brand": {"from": "maker"}},
+        "attributes": {
+            "color": {"from": "color", "lookup": "colors"},
+            "colors": {"from": "colors", "lookup": "colors"},
+            "brand": {"use": "brand", "default": "none"},
+            "weight": {"from": "weight", "number": True},
+            "label": {"computed": "{{ name }} ({{ color }})"},
+        },
+    }
+    found, unmapped = shown(document, {"name": "Shirt", "color": 1, "colors": ["1", "2"], "weight": "1,5"})
+    assert (found, unmapped) == (
+        {"color": "red", "colors": ["red", "blue"], "brand": "none", "weight": 1.5, "label": "Shirt (1)"},
+        [],
+    )
+
+
+def test_the_other_fields_of_a_product_can_be_read() -> None:
+    """Family, parent and categories, and the locale of the channel."""
+    attributes = {
+        "group": "@parent",
+        "kind": "@family",
+        "path": "@categories",
+        "in": "@locale",
+    }
+    found, _ = shown({"attributes": attributes}, {}, family="mugs", parent="P", categories=["a", "b"])
+    assert found == {"group": "P", "kind": "mugs", "path": ["a", "b"], "in": "de-AT"}
+    assert shown({"attributes": attributes}, {})[0] == {"in": "de-AT", "path": []}
+
+
+def test_labels_are_in_the_language_of_the_channel() -> None:
+    """Of texts by locale, the first that the channel has; a text in none of them is absent, and nothing is wrong."""
+    document = {"tables": LABELS, "attributes": {"color": {"from": "color", "translate": "labels"}}}
+    assert shown(document, {"color": "1"}) == ({"color": "rot"}, [])
+    assert shown(document, {"color": "2"}) == ({"color": "blue"}, [])
+    assert shown(document, {"color": "3"}) == ({}, [])
+    assert shown(document, {"color": "9"}) == ({}, ["color"])
+
+
+@pytest.mark.parametrize("level", ["skip", "warn", "fail"])
+def test_what_cannot_be_mapped_is_left_out(level: str) -> None:
+    """Of a list, what can be mapped stays; other attributes are as they would be. `skip` does not report it."""
+    document = {
+        "unmapped": level,
+        "tables": COLORS,
+        "attributes": {
+            "colors": {"from": "colors", "lookup": "colors"},
+            "weight": {"from": "weight", "number": True},
+            "gtin": {"from": "gtin", "check": {"format": "gtin"}},
+            "name": "name",
+        },
+    }
+    found = shown(document, {"colors": ["1", "9"], "weight": "heavy", "gtin": "1", "name": "Shirt"})
+    refused = ["weight", "gtin"] if level == "skip" else ["colors", "weight", "gtin"]
+    assert found == ({"colors": ["red"], "name": "Shirt"}, refused)
+
+
+def test_a_mapping_may_say_it_itself() -> None:
+    """What a transform says goes before the contract."""
+    lookup = {"table": "colors", "unmapped": "skip"}
+    document = {"unmapped": "fail", "tables": COLORS, "attributes": {"color": {"from": "color", "lookup": lookup}}}
+    assert shown(document, {"color": "9"}) == ({}, [])
+    kept = {"tables": COLORS, "attributes": {"color": {"from": "color", "lookup": {"table": "colors", "keep": True}}}}
+    assert shown(kept, {"color": "9"}) == ({"color": "9"}, [])
+
+
+def test_a_transform_that_breaks_stops_nothing() -> None:
+    """One of a shop's own may raise anything."""
+
+    def build(_parameters: object, _site: object) -> Any:  # noqa: ANN401  # a function of any value
+        return lambda value: 1 / 0 if value else value
+
+    broken = Transform(
+        name="broken",
+        summary="Divides by zero.",
+        inputs=(ValueType.ANYTHING,),
+        output=ValueType.ANYTHING,
+        parameters=NoParameters,
+        build=build,
+        refusals={},
+        examples=(),
+    )
+    contract = compiled(
+        {"attributes": {"a": {"from": "a", "broken": True}, "b": "b"}}, BUILTIN_REGISTRY.extended([broken])
+    )
+    found = contract.applied(msgspec_product({"a": 1, "b": 2}), lambda _: None)
+    assert (found.product.attributes, found.unmapped) == ({"b": 2}, ["a"])
+
+
+def test_requirements_ask_for_the_channels_names() -> None:
+    """And for its language: of what an attribute is made of, or of the label that was chosen."""
+    contract = {
+        "name": "web",
+        "tables": LABELS,
+        "attributes": {"title": "name", "color": {"from": "color", "translate": "labels"}, "size": "size"},
+    }
+    requirement = {"attributes": ["title", "color", "size", "name"], "locale": "channel"}
+    view = View(contract, [{"name": "r", "requires": [requirement]}], LOCALES, BUILTIN_REGISTRY, hides=False)
+
+    def missing(color: str, locale: str) -> list[str]:
+        found = view.shown(msgspec_product({"name": "Shirt", "color": color, "size": 7}), {"name": locale}.get)
+        assert found is not None
+        product, _ = found
+        return product.completeness.missing  # type: ignore[union-attr]  # it has one
+
+    assert missing("1", "de") == ["name"]
+    assert missing("1", "en") == ["name", "title"]
+    assert missing("2", "de-AT") == ["color", "name"]
+
+
+def test_what_fails_blocks() -> None:
+    """The catalog is not ready, or hidden; with `warn` it is only listed."""
+    for level, hides, expected in (
+        ("warn", True, (["a"], True)),
+        ("fail", False, (["a"], False)),
+        ("fail", True, None),
+    ):
+        contract = {"name": "web", "unmapped": level, "attributes": {"a": {"from": "a", "number": True}}}
+        view = View(contract, [], LOCALES, BUILTIN_REGISTRY, hides=hides)
+        found = view.shown(msgspec_product({"a": "x"}), lambda _: None)
+        assert (None if found is None else (found[0].unmapped, found[1])) == expected
+
+
+@pytest.mark.parametrize(
+    ("document", "problem"),
+    [
+        ({"attributes": {"a": {"from": "b", "upper": True}}}, "attributes.a: there is no transform 'upper'"),
+        ({"attributes": {"a": {"from": "b", "lookup": "c"}}}, "attributes.a.lookup.table: there is no table 'c'"),
+        ({"attributes": {"a": {"from": "b", "required": True}}}, "attributes.a.required: a requirement set of the"),
+        ({"attributes": {"a": {"from": "b", "blank": "withdraw"}}}, "attributes.a.blank: a requirement set of the"),
+        ({"attributes": {"a": "@sku"}}, "attributes.a: there is no '@sku'; there are @family"),
+        ({"attributes": {"a": ""}}, "attributes.a: the path '' has an empty name"),
+        ({"attribute": {}}, "object contains unknown field `attribute`"),
+        ({"others": "hide"}, "others: invalid enum value 'hide'"),
+    ],
+)
+def test_a_contract_that_cannot_be(document: Document, problem: str) -> None:
+    """The error names the place."""
+    with pytest.raises(InvalidMapping, match="^" + re.escape(problem)):
+        compiled(document)
+
+
+values = st.recursive(
+    st.none() | st.booleans() | st.integers(-9, 9) | st.sampled_from(["", " ", "1", "9", "1.5", "x"]),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from("ab"), inner, max_size=2),
+    max_leaves=4,
+)
+specs = st.sampled_from(
+    [
+        "a",
+        "b.a",
+        {"from": "a", "number": True},
+        {"from": "a", "lookup": "colors"},
+        {"from": "b", "translate": "labels"},
+        {"first_of": ["c", "b"]},
+        {"from": "a", "check": {"max": 3}},
+        {"from": "a", "default": 7},
+    ]
+)
+
+
+@given(
+    st.dictionaries(st.sampled_from("pqabc"), specs, max_size=4),
+    st.sampled_from(["drop", "keep"]),
+    st.sampled_from(["skip", "warn", "fail"]),
+    st.dictionaries(st.sampled_from("abcd"), values, max_size=4),
+)
+def test_a_view_is_a_function(attributes: Document, others: str, level: str, product: Document) -> None:
+    """It never raises, changes nothing that it gets, and gives the same bytes each time it is compiled."""
+    contract = {
+        "name": "web",
+        "tables": COLORS | LABELS,
+        "attributes": attributes,
+        "others": others,
+        "unmapped": level,
+    }
+    before = encode(product)
+    made = []
+    for _ in range(2):
+        view = View(contract, [], LOCALES, BUILTIN_REGISTRY, hides=False)
+        found = view.shown(msgspec_product(product), lambda _: None)
+        assert found is not None
+        made.append((view.key, encode(found[0]), found[1]))
+        assert others == "keep" or found[0].attributes.keys() <= attributes.keys()
+    assert made[0] == made[1]
+    assert encode(product) == before

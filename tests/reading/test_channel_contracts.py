@@ -1,0 +1,137 @@
+"""Channel contracts on both stores: what pages show, two versions side by side, and a changed contract."""
+
+from collections.abc import AsyncIterator
+
+import pytest
+
+import pagefold
+from pagefold import Config, Shop
+from tests.support.small_shop import Document, document, event, pages_of, price, say, section
+
+COLORS = {"colors": {"rows": {"1": {"de": "rot", "en": "red"}, "2": {"de": "blau", "en": "blue"}}}}
+FIRST: Document = {"name": "web", "version": 1, "attributes": {"title": "name"}}
+SECOND: Document = {
+    "name": "web",
+    "version": 2,
+    "tables": COLORS,
+    "attributes": {"title": "name", "color": {"from": "color", "translate": "colors"}},
+}
+
+
+def showing(url: str, **contracts: Document) -> Config:
+    """The small shop, in which some channels have contracts, or other settings."""
+    tables = document(url, work={"poll_seconds": 0.05})
+    for name, contract in contracts.items():
+        tables["channels"][name.replace("_", "-")] |= contract if "contract" in contract else {"contract": contract}
+    return Config.parse(tables, store=url)
+
+
+def product(sku: str, color: object, *, version: int = 1) -> pagefold.DomainEvent:
+    """A product with a code of a color."""
+    names = {"de": f"{sku} (de)", "en": f"{sku} (en)"}
+    payload = {"attributes": {"color": color, "cost": 3}, "localized": {"name": names}}
+    return event("catalog", payload, sku=sku, version=version)
+
+
+PRODUCTS = [product("RED", 1), product("BLUE", "2"), product("ODD", "9")]
+
+
+@pytest.fixture
+async def shop(store_url: str) -> AsyncIterator[Shop]:
+    """A shop with two versions of a contract in three channels, and its products."""
+    async with pagefold.open(showing(store_url, web_de=SECOND, market_at=FIRST, web_us=SECOND)) as opened:
+        await say(opened, *PRODUCTS, price("9.90", sku="RED"))
+        yield opened
+
+
+async def test_versions_live_side_by_side(shop: Shop) -> None:
+    """A page names its contract; labels are in the language of the channel; a channel without shows all."""
+    found = {name: await section(shop, "catalog", name, sku="RED") for name in shop.config.channels}
+    assert [found["web-de"][key] for key in ("contract", "attributes")] == [
+        "web@2",
+        {"title": "RED (de)", "color": "rot"},
+    ]
+    assert [found["web-us"][key] for key in ("contract", "attributes")] == [
+        "web@2",
+        {"title": "RED (en)", "color": "red"},
+    ]
+    assert [found["market-at"][key] for key in ("contract", "attributes")] == ["web@1", {"title": "RED (de)"}]
+    assert not {"contract", "unmapped", "completeness"} & found["outlet-de"].keys()
+    assert "unmapped" not in found["web-de"]
+
+
+async def test_what_cannot_be_mapped_is_listed_and_counted(shop: Shop) -> None:
+    """The page is ready all the same, unless the contract says `fail`."""
+    found = await section(shop, "catalog", sku="ODD")
+    assert (found["unmapped"], found["attributes"]) == (["color"], {"title": "ODD (de)"})
+    page = await shop.pages.get("ODD", "web-de")
+    assert page is not None
+    assert page.readiness["catalog"]
+    report = await shop.completeness.report("web-de")
+    assert (report.contract, report.requirements, report.pages, report.complete, report.blocked) == (
+        "web@2",
+        [],
+        3,
+        2,
+        0,
+    )
+    [lacking] = report.attributes
+    assert (lacking.attribute, lacking.pages, lacking.unmapped, lacking.blocks, lacking.completes) == (
+        "color",
+        1,
+        1,
+        0,
+        1,
+    )
+    assert [each.sku async for each in shop.completeness.lacking("web-de", "color")] == ["ODD"]
+
+
+async def test_what_fails_blocks_or_hides(store_url: str) -> None:
+    """And is counted as blocking, whether the page is shown or not."""
+    failing = SECOND | {"unmapped": "fail"}
+    for incomplete in ("show", "hide"):
+        settings = {"contract": failing, "incomplete": incomplete}
+        async with pagefold.open(showing(store_url, web_de=settings)) as shop:
+            if incomplete == "show":
+                await say(shop, *PRODUCTS)
+            await shop.catch_up()
+            page = await shop.pages.get("ODD", "web-de")
+            assert (page is None) == (incomplete == "hide")
+            assert page is None or not page.readiness["catalog"]
+            report = await shop.completeness.report("web-de")
+            assert (report.pages, report.blocked, report.attributes[0].unblocks) == (3, 1, 1)
+            assert (await shop.verify(processes=2)).changed == 0
+
+
+async def test_a_changed_contract_folds_again_what_depends_on_it(shop: Shop, store_url: str) -> None:
+    """Only the sections of its channels change, and only those that it changes; back again they are as they were."""
+    before = await pages_of(shop)
+    third = SECOND | {"tables": {"colors": {"rows": {**COLORS["colors"]["rows"], "9": {"de": "neu", "en": "new"}}}}}
+    async with pagefold.open(showing(store_url, web_de=third, market_at=FIRST, web_us=SECOND)) as other:
+        behind = {each.domain for each in (await other.status()).domains if each.configuration_changed}
+        assert behind == {"catalog"}
+        await other.catch_up()
+        after = await pages_of(other)
+        assert {key for key in after if after[key] != before[key]} == {("ODD", "web-de")}
+        assert (await other.verify()).changed == 0
+    renamed = showing(store_url, web_de=SECOND | {"version": 3}, market_at=FIRST, web_us=SECOND)
+    async with pagefold.open(renamed) as other:
+        assert (await other.completeness.report("web-de")).unmeasured == 3
+    async with pagefold.open(showing(store_url, web_de=SECOND, market_at=FIRST, web_us=SECOND)) as other:
+        await other.catch_up()
+        assert await pages_of(other) == before
+
+
+async def test_channels_share_sections_by_what_they_depend_on(store_url: str) -> None:
+    """Equal contracts and locales give one content, whatever else differs between the channels."""
+    tables = document(store_url)
+    for name in ("web-de", "outlet-de"):
+        tables["channels"][name] |= {"contract": SECOND, "locale": "de-DE", "fallbacks": [], "sources": {}}
+    config = Config.parse(tables, store=store_url)
+    async with pagefold.open(config) as shop:
+        await say(shop, product("RED", 1))
+        async with shop.store.coordination.fold_transaction("catalog") as transaction:
+            [stored] = await transaction.sections(["RED"])
+    index_of = stored.channels.index_of
+    assert index_of["web-de"] == index_of["outlet-de"]
+    assert len(stored.contents) == len(set(index_of.values())) == 3
