@@ -139,7 +139,7 @@ class CompiledContract:
             name, read, read_rest, is_localized, _ = attribute
             try:
                 value = read(record)
-            except Exception:  # noqa: BLE001  # a transform of a shop's own may raise anything, and a fold goes on
+            except Exception:  # noqa: BLE001  # a transform of a shop's own may raise anything
                 unmapped.append(name)
                 value = _rest(read_rest, record)
             if is_localized and type(value) is dict:
