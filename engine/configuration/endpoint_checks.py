@@ -67,10 +67,12 @@ def check_request(key: str, endpoint: RequestConfig) -> Iterator[ConfigurationEr
         if problem is not None and "url" not in empty:
             yield ConfigurationError(f"{key}.url", problem)
         return
-    for name in ("items", "cursor", "total", "has_more", "errors"):
+    for name in ("items", "cursor", "total", "has_more"):
         path: str | None = getattr(endpoint, name)
         if path is not None:
             yield from check_path(f"{key}.{name}", path, f"data.{name}")
+    for path in endpoint.error_paths:
+        yield from check_path(f"{key}.errors", path, "data.errors")
     yield from _check_cursor(key, endpoint)
     if endpoint.paging is not None:
         yield from _check_paging(f"{key}.paging", endpoint, endpoint.paging)
@@ -144,6 +146,8 @@ def _check_paging(key: str, endpoint: RequestConfig, paging: PagingConfig) -> It
             yield ConfigurationError(f"{key}.parameter", "is required, or member: what says which page is asked for")
     elif endpoint.cursor is not None:
         yield ConfigurationError(key, "contradicts cursor: pages are numbered, or lead to the next one")
+    elif endpoint.link_ends:
+        yield ConfigurationError(key, "contradicts link_ends: numbered pages lead to no next one")
     if paging.parameter is not None and paging.member is not None:
         yield ConfigurationError(f"{key}.member", "is given beside parameter; one of them is enough")
     yield from (ConfigurationError(f"{key}.{name}", "is empty") for name in _EMPTY if getattr(paging, name) == "")

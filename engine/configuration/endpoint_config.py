@@ -100,10 +100,10 @@ class RequestConfig(Table, frozen=True):
         Meta(description="The path of a boolean that is false in the last page, which shows that all rows were read."),
     ] = None
     errors: Annotated[
-        str | None,
+        str | list[str] | None,
         Meta(
-            description="The path of errors in a response that has a good status: if something is there, the request "
-            "is retried as after a status of 500, and fails in the end with what it says."
+            description="The path of errors in a response that has a good status, or several: if something is there, "
+            "the request is retried as after a status of 500, and fails in the end with what it says."
         ),
     ] = None
     paging: Annotated[
@@ -122,6 +122,13 @@ class RequestConfig(Table, frozen=True):
         Meta(
             description="Whether rows stay on their page while others are added and removed, as with a cursor that "
             "names the last row. If not, a repeated row means that another was skipped, and nothing is withdrawn."
+        ),
+    ] = False
+    link_ends: Annotated[
+        bool,
+        Meta(
+            description="Whether a page that leads to no next one, by a Link header or a cursor, shows that all rows "
+            "were read."
         ),
     ] = False
     hosts: Annotated[
@@ -175,6 +182,11 @@ class RequestConfig(Table, frozen=True):
     def verb(self) -> Literal["GET", "POST"]:
         """The method of a request."""
         return self.method or ("GET" if self.body is None else "POST")
+
+    @cached_property
+    def error_paths(self) -> list[str]:
+        """The paths of errors in a response."""
+        return [self.errors] if isinstance(self.errors, str) else self.errors or []
 
     @cached_property
     def is_sorted(self) -> bool:

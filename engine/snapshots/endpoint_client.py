@@ -208,7 +208,7 @@ class EndpointClient:
                 async with self._stream(request, origin) as response:
                     self._check(response)
                     body = (await self._body(response)).removeprefix(BYTE_ORDER_MARK)
-        if settings.errors is not None and (found := await run_sync(errors_in, body, settings.errors)) is not None:
+        if settings.errors and (found := await run_sync(errors_in, body, settings.error_paths)) is not None:
             problem = f"its response has errors: {found}"
             raise _RetryableError(problem, _PASSING)
         return EndpointResponse(body, _next_link(response), _total(response.headers))

@@ -1,6 +1,6 @@
 """Errors in responses with a good status."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import msgspec
 
@@ -14,15 +14,16 @@ _TEXTS = ("message", "error", "code", "name")
 """The members of an error that have its text: the first that it has is shown."""
 
 
-def errors_in(body: bytes, path: str) -> str | None:
-    """The text of the errors at a path of a response; None if there are none, or if the response is not JSON."""
+def errors_in(body: bytes, paths: Sequence[str]) -> str | None:
+    """The text of the errors at the paths of a response; None if there are none, or if the response is not JSON."""
     try:
-        found = value_at(body, path)
+        values = [value_at(body, path) for path in paths]
     except DECODE_ERRORS:
         return None
-    if found in (None, False, "", [], {}):
+    found = [value for value in values if value not in (None, False, "", [], {})]
+    if not found:
         return None
-    text = "; ".join(_texts(found)) or msgspec.json.encode(found).decode()
+    text = "; ".join(_texts(found)) or msgspec.json.encode(found[0]).decode()
     return "".join(each if each.isprintable() else " " for each in text)[:MAX_CHARACTERS]
 
 

@@ -163,7 +163,7 @@ class PageSequence:
             if self.total != self.rows:
                 return End(complete=False, reason=f"its total is {self.total:,} rows; it has {self.rows:,}")
             return End(complete=True)
-        if page.has_more is False or (paging is not None and paging.after is not None):
+        if page.has_more is False or self._settings.link_ends or (paging is not None and paging.after is not None):
             return End(complete=True)
         if not self._is_short(page):
             return End(complete=False, reason=NO_PROOF)

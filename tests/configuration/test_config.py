@@ -151,6 +151,12 @@ WRONG = [
     (with_snapshot(URL, 'paging = {parameter = ""}'), f"{SNAPSHOT}.paging.parameter", "is empty"),
     (with_snapshot(URL, 'paging = {parameter = "p", step = 0}'), f"{SNAPSHOT}.paging.step", "1 or more, or 'rows'"),
     (with_snapshot(URL, 'paging = {parameter = "p"}', 'cursor = "next"'), f"{SNAPSHOT}.paging", "contradicts cursor"),
+    (
+        with_snapshot(URL, 'paging = {parameter = "p"}', "link_ends = true"),
+        f"{SNAPSHOT}.paging",
+        "contradicts link_ends",
+    ),
+    (with_snapshot(FILE, 'more = {x = {url = "ftp:x"}}'), f"{SNAPSHOT}.more.x.url", "is not an address"),
     (with_snapshot(FILE, 'ends = "never"'), f"{SNAPSHOT}.ends", "never"),
     (with_snapshot(URL, 'ends = "file"'), f"{SNAPSHOT}.ends", "goes with file"),
     (with_snapshot(FILE, 'settle = "soon"'), f"{SNAPSHOT}.settle", "such as '90s', '15m' or '2d'"),

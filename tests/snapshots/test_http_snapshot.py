@@ -98,6 +98,19 @@ async def test_pages_are_followed_to_the_last(answering: Answering, settings: di
             assert (rest.end, rest.taken_at) == (COMPLETE, parsed.taken_at)
 
 
+@pytest.mark.parametrize(("ends", "complete"), [(True, True), (False, False)])
+async def test_a_page_that_leads_to_no_next_one_may_be_the_end(ends: bool, complete: bool) -> None:  # noqa: FBT001  # cases
+    """Without a number of rows, that is a proof only where the configuration says so."""
+
+    def answer(asked: Asked) -> Reply:
+        reply = by_link(asked)
+        return reply._replace(headers={"link": reply.headers["link"]})
+
+    found = await taken(answer, link_ends=ends, stable=True)
+    assert found.end is not None
+    assert (len(found.rows), found.end.complete) == (25, complete)
+
+
 async def test_the_identity_of_an_endpoint() -> None:
     """Its identity is its address; its name has no query, which may contain secrets."""
     config = configured(url="https://erp.example/prices?key=secret")

@@ -379,12 +379,9 @@ class Contract:
     def _note_whole(self, mapping: StatementMapping, record: Record, items: Sequence[Record], reading: Reading) -> None:
         try:
             mapping.check_filter(items)
-            whole = mapping.whole_of(record)
+            reading.wholes += mapping.wholes_of(record, len(items))
         except InvalidValue as error:
             reading.refusals.append(Refusal(mapping.domain, None, error))
-            return
-        if whole is not None:
-            reading.wholes.append(whole)
 
     def _problem(self, record: object) -> InvalidValue | None:
         """What a record has that the contract does not read, or reads as another kind, where that is an error."""

@@ -35,7 +35,7 @@ class ContractHead(msgspec.Struct, frozen=True):
     version: Annotated[int, msgspec.Meta(ge=1)] = 1
     form: Form | None = None
     items: str | list[str] = []
-    only: dict[str, list[object]] = {}
+    only: dict[str, list[object] | bool] = {}
     versions: Versions = "integer"
     tie: Tie | None = None
     blanks: Blanks = "skip"

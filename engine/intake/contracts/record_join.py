@@ -34,7 +34,7 @@ class JoinTable(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename=
     by: object = None
     order: object = None
     continued: bool = False
-    only: dict[str, list[object]] = {}
+    only: dict[str, list[object] | bool] = {}
     id: object = None
     parent: object = None
     keys: dict[str, object] = {}

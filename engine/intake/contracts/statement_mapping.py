@@ -22,6 +22,7 @@ from pagefold.projections.transforms import Mapping as CompiledMapping
 from pagefold.projections.transforms.accepted_values import AcceptedValues
 from pagefold.projections.transforms.mapping import BlankPolicy
 from pagefold.projections.transforms.paths import Reader
+from pagefold.projections.transforms.value_types import is_blank
 
 Versions: TypeAlias = Literal["integer", "moment", "none"]
 """What `sourceVersion` is: an integer, or a moment, whose microseconds since 1970 are the version.
@@ -62,6 +63,10 @@ Unsent: TypeAlias = Callable[[Collection[str], Collection[str]], Collection[str]
 """Which of some paths, and of some patterns of paths, were left out of a record because they did not change."""
 
 
+Accepted: TypeAlias = Sequence[object] | bool
+"""The values that a path may have, or whether there is one."""
+
+
 def no_paths(_paths: Collection[str], _patterns: Collection[str]) -> Collection[str]:
     """Nothing was left out."""
     return ()
@@ -83,8 +88,8 @@ class Written(NamedTuple):
     key: str
     each: str | None
     fields: Mapping[str, object]
-    only: Mapping[str, Sequence[object]]
-    withdrawn: Mapping[str, Sequence[object]]
+    only: Mapping[str, Accepted]
+    withdrawn: Mapping[str, Accepted]
     places: Sequence[PayloadPlace]
     whole: object = None
     partial: bool = False
@@ -107,14 +112,14 @@ class Rules(NamedTuple):
 
 
 class Values:
-    """A filter: by path, the values that a record may have."""
+    """A filter: by path, the values that a record may have, or whether it has one."""
 
-    def __init__(self, compiler: Compiler, table: Mapping[str, Sequence[object]], key: str) -> None:
+    def __init__(self, compiler: Compiler, table: Mapping[str, Accepted], key: str) -> None:
         paths = (compiler.record_path(path) for path in table if compiler.facts(path) is None)
         self.paths = frozenset(path for path in paths if path is not None)
         self.reads = frozenset(path for path in table if compiler.facts(path) is None)
         readers = {path: compiler.reader(path, f"{key}.{path}") for path in table}
-        self._values = [(readers[path], AcceptedValues(values).has) for path, values in table.items()]
+        self._values = [(readers[path], _accepts(values)) for path, values in table.items()]
         self._readers = {path: read for path, read in readers.items() if path in self.reads}
 
     def all_match(self, record: Record) -> bool:
@@ -128,6 +133,12 @@ class Values:
     def present(self, record: Record) -> set[str]:
         """The paths that the record has, if only with a blank value."""
         return {path for path, read in self._readers.items() if read(record) is not UNSET}
+
+
+def _accepts(values: Accepted) -> Callable[[object], bool]:
+    if isinstance(values, bool):
+        return lambda value: is_blank(value) is not values
+    return AcceptedValues(values).has
 
 
 class StatementMapping:
@@ -288,13 +299,17 @@ class StatementMapping:
             return None
         return found if isinstance(found, DomainEvent) else None
 
-    def whole_of(self, record: Record) -> Whole | None:
-        """Which group a record has all of in its list; None if it does not count. Raises `InvalidValue`."""
+    def wholes_of(self, record: Record, items: int) -> list[Whole]:
+        """The group that a record has all of in its list of so many items, by domain; none if it does not count.
+
+        Raises `InvalidValue`.
+        """
         inside = NO_ITEM, record
-        if self.whole is None or not self._outer_only.all_match(inside):
-            return None
-        group = self.whole.group(record)
-        return Whole(referenced(self._event(inside, EVERY_CHANNEL, _no_payload, sku=""), group))
+        if self.whole is None or not self.whole.is_whole(items) or not self._outer_only.all_match(inside):
+            return []
+        group, event = self.whole.group(record), self._event(inside, EVERY_CHANNEL, _no_payload, sku="")
+        domains = self.whole.domains or [self.domain]
+        return [Whole(referenced(msgspec.structs.replace(event, type=domain), group)) for domain in domains]
 
     def _event(
         self,

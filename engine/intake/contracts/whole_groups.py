@@ -2,10 +2,13 @@
 
 from collections.abc import Mapping
 
+from pagefold.domains import DOMAINS
 from pagefold.domains.references import kind_error
 from pagefold.engine.events import Reference
 from pagefold.projections.transforms import Compiler, InvalidMapping, InvalidValue, ValueType
 from pagefold.projections.transforms.paths import ROOT
+
+_KEYS = frozenset({"kind", "id", "domains", "below"})
 
 NO_ITEM: Mapping[str, object] = {}
 """In place of an item, where only the record around it is read."""
@@ -16,7 +19,7 @@ class WholeMapping:
 
     def __init__(self, compiler: Compiler, written: object, key: str) -> None:
         """Compiles what a contract says. Raises `InvalidMapping`."""
-        if not isinstance(written, dict) or written.keys() != {"kind", "id"}:
+        if not isinstance(written, dict) or not {"kind", "id"} <= written.keys() <= _KEYS:
             raise InvalidMapping(
                 key, 'expected a kind and the path of an id, such as { kind = "shopify:product", id = "$.id" }'
             )
@@ -27,6 +30,14 @@ class WholeMapping:
         if not (isinstance(path, str) and is_outside(path)):
             raise InvalidMapping(f"{key}.id", f"expected a path of the record around the list, such as {ROOT}.id")
         self.mapping = compiler.mapping(path, f"{key}.id", ValueType.TEXT)
+        self.domains = _domains(written.get("domains", []), f"{key}.domains")
+        self._below = written.get("below")
+        if self._below is not None and not (type(self._below) is int and self._below > 0):
+            raise InvalidMapping(f"{key}.below", f"expected a number of items, got {self._below!r:.40}")
+
+    def is_whole(self, items: int) -> bool:
+        """Whether a list of so many items has all of a group: one that is cut has as many as it may."""
+        return self._below is None or items < self._below
 
     def group(self, record: object) -> Reference:
         """The group of a record. Raises `InvalidValue` if it has no id."""
@@ -35,6 +46,13 @@ class WholeMapping:
             error = InvalidValue("blank", None, "is blank, and a value is required")
             raise error.located(self.mapping.key, ", ".join(sorted(self.mapping.paths)))
         return Reference(self.kind, identifier.strip())
+
+
+def _domains(written: object, key: str) -> list[str]:
+    known = [domain.name for domain in DOMAINS]
+    if not isinstance(written, list) or any(name not in known for name in written):
+        raise InvalidMapping(key, f"expected a list of domains ({', '.join(known)}), got {written!r:.60}")
+    return written
 
 
 def is_outside(path: str) -> bool:

@@ -6,7 +6,7 @@ import msgspec
 
 from pagefold.domains import DOMAINS
 from pagefold.engine.intake.contracts.payload_places import payload_places
-from pagefold.engine.intake.contracts.statement_mapping import FIELDS, Written
+from pagefold.engine.intake.contracts.statement_mapping import FIELDS, Accepted, Written
 from pagefold.projections.transforms import InvalidMapping
 
 OPTIONS = ("only", "withdraw", "each", "whole_of", "partial")
@@ -57,8 +57,10 @@ def written_table(domain: str, key: str, table: Mapping[str, object], shared: Ma
     return Written(domain, key, each, fields, only, withdrawn, places, table.get("whole_of"), partial)
 
 
-def _values(table: object, key: str) -> Mapping[str, list[object]]:
+def _values(table: object, key: str) -> Mapping[str, Accepted]:
     try:
-        return msgspec.convert(table, dict[str, list[object]])
+        return msgspec.convert(table, dict[str, list[object] | bool])
     except msgspec.ValidationError:
-        raise InvalidMapping(key, 'expected lists of values by path, such as { status = ["active"] }') from None
+        raise InvalidMapping(
+            key, 'expected lists of values by path, such as { status = ["active"] }; or true, for any value'
+        ) from None

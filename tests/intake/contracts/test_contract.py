@@ -138,6 +138,21 @@ def test_several_statements_of_one_domain() -> None:
     ]
 
 
+def test_a_filter_may_ask_for_any_value_or_none() -> None:
+    """`true` is any value, `false` none; what is blank is none."""
+    text = HEAD + PRICE + "only = { sku = true, gone = false }\n"
+    messages: list[dict[str, Any]] = [
+        {"sku": "A"},
+        {"sku": ""},
+        {"sku": None},
+        {"sku": "B", "gone": "2026-01-01"},
+        {"sku": "C", "gone": ""},
+    ]
+    found = read(text, *({"rev": 1, "price": "1", **each} for each in messages))
+    assert [event.sku for event in found.events] == ["A", "C"]
+    assert (found.left_out, found.refusals) == (3, [])
+
+
 def test_what_does_not_count_is_counted_and_left_out() -> None:
     """By message, and by domain."""
     text = 'only = { kind = ["product"] }\n' + HEAD + PRICE + 'only = { type = ["variant"] }\n'

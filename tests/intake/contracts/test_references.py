@@ -88,6 +88,13 @@ def test_a_record_has_all_of_a_group_in_its_list() -> None:
     assert len(wholes(VARIANTS, only={"sku": ["B"]})) == 1
 
 
+def test_a_group_may_be_withdrawn_in_other_domains_too() -> None:
+    """One table says it for all of them; and a list that is as long as a source's lists may be proves nothing."""
+    group = {"kind": "shopify:product", "id": "$.id", "domains": ["catalog", "pricing"], "below": 2}
+    assert [whole.event.type for whole in wholes(VARIANTS, whole_of=group)] == ["catalog", "pricing"]
+    assert wholes({**VARIANTS, "variants": [{"sku": "A"}, {"sku": "B"}]}, whole_of=group) == []
+
+
 def test_a_filter_by_what_no_item_has_is_refused() -> None:
     """A member of the record around it, written without `$.`, would make every item none of the group."""
     contract = {"name": "products", **PRODUCTS, "catalog": {**TABLE, "only": {"version": [2]}}}
@@ -112,6 +119,9 @@ def test_a_group_without_an_id_or_a_version_is_refused() -> None:
         ({"kind": "shopify:product"}, "catalog.whole_of"),
         ({"kind": "a b", "id": "$.id"}, "catalog.whole_of.kind"),
         ({"kind": "shopify:product", "id": "id"}, "catalog.whole_of.id"),
+        ({"kind": "shopify:product", "id": "$.id", "domains": ["prices"]}, "catalog.whole_of.domains"),
+        ({"kind": "shopify:product", "id": "$.id", "below": 0}, "catalog.whole_of.below"),
+        ({"kind": "shopify:product", "id": "$.id", "below": True}, "catalog.whole_of.below"),
     ],
 )
 def test_what_is_no_group_is_an_error(whole_of: object, key: str) -> None:
