@@ -253,7 +253,7 @@ async def test_a_full_odoo_that_changes_while_it_is_read(tmp_path: Path, store_u
 
 
 async def test_an_export_of_odoo(tmp_path: Path, odoo: Odoo) -> None:
-    """A product goes on in rows whose first cells are blank; a ' before + - = is not part of a text."""
+    """A product continues in rows whose first cells are blank; a ' before + - = is not part of a text."""
     rows = [
         ["id", "default_code", "name", "lst_price", "barcode", "active", "write_date", *QUANT],
         [
