@@ -91,19 +91,25 @@ def fold(contributions: Sequence[Contribution[Catalog]], context: ChannelContext
     product = ShownProduct(attributes, categories, family, parent)
     if context.view is None:
         return SectionBody(encode(product))
-    shown = context.view.shown(product, lambda code: _locale_of(code, contributions, context.locales))
+    shown = context.view.shown(product, lambda: _text_locales(contributions, context.locales))
     return None if shown is None else SectionBody(encode(shown[0]), shown[1])
 
 
-def _locale_of(code: str, contributions: Sequence[Contribution[Catalog]], locales: Sequence[str]) -> str | None:
-    """The locale of the text that a page shows as an attribute; None of an attribute that is no text by locale."""
+def _text_locales(contributions: Sequence[Contribution[Catalog]], locales: Sequence[str]) -> Mapping[str, str]:
+    """The locale of each text that a page shows."""
+    found: dict[str, str] = {}
+    shown: set[str] = set()
     for contribution in contributions:
         payload = contribution.payload
-        if found := next(filter(payload.localized.get(code, {}).__contains__, locales), None):
-            return found
-        if code in payload.attributes:
-            return None
-    return None
+        for code, text in payload.localized.items():
+            for locale in locales:
+                if locale in text:
+                    if code not in shown:
+                        found.setdefault(code, locale)
+                    break
+        if len(contributions) > 1:
+            shown.update(payload.attributes)
+    return found
 
 
 def _attributes(payload: Catalog, context: ChannelContext) -> dict[str, object]:

@@ -1,13 +1,13 @@
 """What a channel shows of a product, under its own names, and what it asks for. Its rules are compiled elsewhere."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Protocol, TypeAlias
 
 import msgspec
 from msgspec import UNSET, UnsetType
 
-LocaleOf: TypeAlias = Callable[[str], str | None]
-"""The locale of the text that an attribute shows; None for an attribute that is not a text by locale."""
+TextLocales: TypeAlias = Callable[[], Mapping[str, str]]
+"""The locale of the text that each attribute shows, without attributes that are no texts by locale. Asked if needed."""
 
 
 class Completeness(msgspec.Struct, gc=False, omit_defaults=True):
@@ -57,5 +57,5 @@ class ChannelView(Protocol):
     key: str
     """A digest of everything that the channel says."""
 
-    def shown(self, product: ShownProduct, locale_of: LocaleOf) -> tuple[ShownProduct, bool] | None:
+    def shown(self, product: ShownProduct, locales: TextLocales) -> tuple[ShownProduct, bool] | None:
         """What the channel shows, and whether nothing is lacking that blocks. None to show no page. Raises nothing."""

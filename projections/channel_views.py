@@ -5,7 +5,8 @@ from hashlib import sha256
 
 import msgspec
 
-from pagefold.domains.channel_view import LocaleOf, ShownProduct
+from pagefold.domains.channel_view import ShownProduct, TextLocales
+from pagefold.domains.locales import with_general_forms
 from pagefold.projections.channel_contracts import CompiledContract, parse_contract
 from pagefold.projections.requirements import Requirements, parse_requirements
 from pagefold.projections.transforms import Registry
@@ -31,21 +32,26 @@ class View:
         self._contract = None if contract is None else CompiledContract(parse_contract(contract), locales, registry)
         self._requirements = None
         if requirements:
-            self._requirements = Requirements([parse_requirements(each) for each in requirements], locales[0])
+            self._requirements = Requirements([parse_requirements(each) for each in requirements])
+        self._own = frozenset(with_general_forms(locales[0]))
         self._hides = hides
         written = msgspec.json.encode([contract, requirements, hides], order="deterministic")
         self.key = sha256(written).hexdigest()
 
-    def shown(self, product: ShownProduct, locale_of: LocaleOf) -> tuple[ShownProduct, bool] | None:
+    def shown(self, product: ShownProduct, locales: TextLocales) -> tuple[ShownProduct, bool] | None:
         """The product as the channel shows it, and whether its catalog is ready; None if it has no page."""
+        requirements = self._requirements
+        foreign: set[str] = set()
+        if requirements is not None and requirements.needs_language:
+            foreign = {code for code, locale in locales().items() if locale not in self._own}
         blocked = False
         if self._contract is not None:
-            product, locale_of, unmapped = self._contract.applied(product, locale_of)
+            product, foreign, unmapped = self._contract.applied(product, foreign)
             if unmapped:
                 product.unmapped = sorted(unmapped)
                 blocked = self._contract.level == "fail"
-        if self._requirements is not None:
-            product.completeness, lacks = self._requirements.measure(product, locale_of)
+        if requirements is not None:
+            product.completeness, lacks = requirements.measure(product, foreign)
             blocked = blocked or lacks
         if blocked and self._hides:
             return None

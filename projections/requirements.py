@@ -11,8 +11,7 @@ from typing import Annotated, Literal, NamedTuple, TypeAlias
 
 import msgspec
 
-from pagefold.domains.channel_view import Completeness, LocaleOf, ShownProduct
-from pagefold.domains.locales import with_general_forms
+from pagefold.domains.channel_view import Completeness, ShownProduct
 from pagefold.projections.transforms.accepted_values import AcceptedValues
 from pagefold.projections.transforms.errors import InvalidMapping, InvalidValue
 from pagefold.projections.transforms.rules import Rule, compile_rules
@@ -82,6 +81,9 @@ class _State(Enum):
     NOT_ASKED = "not asked"
 
 
+MET, MISSING, INVALID, NOT_ASKED = _State  # a member of the class takes twice as long to find
+
+
 class _Place(NamedTuple):
     """An attribute of a product, or one of its other fields."""
 
@@ -107,42 +109,38 @@ class _Need(NamedTuple):
 
     @property
     def is_plain(self) -> bool:
-        """Whether it asks for one attribute of every product of its families, and for nothing else."""
+        """Whether it asks for one attribute of every product of its families, and for nothing else but its language."""
+        return self._is_of_one_attribute and self.is_required and self.blocks and self.rule is None
+
+    @property
+    def is_simple(self) -> bool:
+        """Whether it asks for one attribute of every product of its families, in any language."""
+        return self._is_of_one_attribute and not self.own_language
+
+    @property
+    def _is_of_one_attribute(self) -> bool:
         places = self.alternatives[0]
-        alone = len(self.alternatives) == 1 and not places[0].is_field
-        return alone and self.is_required and self.blocks and not (self.only or self.own_language or self.rule)
+        return len(self.alternatives) == len(places) == 1 and not places[0].is_field and not self.only
 
-    def state(self, product: ShownProduct, locales: "_Locales") -> _State:
+    def state(self, product: ShownProduct, foreign: set[str]) -> _State:
         """What it says of a product."""
-        if not all(values.has(product.attributes.get(name)) for name, values in self.only):
-            return _State.NOT_ASKED
-        states = [self._state_of(places, product, locales) for places in self.alternatives]
-        if _State.MET in states:
-            return _State.MET
-        if _State.INVALID in states:
-            return _State.INVALID
-        return _State.MISSING if self.is_required else _State.NOT_ASKED
+        for name, values in self.only:
+            if not values.has(product.attributes.get(name)):
+                return NOT_ASKED
+        states = [self._state_of(places, product, foreign) for places in self.alternatives]
+        state = states[0] if len(states) == 1 else next((each for each in (MET, INVALID) if each in states), MISSING)
+        return state if state is not MISSING or self.is_required else NOT_ASKED
 
-    def _state_of(self, places: Sequence[_Place], product: ShownProduct, locales: "_Locales") -> _State:
+    def _state_of(self, places: Sequence[_Place], product: ShownProduct, foreign: set[str]) -> _State:
         """The state of attributes that are needed together."""
-        values = [place.value(product) for place in places]
-        if not all(map(is_filled, values)):
-            return _State.MISSING
-        if self.own_language and not all(map(locales.is_own, places)):
-            return _State.MISSING
-        return _State.MET if self.rule is None or all(_passes(self.rule, value) for value in values) else _State.INVALID
-
-
-class _Locales(NamedTuple):
-    """The locales of a product's texts, and those that are the channel's own."""
-
-    locale_of: LocaleOf
-    own: frozenset[str]
-
-    def is_own(self, place: _Place) -> bool:
-        """Whether a value is in the channel's language, or in none."""
-        locale = None if place.is_field else self.locale_of(place.name)
-        return locale is None or locale in self.own
+        state = MET
+        for place in places:
+            value = place.value(product)
+            if not is_filled(value) or (self.own_language and not place.is_field and place.name in foreign):
+                return MISSING
+            if self.rule is not None and not _passes(self.rule, value):
+                state = INVALID
+        return state
 
 
 class Measured(NamedTuple):
@@ -152,47 +150,64 @@ class Measured(NamedTuple):
     blocked: bool
 
 
+class _Ruled(NamedTuple):
+    """Simple requirements of one attribute: whether it is required, whether that blocks, rules and whether they do."""
+
+    name: str
+    is_required: bool
+    blocks: bool
+    rules: tuple[tuple[Rule, bool], ...]
+
+    def state(self, value: object) -> tuple[_State, bool]:
+        """What they say of a value together, and whether it blocks."""
+        if not is_filled(value):
+            return (MISSING, self.blocks) if self.is_required else (NOT_ASKED, False)
+        broken = [blocks for rule, blocks in self.rules if not _passes(rule, value)]
+        return (INVALID, True in broken) if broken else (MET, False)
+
+
 class _FamilyNeeds(NamedTuple):
-    """What is asked of the products of a family: attributes that must be filled, and all other needs by label."""
+    """What is asked of the products of a family.
+
+    Attributes that must be filled, those of them that must be in the channel's language, attributes with rules, and all
+    other needs by label.
+    """
 
     plain: tuple[str, ...]
+    own_language: tuple[str, ...]
+    ruled: tuple["_Ruled", ...]
     others: tuple[tuple[str, tuple[_Need, ...]], ...]
 
 
 class Requirements:
-    """The requirement sets of one channel, compiled. `locale` is the channel's own."""
+    """The requirement sets of one channel, compiled. `needs_language` says whether `measure` asks for foreign texts."""
 
-    def __init__(self, sets: Sequence[RequirementSet], locale: str) -> None:
+    def __init__(self, sets: Sequence[RequirementSet]) -> None:
         """Raises `InvalidMapping` for rules that cannot be, and for families that have no tree."""
         self._above = _family_tree(sets)
         self._needs = [need for each in sets for need in _needs_of(each)]
-        self._own = frozenset(with_general_forms(locale))
+        self.needs_language = any(need.own_language for need in self._needs)
         self._needs_of = lru_cache(maxsize=MAX_FAMILIES_COMPILED)(self._compiled)
 
-    def measure(self, product: ShownProduct, locale_of: LocaleOf) -> Measured:
-        """What a product has of what is required of its family. Raises nothing."""
+    def measure(self, product: ShownProduct, foreign: set[str]) -> Measured:
+        """What a product has of what is required of its family. Raises nothing.
+
+        `foreign` are the attributes that show a text in a language that is not the channel's own.
+        """
         needs = self._needs_of(product.family)
-        get = product.attributes.get
-        missing = [name for name in needs.plain if not is_filled(get(name))]
-        blocked = bool(missing)
-        invalid: list[str] = []
-        warns: list[str] = []
+        missing = _unfilled(product.attributes, needs.plain)
+        if foreign:
+            missing += [name for name in needs.own_language if name in foreign and name not in missing]
+        found = [(name, MISSING, True) for name in missing]
         asked = len(needs.plain)
-        locales = _Locales(locale_of, self._own)
-        for label, own in needs.others:
-            state, blocks = _worst(own, product, locales)
-            if state is _State.NOT_ASKED:
-                continue
-            asked += 1
-            if state is _State.MET:
-                continue
-            (missing if state is _State.MISSING else invalid).append(label)
-            blocked = blocked or blocks
-            if not blocks:
-                warns.append(label)
-        met = asked - len(missing) - len(invalid)
-        percent = 100 * met // asked if asked else 100
-        return Measured(Completeness(percent, sorted(missing), sorted(invalid), sorted(warns)), blocked)
+        get = product.attributes.get
+        states = [(each.name, each.state(get(each.name))) for each in needs.ruled]
+        states += [(label, _worst(own, product, foreign)) for label, own in needs.others]
+        for label, (state, blocks) in states:
+            asked += state is not NOT_ASKED
+            if state is MISSING or state is INVALID:
+                found.append((label, state, blocks))
+        return _measured(found, asked) if found else COMPLETE
 
     def _compiled(self, family: str | None) -> _FamilyNeeds:
         within = set() if family is None else set(_upwards(family, self._above))
@@ -201,8 +216,40 @@ class Requirements:
             if not need.families or need.families & within:
                 by_label.setdefault(need.label, []).append(need)
         plain = tuple(label for label, needs in by_label.items() if all(need.is_plain for need in needs))
-        others = ((label, tuple(needs)) for label, needs in by_label.items() if label not in plain)
-        return _FamilyNeeds(plain, tuple(others))
+        own_language = tuple(label for label in plain if any(need.own_language for need in by_label[label]))
+        rest = {label: needs for label, needs in by_label.items() if label not in plain}
+        ruled = {label for label, needs in rest.items() if all(need.is_simple for need in needs)}
+        others = ((label, tuple(needs)) for label, needs in rest.items() if label not in ruled)
+        return _FamilyNeeds(plain, own_language, tuple(_ruled(label, rest[label]) for label in ruled), tuple(others))
+
+
+COMPLETE = Measured(Completeness(100, []), blocked=False)
+"""The measure of a product that lacks nothing."""
+
+
+def _measured(found: Sequence[tuple[str, _State, bool]], asked: int) -> Measured:
+    """The measure of a product that lacks something of what is asked: each label, its state, and whether it blocks."""
+    missing = sorted([label for label, state, _ in found if state is MISSING])
+    invalid = sorted([label for label, state, _ in found if state is INVALID])
+    warns = sorted([label for label, _, blocks in found if not blocks])
+    completeness = Completeness(100 * (asked - len(found)) // asked, missing, invalid, warns)
+    return Measured(completeness, any(blocks for _, _, blocks in found))
+
+
+def _ruled(label: str, needs: Sequence[_Need]) -> _Ruled:
+    required = [need.blocks for need in needs if need.is_required]
+    rules = tuple((need.rule, need.blocks) for need in needs if need.rule is not None)
+    return _Ruled(label, bool(required), any(required), rules)
+
+
+def _unfilled(attributes: Mapping[str, object], names: Iterable[str]) -> list[str]:
+    """The attributes that do not count. Most values are text: they are checked without a call."""
+    found: list[str] = []
+    for name in names:
+        value = attributes.get(name)
+        if (not value or value.isspace()) if type(value) is str else not is_filled(value):
+            found.append(name)
+    return found
 
 
 def is_filled(value: object) -> bool:
@@ -229,14 +276,14 @@ def parse_requirements(document: Mapping[str, object]) -> RequirementSet:
     return found
 
 
-def _worst(needs: Iterable[_Need], product: ShownProduct, locales: _Locales) -> tuple[_State, bool]:
+def _worst(needs: Sequence[_Need], product: ShownProduct, foreign: set[str]) -> tuple[_State, bool]:
     """What several requirements of one attribute say together, and whether it blocks."""
-    found = [(need.state(product, locales), need.blocks) for need in needs]
-    for state in (_State.MISSING, _State.INVALID):
-        lacking = [blocks for each, blocks in found if each is state]
-        if lacking:
-            return state, any(blocks for each, blocks in found if each in {_State.MISSING, _State.INVALID})
-    return (_State.MET if any(each is _State.MET for each, _ in found) else _State.NOT_ASKED), False
+    if len(needs) == 1:
+        return needs[0].state(product, foreign), needs[0].blocks
+    found = [(need.state(product, foreign), need.blocks) for need in needs]
+    states = [state for state, _ in found]
+    worst = next((each for each in (MISSING, INVALID, MET) if each in states), NOT_ASKED)
+    return worst, any(blocks for state, blocks in found if state is MISSING or state is INVALID)
 
 
 def _passes(rule: Rule, value: object) -> bool:

@@ -1,7 +1,6 @@
 """Requirement sets: what counts as filled, what is asked of which product, and what a product lacks."""
 
 import re
-from collections.abc import Mapping
 from typing import Any
 
 import pytest
@@ -19,16 +18,16 @@ def measured(
     document: Document | list[Document],
     attributes: Document | None = None,
     *,
-    locales: Mapping[str, str] | None = None,
+    foreign: set[str] | None = None,
     **fields: Any,  # noqa: ANN401  # JSON
 ) -> tuple[Completeness, bool]:
-    """The completeness of a product in a German shop, and whether something blocks."""
+    """The completeness of a product, and whether something blocks."""
     sets = [
         parse_requirements({"name": "test", **each})
         for each in ([document] if isinstance(document, dict) else document)
     ]
     product = ShownProduct(attributes or {}, fields.pop("categories", []), fields.pop("family", None), None)
-    return Requirements(sets, "de-AT").measure(product, (locales or {}).get)
+    return Requirements(sets).measure(product, foreign or set())
 
 
 @pytest.mark.parametrize("value", [0, 0.0, False, True, "x", [0], [None, ""], {"a": {"b": False}}, ["", ["x"]]])
@@ -85,13 +84,13 @@ def test_one_of_several_is_enough() -> None:
 
 
 def test_a_text_of_a_fallback_is_missing() -> None:
-    """Where the channel's language is required: `de` is the language of `de-AT`, and a number is of none."""
+    """Where the channel's language is required."""
     document = {"requires": [{"attributes": ["name", "size"], "locale": "channel"}]}
     product = {"name": "Shirt", "size": 7}
-    assert measured(document, product, locales={"name": "de"})[0] == Completeness(100, [])
-    assert measured(document, product, locales={"name": "en"})[0] == Completeness(50, ["name"])
+    assert measured(document, product, foreign={"gtin"})[0] == Completeness(100, [])
+    assert measured(document, product, foreign={"name"})[0] == Completeness(50, ["name"])
     anyhow = {"requires": [{"attributes": ["name", "size"]}]}
-    assert measured(anyhow, product, locales={"name": "en"})[0] == Completeness(100, [])
+    assert measured(anyhow, product, foreign={"name"})[0] == Completeness(100, [])
 
 
 def test_the_other_fields_of_a_product() -> None:
@@ -162,8 +161,7 @@ def test_a_family_with_two_parents() -> None:
             [
                 parse_requirements({"name": "first", "families": {"a": "b"}}),
                 parse_requirements({"name": "second", "families": {"a": "c"}}),
-            ],
-            "de",
+            ]
         )
 
 

@@ -16,8 +16,8 @@ def lacking(schema: Document, attributes: Document) -> list[str]:
     """What a product lacks of a schema that can be expressed."""
     found = SchemaRequirements(schema, "schema")
     assert found.left_out == []
-    compiled = Requirements([parse_requirements(found.document)], "de")
-    completeness, _ = compiled.measure(ShownProduct(attributes, [], None, None), lambda _: None)
+    compiled = Requirements([parse_requirements(found.document)])
+    completeness, _ = compiled.measure(ShownProduct(attributes, [], None, None), set())
     return [*completeness.missing, *completeness.invalid]
 
 
