@@ -10,7 +10,7 @@ from typing import Annotated, Literal, NamedTuple, Self, TypeAlias
 import msgspec
 from msgspec import Meta, field
 
-from pagefold.engine.configuration.addresses import POSTGRES_SCHEMES, postgres_url_error, scheme_of
+from pagefold.engine.configuration.addresses import database_url_error
 from pagefold.engine.configuration.durations import Duration, parse_duration
 from pagefold.engine.configuration.encodings import encoding_error
 from pagefold.engine.configuration.endpoint_checks import check_endpoint
@@ -111,11 +111,12 @@ class PartConfig(EndpointConfig, frozen=True):
         str | None,
         Meta(description="A SELECT. Its columns are named like the fields of an event, or read by the contract."),
     ] = None
-    database: Annotated[str | None, Meta(description="The URL of the source's PostgreSQL, if it has no password.")] = (
-        None
-    )
+    database: Annotated[
+        str | None, Meta(description="The URL of the source's PostgreSQL, MySQL or MariaDB, if it has no password.")
+    ] = None
     database_variable: Annotated[
-        str | None, Meta(description="The environment variable with the URL of the source's PostgreSQL.")
+        str | None,
+        Meta(description="The environment variable with the URL of the source's PostgreSQL, MySQL or MariaDB."),
     ] = None
 
     @cached_property
@@ -276,7 +277,5 @@ def _check_query(key: str, snapshot: SnapshotConfig) -> Iterator[ConfigurationEr
         yield ConfigurationError(f"{key}.database", problem)
     if snapshot.database is None:
         return
-    if scheme_of(snapshot.database) not in POSTGRES_SCHEMES:
-        yield ConfigurationError(f"{key}.database", f"{redacted(snapshot.database)!r} is not postgresql://…")
-    elif (fault := postgres_url_error(snapshot.database)) is not None:
-        yield ConfigurationError(f"{key}.database", fault)
+    if (fault := database_url_error(snapshot.database)) is not None:
+        yield ConfigurationError(f"{key}.database", f"{redacted(snapshot.database)!r} {fault}")

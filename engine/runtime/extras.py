@@ -6,10 +6,11 @@ from typing import Literal, TypeAlias
 
 from pagefold.engine.errors import ExtraMissing
 
-Extra: TypeAlias = Literal["cli", "contracts", "eventsourcing", "rebuild", "server", "signatures"]
+Extra: TypeAlias = Literal["cli", "contracts", "eventsourcing", "mysql", "rebuild", "server", "signatures"]
 
 EXTRA_OF: dict[str, Extra] = {
     "aiolimiter": "rebuild",
+    "aiomysql": "mysql",
     "cronsim": "rebuild",
     "cryptography": "signatures",
     "backports": "rebuild",

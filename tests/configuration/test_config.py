@@ -174,7 +174,7 @@ WRONG = [
     (with_snapshot(URL, "requests_per_second = 0"), f"{SNAPSHOT}.requests_per_second", "> 0"),
     (with_snapshot(URL, "concurrency = 0"), f"{SNAPSHOT}.concurrency", ">= 1"),
     (with_snapshot(QUERY), f"{SNAPSHOT}.database", "database_variable"),
-    (with_snapshot(QUERY, 'database = "mysql://me:secret@db/x"'), f"{SNAPSHOT}.database", "'mysql://me:***@db/x'"),
+    (with_snapshot(QUERY, 'database = "oracle://me:secret@db/x"'), f"{SNAPSHOT}.database", "'oracle://me:***@db/x'"),
     (with_snapshot(FILE, "max_orphans = []"), f"{SNAPSHOT}.max_orphans", "is empty"),
     (with_snapshot(FILE, "max_orphans = -1"), f"{SNAPSHOT}.max_orphans", "a number such as 500"),
     (with_snapshot(FILE, 'max_orphans = ["5%", "half"]'), f"{SNAPSHOT}.max_orphans", "a share such as '5%'"),

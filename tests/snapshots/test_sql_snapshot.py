@@ -11,7 +11,7 @@ import pytest
 from pagefold.engine.errors import ConfigurationError, Rejected, SourceFailed
 from pagefold.engine.events import DomainEvent
 from pagefold.engine.intake.event_validator import EventValidator
-from pagefold.engine.snapshots import open_snapshot, sql_snapshot
+from pagefold.engine.snapshots import open_snapshot, query_reading
 from pagefold.engine.snapshots.snapshot import End
 from tests.support.databases import query
 from tests.support.snapshot_fixtures import Read, configured, covered_in, payload_of, read, written
@@ -97,7 +97,7 @@ async def test_the_identity_of_a_query(prices: str, monkeypatch: pytest.MonkeyPa
         assert "secret" not in snapshot.identity
         async with open_snapshot(configured(query="SELECT 1", database_variable="ERP_DATABASE"), "erp") as other:
             assert snapshot.identity != other.identity
-    for url in ("", "mysql://me:secret@db/erp"):
+    for url in ("", "oracle://me:secret@db/erp"):
         monkeypatch.setenv("ERP_DATABASE", url)
         with pytest.raises(ConfigurationError) as caught:
             await read(config)
@@ -307,8 +307,8 @@ async def test_an_unreachable_database(tmp_path: object) -> None:
 
 async def test_a_session_that_is_ended_fails(prices: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """The rows before are given; there is no end. The session has an application name."""
-    monkeypatch.setattr(sql_snapshot, "FETCH_ROWS", 100)
-    monkeypatch.setattr(sql_snapshot, "BATCH_ROWS", 100)
+    monkeypatch.setattr(query_reading, "FETCH_ROWS", 100)
+    monkeypatch.setattr(query_reading, "BATCH_ROWS", 100)
     async with open_snapshot(configured(query=ALL, database=prices), "erp") as snapshot:
         batches = snapshot.batches()
         await anext(batches)
@@ -356,8 +356,8 @@ async def test_no_connection_is_left_open(prices: str) -> None:
 
 async def test_large_rows_make_short_batches(postgres_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """A batch is bounded by its bytes too."""
-    monkeypatch.setattr(sql_snapshot, "FETCH_ROWS", 10)
-    monkeypatch.setattr(sql_snapshot, "MAX_BATCH_BYTES", 100_000)
+    monkeypatch.setattr(query_reading, "FETCH_ROWS", 10)
+    monkeypatch.setattr(query_reading, "MAX_BATCH_BYTES", 100_000)
     large = """repeat('x', 5000) AS "payload.family" FROM generate_series(1, 100) AS n"""
     select = f"SELECT n::text AS sku, {REST}, {large}"  # all rows are in this batch
     found = await selected(postgres_url, select, domain="catalog")
