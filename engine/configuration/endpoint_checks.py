@@ -157,6 +157,14 @@ def _check_paging(key: str, endpoint: RequestConfig, paging: PagingConfig) -> It
         yield from _check_keyset(key, endpoint, paging)
     elif paging.value is not None:
         yield ConfigurationError(f"{key}.value", "goes with after")
+    yield from _check_steps(key, paging)
+
+
+def _check_steps(key: str, paging: PagingConfig) -> Iterator[ConfigurationError]:
+    if paging.overlap is not None:
+        yield from check_path(f"{key}.overlap", paging.overlap, "id")
+        if paging.step != "rows" or paging.after is not None:
+            yield ConfigurationError(f"{key}.overlap", 'goes with step = "rows": pages that are asked for by offset')
     if isinstance(paging.step, int) and paging.step < 1:
         yield ConfigurationError(f"{key}.step", f"expected 1 or more, or 'rows', got {paging.step}")
 

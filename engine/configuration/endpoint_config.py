@@ -38,6 +38,13 @@ class PagingConfig(Table, frozen=True):
         Annotated[int, Meta(ge=1)] | None,
         Meta(description="The rows of a full page: a page with fewer is the last one."),
     ] = None
+    overlap: Annotated[
+        str | None,
+        Meta(
+            description='With `step = "rows"`: the path of a row\'s id. Each page is asked for from the last row of '
+            "the page before on, which shows that no row has moved in between."
+        ),
+    ] = None
     after: Annotated[
         str | None,
         Meta(

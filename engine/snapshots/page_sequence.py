@@ -11,6 +11,7 @@ from anyio.to_thread import run_sync
 from pagefold.engine.errors import SourceFailed
 from pagefold.engine.snapshots.endpoint_client import Endpoint, EndpointClient
 from pagefold.engine.snapshots.endpoint_responses import ResponseParser, RowsResponse
+from pagefold.engine.snapshots.json_paths import value_at
 from pagefold.engine.snapshots.page_requests import PageRequests
 from pagefold.engine.snapshots.snapshot import MAY_HAVE_MOVED, NO_PROOF, UNPROVEN, End
 
@@ -64,6 +65,9 @@ class PageSequence:
         self._seen: set[str] = set()
         self._before: list[msgspec.Raw] = []
         self._empty = 0
+        self._last_id: object = None
+        self._repeated = 0
+        self._has_moved = False
         self.rows = rows
         self.total = self.first_total = total
         self.is_last = False
@@ -90,7 +94,7 @@ class PageSequence:
                 request = self._requests.request(self._place, client.address)
                 self._seen |= {self._place or "", str(request.url) if request.content is None else ""}
                 answer = await run_sync(self._parser.read, await client.send(request))
-                answer = self._without_repetition(answer)
+                answer = self._without_overlap(self._without_repetition(answer))
                 self._count(answer)
                 following = self._next(answer, request.url)
                 yield Page(self._place, answer.rows, following)
@@ -112,6 +116,21 @@ class PageSequence:
             return page._replace(rows=[], next=None)
         return page
 
+    def _without_overlap(self, page: RowsResponse) -> RowsResponse:
+        """The page without its first row, if that is the last one of the page before; if not, rows have moved."""
+        path = None if self._settings.paging is None else self._settings.paging.overlap
+        if path is None:
+            return page
+        expected, self._repeated = self._last_id, 0
+        self._last_id = value_at(page.rows[-1], path) if page.rows else None
+        if expected is None:
+            return page
+        if not page.rows or value_at(page.rows[0], path) != expected:
+            self._has_moved = True
+            return page
+        self._repeated = 1
+        return page._replace(rows=page.rows[1:])
+
     def _next(self, page: RowsResponse, url: httpx2.URL) -> str | None:
         """The page after this one; None if it is the last."""
         paging = self._settings.paging
@@ -123,7 +142,9 @@ class PageSequence:
             return None
         if paging.after is not None:
             return page.last
-        return str(int(self._place or paging.start) + (len(page.rows) if paging.step == "rows" else paging.step))
+        overlap = 0 if paging.overlap is None else 1 - self._repeated
+        step = len(page.rows) - overlap if paging.step == "rows" else paging.step
+        return str(int(self._place or paging.start) + step)
 
     def _following(self, page: str | None, url: httpx2.URL) -> str | None:
         """The cursor of the next page, or its absolute address."""
@@ -134,7 +155,7 @@ class PageSequence:
 
     def _is_short(self, page: RowsResponse) -> bool:
         size = None if self._settings.paging is None else self._settings.paging.size
-        return size is not None and page.has_more is None and len(page.rows) < size
+        return size is not None and page.has_more is None and len(page.rows) + self._repeated < size
 
     def _end(self, page: RowsResponse, following: str | None) -> End | None:
         """How reading ended with this page; None if it continues."""
@@ -167,11 +188,14 @@ class PageSequence:
             return End(complete=True)
         if not self._is_short(page):
             return End(complete=False, reason=NO_PROOF)
-        may_have_moved = paging is not None and paging.finds_pages and self._place is not None and not self.is_sorted
+        has_proof = self.is_sorted or (paging is not None and paging.overlap is not None)
+        may_have_moved = paging is not None and paging.finds_pages and self._place is not None and not has_proof
         return End(complete=False, reason=MAY_HAVE_MOVED) if may_have_moved else End(complete=True)
 
     def _checked(self, end: End) -> End:
         """The end, unless rows may have moved between pages while they were read."""
+        if self._has_moved:
+            return End(complete=False, reason="rows moved between its pages while they were read")
         if self._place is None or self.is_sorted or not end.complete or self.first_total == self.total:
             return end
         reason = "its total changed while its pages were read, so rows may have moved between them"

@@ -150,6 +150,8 @@ WRONG = [
     (with_snapshot(URL, 'header_variables = {X-Key = "a b"}'), f"{SNAPSHOT}.header_variables.X-Key", "environment var"),
     (with_snapshot(URL, 'paging = {parameter = ""}'), f"{SNAPSHOT}.paging.parameter", "is empty"),
     (with_snapshot(URL, 'paging = {parameter = "p", step = 0}'), f"{SNAPSHOT}.paging.step", "1 or more, or 'rows'"),
+    (with_snapshot(URL, 'paging = {parameter = "p", overlap = "id"}'), f"{SNAPSHOT}.paging.overlap", "goes with step"),
+    (with_snapshot(URL, 'paging = {parameter = "p", step = "rows", overlap = ""}'), f"{SNAPSHOT}.paging.overlap", "id"),
     (with_snapshot(URL, 'paging = {parameter = "p"}', 'cursor = "next"'), f"{SNAPSHOT}.paging", "contradicts cursor"),
     (
         with_snapshot(URL, 'paging = {parameter = "p"}', "link_ends = true"),
