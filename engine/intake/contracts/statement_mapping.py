@@ -178,6 +178,8 @@ class StatementMapping:
         self.outermost = {path: compiler.scope.outermost(path) for path in sorted(self.reads)}
         read = {*self.reads, *self.outermost.values()}
         self._readers = {path: compiler.scope.reader(path, written.key) for path in sorted(read)}
+        spec = written.fields.get("sku")
+        self._skips_blank_skus = isinstance(spec, dict) and spec.get("blank") == "skip"
         self._check_constants(written.fields)
         self._named_source = _path_reader(compiler, written, "source")
 
@@ -230,10 +232,13 @@ class StatementMapping:
         return {name: compiler.mapping(spec, f"{written.key}.{name}", types[name]) for name, spec in named.items()}
 
     def counts(self, record: Record, unsent: Unsent = no_paths) -> bool:
-        """Whether the record has one of the accepted values at every path of `only`. Raises `InvalidValue`."""
+        """Whether the record has one of the accepted values at every path of `only`. Raises `InvalidValue`.
+
+        One without SKU does not count where the contract skips those.
+        """
         if unsent is not no_paths:
             self._check_sent(unsent, self.only.paths, f"{self.key}.only")
-        return self.only.all_match(record)
+        return self.only.all_match(record) and not (self._skips_blank_skus and self._text("sku", record) is None)
 
     def check_filter(self, items: Sequence[Record]) -> None:
         """Raises `InvalidValue` if no item of a list has a path of `only`.

@@ -109,6 +109,9 @@ class When(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     otherwise: Annotated[Expression | None, msgspec.Meta(description="the result if not; else it is blank")] = None
     one_of: Annotated[list[str | int | bool] | None, msgspec.Meta(description="it is one of these")] = None
     filled: Annotated[bool | None, msgspec.Meta(description="it is not blank; with false: it is blank")] = None
+    other_than: Annotated[
+        Expression | None, msgspec.Meta(description="it is not blank, and not the same text or number as this one")
+    ] = None
     above: Annotated[Expression | int | None, msgspec.Meta(description="it is a number above this one")] = None
     at_least: Annotated[Expression | int | None, msgspec.Meta(description="it is this number or above")] = None
     below: Annotated[Expression | int | None, msgspec.Meta(description="it is a number below this one")] = None
@@ -134,6 +137,8 @@ def _conditions(parameters: When, site: Site) -> list[Condition]:
     if parameters.one_of is not None:
         accepted = AcceptedValues(parameters.one_of)
         found.append(lambda value, _record: accepted.has(value))
+    if parameters.other_than is not None:
+        found.append(_differing(site.expression(parameters.other_than, "other_than")))
     for name, holds in _COMPARISONS.items():
         limit = getattr(parameters, name)
         if limit is not None:
@@ -145,6 +150,18 @@ def _conditions(parameters: When, site: Site) -> list[Condition]:
 
 def _limit(limit: Expression | int, name: str, site: Site) -> Reader:
     return (lambda _record: limit) if isinstance(limit, int) else site.expression(limit, name)
+
+
+def _differing(read: Reader) -> Condition:
+    def condition(value: object, record: object) -> bool:
+        return not is_blank(value) and _written(value) != _written(read(record))
+
+    return condition
+
+
+def _written(value: object) -> object:
+    """A text without space around it, and a number as text, so that `7` and `"7"` are the same."""
+    return str(value).strip() if isinstance(value, str | int | Decimal) and not isinstance(value, bool) else value
 
 
 def _compared(holds: Callable[[Decimal, Decimal], bool], limit: Reader) -> Condition:
@@ -197,6 +214,12 @@ WHEN = Transform(
             result=False,
         ),
         Example({"value": "a", "above": 0, "then": "a"}, record={"a": "many"}, refused="not_a_number"),
+        Example(
+            {"value": "sku", "other_than": "parent", "then": "sku"}, record={"sku": "A-1", "parent": "A"}, result="A-1"
+        ),
+        Example(
+            {"value": "sku", "other_than": "parent", "then": "sku"}, record={"sku": "A", "parent": "A"}, result=UNSET
+        ),
     ),
 )
 

@@ -48,6 +48,16 @@ def said(reading: Reading) -> list[tuple[str, str, Any]]:
 # --- records --------------------------------------------------------------------------------------
 
 
+def test_records_without_sku_may_be_left_out() -> None:
+    """Where the contract says so; else they are refused, as without any other value that is required."""
+    text = HEAD.replace('sku = "sku"', 'sku = { from = "sku", blank = "skip" }') + PRICE
+    messages = [{"sku": sku, "rev": 1, "price": "1"} for sku in ("A", "", " ", None)]
+    reading = read(text, *messages, {"rev": 1, "price": "1"})
+    assert ([event.sku for event in reading.events], reading.left_out, reading.refusals) == (["A"], 4, [])
+    reading = read(HEAD + PRICE, *messages)
+    assert (len(reading.events), reading.left_out, len(reading.refusals)) == (1, 0, 3)
+
+
 def test_one_record_makes_statements_of_several_domains() -> None:
     """Every item of a message makes one of each domain; `$.` reads what is around the item."""
     text = """
