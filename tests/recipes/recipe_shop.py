@@ -1,7 +1,7 @@
 """A shop made by a recipe, for tests: its files, its server, and what its pages must be."""
 
 import json
-from collections.abc import AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncIterator, Collection, Iterable, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -11,7 +11,7 @@ import pytest
 
 import pagefold
 from pagefold import Config, Shop
-from pagefold.engine.rebuild.rebuild_service import RunReport
+from pagefold.engine.rebuild.rebuild_service import RebuildRequest, RunReport
 from pagefold.engine.recipes.recipe_files import CONFIGURATION, recipe_files
 from tests.support.http_clients import client_of, service_of
 from tests.support.shared_data import FOLDER
@@ -40,10 +40,10 @@ class RecipeShop:
         """Sends a request as it was recorded."""
         return await self.client.post(delivery.path, content=delivery.body, headers=dict(delivery.headers))
 
-    async def rebuild(self, source: str) -> RunReport:
-        """Compares the snapshot of a source with the log, and repairs what differs."""
+    async def rebuild(self, source: str, domains: Collection[str] | None = None) -> RunReport:
+        """Compares the snapshot of a source with the log, and repairs what differs, in all domains or some."""
         async with self.shop.rebuilds() as service:
-            return await service.rebuild(source)
+            return await service.rebuild(source, RebuildRequest(domains=domains))
 
     async def page(self, sku: str, channel: str) -> Any:  # noqa: ANN401  # JSON
         """A page, once everything is folded; None if there is none. Without the time of its last change."""
