@@ -69,6 +69,8 @@ class ResponseParser:
     def _rows(self, body: bytes) -> list[msgspec.Raw]:
         path = self._settings.items or ""
         found = raw_at(body, path)
+        if self._settings.takes_object and found is None and _ends_in_null(body, path):
+            return []
         if self._settings.takes_object and found is not None and (text := bytes(found).strip())[:1] in (b"{", b"n"):
             return [] if text == b"null" else [_value.decode(text)]
         try:
@@ -114,6 +116,15 @@ class ResponseParser:
             case _:
                 pass
         raise SourceFailed(self._name, f"the total at {path!r} in the response is not an integer")
+
+
+def _ends_in_null(body: bytes, path: str) -> bool:
+    """Whether a path leads through a null, as `data.product.variants` where there is no product.
+
+    Null in place of all data is none: that is how GraphQL fails.
+    """
+    names = path.split(".")
+    return any(bytes(raw_at(body, ".".join(names[:end])) or b"") == b"null" for end in range(2, len(names)))
 
 
 def _outline(body: bytes) -> str:

@@ -10,9 +10,12 @@ import pytest
 from pagefold.engine.configuration.config import Config
 from pagefold.engine.configuration.delta_config import DeltaConfig, check_delta
 from pagefold.engine.configuration.endpoint_config import EndpointConfig
+from pagefold.engine.configuration.fetch_config import FetchConfig
 from pagefold.engine.configuration.request_templates import fill, with_member
 from pagefold.engine.errors import ConfigurationError, SourceFailed
 from pagefold.engine.snapshots import endpoint_client, open_snapshot
+from pagefold.engine.snapshots.endpoint_client import EndpointResponse
+from pagefold.engine.snapshots.endpoint_responses import ResponseParser
 from pagefold.engine.snapshots.snapshot import MAY_HAVE_MOVED, NO_PROOF, End
 from tests.support.fake_endpoint import Answering, Asked, Reply, Server, serving
 from tests.support.snapshot_fixtures import Read, configured, prices, read
@@ -203,6 +206,29 @@ async def test_no_errors(errors: object) -> None:
     """Something blank is no error."""
     found = await taken(lambda _: answer(ROWS, errors=errors, n=25), items="rows", errors="errors", total="n")
     assert found.end == COMPLETE
+
+
+@pytest.mark.parametrize(
+    ("body", "rows"),
+    [
+        ({"data": {"product": None}}, 0),
+        ({"data": {"product": {"variants": None}}}, 0),
+        ({"data": {"product": {"variants": [{"a": 1}]}}}, 1),
+        ({"data": {"product": {"variants": {"a": 1}}}}, 1),
+        ({"data": None}, None),
+        ({"data": {}}, None),
+        ({"data": {"product": {}}}, None),
+    ],
+)
+def test_the_rows_of_a_fetch(body: object, rows: int | None) -> None:
+    """A null on the way to them means that there are none; null in place of all data, or a wrong path, is a failure."""
+    parser = ResponseParser("shop", FetchConfig(url="https://x.example/{id}", items="data.product.variants"))
+    response = EndpointResponse(orjson.dumps(body), None, None)
+    if rows is None:
+        with pytest.raises(SourceFailed, match=r"expected an array at 'data.product.variants'"):
+            parser.read(response)
+    else:
+        assert len(parser.read(response).rows) == rows
 
 
 # --- numbers, sizes and last values -------------------------------------------------------------------
