@@ -210,7 +210,8 @@ async def was_live(store: Store, config: Config, sku: str, channel: str) -> bool
     """Whether a page that is now disabled was ever live.
 
     It was if one of the last `MAX_VERSIONS` catalog events of the channel's sources, for this channel or `*`, left it
-    enabled. The answer depends on the log alone, not on arrival order or on reads.
+    enabled. The answer depends on the log alone, not on arrival order or on reads. A page that no source disables, but
+    the channel hides since something is missing, counts as one that is not there yet.
     """
     sku = normalise_sku(sku)
     if not is_storable_sku(sku):
@@ -221,6 +222,8 @@ async def was_live(store: Store, config: Config, sku: str, channel: str) -> bool
         for source in listens
         for where in (channel, EVERY_CHANNEL)
     ]
+    if config.channels[channel].incomplete == "hide" and _is_enabled(await store.log.heads(streams)):
+        return False
     for stream in streams:
         for head in await store.log.heads([stream]):
             if _was_enabled(head) or await _was_enabled_before(store, head):
@@ -241,12 +244,23 @@ async def _was_enabled_before(store: Store, head: StoredEvent) -> bool:
     return False
 
 
+def _is_enabled(heads: Sequence[StoredEvent]) -> bool:
+    """Whether the sources show the page: one of them at least, and none disables it."""
+    said = [published.enabled for head in heads if (published := _published(head)) is not None]
+    return bool(said) and all(said)
+
+
 def _was_enabled(event: StoredEvent) -> bool:
-    try:
-        published = msgspec.json.decode(_state.decode(event.state).payload, type=_Published | None)
-    except msgspec.MsgspecError:  # it was never folded
-        return False
+    published = _published(event)
     return published is not None and published.enabled
+
+
+def _published(event: StoredEvent) -> _Published | None:
+    """What an event says; None of one that withdraws, or that was never folded."""
+    try:
+        return msgspec.json.decode(_state.decode(event.state).payload, type=_Published | None)
+    except msgspec.MsgspecError:
+        return None
 
 
 def decode_page(text: bytes) -> ProductPage:

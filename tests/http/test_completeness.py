@@ -3,7 +3,7 @@
 import pagefold
 from tests.reading.test_completeness import PRODUCTS, asking
 from tests.support.http_clients import client_of, service_of
-from tests.support.small_shop import say
+from tests.support.small_shop import event, say
 
 
 async def test_the_counts_of_a_channel(store_url: str) -> None:
@@ -28,3 +28,15 @@ async def test_the_counts_of_a_channel(store_url: str) -> None:
             }
             for channel in ("market-at", "nowhere"):
                 assert (await client.get(f"/v1/channels/{channel}/completeness")).status_code == 404
+
+
+async def test_a_hidden_page_is_not_there_yet(store_url: str) -> None:
+    """404, where a page that its source disabled is gone: it may be complete tomorrow."""
+    off = event("catalog", {"enabled": False}, sku="FULL", version=2)
+    async with pagefold.open(asking(store_url, incomplete="hide")) as shop:
+        await say(shop, *PRODUCTS)
+        async with client_of(service_of(shop), "reader") as client:
+            codes = [(await client.get(f"/v1/pages/web-de/{sku}")).status_code for sku in ("FULL", "NO-GTIN")]
+            assert codes == [200, 404]
+            await say(shop, off)
+            assert (await client.get("/v1/pages/web-de/FULL")).status_code == 410
