@@ -123,10 +123,10 @@ async def test_a_changed_contract_folds_again_what_depends_on_it(shop: Shop, sto
 
 
 async def test_channels_share_sections_by_what_they_depend_on(store_url: str) -> None:
-    """Equal contracts and locales give one content, whatever else differs between the channels."""
+    """Equal contracts and locales give one content, whatever else differs; another contract does not."""
     tables = document(store_url)
-    for name in ("web-de", "outlet-de"):
-        tables["channels"][name] |= {"contract": SECOND, "locale": "de-DE", "fallbacks": [], "sources": {}}
+    for name, contract in (("web-de", SECOND), ("outlet-de", SECOND), ("market-at", FIRST)):
+        tables["channels"][name] |= {"contract": contract, "locale": "de-DE", "fallbacks": [], "sources": {}}
     config = Config.parse(tables, store=store_url)
     async with pagefold.open(config) as shop:
         await say(shop, product("RED", 1))
