@@ -65,11 +65,41 @@ async def test_what_came_is_printed(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert "erp" in err or "connect" in err.lower()
 
 
+async def test_what_is_held_is_shown_and_confirmed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Six prices are gone, of which none may be withdrawn: `sync` and `status` say so, until `--yes`."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("PAGEFOLD_STORE", raising=False)
+    state = ["sold"]
+
+    def reply(_asked: Asked) -> Reply:
+        return Reply(orjson.dumps([{"code": f"A{number}", "price": 9.5, "state": state[0]} for number in range(6)]))
+
+    async with serving(reply) as server:
+        text = CONFIG.replace("URL", server.url).replace('every = "1s"', "max_orphans = 0")
+        text = text.replace("pricing = { currency", 'pricing = { withdraw = { state = ["gone"] }, currency')
+        (tmp_path / "pagefold.toml").write_text(text)
+        assert (await in_process("init")).code == 0
+        assert (await in_process("sync")).code == 0
+        state[0] = "gone"
+        held = "6 streams would be withdrawn; without a confirmation, 0 may be: `pagefold sync erp --yes` appends it"
+        code, _, err = await in_process("sync")
+        assert code == 1
+        assert f"held: {held}" in err
+        code, _, err = await in_process("status")
+        assert code == 1
+        assert f"the sync of erp is held: {held}" in err
+        code, _, err = await in_process("sync", "erp", "--yes")
+        assert code == 0
+        assert "6 appended" in err
+        assert (await in_process("status")).code == 0
+
+
 @pytest.mark.parametrize(
     ("arguments", "problem"),
     [
         (["epr"], "unknown source 'epr'; did you mean 'erp'"),
         (["pim"], "sources.pim.delta: is required"),
+        (["--yes"], "--yes: name the sources: `pagefold sync SOURCE --yes`"),
     ],
 )
 def test_sources_that_cannot_be_asked(
