@@ -134,6 +134,8 @@ class Odoo:
     def _value(self, record: Mapping[str, Any], name: str) -> Any:  # noqa: ANN401  # of any kind
         if name == "location_id.usage":
             return "internal" if record["warehouse_id"] else "customer"
+        if name == "product_variant_ids.write_date":
+            return self.tables["product.product"].get(record["id"], record)["write_date"]
         if name == "product_tmpl_id.write_date":
             return self.tables["product.template"][record["product_tmpl_id"][0]]["write_date"]
         value = record.get(name)

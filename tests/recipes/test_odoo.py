@@ -131,7 +131,7 @@ async def test_the_pages_of_an_odoo(tmp_path: Path, store_url: str, odoo: Odoo) 
 
 
 async def test_what_changes_in_an_odoo(tmp_path: Path, store_url: str, odoo: Odoo) -> None:
-    """A price, a translation that moves only the template, stock by its quants, an archived product, a deleted one."""
+    """A price, also back and forth by the template, a translation, stock, an archived product, a deleted one."""
     async with serving(odoo) as server, made(server, tmp_path, store_url) as shop:
         await rebuild(shop)
         await sync(shop, odoo)
@@ -147,6 +147,12 @@ async def test_what_changes_in_an_odoo(tmp_path: Path, store_url: str, odoo: Odo
         assert [each["available"] for each in chair["inventory"]["locations"]] == [4, 0]
         assert (await shop.page("MUG", "web-de"))["pricing"]["amount"] == "9.50"
         assert await shop.page("ASSEMBLY", "web-de") is None
+        for amount in (99.0, 129.9):
+            odoo.later()
+            odoo.tables["product.product"][17]["lst_price"] = amount
+            odoo.write("product.template", 17)
+            await sync(shop, odoo)
+            assert (await shop.page("CHAIR-OAK", "web-de"))["pricing"]["amount"] == f"{amount:.2f}"
         for number in (1, 2, 3):
             del odoo.tables["stock.quant"][number]
         del odoo.tables["product.product"][18]
