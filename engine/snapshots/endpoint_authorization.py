@@ -1,6 +1,6 @@
 """How requests to a source's endpoint are authorized: user and password, OAuth 2 tokens, OAuth 1 signatures."""
 
-from collections.abc import AsyncGenerator, Generator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Generator, Mapping
 from time import monotonic
 from urllib.parse import quote
 
@@ -156,14 +156,30 @@ class OAuth2(httpx2.Auth):
         return f"{url.scheme}://{url.netloc.decode()}"
 
 
+class _Limited(httpx2.AsyncByteStream):
+    """A body, or its first `MAX_TOKEN_BYTES`. The client reads it again later: so it must be read by `aread`."""
+
+    def __init__(self, stream: httpx2.AsyncByteStream) -> None:
+        self._stream = stream
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        size = 0
+        async for piece in self._stream:
+            yield piece
+            size += len(piece)
+            if size > MAX_TOKEN_BYTES:
+                break
+
+    async def aclose(self) -> None:
+        """Closes the connection, or gives it back."""
+        await self._stream.aclose()
+
+
 async def _body_of(response: httpx2.Response) -> bytes:
     """The body, or the beginning of one that is too long for a token."""
-    body = bytearray()
-    async for piece in response.aiter_bytes():
-        body += piece
-        if len(body) > MAX_TOKEN_BYTES:
-            break
-    return bytes(body)
+    if isinstance(response.stream, httpx2.AsyncByteStream):
+        response.stream = _Limited(response.stream)
+    return await response.aread()
 
 
 def _error_in(body: bytes) -> str:

@@ -87,7 +87,8 @@ def changes_of_references(stored: Collection[StoredReference], references: Refer
 class WholeGroup(NamedTuple):
     """The newest version, with its epoch, at which a source said what all of a group is.
 
-    `occurred_at` is when that was, as fixed-width UTC text. `settled`: what it lacked has been withdrawn.
+    `occurred_at` is when that was, as fixed-width UTC text. `settled`: what it lacked, or an earlier one, has been
+    withdrawn.
     """
 
     source: str

@@ -6,13 +6,14 @@ import msgspec
 
 from pagefold.engine.configuration.config import Config
 from pagefold.engine.configuration.endpoint_config import inheriting
+from pagefold.engine.configuration.fetch_config import FetchConfig
 from pagefold.engine.errors import SourceFailed
 from pagefold.engine.intake.contracts.contract import MAX_ELEMENTS
 from pagefold.engine.intake.formats.request_parts import Wanted
 from pagefold.engine.snapshots.endpoint_client import Endpoint, endpoint_at
-from pagefold.engine.snapshots.endpoint_pages import EndpointPages
+from pagefold.engine.snapshots.endpoint_pages import open_pages
+from pagefold.engine.snapshots.page_sequence import all_rows
 from pagefold.engine.snapshots.request_limiter import RequestLimiter
-from pagefold.engine.snapshots.snapshot import UNPROVEN
 
 
 class FetchEndpoints:
@@ -29,28 +30,33 @@ class FetchEndpoints:
     async def rows(self, source: str, wanted: Wanted) -> list[msgspec.Raw]:
         """All rows of the answer: one if that is an object. Raises `SourceFailed`, `ConfigurationError`."""
         endpoint = self._endpoint(source, wanted)
-        pages = EndpointPages(endpoint)
-        rows: list[msgspec.Raw] = []
-        async for page in pages.pages():
-            rows += page.rows
-            if len(rows) > MAX_ELEMENTS:
-                raise SourceFailed(endpoint.name, f"the answer has more than {MAX_ELEMENTS:,} rows")
-        if not pages.end.complete and pages.end.reason not in UNPROVEN:
-            raise SourceFailed(endpoint.name, f"the answer is incomplete: {pages.end.reason}")
+        rows = await all_rows(open_pages(endpoint), endpoint.name, "the answer")
+        if len(rows) > MAX_ELEMENTS:
+            raise SourceFailed(endpoint.name, f"the answer has more than {MAX_ELEMENTS:,} rows")
         return rows
+
+    def concurrency(self, source: str) -> int:
+        """How many records of a source may be fetched at a time."""
+        return max(
+            self._inheriting(source, fetch).concurrency for fetch in self._config.sources[source].fetches.values()
+        )
 
     def _endpoint(self, source: str, wanted: Wanted) -> Endpoint:
         """Where a record is. What authorizes the requests of a rule, such as a token, serves all of them."""
-        snapshot = self._config.sources[source].snapshot
-        parent = snapshot if snapshot is not None and snapshot.url is not None else None
         if (source, wanted.rule) not in self._endpoints:
             key, rule = f"sources.{source}.{wanted.rule}", self._config.sources[source].fetches[wanted.rule]
-            self._endpoints[source, wanted.rule] = endpoint_at(self._config, key, rule, self._traffic, parent)
-        settings = wanted.endpoint if parent is None else inheriting(wanted.endpoint, parent)
-        settings = msgspec.structs.replace(settings, items=settings.rows)
+            made = endpoint_at(self._config, key, self._inheriting(source, rule), self._traffic)
+            self._endpoints[source, wanted.rule] = made
+        fetch = self._inheriting(source, wanted.endpoint)
+        settings = msgspec.structs.replace(fetch, items=fetch.rows)
         parts = urlsplit(settings.url or "")
         name = f"{parts.scheme}://{parts.netloc}{parts.path}"
         return self._endpoints[source, wanted.rule]._replace(name=name, settings=settings)
+
+    def _inheriting(self, source: str, fetch: FetchConfig) -> FetchConfig:
+        """A fetch with what it does not say of headers, limits and authorization."""
+        snapshot = self._config.sources[source].snapshot
+        return fetch if snapshot is None or snapshot.url is None else inheriting(fetch, snapshot)
 
 
 def body_of(rows: list[msgspec.Raw]) -> bytes:

@@ -27,7 +27,7 @@ from pagefold.engine.runtime.task_groups import run_together
 from pagefold.engine.shop import Shop
 from pagefold.engine.stores.fetch_records import WantedFetch
 from pagefold.engine.sync.fetch_endpoints import FetchEndpoints, body_of
-from pagefold.engine.sync.missing_records import MissingRecords, NotFoldedError, TooManyMissingError, shown
+from pagefold.engine.sync.missing_records import MissingRecords, NotFoldedError, TooManyMissingError
 
 CLAIM = "fetches"
 
@@ -116,14 +116,14 @@ class _SourceFetches:
         self._endpoints = endpoints
         self._clock = clock
         self._report = report
-        self._missing = MissingRecords(shop, source)
+        self._missing: dict[str, MissingRecords] = {}
         self._missing_in_a_row = 0
         self._failures = 0
         self._is_kept = False
         self._rests_until: datetime | None = None
-        fetches = shop.config.sources[source].fetches.values()
-        self._after = timedelta(seconds=max(fetch.after_seconds for fetch in fetches))
-        self._concurrency = max(fetch.concurrency for fetch in fetches)
+        fetches = shop.config.sources[source].fetches
+        self._after = timedelta(seconds=max(fetch.after_seconds for fetch in fetches.values()))
+        self._concurrency = endpoints.concurrency(source)
 
     async def keep(self) -> None:
         """Takes what is due, for ever, beside consumers that fold the log. Raises `StoreError`."""
@@ -218,11 +218,18 @@ class _SourceFetches:
         self._missing_in_a_row += 1
         if self._missing_in_a_row > allowed and not fetch.confirmed:
             raise TooManyMissingError(self._missing_in_a_row, allowed, "records in a row")
-        if wanted.gone is None:
-            raise SourceFailed(fetch.address, "the record is missing, and its notification does not say what it was of")
-        number = await self._missing.withdraw(wanted.gone, position, confirmed=fetch.confirmed, folds=self._is_kept)
+        number = 0
+        if wanted.gone is not None:
+            missing = self._missing_of(wanted.rule)
+            number = await missing.withdraw(wanted.gone, position, confirmed=fetch.confirmed, folds=self._is_kept)
         self._report.missing += 1
-        log.info("a record is missing", source=self._source, record=shown(wanted.gone), withdrawn=number)
+        log.info("a record is missing", source=self._source, address=fetch.address, withdrawn=number)
+
+    def _missing_of(self, rule: str) -> MissingRecords:
+        """What withdraws the records that a rule fetches. Raises `ConfigurationError`."""
+        if rule not in self._missing:
+            self._missing[rule] = MissingRecords(self._shop, self._source, rule)
+        return self._missing[rule]
 
     async def _deliver(self, wanted: Wanted, body: bytes, began: str) -> None:
         """Takes what was fetched, as a delivery: what cannot be taken of it is kept in dead letters."""

@@ -7,10 +7,12 @@ from collections.abc import Sequence
 
 from pagefold.engine.events import NULL, Reference
 from pagefold.engine.intake.canonical_payloads import content_of
-from pagefold.engine.intake.references import REFERENCING, named
+from pagefold.engine.intake.contracts.source_contracts import fetch_contract
+from pagefold.engine.intake.references import REFERENCING
 from pagefold.engine.rebuild.row_comparer import RepairContext, withdrawal_of
 from pagefold.engine.runtime.clock import now
 from pagefold.engine.shop import Shop
+from pagefold.engine.snapshots.coverage import Coverage
 from pagefold.engine.stores.log_records import StoredEvent
 from pagefold.projections.streams import encode_part, normalise_sku
 
@@ -31,16 +33,16 @@ class TooManyMissingError(Exception):
 
 
 class MissingRecords:
-    """Withdraws the records of one source that are missing."""
+    """Withdraws what the contract of a fetch has made of records that are missing. Raises `ConfigurationError`."""
 
-    def __init__(self, shop: Shop, source: str) -> None:
+    def __init__(self, shop: Shop, source: str, rule: str) -> None:
         self._shop = shop
         self._source = source
-        domains = shop.config.sources[source].domains
-        self._endings = tuple(f"/{domain}/{encode_part(source)}" for domain in domains)
+        contract = fetch_contract(shop.config, source, rule)
+        self._coverage = Coverage.of_contract(shop.config, source, contract)
 
     async def withdraw(self, gone: Reference | str, position: int, *, confirmed: bool, folds: bool) -> int:
-        """Withdraws what the source has said of the SKUs of a reference, or of a SKU, up to a position of the log.
+        """Withdraws what was said of the SKUs of a reference, or of a SKU, up to a position of the log.
 
         Returns of how many streams. If nobody else `folds` the log, it is folded here. Raises `NotFoldedError`, and
         `TooManyMissingError` unless it is `confirmed`.
@@ -64,14 +66,9 @@ class MissingRecords:
         return known[reference].skus
 
     async def _heads(self, skus: Sequence[str], position: int) -> list[StoredEvent]:
-        """What the source says of SKUs, if it has said nothing since."""
+        """What the contract can have said of SKUs, if nothing was said since."""
         log = self._shop.store.log
         names = await log.streams_of([encode_part(sku) for sku in skus]) if skus else []
-        streams = sorted(name for name in names if name.endswith(self._endings))
+        streams = sorted(name for name in names if self._coverage.has(name.encode()))
         heads = await log.heads(streams) if streams else []
         return [head for head in heads if head.notification_id <= position and content_of(head) != NULL]
-
-
-def shown(gone: Reference | str) -> str:
-    """What a record is of, for people."""
-    return gone if isinstance(gone, str) else named(gone)

@@ -16,7 +16,7 @@ from pagefold.engine.runtime.compute_thread import compute_in_thread
 from pagefold.engine.runtime.extras import needs_extra
 from pagefold.engine.shop import Shop
 from pagefold.engine.snapshots.endpoint_client import endpoint_at
-from pagefold.engine.snapshots.endpoint_pages import EndpointPages
+from pagefold.engine.snapshots.endpoint_pages import open_pages
 from pagefold.engine.snapshots.request_limiter import RequestLimiter
 from pagefold.engine.snapshots.snapshot import UNPROVEN
 from pagefold.engine.stores.sync_notes import SyncNote, SyncNotes
@@ -59,7 +59,7 @@ class NotificationRun:
 
     async def _read(self, settings: SnapshotConfig) -> None:
         endpoint = endpoint_at(self._shop.config, f"sources.{self._note.source}.delta", settings, RequestLimiter())
-        pages = EndpointPages(endpoint)
+        pages = open_pages(endpoint)
         async for page in pages.pages():
             if page.rows:
                 await self._want(page.rows)

@@ -15,6 +15,7 @@ from pagefold.engine.configuration.authorization_config import AuthorizationConf
 from pagefold.engine.errors import ConfigurationError, SourceFailed
 from pagefold.engine.snapshots import endpoint_authorization
 from pagefold.engine.snapshots.endpoint_authorization import authorization
+from tests.support.fake_endpoint import Asked, Reply, serving
 from tests.support.small_shop import document
 
 KEY = "sources.pim.snapshot.authorization"
@@ -100,6 +101,28 @@ async def test_one_token_serves_many_requests() -> None:
         await client.get("https://pim.example/products")
     assert servers.fields == [{"grant_type": "client_credentials", "scope": "view"}]
     assert servers.tokens == ["Bearer token-1"] * 6
+
+
+async def test_a_token_from_a_real_server() -> None:
+    """Over a connection, whose bodies can be read once: another token too, after a 401; one that never ends is cut."""
+
+    def answer(asked: Asked) -> Reply:
+        if asked.path == "/token":
+            body = {"access_token": f"token-{len(server.asked)}", "expires_in": 3600, "more": " " * size}
+            return Reply(msgspec.json.encode(body))
+        return Reply(b"[]", status=401 if asked.headers["authorization"] == "Bearer token-1" else 200)
+
+    size = 0
+    async with serving(answer) as server:
+        given = {"kind": "client_credentials", **CLIENT, "token_url": f"{server.url}/token"}
+        async with httpx2.AsyncClient(auth=auth(given), trust_env=False) as client:
+            for _ in range(2):
+                async with client.stream("GET", f"{server.url}/products") as response:
+                    assert (response.status_code, await response.aread()) == (200, b"[]")
+        size = endpoint_authorization.MAX_TOKEN_BYTES * 100
+        async with httpx2.AsyncClient(auth=auth(given), trust_env=False) as client:
+            with pytest.raises(SourceFailed, match="is not that of a token server"):
+                await client.get(f"{server.url}/products")
 
 
 async def test_a_token_that_is_refused_is_replaced_once() -> None:

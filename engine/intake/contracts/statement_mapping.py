@@ -241,11 +241,12 @@ class StatementMapping:
         return self.only.all_match(record) and not (self._skips_blank_skus and self._text("sku", record) is None)
 
     def check_filter(self, items: Sequence[Record]) -> None:
-        """Raises `InvalidValue` if no item of a list has a path of `only`.
+        """Raises `InvalidValue` if no item of a list has a path of `only` that must have certain values.
 
         Of a list that has all of a group, the items would seem to be none of it, and all of the group be withdrawn.
         """
-        for path in sorted(self.only.reads) if items else ():
+        named = {path for path in self.only.reads if not isinstance(self.written.only[path], bool)}
+        for path in sorted(named) if items else ():
             if not any(path in self.only.present(item) for item in items):
                 problem = "is in no item of the list, and `only` reads it; `$.` reads the record around"
                 raise InvalidValue("absent", None, problem).located(f"{self.key}.only", path)

@@ -26,7 +26,18 @@ def domain_tables(document: Mapping[str, object]) -> Iterator[tuple[str, str, di
         for table in tables:
             if not isinstance(table, dict):
                 raise InvalidMapping(domain, f"expected a table, got {table!r:.60}")
-            yield from ((domain, domain, each) for each in _per_channel(table, document.get("channel")))
+            for one in _per_list(table):
+                yield from ((domain, domain, each) for each in _per_channel(one, document.get("channel")))
+
+
+def _per_list(table: dict[str, object]) -> Iterator[dict[str, object]]:
+    """A table for each list of one whose elements are in several; else the table."""
+    paths = table.get("each")
+    if not isinstance(paths, list) or not paths:
+        yield table
+        return
+    for path in paths:
+        yield {**table, "each": path}
 
 
 def _per_channel(table: dict[str, object], shared: object) -> Iterator[dict[str, object]]:

@@ -55,15 +55,14 @@ ON CONFLICT DO NOTHING;
 UPDATE checkpoints SET has_references = true WHERE domain = $1;
 
 -- keep_whole_group --
--- Remembers at which version a source said what all of a group is, and returns the newest.
+-- Remembers at which version a source said what all of a group is, and returns the newest. One that was settled before is known.
 INSERT INTO whole_groups (source, kind, id, version, occurred_at, settled) VALUES ($1, $2, $3, $4, $5, $6)
 ON CONFLICT (source, kind, id) DO UPDATE SET
     occurred_at = CASE
         WHEN excluded.version > whole_groups.version THEN excluded.occurred_at ELSE whole_groups.occurred_at
     END,
     settled = CASE
-        WHEN excluded.version > whole_groups.version THEN excluded.settled
-        WHEN excluded.version = whole_groups.version THEN whole_groups.settled OR excluded.settled
+        WHEN excluded.version >= whole_groups.version THEN whole_groups.settled OR excluded.settled
         ELSE whole_groups.settled
     END,
     version = CASE WHEN excluded.version > whole_groups.version THEN excluded.version ELSE whole_groups.version END

@@ -45,15 +45,14 @@ INSERT INTO known_references (stream, kind, id, sku) VALUES (?, ?, ?, ?) ON CONF
 UPDATE checkpoints SET has_references = 1 WHERE domain = ?;
 
 -- keep_whole_group --
--- Remembers at which version a source said what all of a group is, and returns the newest.
+-- Remembers at which version a source said what all of a group is, and returns the newest. One that was settled before is known.
 INSERT INTO whole_groups (source, kind, id, version, occurred_at, settled) VALUES (?, ?, ?, ?, ?, ?)
 ON CONFLICT (source, kind, id) DO UPDATE SET
     occurred_at = CASE
         WHEN excluded.version > whole_groups.version THEN excluded.occurred_at ELSE whole_groups.occurred_at
     END,
     settled = CASE
-        WHEN excluded.version > whole_groups.version THEN excluded.settled
-        WHEN excluded.version = whole_groups.version THEN whole_groups.settled OR excluded.settled
+        WHEN excluded.version >= whole_groups.version THEN whole_groups.settled OR excluded.settled
         ELSE whole_groups.settled
     END,
     version = CASE WHEN excluded.version > whole_groups.version THEN excluded.version ELSE whole_groups.version END
