@@ -7,6 +7,7 @@ import os
 import re
 import tomllib
 from collections.abc import Iterator, Mapping
+from datetime import datetime
 from functools import cached_property
 from hashlib import sha256
 from pathlib import Path
@@ -225,6 +226,14 @@ class Config(Table, frozen=True):
         """A copy in which a source has another snapshot."""
         settings = msgspec.structs.replace(self.sources[source], snapshot=snapshot)
         return self._copy(msgspec.structs.replace(self, sources=self.sources | {source: settings}))
+
+    def asking_since(self, source: str, since: datetime) -> "Config":
+        """A copy in which what a source changed since a time is its snapshot. Without a contract, it has that one's."""
+        settings = self.sources[source]
+        asked = (settings.delta or DeltaConfig()).asking_since(since)
+        if asked.contract is None and settings.snapshot is not None:
+            asked = msgspec.structs.replace(asked, contract=settings.snapshot.contract)
+        return self.with_snapshot(source, asked)
 
     def _copy(self, copy: "Config") -> "Config":
         """A copy that keeps what is not in the file."""

@@ -57,7 +57,10 @@ Outcome: TypeAlias = AppendResult | IgnoredMessage | RejectedPart | Wanted
 """The outcome of a part. Rejected parts are kept in dead letters, wanted ones are fetched; nothing is refused."""
 
 RULE = "@rule"
-"""In the place of a header: the table that a record was fetched by."""
+"""In the place of a header: the table that a record was fetched by, or asked for."""
+
+DELTA = "delta"
+"""The rule of records that were asked for because they changed."""
 
 Value = TypeVar("Value")
 
@@ -158,10 +161,14 @@ class WebhookRetrier:
         What was fetched is read by the contract of the `rule`.
         """
         settings = self._config.sources.get(source)
-        if settings is None or (rule not in settings.fetches if via == "fetch" else getattr(settings, via) is None):
+        if via == "snapshot" and settings is not None and settings.snapshot is None:
+            rule = DELTA
+        place = DELTA if rule == DELTA else via
+        if settings is None or (rule not in settings.fetches if via == "fetch" else getattr(settings, place) is None):
             return None
         if (via, source, rule) not in self._readers:
-            made = _READERS[via](self._config, source) if via != "fetch" else _fetched(self._config, source, rule)
+            make = _BY_RULE.get(via)
+            made = _READERS[via](self._config, source) if make is None else make(self._config, source, rule)
             if made.contract is not None:
                 self._fields.add(source, made.contract)
             self._readers[via, source, rule] = made
@@ -232,7 +239,7 @@ class WebhookRetrier:
         """
         headers = msgspec.json.decode(dead_letter.headers, type=dict[str, str])
         entrance = _entrance(dead_letter)
-        reader = self.reader(entrance, dead_letter.source, headers.get(RULE, "") if entrance == "fetch" else "")
+        reader = self.reader(entrance, dead_letter.source, headers.get(RULE, "") if entrance in _BY_RULE else "")
         if reader is None:
             return None
         raw = [(name.encode(), value.encode("latin-1", "replace")) for name, value in headers.items()]
@@ -358,13 +365,15 @@ _READERS: Mapping[Entrance, Callable[[Config, str], Reader]] = {
     "webhook": WebhookReader,
     "cdc": DebeziumReader,
     "cloudevents": CloudEventMessageReader,
-    "snapshot": SnapshotRecordReader,
     "delta": DeltaNotificationReader,
 }
 
 
-def _fetched(config: Config, source: str, rule: str) -> Reader:
-    return FetchedRecordReader(config, source, rule)
+_BY_RULE: Mapping[Entrance, Callable[[Config, str, str], Reader]] = {
+    "fetch": FetchedRecordReader,
+    "snapshot": lambda config, source, rule: SnapshotRecordReader(config, source, of_delta=rule == DELTA),
+}
+"""Readers of what a rule names: of a fetch, or of changes that were asked for."""
 
 
 def new_fetch(source: str, wanted: Wanted, headers: bytes, *, confirmed: bool = False) -> NewFetch:

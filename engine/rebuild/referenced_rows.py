@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 from pagefold.engine.configuration.reference_config import ReferencesConfig
 from pagefold.engine.dead_letters.dead_letter_service import dead_letter_of_request
+from pagefold.engine.dead_letters.webhook_retrier import RULE
 from pagefold.engine.events import DomainEvent, ReferencedEvent
 from pagefold.engine.intake.contracts.delivery_facts import TAKEN
 from pagefold.engine.intake.formats.request_parts import RejectedPart
@@ -18,14 +19,20 @@ from pagefold.engine.stores.store import Store
 
 
 class ReferencedRows:
-    """Resolves the rows of one snapshot of a source. Without `keep`, what waits is not kept."""
+    """Resolves the rows of one snapshot of a source. Without `keep`, what waits is not kept.
 
-    def __init__(self, store: Store, config: ReferencesConfig, source: str, snapshot: Snapshot, *, keep: bool) -> None:
+    What is kept has the rule by which it is read again; "" is the contract of the snapshot.
+    """
+
+    def __init__(
+        self, store: Store, config: ReferencesConfig, source: str, snapshot: Snapshot, *, keep: bool, rule: str = ""
+    ) -> None:
         self._dead_letters = store.dead_letters
         self._resolver = ReferenceResolver(store, config)
         self._source = source
         self._snapshot = snapshot
         self._keep = keep
+        self._rule = rule
 
     async def resolve(self, rows: list[Row]) -> list[Row]:
         """The rows with SKUs in place of references, or with why they have none."""
@@ -42,7 +49,8 @@ class ReferencedRows:
 
     async def _keep_waiting(self, pairs: Sequence[tuple[Row, DomainEvent | RejectedPart]]) -> None:
         records = self._snapshot.records
-        taken = {} if records is None else {TAKEN: records.taken_text}
+        taken = {RULE: self._rule} if self._rule else {}
+        taken |= {} if records is None else {TAKEN: records.taken_text}
         waiting = [
             dead_letter_of_request(
                 self._source, row.line, str(each.rejection), via="snapshot", headers=taken, awaited=each.awaited

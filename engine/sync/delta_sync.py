@@ -14,6 +14,7 @@ from pagefold.engine.configuration.config import Config
 from pagefold.engine.configuration.delta_config import DeltaConfig
 from pagefold.engine.configuration.snapshot_config import DEFAULT_ORPHANS, SnapshotConfig
 from pagefold.engine.dead_letters.dead_letter_service import dead_letter_of_request
+from pagefold.engine.dead_letters.webhook_retrier import DELTA, RULE
 from pagefold.engine.errors import Rejected, SourceFailed, SyncInProgress
 from pagefold.engine.events import DomainEvent, ReferencedEvent
 from pagefold.engine.intake.contracts.delivery_facts import TAKEN
@@ -137,7 +138,7 @@ class _Run:
         """Reads everything, period by period, and appends it, batch by batch."""
         while True:
             since = datetime.fromisoformat(self._note.since)
-            await self._read(_asking(self._shop.config, self._source, self._delta.asking_since(since)))
+            await self._read(self._shop.config.asking_since(self._source, since))
             if not await self._released():
                 return self.report
             until = self._delta.end_of_period(since)
@@ -164,7 +165,9 @@ class _Run:
     async def _read(self, config: Config) -> None:
         """Reads what a configuration has as the snapshot of the source, and appends it."""
         async with open_snapshot(config, self._source) as snapshot, self._watched(snapshot.records):
-            resolver = ReferencedRows(self._shop.store, self._shop.config.references, self._source, snapshot, keep=True)
+            resolver = ReferencedRows(
+                self._shop.store, self._shop.config.references, self._source, snapshot, keep=True, rule=DELTA
+            )
             async for batch in snapshot.batches(_cursor(self._note) if snapshot.resumable else None):
                 if batch.cursor is None and not batch.rows:
                     continue  # records that are joined are still being collected
@@ -251,7 +254,7 @@ class _Run:
 
     async def _keep_refused(self, records: ContractRows | None) -> None:
         """Keeps the records that could not be taken, as dead letters."""
-        taken = {} if records is None else {TAKEN: records.taken_text}
+        taken = {RULE: DELTA} if records is None else {RULE: DELTA, TAKEN: records.taken_text}
         kept = [
             dead_letter_of_request(self._source, text, reason, via="snapshot", headers=taken)
             for text, reason in self._refused.items()
@@ -288,14 +291,6 @@ def _with_sku(rejection: Rejected, event: DomainEvent | Rejected) -> Rejected:
     """Why something cannot be taken, with its SKU, if that is known."""
     sku = f"; SKU {event.sku}" if isinstance(event, DomainEvent) else ""
     return Rejected(rejection.path, rejection.reason + sku)
-
-
-def _asking(config: Config, source: str, snapshot: SnapshotConfig) -> Config:
-    """The configuration, with the changes of a source in place of its snapshot."""
-    declared = config.sources[source].snapshot
-    if snapshot.contract is None and declared is not None:
-        snapshot = msgspec.structs.replace(snapshot, contract=declared.contract)
-    return config.with_snapshot(source, snapshot)
 
 
 def _cursor(note: SyncNote) -> JSON:

@@ -68,6 +68,27 @@ async def reasons(shop: Shop) -> list[str]:
     return sorted(each.error for each in await shop.dead_letters.newest())
 
 
+async def test_the_records_of_one_delivery_may_be_one_statement(store_url: str) -> None:
+    """Those of an array, by their key; what cannot be joined states nothing, and is kept as it came."""
+    contract = """
+        versions = "moment"
+        sku = "item"
+        sourceVersion = { from = "records", newest = "at" }
+        join.by = "item"
+        inventory.available = { from = "records", total = "pieces" }
+    """
+    at = "2026-02-01T10:00:00Z"
+    rows = [{"item": name, "pieces": number, "at": at} for name, number in (("A", 1), ("B", 2), ("A", 3))]
+    async with sender(store_url, contract, "inventory") as (shop, client):
+        assert await post(client, rows) == ["appended", "appended"]
+        assert [payload for _, _, payload in await said(shop)] == [{"available": 4}, {"available": 2}]
+        assert await post(client, rows) == ["duplicate", "duplicate"]
+        later = {**rows[0], "pieces": 9, "at": "2026-02-02T10:00:00Z"}
+        assert await post(client, [later, {"item": [1]}]) == ["kept"]
+        assert len(await said(shop)) == 2
+        assert "is no key" in (await reasons(shop))[0]
+
+
 # --- messages, records and what counts ------------------------------------------------------------
 
 

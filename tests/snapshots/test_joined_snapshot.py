@@ -173,6 +173,40 @@ async def test_parts_and_roles_must_fit(tmp_path: Path, more: dict[str, Any]) ->
         await read(configured(file=file, more=more, contract=PARTS))
 
 
+# --- queries ----------------------------------------------------------------------------------------
+
+
+async def test_rows_of_queries_are_joined(postgres_url: str) -> None:
+    """Those of one query by their key, and those of another one to them; decimals keep their digits."""
+    contract = {
+        "sku": "sku",
+        "versions": "none",
+        "join": {"keys": {"sku": "sku"}, "with": {"bins": {"from": "bins", "sku": "sku"}}},
+        "inventory": {"available": {"from": "bins", "total": "quantity"}},
+    }
+    bins = "SELECT * FROM (VALUES ('A', 1.5), ('A', 2.5), ('B', NULL), ('X', 1)) AS bins (sku, quantity)"
+    config = configured(
+        ["inventory"],
+        query="SELECT * FROM (VALUES ('A'), ('B')) AS items (sku)",
+        database=postgres_url,
+        more={"bins": {"query": bins}},
+        contract={**contract, "blanks": "refuse"},
+    )
+    found = await read(config)
+    assert [payload_of(row.event) for row in found.rows if isinstance(row.event, DomainEvent)] == [{"available": 4}]
+    assert (len(found.refused), found.end) == (1, COMPLETE)
+    with pytest.raises(SourceFailed, match="no record has `item`, which the contract reads for join"):
+        await read(configured(["inventory"], query="SELECT 'A' AS sku", database=postgres_url, contract=JOINED_BY_ITEM))
+
+
+JOINED_BY_ITEM = {
+    "sku": "sku",
+    "versions": "none",
+    "join": {"by": "item"},
+    "inventory": {"available": {"constant": 1}},
+}
+
+
 # --- endpoints ------------------------------------------------------------------------------------
 
 
@@ -321,6 +355,27 @@ async def test_a_delta_of_whole_groups_is_stated_when_it_was_read(store_url: str
             await shop.catch_up()
             page = await page_of(shop, "S0003", "de")
             assert page["inventory"]["available"] == 2 * BINS
+
+
+async def test_a_group_that_was_refused_is_read_again_as_a_group(store_url: str, tmp_path: Path) -> None:
+    """A dead letter has all of its records, and a repaired contract makes the statement of them."""
+    rows = [{"sku": "A", "n": 1.25}, {"sku": "B", "n": 1}, {"sku": "A", "n": 1.25}, {"sku": "A", "n": 2}]
+    text = DELTA.replace('total = "n"', 'total = "n", required = true')
+    async with serving(
+        lambda _: Reply(orjson.dumps({"rows": [*rows[:2], {**rows[2], "bin": 2}, rows[3]], "count": 4}))
+    ) as server:
+        config = shop_in(tmp_path, store_url, text.replace("URL", server.url))
+        async with pagefold.open(config) as shop:
+            report = await DeltaSync(shop).run("erp")
+            assert (report.appended, report.refused) == (1, 1)
+        repaired = text.replace('total = "n"', 'steps = [{ total = "n" }, { round = 0 }]')
+        async with pagefold.open(shop_in(tmp_path, store_url, repaired.replace("URL", server.url))) as shop:
+            [letter] = await shop.dead_letters.newest()
+            assert "4.5" in letter.error
+            assert await shop.dead_letters.retry(letter) == "resolved", [
+                each.error for each in await shop.dead_letters.newest()
+            ]
+            assert sorted(await stated(shop)) == [1, 5]
 
 
 MEASURE = """

@@ -56,8 +56,10 @@ def contract_changes(old: Contract, new: Contract) -> list[Change]:
 
 def _option_changes(old: Contract, new: Contract) -> Iterator[Change]:
     for name in old.head.__struct_encode_fields__:
-        before, after = getattr(old.head, name, None), getattr(new.head, name, None)
-        if name not in _COMPARED_APART and before != after:
+        if name not in _COMPARED_APART and getattr(old.head, name, None) != getattr(new.head, name, None):
+            before, after = (getattr(each.head, name, None) for each in (old, new))
+            if name == "join":  # as it is written
+                before, after = old.document.get(name), new.document.get(name)
             yield Change(name, "breaking", _from_to(before, after))
 
 
@@ -194,10 +196,11 @@ def _filter_changes(place: str, written: object, written_anew: object, *, keeps:
     """Of `only`, more values or fewer paths let more records in. Of `withdraw`, nothing may change but what is gone."""
     old, new = _members(written), _members(written_anew)
     for path in sorted({*old, *new}):
-        before, after = _listed(old.get(path, [])), _listed(new.get(path, []))
-        if before == after:
+        before, after = (list(map(inline_value, _listed(each.get(path, [])))) for each in (old, new))
+        if old.get(path) is new.get(path) or before == after:
             continue
-        narrower = path in new and (path not in old or any(value not in after for value in before))
+        widened = new.get(path) is True and old.get(path) is not False  # any value
+        narrower = path in new and (path not in old or not (widened or all(value in after for value in before)))
         effect: Effect = "breaking" if narrower or not keeps else "compatible"
         yield Change(f"{place}.{key_text(path)}", effect, _from_to(old.get(path), new.get(path)))
 

@@ -103,6 +103,10 @@ def test_a_mapping_that_changed(old: str, new: str, effect: str) -> None:
         ("only = { s = [1] }\n" + BASE, "only = { s = [1, 2] }\n" + BASE, ("only.s", "compatible")),
         ("only = { s = [1, 2] }\n" + BASE, "only = { s = [1] }\n" + BASE, ("only.s", "breaking")),
         ("only = { s = [1] }\n" + BASE, BASE, ("only.s", "compatible")),
+        ("only = { s = [1] }\n" + BASE, "only = { s = true }\n" + BASE, ("only.s", "compatible")),
+        ("only = { s = true }\n" + BASE, "only = { s = [1] }\n" + BASE, ("only.s", "breaking")),
+        ("only = { s = false }\n" + BASE, "only = { s = true }\n" + BASE, ("only.s", "breaking")),
+        ('join.by = "a"\n' + BASE, 'join.by = ["a", "b"]\n' + BASE, ("join", "breaking")),
         (BASE, BASE + "only = { s = [1] }\n", ("pricing.only.s", "breaking")),
         (BASE, BASE + "withdraw = { s = [1] }\n", ("pricing.withdraw.s", "breaking")),
         (
