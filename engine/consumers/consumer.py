@@ -24,6 +24,9 @@ from pagefold.engine.stores.store import Checkpoint, Lease, Store
 
 STANDBY_SECONDS = 0.1
 
+MIXED = ""
+"""The fingerprint of a domain whose pages are being folded again. No configuration has it, also not the former one."""
+
 FAULT_SECONDS = 60.0
 """How long a failure counts. By then the consumer has tried again, or waits for another worker's lease."""
 
@@ -173,8 +176,10 @@ class Consumer:
         async with lease.fold_transaction() as transaction:
             checkpoint = transaction.checkpoint
             streaks = StaleStreaks(self._store.log, self._domain, await transaction.streaks())
+            if self._is_outdated(checkpoint):  # from now on, pages of two configurations are beside each other
+                checkpoint = await transaction.advance(checkpoint._replace(fingerprint=MIXED))
         tail = LogTail(self._reads, lease, self._folder, checkpoint, streaks, self._work.batch)
-        tail.fingerprint = checkpoint.fingerprint or self._fingerprint
+        tail.fingerprint = self._fingerprint if checkpoint.fingerprint is None else checkpoint.fingerprint
         tail.counters = self._counters
         return tail
 
