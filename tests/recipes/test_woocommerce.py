@@ -8,6 +8,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import pytest
+
+from pagefold.engine.errors import SourceFailed
 from pagefold.engine.sync.delta_sync import DeltaSync
 from pagefold.engine.sync.fetch_worker import FetchWorker
 from tests.recipes.recipe_shop import RecipeShop, delivery_in, format_file, recipe_shop, wanted_pages
@@ -313,6 +316,24 @@ async def test_a_delta_reads_what_changed(tmp_path: Path, store_url: str) -> Non
         shop.woo.before = lambda _asked, _number: None
         assert (await shop.at.rebuild("woo")).state == "completed"
         assert await shop.page("SKU-21") is None
+
+
+async def test_a_delta_whose_rows_move_is_repeated(tmp_path: Path, store_url: str) -> None:
+    """A product that goes moves others to the page before: the run fails, and the next one begins where it did."""
+    products = [product(number, date_modified_gmt=gmt(datetime.now(START.tzinfo))) for number in range(1, 251)]
+    async with made(tmp_path, store_url, *products) as shop:
+
+        def change(_asked: Asked, number: int) -> Reply | None:
+            shop.woo.trash(number)
+            shop.woo.products[1_000 + number] = product(1_000 + number, date_modified_gmt=gmt(LATER.replace(year=2027)))
+            return None
+
+        shop.woo.before = change
+        with pytest.raises(SourceFailed, match="rows moved between its pages while they were read"):
+            await DeltaSync(shop.at.shop).run("woo")
+        shop.woo.before = lambda _asked, _number: None
+        await DeltaSync(shop.at.shop).run("woo")
+        assert [await shop.page(f"SKU-{number}") is None for number in (100, 101, 102, 250)] == [False] * 4
 
 
 async def test_variations_that_cannot_be_read_change_nothing(tmp_path: Path, store_url: str) -> None:
