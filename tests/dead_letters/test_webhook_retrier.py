@@ -281,7 +281,7 @@ async def test_a_refused_request_stores_nothing(shop: Shop) -> None:
 
 
 async def test_senders_that_cannot_wait_get_a_time_to_retry(store_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """While folding is far behind, 503 with `Retry-After`; a sender of events gets 429."""
+    """While folding is far behind, 503 with `Retry-After`; a sender of events gets 429, webhooks if they are configured."""
     monkeypatch.setattr("pagefold.engine.reading.lag_cache.FRESH_SECONDS", 0.0)
     async with pagefold.open(configured(store_url, lag_seconds=0.001)) as shop:
         async with sender(shop) as client:
@@ -291,7 +291,7 @@ async def test_senders_that_cannot_wait_get_a_time_to_retry(store_url: str, monk
                 assert (answer.status_code, answer.headers["retry-after"]) == (503, "5")
                 assert "behind" in answer.json()["detail"]
             described = (await client.get("/openapi.json")).json()["paths"]
-        for path, has in (("/v1/webhooks/{source}", False), ("/v1/cdc/{source}", False), ("/v1/events", True)):
+        for path, has in (("/v1/webhooks/{source}", True), ("/v1/cdc/{source}", False), ("/v1/events", True)):
             assert ("429" in described[path]["post"]["responses"]) is has
         assert await kept_bodies(shop) == []
 
