@@ -12,6 +12,8 @@ from hashlib import blake2b
 from typing import NamedTuple, TypeAlias
 from uuid import uuid4
 
+import anyio
+
 from pagefold.domains import DOMAINS
 from pagefold.engine.configuration.config import AppendConfig
 from pagefold.engine.errors import RETRYABLE, Overloaded, Rejected, StoreUnavailable
@@ -164,10 +166,12 @@ class Appender:
         """Appends events that were encoded, and a note of another topic, in one transaction.
 
         Returns the results, and whether the note's version was free. If it was taken, another process has written it,
-        and the events are appended all the same. Raises what `append` raises.
+        and the events are appended all the same. Raises what `append` raises. A caller that is cancelled learns that
+        once it is settled what became of the transaction: until then it must not give back what it has claimed.
         """
         size = sum([len(each.state) for each in events])
-        *results, noted = await self._commit([*events, note], size + len(note.state))
+        with anyio.CancelScope(shield=True):
+            *results, noted = await self._commit([*events, note], size + len(note.state))
         self._counts.add_outcomes(results)
         return results, noted.outcome == "appended"
 

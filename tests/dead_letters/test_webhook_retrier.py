@@ -281,7 +281,7 @@ async def test_a_refused_request_stores_nothing(shop: Shop) -> None:
 
 
 async def test_senders_that_cannot_wait_get_a_time_to_retry(store_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """While folding is far behind, 503 with `Retry-After`; a sender of events gets 429, webhooks if they are configured."""
+    """While folding is far behind, 503 with `Retry-After`; a sender of events gets 429, webhooks if configured."""
     monkeypatch.setattr("pagefold.engine.reading.lag_cache.FRESH_SECONDS", 0.0)
     async with pagefold.open(configured(store_url, lag_seconds=0.001)) as shop:
         async with sender(shop) as client:
