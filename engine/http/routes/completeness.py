@@ -11,10 +11,9 @@ from pagefold.engine.reading.completeness import CompletenessReport
 async def completeness(call: Call) -> Response:
     """What `pagefold completeness` shows. All pages are counted, unless they were some seconds ago."""
     channel = call.path["channel"]
-    channels = call.service.shop.applied.config.channels
-    if channel not in channels:
+    if channel not in call.service.config.channels:
         raise no_channel()
-    settings = channels[channel]
+    settings = call.service.config.channels[channel]
     if settings.contract is None and not settings.requirements:
         raise Problem(404, "this channel has neither requirements nor a contract")
     await call.service.check_store_answers()

@@ -1,1 +1,0 @@
-"""Plans: what pages would be under another configuration, by the same fold, without writing."""
