@@ -10,6 +10,7 @@ from contextlib import asynccontextmanager
 from datetime import UTC, datetime, tzinfo
 from pathlib import Path
 
+import anyio
 import pytest
 
 from pagefold.engine.http.routes import webhooks
@@ -270,6 +271,18 @@ class Changes:
         self.said += [(kind, each["uuid"]) for kind, each in zip(kinds, (changed, gone, come), strict=True)]
 
 
+async def fetch_all(pim: Pim) -> None:
+    """Makes every fetch that is wanted; one that meets the limit of the API is made again a second later."""
+    for _ in range(5):
+        report = await FetchWorker(pim.shop).run_due()
+        assert report is not None
+        assert report.dead == 0
+        if not report.failed:
+            return
+        await anyio.sleep(2.5)
+    pytest.fail("fetches fail again and again")
+
+
 @pytest.mark.parametrize("products", [10_000, 600])
 async def test_products_that_change_while_they_are_read(tmp_path: Path, store_url: str, products: int) -> None:
     """Among changes, limits and tokens that expire a run is complete; the Event Platform brings what it missed."""
@@ -287,9 +300,7 @@ async def test_products_that_change_while_they_are_read(tmp_path: Path, store_ur
         for kind, uuid in changes.said:
             assert await pim.platform(kind, uuid) in (["wanted"], ["kept"]), "kept: it took more than 0.4 s"
         await pim.shop.waiting.take_all()
-        report = await FetchWorker(pim.shop).run_due()
-        assert report is not None
-        assert (report.failed, report.dead) == (0, 0)
+        await fetch_all(pim)
         for each in random.Random(2).sample([*pim.api.products.values()], 100):
             number = int(each["uuid"][:8])
             assert await name_of(pim, number) == each["values"]["name"][0]["data"]
