@@ -56,6 +56,8 @@ def test_everything_that_any_command_would_find_is_listed(place: Path, monkeypat
         "sources.pim.webhook.secret_variables[0]: the environment variable PIM_WEBHOOK_SECRET is not set",
         "sources.pim.webhook.contract.catalog.categorys: is not a field of the catalog payload; did you mean",
         "sources.pim.webhook.fetch[0].token_variable: PIM_TOKEN is not a token",
+        "sources.pim.cloudevents.fetch[0].token_variable: PIM_TOKEN is not a token",
+        "sources.pim.delta.fetch.token_variable: PIM_TOKEN is not a token",
         "sources.pim.snapshot.token_variable: PIM_TOKEN is not a token",
         "sources.erp.cdc.contract.pricing.tax: is not a field of the pricing payload",
         "sources.erp.snapshot.file: there is no folder exports",
@@ -66,7 +68,7 @@ def test_everything_that_any_command_would_find_is_listed(place: Path, monkeypat
         assert line.startswith("pagefold: pagefold.toml:")
         assert problem in line
         number, key = line.split(":")[2], problem.split(":")[0]
-        written = "fetch" if ".fetch[" in key else key.rpartition(".")[2].partition("[")[0]
+        written = "fetch" if ".fetch" in key else key.rpartition(".")[2].partition("[")[0]
         assert written in text.splitlines()[int(number) - 1]
     assert "geheim" not in err
     assert "two words" not in err
