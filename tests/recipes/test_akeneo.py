@@ -283,7 +283,7 @@ async def fetch_all(pim: Pim) -> None:
     pytest.fail("fetches fail again and again")
 
 
-@pytest.mark.parametrize("products", [10_000, 600])
+@pytest.mark.parametrize("products", [pytest.param(10_000, marks=pytest.mark.soak), 600])
 async def test_products_that_change_while_they_are_read(tmp_path: Path, store_url: str, products: int) -> None:
     """Among changes, limits and tokens that expire a run is complete; the Event Platform brings what it missed."""
     if products > 1_000 and store_url.startswith("postgres"):

@@ -261,7 +261,7 @@ class Changes:
         self.messages.append(notified(self._products[-1], "ResourceCreated"))
 
 
-@pytest.mark.parametrize("products", [10_000, 600])
+@pytest.mark.parametrize("products", [pytest.param(10_000, marks=pytest.mark.soak), 600])
 async def test_products_that_change_while_they_are_read(tmp_path: Path, store_url: str, products: int) -> None:
     """Among changes, overload and tokens that expire a run is complete; messages bring what it missed."""
     if products > 1_000 and store_url.startswith("postgres"):

@@ -152,7 +152,7 @@ class Changes:
         products.append(product(20_001 + 5 * self._minute, self._luck))
 
 
-@pytest.mark.parametrize("products", [10_000, 600])
+@pytest.mark.parametrize("products", [pytest.param(10_000, marks=pytest.mark.soak), 600])
 async def test_products_that_change_while_they_are_read(tmp_path: Path, store_url: str, products: int) -> None:
     """Among changes and faults a run is complete; the next one has all of it, and withdraws what is gone."""
     if products > 1_000 and store_url.startswith("postgres"):

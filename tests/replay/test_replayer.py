@@ -85,9 +85,6 @@ async def replayed(shop: Shop, *, write: bool = True, prefix: str = "") -> Repla
     return found, {(each.sku, each.channel, each.domain): each for each in drift}
 
 
-# --- damage -----------------------------------------------------------------------------------------
-
-
 async def test_each_damage_is_found_and_repaired(shop: Shop) -> None:
     """Verifying reports the one damaged row and leaves it; replaying restores it, and writes no other."""
     await say(shop, *products())
