@@ -26,6 +26,8 @@ PagefoldError
 ├── BackupError             a backup cannot be made, is incomplete, or cannot be restored
 ├── RecoveryUnderWay        another process is recovering this store
 ├── PagesWouldGo            a recovery would remove many pages, and was not confirmed
+├── PlanOutdated            a plan began from a configuration, log or release that counts no longer
+├── UnreadablePlan          a file has no plan
 ├── UnknownDeadLetter       there is no dead letter with this id
 ├── DeadLetterResolved      the dead letter is no longer open
 ├── UnknownCursor           the cursor is not one that a list returned
@@ -274,6 +276,21 @@ class RecoveryUnderWay(PagefoldError):
 
     def __init__(self) -> None:
         super().__init__("a recovery of this store is under way already")
+
+
+class PlanOutdated(PagefoldError):
+    """A plan began from what counts no longer. Nothing was changed."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(f"the plan is out of date: {reason}; nothing was changed. `pagefold plan` makes another")
+        self.reason = reason
+
+
+class UnreadablePlan(PagefoldError):
+    """A file has no plan."""
+
+    def __init__(self, file: str, problem: str) -> None:
+        super().__init__(f"{file} has no plan: {problem}; `pagefold plan --save FILE` writes one")
 
 
 class PagesWouldGo(PagefoldError):

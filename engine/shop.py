@@ -1,7 +1,7 @@
 """`Shop`: one open store under one configuration, for programs: append events, fold them, read pages."""
 
 import os
-from collections.abc import AsyncIterator, Collection, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
 from functools import partial
 from typing import TYPE_CHECKING
@@ -10,6 +10,8 @@ import anyio
 
 from pagefold.domains import DOMAINS, AnyDomain
 from pagefold.engine.access.token_service import TokenService
+from pagefold.engine.applied.applied_configuration import AppliedConfiguration
+from pagefold.engine.applied.applied_log import Applied
 from pagefold.engine.configuration.config import Config
 from pagefold.engine.consumers.background_work import BackgroundWork
 from pagefold.engine.consumers.consumer import Consumer
@@ -27,6 +29,10 @@ from pagefold.engine.intake.event_encoder import Outcome
 from pagefold.engine.intake.event_validator import EventValidator
 from pagefold.engine.intake.field_watch import FieldWatch
 from pagefold.engine.intake.references import ReferenceResolver
+from pagefold.engine.plans.applier import Applier
+from pagefold.engine.plans.planner import OnPlanned
+from pagefold.engine.plans.planner_pool import ignore as ignore_plan
+from pagefold.engine.plans.saved_plan import SavedPlan
 from pagefold.engine.reading.completeness import CompletenessReader
 from pagefold.engine.reading.health import Health
 from pagefold.engine.reading.history import HistoryEntry, history_of
@@ -44,7 +50,7 @@ from pagefold.engine.runtime.counters import Counters
 from pagefold.engine.runtime.extras import needs_extra
 from pagefold.engine.runtime.logs import Logger
 from pagefold.engine.runtime.recent_faults import RecentFaults
-from pagefold.engine.runtime.task_groups import run_together
+from pagefold.engine.runtime.task_groups import run_beside, run_together
 from pagefold.engine.snapshots.request_limiter import RequestLimiter
 from pagefold.engine.stores import open_store
 from pagefold.engine.stores.event_state import EncodedEvent
@@ -55,8 +61,8 @@ if TYPE_CHECKING:
     from pagefold.engine.rebuild.rebuild_service import RebuildService
 
 
-SECONDS_TO_PUBLISH = 5.0
-"""How long to wait after the channels could not be published, before the next attempt."""
+RETRY_SECONDS = 5.0
+"""How long to wait after the channels or the configuration could not be published, before the next attempt."""
 
 log = Logger(__name__)
 
@@ -70,23 +76,27 @@ class Shop:
     `waiting` takes what of it had to wait for a reference, and `references` looks up the SKUs of one. `fields`
     counts the fields of the records that contracts read. `store` is the contract below all of it. `counters` counts
     what this process has done, `faults` has its recent failures, `lag` is how far folding is behind, `source_lag`
-    how far the sources that are asked; `reference_kinds` counts what is known of references.
+    how far the sources that are asked; `reference_kinds` counts what is known of references. `config` is what was
+    given, `applied` what pages are folded under.
     """
 
     def __init__(self, store: Store, config: Config) -> None:
         self.config = config
         self.store = store
+        self.applied = AppliedConfiguration(store, config)
         self.pages = PageReader(store.pages, config)
-        self.completeness = CompletenessReader(store, config)
+        self.completeness = CompletenessReader(store, self.applied)
+        self.applied.on_change(self.pages.configure)
+        self._applier = Applier(store, self.applied)
         validator = EventValidator(config)
         epochs = EpochRegistry(store.log)
-        self.dead_letters = DeadLetterService(store, config, validator, self.append, epochs)
+        self.dead_letters = DeadLetterService(store, self.applied, validator, self.append, epochs)
         self.tokens = TokenService(store, config)
         self.epochs = EpochService(store, config, validator, epochs)
         self.counters = Counters()
         self.faults = RecentFaults()
         self.fields = FieldWatch(store.fields)
-        self.lag = LagCache(store, config)
+        self.lag = LagCache(store, self.applied)
         self.reference_kinds = ReferenceCache(store, config)
         self.source_lag = SourceLag(store, config)
         self.retention = Retention(store.dead_letters, config.dead_letters)
@@ -152,8 +162,10 @@ class Shop:
     async def catch_up(self, domains: Collection[str] | None = None) -> None:
         """Folds everything in the log at the time of the call, in all domains or some. Raises `LogReplaced`.
 
-        Waits for a domain that another worker is folding.
+        Waits for a domain that another worker is folding. If the configuration has other channels or sources than the
+        one that counts, it is applied before, as its `apply` says.
         """
+        await self._applier.apply_file()
         await self._publish_layout_once()
         await run_together(*(consumer.catch_up for consumer in self._consumers(domains)))
 
@@ -164,10 +176,13 @@ class Shop:
         the current batch. Transient errors are retried. Raises `LogReplaced` and unexpected errors, unless it is
         `enduring`: then every error is retried, and is in `faults` until it passes.
         """
-        consumers = [partial(consumer.run, enduring=enduring) for consumer in self._consumers(domains)]
         take_waiting = partial(self.waiting.run, self.config.work.poll_seconds)
-        publish = partial(self._publish_layout, enduring=enduring)
-        await run_together(publish, *consumers, self.retention.run, take_waiting)
+        await self._until_done("nothing is applied yet", self._applier.apply_first, enduring=enduring)
+        apply_file = partial(
+            self._until_done, "the configuration is not applied yet", self._applier.apply_file, enduring=enduring
+        )
+        consume = partial(self._consume, domains, enduring=enduring)
+        await run_together(consume, apply_file, self.applied.follow, self.retention.run, take_waiting)
 
     def working(self) -> AbstractAsyncContextManager[None]:
         """Runs `work` in the background for the length of an `async with`; an error that ends it is in `health`.
@@ -207,15 +222,17 @@ class Shop:
         Raises `LogReplaced`.
         """
         await self.store.proof.prove()
+        await self.applied.refresh()
+        config = self.applied.config
         if write:
             await self._publish_layout_once()
         found: list[ReplayResult] = []
 
         chosen = self._chosen(domains)
-        scans = SharedScans(self.store.log, chosen, self.config)
+        scans = SharedScans(self.store.log, chosen, config)
 
         async def replay_domain(domain: AnyDomain, pool: VerifierPool | None) -> None:
-            verifier = SectionVerifier(self.store, domain, self.config, scans)
+            verifier = SectionVerifier(self.store, domain, config, scans)
             replayer = Replayer(self.store, verifier, on_drift=on_drift, on_progress=on_progress)
             result = await replayer.run(prefix=normalise_sku(prefix), write=write, pool=pool)
             self.counters.add_replay(domain.name, result.changed)
@@ -226,6 +243,31 @@ class Shop:
         async with self._pool(chosen, 1 if prefix else processes) as pool:
             await run_together(*(partial(replay_domain, domain, pool) for domain in chosen))
         return sum(found, ReplayResult())
+
+    async def plan(
+        self,
+        config: Config | None = None,
+        *,
+        on_planned: OnPlanned = ignore_plan,
+        every_change: bool = False,
+        processes: int | None = 1,
+    ) -> SavedPlan:
+        """What would change if the channels and sources of a configuration were applied; by default, this shop's.
+
+        Folds every page from the log twice, under what counts and under `config`, and compares. Writes nothing.
+        `on_planned` is called with each range of products; with `every_change`, it has all of their changed pages.
+        `processes` as in `replay`. Raises `LogReplaced`.
+        """
+        settings = (config or self.config).page_settings
+        return await self._applier.plan(settings, on_planned=on_planned, every_change=every_change, processes=processes)
+
+    async def apply(self, plan: SavedPlan, *, by: str, reason: str) -> Applied:
+        """Applies the channels and sources of a plan, whatever that takes away. `by` is a person's name.
+
+        Running workers and servers take them within seconds. Raises `PlanOutdated` if something else counts than the
+        plan began from, `Rejected` for a blank name or reason, and `LogReplaced`.
+        """
+        return await self._applier.apply(plan, by=by, reason=reason)
 
     async def recover(
         self,
@@ -242,7 +284,8 @@ class Shop:
         live pages than a rebuild may withdraw without confirmation, or of all of them.
         """
         replay = partial(self.replay, on_drift=on_drift, on_progress=on_progress, processes=processes)
-        return await Recovery(self.store, self.config, replay).run(confirmed=confirmed)
+        await self.applied.refresh()
+        return await Recovery(self.store, self.applied.config, replay).run(confirmed=confirmed)
 
     async def verify(
         self,
@@ -261,10 +304,11 @@ class Shop:
             return await self.replay(
                 domains, write=False, on_drift=on_drift, on_progress=on_progress, processes=processes
             )
+        await self.applied.refresh()
         skus = await sample_skus(self.store.log, sample)
         found = ReplayResult()
         for domain in self._chosen(domains):
-            verifier = SectionVerifier(self.store, domain, self.config)
+            verifier = SectionVerifier(self.store, domain, self.applied.config)
             found += await Replayer(self.store, verifier, on_drift=on_drift, on_progress=on_progress).sample(skus)
         return found
 
@@ -276,7 +320,7 @@ class Shop:
 
     async def status(self) -> Status:
         """How far each domain is folded and how far behind, what waits for a person, and the checks of readiness."""
-        return await status_of(self.store, self.config, self.retention, await results_of(self), self.source_lag)
+        return await status_of(self.store, self.applied, self.retention, await results_of(self), self.source_lag)
 
     async def health(self) -> Health:
         """Whether the store can be read and written, and whether this program's workers run. Answers within seconds."""
@@ -298,13 +342,13 @@ class Shop:
             return
         parts = await split_ranges(self.store, domains, RANGES_PER_PROCESS * processes)
         names = [domain.name for domain in domains]
-        async with VerifierPool.open(self.config, processes, names, parts) as pool:
+        async with VerifierPool.open(self.applied.config, processes, names, parts) as pool:
             yield pool
 
     def _consumers(self, names: Collection[str] | None) -> list[Consumer]:
         reads = SharedReads(self.store)
         return [
-            Consumer(self.store, domain, self.config, self.counters, self.faults, reads)
+            Consumer(self.store, domain, self.applied.config, self.counters, self.faults, reads)
             for domain in self._chosen(names)
         ]
 
@@ -315,19 +359,31 @@ class Shop:
                 raise ConfigurationError("", f"unknown domain {name!r}; the domains are {', '.join(sorted(known))}")
         return [domain for domain in DOMAINS if names is None or domain.name in names]
 
-    async def _publish_layout(self, *, enduring: bool) -> None:
+    async def _consume(self, domains: Collection[str] | None, *, enduring: bool) -> None:
+        """Runs the consumers; with others, once another configuration counts. Those finish their batch."""
+        while True:
+            config = self.applied.config
+            consumers = [partial(each.run, enduring=enduring) for each in self._consumers(domains)]
+            publish = partial(
+                self._until_done, "the channels are not published yet", self._publish_layout_once, enduring=enduring
+            )
+            async with run_beside(partial(run_together, publish, *consumers)):
+                await self.applied.changed(config)
+
+    async def _until_done(self, problem: str, do: Callable[[], Awaitable[None]], *, enduring: bool) -> None:
+        """Tries until the store allows it. Raises errors that do not pass, unless it is `enduring`."""
         while True:
             try:
-                return await self._publish_layout_once()
+                return await do()
             except StoreError as error:
                 if not (enduring or isinstance(error, RETRYABLE)):
                     raise
-                log.warning("the channels are not published yet", error=str(error))
-                await anyio.sleep(SECONDS_TO_PUBLISH)
+                log.warning(problem, error=str(error))
+                await anyio.sleep(RETRY_SECONDS)
 
     async def _publish_layout_once(self) -> None:
         identity = next(domain.name for domain in DOMAINS if domain.gives_identity)
-        requires = {channel.name: channel.requires for channel in self.config.resolved_channels}
+        requires = {channel.name: channel.requires for channel in self.applied.config.resolved_channels}
         await self.store.pages.publish_layout([domain.name for domain in DOMAINS], identity, requires)
 
 
@@ -362,6 +418,7 @@ async def open_shop(
     store = await open_store(settings, create=create, killable=killable)
     shop = Shop(store, settings)
     try:
+        await shop.applied.refresh()
         async with shop.working() if work else nullcontext():
             yield shop
     finally:

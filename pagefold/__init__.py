@@ -47,6 +47,7 @@ from pagefold.engine.errors import (
     PagefoldError,
     PagesUnfolded,
     PagesWouldGo,
+    PlanOutdated,
     ReadTooLarge,
     RebuildInProgress,
     RecoveryUnderWay,
@@ -71,11 +72,13 @@ from pagefold.engine.errors import (
     UnknownDeadLetter,
     UnknownRun,
     UnknownToken,
+    UnreadablePlan,
     WorkersStopped,
 )
 from pagefold.engine.events import AppendResult, DomainEvent
 from pagefold.engine.http.mounted_application import MountedApplication, asgi
 from pagefold.engine.intake.event_parser import parse_event
+from pagefold.engine.plans.saved_plan import SavedPlan
 from pagefold.engine.reading.check_results import CheckResult
 from pagefold.engine.reading.health import Health
 from pagefold.engine.reading.history import HistoryEntry
@@ -121,6 +124,7 @@ __all__ = [
     "PagefoldError",
     "PagesUnfolded",
     "PagesWouldGo",
+    "PlanOutdated",
     "PriceTier",
     "PricingPayload",
     "PricingSection",
@@ -135,6 +139,7 @@ __all__ = [
     "RunNotResumable",
     "RunStateError",
     "RunTakenOver",
+    "SavedPlan",
     "ScheduledPayload",
     "ScheduledPrice",
     "SectionDrift",
@@ -157,6 +162,7 @@ __all__ = [
     "UnknownDeadLetter",
     "UnknownRun",
     "UnknownToken",
+    "UnreadablePlan",
     "WorkersStopped",
     "asgi",
     "open_shop",

@@ -30,6 +30,7 @@ from pagefold.engine.command.ingest import ingest
 from pagefold.engine.command.init import init
 from pagefold.engine.command.options import Exit, Options, UsageError
 from pagefold.engine.command.pages import pages
+from pagefold.engine.command.plan import apply, plan
 from pagefold.engine.command.rebuild import rebuild
 from pagefold.engine.command.rebuilds import rebuilds
 from pagefold.engine.command.recover import recover
@@ -49,10 +50,12 @@ from pagefold.engine.errors import (
     InvalidTokenRequest,
     PagefoldError,
     PagesWouldGo,
+    PlanOutdated,
     RecoveryUnderWay,
     Rejected,
     UnknownDeadLetter,
     UnknownToken,
+    UnreadablePlan,
 )
 from pagefold.engine.runtime.extras import missing_extra
 from pagefold.engine.runtime.redaction import redact_secrets
@@ -81,6 +84,8 @@ pagefold demo                           # watch a whole shop at work
 pagefold init                           # write pagefold.toml, make its store
 pagefold check                          # find everything that is wrong in it
 pagefold contracts check prices.csv …   # what a contract makes of an export
+pagefold plan --config new.toml         # what other channels or sources would change
+pagefold apply --reason …               # let the channels and sources of the file count
 pagefold ingest prices.ndjson stock.gz  # append the events in two files
 erp-export | pagefold ingest -          # append what a program writes
 pagefold work                           # fold new events, until Ctrl-C
@@ -132,6 +137,8 @@ app.command(ingest, usage="pagefold ingest [OPTIONS] FILE...", help_epilogue="")
 for command in (
     init,
     check,
+    plan,
+    apply,
     work,
     get,
     history,
@@ -247,9 +254,17 @@ def _exit_code(error: BaseException) -> int:
             | Rejected()
             | RecoveryUnderWay()
             | PagesWouldGo()
+            | PlanOutdated()
         ):
             return Exit.REFUSED
-        case ConfigurationError() | CycloptsError() | ExtraMissing() | InvalidTokenRequest() | UsageError():
+        case (
+            ConfigurationError()
+            | CycloptsError()
+            | ExtraMissing()
+            | InvalidTokenRequest()
+            | UsageError()
+            | UnreadablePlan()
+        ):
             return Exit.USAGE
         case _:
             return Exit.FAILED

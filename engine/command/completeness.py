@@ -1,5 +1,7 @@
 """`pagefold completeness`: what the pages of a channel lack."""
 
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Annotated
 
 import msgspec
@@ -7,10 +9,11 @@ from cyclopts import Parameter
 
 import pagefold
 from pagefold.engine.command.console import count, print_message, printable, show_table, write_bytes
-from pagefold.engine.command.options import AsJSON, Exit, Injected, Options, UsageError, unknown_channel
+from pagefold.engine.command.options import AsJSON, Exit, Injected, Options, UsageError, check_has_pages
 from pagefold.engine.configuration.config import Config
 from pagefold.engine.reading.completeness import CompletenessReport, FamilyCompleteness, LackingAttribute
 from pagefold.engine.runtime.event_loop import run
+from pagefold.engine.shop import Shop
 
 MAX_SHOWN = 50
 """Rows of each table."""
@@ -53,19 +56,34 @@ def completeness(
         Print one JSON object: channel, contract, requirements, pages, complete, blocked, unmeasured, percent, families,
         attributes. With --lacking, one per SKU and line: sku, family, percent.
     """
-    config = options.load()
-    if channel not in config.channels:
-        raise UsageError("CHANNEL", unknown_channel(channel, config))
-    if config.channels[channel].contract is None and not config.channels[channel].requirements:
-        problem = f"channels.{channel} has neither requirements nor a contract; see docs/channels.md"
-        raise UsageError("CHANNEL", problem)
     if lacking is not None:
-        return run(lambda: _list(config, channel, lacking, as_json=as_json))
-    return run(lambda: _count(config, channel, as_json=as_json))
+        return run(lambda: _list(options, channel, lacking, as_json=as_json))
+    return run(lambda: _count(options, channel, as_json=as_json))
 
 
-async def _count(config: Config, channel: str, *, as_json: bool) -> int:
-    async with pagefold.open(config, create=False) as shop:
+@asynccontextmanager
+async def _opened(options: Options, channel: str) -> AsyncIterator[Shop]:
+    async with pagefold.open(options.load(), create=False) as shop:
+        check_has_pages(channel, shop.applied)
+        if not _is_measured(shop.applied.config, channel):
+            raise UsageError("CHANNEL", _why_not_measured(shop.config, channel))
+        yield shop
+
+
+def _is_measured(config: Config, channel: str) -> bool:
+    """Whether the configuration says what pages of a channel should have."""
+    settings = config.channels.get(channel)
+    return settings is not None and (settings.contract is not None or bool(settings.requirements))
+
+
+def _why_not_measured(file: Config, channel: str) -> str:
+    if _is_measured(file, channel):
+        return f"the requirements of channels.{channel} are not applied yet; `pagefold plan` shows what would change"
+    return f"channels.{channel} has neither requirements nor a contract; see docs/channels.md"
+
+
+async def _count(options: Options, channel: str, *, as_json: bool) -> int:
+    async with _opened(options, channel) as shop:
         report = await shop.completeness.report(channel)
     if as_json:
         write_bytes(msgspec.json.encode(report))
@@ -74,9 +92,9 @@ async def _count(config: Config, channel: str, *, as_json: bool) -> int:
     return Exit.REFUSED if report.blocked else Exit.DONE
 
 
-async def _list(config: Config, channel: str, attribute: str, *, as_json: bool) -> int:
+async def _list(options: Options, channel: str, attribute: str, *, as_json: bool) -> int:
     found = 0
-    async with pagefold.open(config, create=False) as shop:
+    async with _opened(options, channel) as shop:
         async for page in shop.completeness.lacking(channel, attribute):
             found += 1
             percent = 0 if page.completeness is None else page.completeness.percent

@@ -8,7 +8,7 @@ from rich import json as rich_json
 
 import pagefold
 from pagefold.engine.command.console import print_message, printable, results, write_bytes
-from pagefold.engine.command.options import Exit, Injected, Options, UsageError, unknown_channel
+from pagefold.engine.command.options import Exit, Injected, Options, check_has_pages
 from pagefold.engine.runtime.event_loop import run
 from pagefold.engine.shop import Shop
 from pagefold.projections.streams import EVERY_CHANNEL, normalise_sku, sku_error
@@ -42,10 +42,8 @@ def get(
 
 
 async def _get(sku: str, channel: str, options: Options, *, disabled: bool, pretty: bool) -> int:
-    config = options.load()
-    if channel not in config.channels:
-        raise UsageError("CHANNEL", unknown_channel(channel, config))
-    async with pagefold.open(config, create=False) as shop:
+    async with pagefold.open(options.load(), create=False) as shop:
+        check_has_pages(channel, shop.applied)
         page = await shop.pages.get_json(sku, channel, disabled=disabled)
         if page is None:
             print_message(await _why_none(shop, sku, channel))

@@ -10,6 +10,7 @@ from cyclopts import Group, Parameter
 from cyclopts.validators import Number
 
 from pagefold.domains import DOMAINS
+from pagefold.engine.applied.applied_configuration import AppliedConfiguration
 from pagefold.engine.configuration.config import Config
 from pagefold.engine.configuration.spelling import suggestion
 from pagefold.engine.errors import ConfigurationError
@@ -89,6 +90,16 @@ DomainName = Annotated[str, Parameter(choices=DOMAIN_NAMES)]
 def unknown_channel(name: str, config: Config) -> str:
     """The message for an unknown channel, with the known ones."""
     return f"unknown channel {name!r}; {suggestion(name, config.channels, 'channels')}"
+
+
+def check_has_pages(channel: str, applied: AppliedConfiguration) -> None:
+    """Raises `UsageError` for a channel that has no pages: it is unknown, or not applied yet."""
+    if channel in applied.config.channels:
+        return
+    if channel in applied.file.channels:
+        problem = f"channel {channel!r} is not applied yet; `pagefold plan` shows what would change"
+        raise UsageError("CHANNEL", problem)
+    raise UsageError("CHANNEL", unknown_channel(channel, applied.config))
 
 
 def unknown_source(name: str, config: Config) -> str:

@@ -1,7 +1,7 @@
 """`pagefold pages`: the pages of a channel, as a list or as documents."""
 
 from collections.abc import AsyncIterator, Collection, Sequence
-from contextlib import AbstractAsyncContextManager
+from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from typing import Annotated, NamedTuple
 
@@ -19,7 +19,7 @@ from pagefold.engine.command.options import (
     Injected,
     Options,
     UsageError,
-    unknown_channel,
+    check_has_pages,
 )
 from pagefold.engine.command.signals import StopSignal, stoppable
 from pagefold.engine.configuration.durations import parse_duration
@@ -197,11 +197,11 @@ def _max_bytes(skus: Sequence[str]) -> int | None:
     return MAX_EXPORT_BYTES if len(skus) > 1 else None
 
 
-def _opened(wanted: _Filter, options: Options) -> AbstractAsyncContextManager[Shop]:
-    config = options.load()
-    if wanted.channel not in config.channels:
-        raise UsageError("CHANNEL", unknown_channel(wanted.channel, config))
-    return pagefold.open(config, create=False)
+@asynccontextmanager
+async def _opened(wanted: _Filter, options: Options) -> AsyncIterator[Shop]:
+    async with pagefold.open(options.load(), create=False) as shop:
+        check_has_pages(wanted.channel, shop.applied)
+        yield shop
 
 
 async def _matching(shop: Shop, wanted: _Filter) -> AsyncIterator[list[PageSummary]]:

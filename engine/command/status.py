@@ -21,6 +21,7 @@ from pagefold.engine.command.options import AsJSON, Exit, Injected, Options
 from pagefold.engine.dead_letters.retention import NOTICE_DAYS
 from pagefold.engine.reading.source_lag import SourceStatus
 from pagefold.engine.reading.status import ChannelStatus, DomainStatus, FetchStatus, FieldAlert, ResetStatus, Status
+from pagefold.engine.reading.unknown_streams import UnknownStreams
 from pagefold.engine.runtime.clock import seconds_since
 from pagefold.engine.runtime.event_loop import run
 from pagefold.engine.stores.field_ledger import Alert
@@ -46,7 +47,7 @@ def status(*, as_json: AsJSON = False, options: Injected = Options()) -> int:  #
     ----------
     as_json
         Print one JSON document: store, domains, channels, looksReset, references, deliveries, waiting, checks,
-        recovering, fieldAlerts, sources, fetches.
+        recovering, fieldAlerts, sources, fetches, configuration, unknown.
     """
     return run(lambda: _status(options, as_json=as_json))
 
@@ -114,9 +115,8 @@ def _source_row(source: SourceStatus) -> list[str | Text]:
 def _hint(found: Status) -> None:
     for check in found.checks:
         if not check.ok:
-            print_message(
-                Text(f"not ready for {' and '.join(check.purposes)}: {check.name}: {check.problem}", style="red")
-            )
+            concerned = f"not ready for {' and '.join(check.purposes)}: " if check.purposes else ""
+            print_message(Text(f"{concerned}{check.name}: {check.problem}", style="red"))
     if found.recovering:
         print_message(Text("a recovery is unfinished: if no `pagefold recover` is running, run it again", style="red"))
     changed = [domain.domain for domain in found.domains if domain.configuration_changed]
@@ -132,7 +132,7 @@ def _hint(found: Status) -> None:
             print_message(Text(_held_warning(source), style="red"))
         if source.overdue:
             print_message(Text(_overdue_warning(source), style="red"))
-    for line in field_remarks(found.field_alerts):
+    for line in (*map(_unknown_text, found.unknown), *field_remarks(found.field_alerts)):
         print_message(line)
     _hint_of_fetches(found)
     _hint_of_references(found)
@@ -150,6 +150,13 @@ def _fetch_warning(fetches: FetchStatus) -> str:
         f"{count(fetches.failing, 'record')} of {fetches.source} could not be fetched yet: "
         f"`pagefold fetches list --source {fetches.source}` says why"
     )
+
+
+def _unknown_text(unknown: UnknownStreams) -> str:
+    named = (("source", unknown.source), ("channel", unknown.channel))
+    parts = " and ".join(f"{what} {printable(name)!r}" for what, name in named if name is not None)
+    streams = f"{unknown.streams:,} of {count(unknown.sampled, 'sampled stream')}"
+    return f"{streams} are of {parts}, which the configuration does not know: they count nowhere"
 
 
 def _hint_at_dead_letters(found: Status) -> None:

@@ -28,6 +28,7 @@ from pagefold.engine.configuration.delta_config import DeltaConfig, check_delta
 from pagefold.engine.configuration.fetch_config import FetchConfig
 from pagefold.engine.configuration.http_config import HttpConfig
 from pagefold.engine.configuration.lookup_config import LookupConfig, check_lookups
+from pagefold.engine.configuration.page_settings import ChannelSettings, PageSettings
 from pagefold.engine.configuration.reference_config import ReferencesConfig, check_references
 from pagefold.engine.configuration.schedule_config import ScheduleConfig, check_schedule
 from pagefold.engine.configuration.snapshot_config import SnapshotConfig, check_snapshot
@@ -167,6 +168,13 @@ class Config(Table, frozen=True):
     dead_letters: DeadLettersConfig = DeadLettersConfig()
     schedule: ScheduleConfig = ScheduleConfig()
     references: ReferencesConfig = ReferencesConfig()
+    apply: Annotated[
+        Literal["always", "safe", "never"],
+        Meta(
+            description="What a start with changed channels or sources does: applies them, applies them only if that "
+            "takes nothing from more pages than a rebuild may withdraw, or leaves it to `pagefold apply`."
+        ),
+    ] = "safe"
 
     @classmethod
     def load(cls, path: str | os.PathLike[str] | None = None, *, store: str | None = None) -> "Config":
@@ -244,6 +252,29 @@ class Config(Table, frozen=True):
     def shared(self) -> dict[str, dict[str, object]]:
         """By source, what a process keeps for all copies of its configuration: tables that it has fetched."""
         return {}
+
+    @cached_property
+    def page_settings(self) -> PageSettings:
+        """What pages depend on."""
+        domains = {name: source.domains for name, source in self.sources.items()}
+        return PageSettings.of(domains, self.channels, self.resolved_channels)
+
+    def under(self, settings: PageSettings) -> "Config":
+        """This configuration where pages depend on these settings instead."""
+        if settings.digest == self.page_settings.digest:
+            return self
+        sources = {name: self._source_under(name, domains) for name, domains in settings.sources.items()}
+        channels = {name: self._channel_under(name, each) for name, each in settings.channels.items()}
+        return self._copy(msgspec.structs.replace(self, sources=sources, channels=channels))
+
+    def _source_under(self, name: str, domains: list[str]) -> SourceConfig:
+        own = self.sources.get(name)
+        return SourceConfig(domains=domains) if own is None else msgspec.structs.replace(own, domains=domains)
+
+    def _channel_under(self, name: str, settings: ChannelSettings) -> ChannelConfig:
+        parts = {field: getattr(settings, field) for field in settings.__struct_fields__}
+        own = self.channels.get(name)
+        return ChannelConfig(**parts) if own is None else msgspec.structs.replace(own, **parts)
 
     @cached_property
     def folder(self) -> Path:

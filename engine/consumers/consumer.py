@@ -13,6 +13,7 @@ from pagefold.engine.consumers.log_tail import LogTail
 from pagefold.engine.consumers.shared_reads import SharedReads
 from pagefold.engine.errors import RETRYABLE, LeaseLost, LogReplaced, PagefoldError
 from pagefold.engine.folding.folder import Folder
+from pagefold.engine.folding.mixed_pages import mark_mixed
 from pagefold.engine.folding.source_resets import StaleStreaks
 from pagefold.engine.replay.replayer import Replayer
 from pagefold.engine.replay.section_verifier import SectionVerifier
@@ -23,9 +24,6 @@ from pagefold.engine.runtime.task_groups import run_beside
 from pagefold.engine.stores.store import Checkpoint, Lease, Store
 
 STANDBY_SECONDS = 0.1
-
-MIXED = ""
-"""The fingerprint of a domain whose pages are being folded again. No configuration has it, also not the former one."""
 
 FAULT_SECONDS = 60.0
 """How long a failure counts. By then the consumer has tried again, or waits for another worker's lease."""
@@ -174,10 +172,8 @@ class Consumer:
     async def _open_tail(self, lease: Lease) -> LogTail:
         await self._store.proof.prove()
         async with lease.fold_transaction() as transaction:
-            checkpoint = transaction.checkpoint
+            checkpoint = await mark_mixed(transaction, self._fingerprint)
             streaks = StaleStreaks(self._store.log, self._domain, await transaction.streaks())
-            if self._is_outdated(checkpoint):  # from now on, pages of two configurations are beside each other
-                checkpoint = await transaction.advance(checkpoint._replace(fingerprint=MIXED))
         tail = LogTail(self._reads, lease, self._folder, checkpoint, streaks, self._work.batch)
         tail.fingerprint = self._fingerprint if checkpoint.fingerprint is None else checkpoint.fingerprint
         tail.counters = self._counters

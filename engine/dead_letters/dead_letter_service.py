@@ -10,12 +10,13 @@ import msgspec
 
 from pagefold.domains import DOMAINS
 from pagefold.domains.values import MAX_INTEGER, format_timestamp
-from pagefold.engine.configuration.config import Config
+from pagefold.engine.applied.applied_configuration import AppliedConfiguration
 from pagefold.engine.dead_letters.corrector import Corrector, Payload, correction_event, event_in
 from pagefold.engine.dead_letters.dead_letter_views import DeadLetterDetail, detail_of
 from pagefold.engine.errors import DeadLetterResolved, Rejected, UnknownCursor, UnknownDeadLetter
 from pagefold.engine.events import AppendResult, DomainEvent
 from pagefold.engine.folding.folder import Folder
+from pagefold.engine.folding.mixed_pages import mark_mixed
 from pagefold.engine.intake.epoch_registry import EpochRegistry
 from pagefold.engine.intake.event_validator import EventValidator
 from pagefold.engine.intake.formats.request_parts import Awaited
@@ -89,13 +90,18 @@ class DeadLetterService:
     """Lists, retries, corrects and discards dead letters. None is ever deleted."""
 
     def __init__(
-        self, store: Store, config: Config, validator: EventValidator, append: Append, epochs: EpochRegistry
+        self,
+        store: Store,
+        applied: AppliedConfiguration,
+        validator: EventValidator,
+        append: Append,
+        epochs: EpochRegistry,
     ) -> None:
         self._store = store
         self._dead_letters = store.dead_letters
         self._append = append
         self._corrector = Corrector(store.log, validator, epochs)
-        self._folders = {domain.name: Folder(domain, config.resolved_channels, store.log) for domain in DOMAINS}
+        self._applied = applied
         self._deliver: Deliver | None = None
 
     # --- looking ----------------------------------------------------------------------------------
@@ -202,10 +208,14 @@ class DeadLetterService:
         return [dead_letter for dead_letter in dead_letters if dead_letter.key <= end], following
 
     async def _fold_again(self, dead_letter: DeadLetter, by: str | None) -> RetryResult:
-        folder = self._folders.get(dead_letter.domain)
-        if folder is None:
+        domain = next((each for each in DOMAINS if each.name == dead_letter.domain), None)
+        if domain is None:
             return "still dead"
-        async with self._store.coordination.fold_transaction(dead_letter.domain) as folding:
+        await self._applied.refresh()
+        config = self._applied.config
+        folder = Folder(domain, config.resolved_channels, self._store.log)
+        async with self._store.coordination.fold_transaction(domain.name) as folding:
+            await mark_mixed(folding, config.fingerprint(domain))
             await folder.fold(folding, [dead_letter.originator_id], by=by)
         current = await self._dead_letters.get(dead_letter.kind, dead_letter.number)
         return "still dead" if current is not None and current.resolution is None else "resolved"

@@ -39,21 +39,23 @@ class CachePolicy:
 
     def __init__(self, config: Config, *, public: bool) -> None:
         self._times = {name: _times(config, name) for name in config.channels}
+        self._default = _Times(config.http.cache_seconds, config.http.stale_while_revalidate_seconds)
         self.share(public=public)
 
     def share(self, *, public: bool) -> None:
         """Sets whether shared caches may keep pages."""
         self._who = b"public" if public else b"private"
         self._usual = {name: self._header(times) for name, times in self._times.items()}
+        self._other = self._header(self._default)  # of channels that are applied, and not in the file
 
     def header(self, channel: str, body: bytes) -> Header:
         """The header for a page."""
         if SCHEDULED not in body:
-            return self._usual[channel]
+            return self._usual.get(channel, self._other)
         left = seconds_to_change(body, datetime.now(UTC))
         if left is None:
-            return self._usual[channel]
-        fresh, stale = self._times[channel]
+            return self._usual.get(channel, self._other)
+        fresh, stale = self._times.get(channel, self._default)
         fresh = min(fresh, left)
         return self._header(_Times(fresh, min(stale, left - fresh)))
 

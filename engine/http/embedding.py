@@ -8,6 +8,7 @@ from starlette.types import ASGIApp
 from pagefold.engine.http.application import application
 from pagefold.engine.http.authorization import READS, BearerAuthenticator
 from pagefold.engine.http.server_context import ServerContext
+from pagefold.engine.runtime.task_groups import run_beside
 from pagefold.engine.shop import Shop
 from pagefold.engine.stores.grants import SCOPES, Grant
 
@@ -22,6 +23,7 @@ async def application_of(shop: Shop, *, trusted: bool) -> AsyncIterator[ASGIApp]
     service = ServerContext(shop, BearerAuthenticator(anonymous, shop.tokens), reads_open=anonymous is not None)
     service.caching.share(public=anonymous is READS)
     try:
-        yield application(service)
+        async with run_beside(shop.applied.follow):
+            yield application(service)
     finally:
         await service.readiness.close()

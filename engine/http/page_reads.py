@@ -119,9 +119,9 @@ class PageReads:
     async def _missing(self, sku: str, channel: str) -> Problem:
         """The problem for a missing page: 410 if it is disabled and was live, else 404."""
         shop = self._service.shop
-        if channel not in shop.config.channels:
+        if channel not in shop.applied.config.channels:
             return no_channel()
         is_disabled = await shop.pages.get_json(sku, channel, disabled=True) is not None
-        if is_disabled and await was_live(shop.store, shop.config, sku, channel):
+        if is_disabled and await was_live(shop.store, shop.applied.config, sku, channel):
             return Problem(410, "the product is no longer offered in this channel")
         return no_page()

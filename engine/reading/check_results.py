@@ -1,5 +1,6 @@
 """The results of readiness checks, and whom each concerns: readers of pages, or senders of events."""
 
+from collections.abc import Iterable
 from typing import Literal, TypeAlias
 
 import msgspec
@@ -18,9 +19,17 @@ PURPOSES = (*READS, *INGEST)
 
 
 class CheckResult(msgspec.Struct, frozen=True, omit_defaults=True, rename={"purposes": "for"}):
-    """The result of one check. `problem` says what is wrong, and is None when nothing is."""
+    """The result of one check. `problem` says what is wrong, and is None when nothing is.
+
+    A check without purposes says what a person should know; nothing waits for it.
+    """
 
     name: str
     purposes: tuple[Purpose, ...]
     ok: bool
     problem: str | None = None
+
+
+def are_ready(results: Iterable[CheckResult]) -> bool:
+    """Whether every check that is needed for something holds."""
+    return all(each.ok for each in results if each.purposes)

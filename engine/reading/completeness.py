@@ -11,6 +11,7 @@ import msgspec
 
 from pagefold.domains import DOMAINS
 from pagefold.domains.channel_view import Completeness
+from pagefold.engine.applied.applied_configuration import AppliedConfiguration
 from pagefold.engine.configuration.channel_documents import channel_view
 from pagefold.engine.configuration.config import Config
 from pagefold.engine.errors import ReadTooLarge
@@ -137,16 +138,16 @@ _section = msgspec.json.Decoder(_Section)
 
 
 class CompletenessReader:
-    """Counts the completeness of pages of one store under one configuration."""
+    """Counts the completeness of pages of one store, under the configuration that counts."""
 
-    def __init__(self, store: Store, config: Config) -> None:
+    def __init__(self, store: Store, applied: AppliedConfiguration) -> None:
         self._store = store
-        self._config = config
+        self._applied = applied
         self._counts: dict[str, _SharedCount] = {}
 
     async def report(self, channel: str) -> CompletenessReport:
         """Counts all pages of a channel, in memory that does not grow with their number. Raises `StoreUnavailable`."""
-        documents = documents_of(self._config, channel)
+        documents = documents_of(self._applied.config, channel)
         counter = _Counter(documents)
         async for page in self.pages(channel):
             counter.add(page)
@@ -171,7 +172,7 @@ class CompletenessReader:
 
     async def pages(self, channel: str) -> AsyncIterator[MeasuredPage]:
         """The pages of a channel that are not disabled by a source, by SKU; those that are hidden too."""
-        documents = documents_of(self._config, channel)
+        documents = documents_of(self._applied.config, channel)
         folder = self._unhidden(channel)
         after = ""
         while skus := await self._store.pages.skus(CATALOG.name, after, CHUNK_SKUS):
@@ -194,10 +195,11 @@ class CompletenessReader:
 
     def _unhidden(self, channel: str) -> Folder | None:
         """Folds the channel as if incomplete pages were shown; None if they are."""
-        settings = self._config.channels[channel]
+        config = self._applied.config
+        settings = config.channels[channel]
         if settings.incomplete != "hide":
             return None
-        [resolved] = [each for each in self._config.resolved_channels if each.name == channel]
+        [resolved] = [each for each in config.resolved_channels if each.name == channel]
         view = channel_view(msgspec.structs.replace(settings, incomplete="show"), resolved.context().locales)
         return Folder(CATALOG, [msgspec.structs.replace(resolved, view=view)], self._store.log)
 

@@ -5,11 +5,11 @@ from collections.abc import Sequence
 import msgspec
 
 from pagefold.engine.consumers.background_work import BackgroundWork, WorkersState
-from pagefold.engine.reading.check_results import INGEST, CheckResult
+from pagefold.engine.reading.check_results import INGEST, CheckResult, are_ready
 
 
 class Health(msgspec.Struct, frozen=True):
-    """The health of a shop: `ok` if every check is. The check `workers` is there where the program runs them.
+    """The health of a shop: `ok` if every check with a purpose is. `workers` is one where the program runs them.
 
     `workers` is `off` where the program has not requested them, `stopped` after an error that is not retried.
     """
@@ -24,7 +24,7 @@ class Health(msgspec.Struct, frozen=True):
         if workers.state != "off":
             found = CheckResult("workers", INGEST, workers.problem is None, workers.problem)
             checks = [*checks, found]
-        return cls(all(check.ok for check in checks), workers.state, checks)
+        return cls(are_ready(checks), workers.state, checks)
 
     @property
     def problems(self) -> list[str]:

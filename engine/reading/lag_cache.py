@@ -3,7 +3,7 @@
 import asyncio
 import time
 
-from pagefold.engine.configuration.config import Config
+from pagefold.engine.applied.applied_configuration import AppliedConfiguration
 from pagefold.engine.reading.status import FoldProgress, fold_progress
 from pagefold.engine.runtime.store_timeout import TIMEOUT_SECONDS, wait_with_timeout
 from pagefold.engine.stores.store import Store
@@ -17,9 +17,9 @@ MAX_COUNTED_EVENTS = 100_000
 class LagCache:
     """The fold progress of a store, up to a second old. What is very far behind is further behind than it says."""
 
-    def __init__(self, store: Store, config: Config) -> None:
+    def __init__(self, store: Store, applied: AppliedConfiguration) -> None:
         self._store = store
-        self._config = config
+        self._applied = applied
         self._known = FoldProgress([], 0, {})
         self._until = 0.0
         self._query: asyncio.Task[FoldProgress] | None = None
@@ -46,7 +46,7 @@ class LagCache:
 
     async def _read(self) -> FoldProgress:
         try:
-            self._known = await fold_progress(self._store, self._config, max_counted=MAX_COUNTED_EVENTS)
+            self._known = await fold_progress(self._store, self._applied.config, max_counted=MAX_COUNTED_EVENTS)
             self._until = time.monotonic() + FRESH_SECONDS
         finally:
             self._query = None

@@ -72,16 +72,20 @@ class ProductPage(msgspec.Struct, frozen=True):
 
 
 class PageReader:
-    """Reads the pages of one store under one configuration."""
+    """Reads the pages of one store under one configuration, until `configure` gives it another."""
 
     def __init__(self, pages: Pages, config: Config) -> None:
         self._pages = pages
         self._sections = pages.sections
+        self.configure(config)
+
+    def configure(self, config: Config) -> None:
+        """Reads pages under a configuration from now on. What was made of pages before is forgotten."""
         self._channels = frozenset(config.channels)
         splicer = Splicer(DOMAINS, config.resolved_channels)
         self._splice = splicer.splice
         self._requires = splicer.requires
-        self._read_live = pages.batch_reader(self._live)
+        self._read_live = self._pages.batch_reader(self._live)
 
     async def get_json(self, sku: str, channel: str, *, disabled: bool = False) -> bytes | None:
         """The page as it is served; None when there is none, or it is disabled and `disabled` is false.
@@ -110,13 +114,17 @@ class PageReader:
             page = self._live(sku, channel, rows)
             return None if page is None else make(sku, channel, page)
 
-        read = self._pages.sync_reader(of_rows)
-        channels = self._channels
+        read, channels = self._pages.sync_reader(of_rows), self._channels
         if read is None:
             return None
 
         def found(sku: str, channel: str) -> Made | None:
-            return read(sku, channel) if channel in channels and sku.isascii() and sku.isprintable() else None
+            nonlocal read, channels
+            if channels is not self._channels:  # what was read before was made under another configuration
+                read, channels = self._pages.sync_reader(of_rows), self._channels
+            if read is None or channel not in channels or not (sku.isascii() and sku.isprintable()):
+                return None
+            return read(sku, channel)
 
         return found
 

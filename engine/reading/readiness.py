@@ -13,6 +13,7 @@ import time
 from collections.abc import Awaitable, Callable, Collection, Sequence
 from typing import NamedTuple, Protocol
 
+from pagefold.engine.applied.applied_configuration import AppliedConfiguration
 from pagefold.engine.configuration.config import Config
 from pagefold.engine.errors import StoreError, StoreUnavailable
 from pagefold.engine.reading.check_results import INGEST, PURPOSES, READS, CheckResult, Purpose
@@ -48,12 +49,16 @@ class Checked(Protocol):
         """What failed lately."""
 
     @property
+    def applied(self) -> AppliedConfiguration:
+        """The configuration that counts."""
+
+    @property
     def lag(self) -> LagCache:
         """How far folding is behind."""
 
 
 class Check(NamedTuple):
-    """One condition. `purposes` are those that need it.
+    """One condition. `purposes` are those that need it; a condition without any is named where it does not hold.
 
     A `slow` check reads much: while it runs, its last result is reported. A `shared` one has the same result in every
     process of a server.
@@ -110,6 +115,17 @@ async def pages_are_up_to_date(shop: Checked) -> str | None:
     return "; ".join(problems) or None
 
 
+async def file_is_applied(shop: Checked) -> str | None:
+    """The channels and sources of the file are those that pages are folded under."""
+    await shop.applied.refresh()
+    if not shop.applied.is_held:
+        return None
+    return (
+        f"pages are folded under configuration {shop.applied.number}, and the file has other channels or sources: "
+        "`pagefold plan` shows what would change, `pagefold apply` applies it"
+    )
+
+
 CONSUMERS = Check("consumers", INGEST, consumers_fold)
 LOG = Check("log", INGEST, log_can_be_written)
 
@@ -120,6 +136,7 @@ CHECKS = (
     Check("log-identity", INGEST, log_is_known),
     CONSUMERS,
     Check("lag", INGEST, pages_are_up_to_date, shared=True),
+    Check("configuration", (), file_is_applied, shared=True),
 )
 """Every check, in the order in which they are reported."""
 
@@ -127,6 +144,11 @@ QUICK_CHECKS = tuple(check for check in CHECKS if not check.slow)
 
 
 # --- running them ---------------------------------------------------------------------------------
+
+
+def concerns(needed_for: Collection[Purpose], purposes: Collection[Purpose]) -> bool:
+    """Whether a check is among those for some purposes. One for none in particular is among those for all."""
+    return not set(needed_for).isdisjoint(purposes) if needed_for else set(purposes) == set(PURPOSES)
 
 
 class Readiness:
@@ -140,7 +162,7 @@ class Readiness:
 
     async def results(self, purposes: Collection[Purpose] = PURPOSES) -> list[CheckResult]:
         """The results of the checks for any of these purposes."""
-        runs = [run for run in self._runs if not set(purposes).isdisjoint(run.check.purposes)]
+        runs = [run for run in self._runs if concerns(run.check.purposes, purposes)]
         waiting = [task for run in runs if (task := run.begin()) is not None]
         if waiting:
             await asyncio.wait(waiting, timeout=TIMEOUT_SECONDS)

@@ -5,6 +5,7 @@ from typing import NamedTuple, Self
 import msgspec
 
 from pagefold.domains import DOMAINS
+from pagefold.engine.applied.applied_configuration import AppliedConfiguration, AppliedStatus
 from pagefold.engine.configuration.config import Config
 from pagefold.engine.dead_letters.retention import Retention
 from pagefold.engine.folding.source_resets import RESET_THRESHOLD
@@ -12,6 +13,7 @@ from pagefold.engine.intake.contracts.record_fields import kinds_in
 from pagefold.engine.reading.check_results import CheckResult
 from pagefold.engine.reading.reference_status import ReferenceStatus, reference_kinds
 from pagefold.engine.reading.source_lag import SourceLag, SourceStatus
+from pagefold.engine.reading.unknown_streams import UnknownStreams, unknown_streams
 from pagefold.engine.runtime.clock import seconds_since
 from pagefold.engine.stores.field_ledger import Alert, FieldEntry, FieldFilter
 from pagefold.engine.stores.store import Checkpoint, Store
@@ -99,7 +101,8 @@ class Status(msgspec.Struct, frozen=True, rename="camel"):
     `waiting` are those that wait for a reference. Of both, and of conflicts, the content of `expiring` will soon be
     deleted, and that of `purged` is deleted; it is stored nowhere else. `checks` are those of readiness in this
     process; `recovering`: a recovery has not ended. `field_alerts` are the first of `MAX_FIELD_ALERTS` alerts.
-    `sources` are those that are asked, `fetches` what is to be fetched of each.
+    `sources` are those that are asked, `fetches` what is to be fetched of each. `configuration` is what pages are
+    folded under, `unknown` has the sources and channels that it lacks, in a sample of the log's streams.
     """
 
     store: str
@@ -116,6 +119,8 @@ class Status(msgspec.Struct, frozen=True, rename="camel"):
     field_alerts: list[FieldAlert] = []
     sources: list[SourceStatus] = []
     fetches: list[FetchStatus] = []
+    configuration: AppliedStatus | None = None
+    unknown: list[UnknownStreams] = []
 
     @property
     def lag_events(self) -> int:
@@ -132,11 +137,13 @@ class FoldProgress(NamedTuple):
 
 
 async def status_of(
-    store: Store, config: Config, retention: Retention, checks: list[CheckResult], lag: SourceLag
+    store: Store, applied: AppliedConfiguration, retention: Retention, checks: list[CheckResult], lag: SourceLag
 ) -> Status:
     """The status of a store, read without a lock: its figures may be some milliseconds apart."""
+    await applied.refresh()
+    config = applied.config
     domains, deliveries, waiting = await fold_progress(store, config)
-    references = await reference_kinds(store, config)
+    references = await reference_kinds(store, applied.file)
     channels, reset, recovering = (
         await _channels(store, config),
         await reset_sources(store),
@@ -146,9 +153,9 @@ async def status_of(
     kept = (deliveries, sum(waiting.values()))
     remarks = (await field_alerts(store), await lag.sources())
     fetches = [FetchStatus(*each) for each in await store.fetches.counts()]
-    return Status(
-        store.name, domains, channels, reset, references, *kept, *outlook, checks, recovering, *remarks, fetches
-    )
+    known = (store.name, domains, channels, reset, references)
+    unknown = await unknown_streams(store, config)
+    return Status(*known, *kept, *outlook, checks, recovering, *remarks, fetches, applied.status(), unknown)
 
 
 async def field_alerts(store: Store) -> list[FieldAlert]:

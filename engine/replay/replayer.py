@@ -18,6 +18,7 @@ import msgspec
 from pagefold.domains.domain import JSON
 from pagefold.engine.errors import ReadTooLarge
 from pagefold.engine.folding.folder import FoldedSections, store_references
+from pagefold.engine.folding.mixed_pages import mark_mixed
 from pagefold.engine.replay.section_verifier import (
     EMPTY_RANGE,
     MAX_STEP_BYTES,
@@ -326,6 +327,8 @@ class Replayer:
         wrong: Sequence[SharedSections],
         surplus: Sequence[str],
     ) -> None:
+        if wrong or surplus:
+            await mark_mixed(transaction, self._verifier.fingerprint)
         if wrong:
             await transaction.write(wrong)
         if surplus:

@@ -6,6 +6,7 @@ be drift, or the consumer may be ahead or behind.
 
 import sys
 from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Sequence
+from functools import partial
 from itertools import chain
 from typing import NamedTuple, TypeAlias
 
@@ -136,7 +137,11 @@ class SharedScans:
         return parts
 
 
-Scan: TypeAlias = Callable[[str, str, str, int], Awaitable[ScannedHeads]]
+Scan: TypeAlias = Callable[[str, str, int], Awaitable[ScannedHeads]]
+"""A function that scans streams between two names, up to a number of them, as `Log.scan` does."""
+
+DomainScan: TypeAlias = Callable[[str, str, str, int], Awaitable[ScannedHeads]]
+"""The same for the domain that is named first."""
 
 
 class SectionVerifier:
@@ -151,6 +156,7 @@ class SectionVerifier:
         self._scans = scans or SharedScans(store.log, [domain], config)
         self.max_bytes = self._scans.max_bytes
         self.folder = Folder(domain, config.resolved_channels, store.log)
+        self.fingerprint = config.fingerprint(domain)
 
     async def verify(self, streams: StreamRange, on_verified: OnVerified) -> None:
         """Verifies ranges while they match, and reports each.
@@ -192,19 +198,8 @@ class SectionVerifier:
         """The first SKUs of a range, with all of their current heads."""
         return await self._next_step(streams, self._scans.fresh)
 
-    async def _next_step(self, streams: StreamRange, scan: Scan) -> ScanStep:
-        limit = STEP_STREAMS
-        after, below, _ = streams
-        while True:
-            heads, end = await scan(self.domain, after, below, limit)
-            if end is None:
-                return _step(heads, StreamRange(after, below, ended=True))
-            begun = end[: end.find("/") + 1] or end
-            if begun > after:  # otherwise one SKU has more streams than that
-                return _step(
-                    [head for head in heads if not head.originator_id.startswith(begun)], StreamRange(begun, below)
-                )
-            limit *= 2
+    async def _next_step(self, streams: StreamRange, scan: DomainScan) -> ScanStep:
+        return await next_step(streams, partial(scan, self.domain))
 
     async def steps_of(self, skus: Sequence[str]) -> AsyncGenerator[ScanStep, None]:
         """Some SKUs, encoded as in the log, in as many steps as they need."""
@@ -221,6 +216,21 @@ class SectionVerifier:
     async def fold(self, step: ScanStep) -> FoldedSections:
         """The expected sections, by SKU."""
         return await self.folder.sections(step.heads)
+
+
+async def next_step(streams: StreamRange, scan: Scan) -> ScanStep:
+    """The first SKUs of a range, with all heads that a scan finds of them."""
+    limit = STEP_STREAMS
+    after, below, _ = streams
+    while True:
+        heads, end = await scan(after, below, limit)
+        if end is None:
+            return _step(heads, StreamRange(after, below, ended=True))
+        begun = end[: end.find("/") + 1] or end
+        if begun > after:  # otherwise one SKU has more streams than that
+            whole = [head for head in heads if not head.originator_id.startswith(begun)]
+            return _step(whole, StreamRange(begun, below))
+        limit *= 2
 
 
 async def split_ranges(store: Store, domains: Collection[AnyDomain], number: int) -> list[StreamRange]:

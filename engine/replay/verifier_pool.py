@@ -5,18 +5,15 @@ the rest of its range is verified here, and another process replaces it.
 """
 
 import os
-import subprocess
-import sys
 from collections.abc import AsyncIterator, Collection, Mapping, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Self
 
 import anyio
 import msgspec
-from anyio.abc import ByteReceiveStream, ByteSendStream, Process
-from anyio.streams.buffered import BufferedByteReceiveStream
 
 from pagefold.engine.configuration.config import Config
+from pagefold.engine.replay.line_process import LineProcess, ProcessLost
 from pagefold.engine.replay.section_verifier import OnVerified, StreamRange, VerifiedRange, Verify
 from pagefold.engine.runtime.logs import Logger
 
@@ -54,65 +51,29 @@ class VerifyReply(msgspec.Struct, array_like=True, frozen=True):
 _replies: msgspec.json.Decoder[VerifyReply | None] = msgspec.json.Decoder(VerifyReply | None)
 
 
-class _ProcessLost(Exception):
-    """A process has ended, or sends replies that cannot be decoded."""
-
-
 class _VerifierProcess:
     """One process. It gets the configuration with its first request."""
 
-    def __init__(self, process: Process, stdin: ByteSendStream, answers: ByteReceiveStream, config: Config) -> None:
+    def __init__(self, process: LineProcess) -> None:
         self._process = process
-        self._stdin = stdin
-        self._stdout = BufferedByteReceiveStream(answers)
-        self._unsent: list[Config] = [config]
+        self.end, self.kill = process.end, process.kill
 
     @classmethod
     async def start(cls, config: Config) -> Self:
-        """Starts a process with the same Python. Nothing is imported from the working directory (`-P`)."""
-        command = [sys.executable, "-P", "-m", "pagefold.engine.replay.verifier_process"]
-        with anyio.CancelScope(shield=True):  # otherwise a cancelled start would leave the process running for a moment
-            process = await anyio.open_process(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=None)
-        if process.stdin is None or process.stdout is None:
-            raise AssertionError
-        return cls(process, process.stdin, process.stdout, config)
+        """Starts a process."""
+        return cls(await LineProcess.start("pagefold.engine.replay.verifier_process", config, MAX_REPLY_BYTES))
 
     async def verify(self, streams: StreamRange, callbacks: Mapping[str, OnVerified]) -> None:
-        """As `SectionVerifier.verify`, for each of these domains. Raises `_ProcessLost`."""
-        while self._unsent:
-            await self._send(self._unsent.pop())
-        await self._send(VerifyRequest(list(callbacks), streams))
+        """As `SectionVerifier.verify`, for each of these domains. Raises `ProcessLost`."""
+        await self._process.request(VerifyRequest(list(callbacks), streams))
         while (reply := await self._receive()) is not None:
             callbacks[reply.domain](reply.verified)
 
-    async def end(self) -> None:
-        """Closes its input, and waits until it has ended."""
-        await self._stdin.aclose()
-        await self._process.aclose()
-
-    async def kill(self) -> None:
-        """Ends it at once."""
-        with suppress(ProcessLookupError):
-            self._process.kill()
-        await self._process.aclose()
-
-    async def _send(self, what: object) -> None:
-        try:
-            await self._stdin.send(msgspec.json.encode(what) + b"\n")
-        except (anyio.BrokenResourceError, anyio.ClosedResourceError, OSError) as error:
-            raise _ProcessLost(type(error).__name__) from error
-
     async def _receive(self) -> VerifyReply | None:
         try:
-            return _replies.decode(await self._stdout.receive_until(b"\n", MAX_REPLY_BYTES))
-        except (
-            anyio.IncompleteRead,
-            anyio.DelimiterNotFound,
-            anyio.EndOfStream,
-            anyio.BrokenResourceError,
-            msgspec.MsgspecError,
-        ) as error:
-            raise _ProcessLost(type(error).__name__) from error
+            return _replies.decode(await self._process.reply())
+        except msgspec.MsgspecError as error:
+            raise ProcessLost(type(error).__name__) from error
 
 
 class _SharedRequest:
@@ -204,7 +165,7 @@ class VerifierPool:
                 process = self._idle.pop() if self._idle else await _VerifierProcess.start(self._config)
                 stack.push_async_callback(process.kill)
                 await process.verify(streams, callbacks)
-            except (_ProcessLost, OSError) as error:
+            except (ProcessLost, OSError) as error:
                 log.warning("a process that verifies pages was lost", domains=sorted(callbacks), error=str(error))
                 return False
             stack.pop_all()

@@ -14,6 +14,7 @@ import msgspec
 from pagefold.domains import DOMAINS
 from pagefold.engine.configuration.config import Config
 from pagefold.engine.errors import StoreError
+from pagefold.engine.replay.line_process import write_reply
 from pagefold.engine.replay.section_verifier import SectionVerifier, SharedScans, VerifiedRange
 from pagefold.engine.replay.verifier_pool import VerifyReply, VerifyRequest
 from pagefold.engine.runtime import logs
@@ -47,16 +48,11 @@ async def _verify(store: Store, config: Config, request: VerifyRequest) -> None:
     await run_together(
         *(partial(verifier.verify, request.streams, partial(_reply, verifier.domain)) for verifier in verifiers)
     )
-    _write(None)
+    write_reply(None)
 
 
 def _reply(domain: str, verified: VerifiedRange) -> None:
-    _write(VerifyReply(domain, verified))
-
-
-def _write(reply: VerifyReply | None) -> None:
-    sys.stdout.buffer.write(msgspec.json.encode(reply) + b"\n")
-    sys.stdout.buffer.flush()
+    write_reply(VerifyReply(domain, verified))
 
 
 if __name__ == "__main__":

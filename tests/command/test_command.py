@@ -374,11 +374,15 @@ def test_status_tells_the_lag(workplace: Path) -> None:
 
 @on_sqlite
 def test_status_says_that_the_configuration_changed(workplace: Path) -> None:
-    """It names the domains whose pages were folded under another configuration."""
+    """It says that the file is not applied; once it is, it names the domains whose pages are folded again."""
     ingest(workplace, event())
     run_pagefold("work", "--once")
     file = workplace / "pagefold.toml"
     file.write_text(file.read_text().replace('locale = "de-AT"', 'locale = "fr-CH"'))
+    ran = run_pagefold("status")
+    assert (ran.code, "pages are folded under configuration 0" in ran.err) == (1, True)
+    assert run_pagefold("status", "--json").document["configuration"]["held"]
+    run_pagefold("apply", "--reason", "a test", "--as", "ada")
     ran = run_pagefold("status")
     assert "configuration changed" in ran.err
     assert any(each["configurationChanged"] for each in run_pagefold("status", "--json").document["domains"])

@@ -97,6 +97,9 @@ def test_pages_that_are_not_measured_yet(folder: Path) -> None:
         config.read_text().replace("[channels.web-at]", '[channels.web-at]\nrequirements = ["shop.toml"]')
     )
     ran = run_pagefold("completeness", "web-at")
+    assert (ran.code, "are not applied yet; `pagefold plan`" in ran.err) == (2, True)
+    assert run_pagefold("apply", "--reason", "a test", "--as", "ada", "--yes").code == 0
+    ran = run_pagefold("completeness", "web-at")
     assert (ran.code, ran.out) == (0, "")
     assert "3 pages not folded under these documents yet: `pagefold work`" in ran.err
 

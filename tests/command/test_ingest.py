@@ -385,7 +385,7 @@ def test_work_once_reports_what_it_folded(workplace: Path) -> None:
     ran = run_pagefold("work", "--once", "--domain", "pricing", "--json")
     assert (ran.code, ran.document["complete"]) == (0, True)
     [pricing] = ran.document["domains"]
-    assert pricing == {"domain": "pricing", "checkpoint": 3, "events": 2, "applied": 1, "stale": 1, "dead": 0}
+    assert pricing == {"domain": "pricing", "checkpoint": 4, "events": 2, "applied": 1, "stale": 1, "dead": 0}
     rest = run_pagefold("work", "--once", "--json").document["domains"]
     assert {each["domain"]: each["events"] for each in rest} == {"catalog": 1, "pricing": 0, "inventory": 0, "media": 0}
     assert "catalog" in run_pagefold("work", "--once").out

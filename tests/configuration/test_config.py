@@ -392,7 +392,8 @@ def documented() -> dict[str, dict[str, bool]]:
 
 def test_the_sample_documents_every_key() -> None:
     """Every table and key of the configuration is in the file that `pagefold init` writes, with a comment above it."""
-    assert {name.partition(".")[0] for name in TABLES} == set(Config.__struct_fields__)
+    assert {name.partition(".")[0] for name in TABLES} | {"apply"} == set(Config.__struct_fields__)
+    assert re.search(r"^# .*\n# apply = ", sample(), re.MULTILINE)
     found = documented()
     for name, table in TABLES.items():
         inherited = inherited_keys(table)

@@ -10,7 +10,7 @@ from pagefold import Config, LogReplaced, Shop, StoreUnavailable, WorkersStopped
 from pagefold.engine.consumers.consumer import Consumer
 from pagefold.engine.shop import Shop as OpenShop
 from tests.stores.test_log_proof import many, put_back
-from tests.support.small_shop import price
+from tests.support.small_shop import price, stream_of
 
 
 async def until_folded(shop: Shop, sku: str) -> None:
@@ -56,9 +56,9 @@ async def test_workers_that_a_replaced_log_stops_are_seen(config: Config, caplog
         assert not health.ok
         [problem] = [each for each in health.problems if each.startswith("workers:")]
         assert "not the one that was folded" in problem
-        with pytest.raises(LogReplaced, match="position 30"):
+        with pytest.raises(LogReplaced, match="position 31"):
             await shop.append([price("9.90", sku="NEW")])
-        with pytest.raises(LogReplaced, match="position 30"):
+        with pytest.raises(LogReplaced, match="position 31"):
             await shop.append_atomically([price("9.90", sku="NEW")])
         assert await shop.pages.get("S000", "web-de") is not None, "pages are read all the same"
 
@@ -75,14 +75,14 @@ async def test_workers_that_an_unexpected_error_stops_are_seen(config: Config, m
         with pytest.raises(WorkersStopped, match="ZeroDivisionError") as stopped:
             await shop.append([price("9.90", sku="A")])
         assert isinstance(stopped.value.__cause__, ZeroDivisionError)
-        assert await shop.store.log.end() == 0
+        assert await shop.store.log.newest_versions([stream_of(price("9.90", sku="A"))]) == {}
         assert "workers" in {check.name for check in (await shop.health()).checks if not check.ok}
 
 
 async def test_workers_wait_for_a_store_that_is_away(config: Config, monkeypatch: pytest.MonkeyPatch) -> None:
     """A store that is unavailable at the start stops no worker."""
     publish, failures = OpenShop._publish_layout_once, [1]
-    monkeypatch.setattr("pagefold.engine.shop.SECONDS_TO_PUBLISH", 0.01)
+    monkeypatch.setattr("pagefold.engine.shop.RETRY_SECONDS", 0.01)
 
     async def fail_once(shop: Shop) -> None:
         if failures:

@@ -11,6 +11,7 @@ from tests.support.small_shop import (
     SKU,
     Raw,
     append,
+    apply_file,
     assert_every_event_is_counted,
     catalog,
     event,
@@ -143,6 +144,7 @@ async def test_a_retry_resolves_what_was_repaired(config: Config, dollars: Confi
         assert await shop.dead_letters.get(dead_letter.id) == dead_letter
         assert await amount(shop) is None
     async with pagefold.open(config) as shop:
+        await apply_file(shop)
         assert await shop.dead_letters.retry(dead_letter, by="ada") == "resolved"
         assert await amount(shop) == "11.00"
         kept = await shop.dead_letters.get(dead_letter.id)

@@ -28,6 +28,7 @@ from tests.support.small_shop import (
     Raw,
     a_dead_letter,
     append,
+    apply_file,
     as_document,
     assert_every_event_is_counted,
     everything,
@@ -151,6 +152,7 @@ async def test_all_are_retried_once(config: Config) -> None:
         assert await retried(shop, DeadLetterFilter("ingest")) == [(dead_letter.id, "still dead")]
         assert await retried(shop, DeadLetterFilter(source="pim")) == []
     async with pagefold.open(with_channel(config, CHANNEL, currency="USD")) as shop:
+        await apply_file(shop)
         assert [result for _, result in await retried(shop, DeadLetterFilter(domain="pricing", kind="projection"))] == [
             "resolved"
         ] * 45

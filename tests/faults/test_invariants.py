@@ -288,7 +288,7 @@ async def test_i5_a_log_from_a_backup_is_refused(shop: Shop, left: int) -> None:
     await cut(shop, left)
     with pytest.raises(LogReplaced, match="restored to an older state"):
         await shop.catch_up()
-    with anyio.fail_after(5), pytest.raises(LogReplaced, match=f"position 5, but the log ends at {left}"):
+    with anyio.fail_after(5), pytest.raises(LogReplaced, match=f"position 6, but the log ends at {left}"):
         await shop.work()
 
 
@@ -452,7 +452,7 @@ async def test_i11_lag_ends_after_the_faults(shop: Shop, monkeypatch: pytest.Mon
     async with anyio.create_task_group() as group:
         group.start_soon(shop.work)
         with anyio.fail_after(15):
-            while set((await positions(shop.store)).values()) != {7}:  # noqa: ASYNC110  # the store has no event for it
+            while set((await positions(shop.store)).values()) != {8}:  # noqa: ASYNC110  # the store has no event for it
                 await anyio.sleep(0.02)
         group.cancel_scope.cancel()
     await assert_pages(shop, shop.config, events)

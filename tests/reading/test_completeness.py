@@ -11,7 +11,18 @@ from pagefold import Config, DomainEvent, Shop
 from pagefold.engine.reading import completeness
 from pagefold.engine.reading.completeness import CompletenessReport
 from tests.support.rebuild_fixtures import Intruder
-from tests.support.small_shop import Document, append, catalog, document, event, pages_of, price, say, section
+from tests.support.small_shop import (
+    Document,
+    append,
+    apply_file,
+    catalog,
+    document,
+    event,
+    pages_of,
+    price,
+    say,
+    section,
+)
 
 REQUIREMENTS: Document = {
     "name": "shop",
@@ -162,6 +173,7 @@ async def test_a_changed_set_folds_again_what_depends_on_it(store_url: str) -> N
         await say(shop, *PRODUCTS, catalog("Cap"), price("9.90"))
         before = await pages_of(shop)
     async with pagefold.open(asking(store_url)) as shop:
+        await apply_file(shop)
         behind = {each.domain for each in (await shop.status()).domains if each.configuration_changed}
         assert behind == {"catalog"}
         assert (await shop.completeness.report("web-de")).unmeasured == 7

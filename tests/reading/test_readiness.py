@@ -25,7 +25,7 @@ from tests.support.http_clients import client_of, service_of
 from tests.support.postgres import PostgresServer
 from tests.support.small_shop import SKU, append, catalog, configured, price, say
 
-ALL = ["pages", "damage", "log", "log-identity", "consumers", "lag"]
+ALL = ["pages", "damage", "log", "log-identity", "consumers", "lag", "configuration"]
 
 
 @pytest.fixture

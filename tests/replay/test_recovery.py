@@ -229,7 +229,7 @@ def test_the_command_repairs_what_the_status_reports(
         assert (ran.code, "pagefold recover" in ran.err) == (3, True), ran
     status = run_pagefold("status")
     assert status.code == 1
-    assert "up to position 6, but the log ends at 2" in status.err
+    assert "up to position 7, but the log ends at 2" in status.err
     ran = run_pagefold("recover", "--json")
     assert ran.code == 0
     assert ran.document.keys() == {"logId", "position", "sections", "changed", "seconds"}

@@ -12,8 +12,8 @@ from anyio.lowlevel import checkpoint
 import pagefold
 from pagefold import Config, DomainEvent, Shop
 from pagefold.domains import DOMAINS
-from pagefold.engine.consumers.consumer import MIXED
 from pagefold.engine.errors import LeaseLost
+from pagefold.engine.folding.mixed_pages import MIXED
 from pagefold.engine.replay import replayer, section_verifier
 from pagefold.engine.replay.replayer import Replayer, ReplayResult, SectionDrift
 from pagefold.engine.replay.section_verifier import SectionVerifier
@@ -25,6 +25,7 @@ from tests.support.small_shop import (
     a_model,
     a_section,
     append,
+    apply_file,
     as_document,
     assert_every_event_is_counted,
     catalog,
@@ -271,11 +272,6 @@ def fingerprints_of(config: Config) -> dict[str, str | None]:
     return {domain.name: config.fingerprint(domain) for domain in DOMAINS}
 
 
-def stale_domains(before: Config, after: Config) -> set[str]:
-    """The domains whose fingerprints differ under another configuration."""
-    return {domain.name for domain in DOMAINS if before.fingerprint(domain) != after.fingerprint(domain)}
-
-
 async def test_a_change_of_the_configuration_reaches_every_page(config: Config) -> None:
     """`catch_up` replays the domains concerned, there and back, and stores the new fingerprints."""
     async with pagefold.open(config) as shop:
@@ -283,10 +279,10 @@ async def test_a_change_of_the_configuration_reaches_every_page(config: Config) 
     for change in CHANGES.values():
         changed = change(config)
         async with pagefold.open(changed) as shop:
+            await apply_file(shop)
             status = {each.domain: each.configuration_changed for each in (await shop.status()).domains}
-            assert (
-                {domain for domain, outdated in status.items() if outdated} == stale_domains(config, changed) != set()
-            )
+            stale = {each.name for each in DOMAINS if config.fingerprint(each) != changed.fingerprint(each)}
+            assert {domain for domain, outdated in status.items() if outdated} == stale != set()
             assert (await shop.replay(write=False)).changed > 0
             await shop.catch_up()
             assert await fingerprints(shop) == fingerprints_of(changed)
@@ -416,6 +412,7 @@ async def test_a_worker_that_lost_its_lease_folds_no_page_again(
         group.start_soon(go_on, old)
         await frozen.wait()
         Intruder(newer.store.url).take_leases_away()
+        await apply_file(shop)
         await shop.replay()
         woken.set()
     async with pagefold.open(newer) as shop:

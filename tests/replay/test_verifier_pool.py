@@ -30,9 +30,9 @@ from pagefold.engine.replay.section_verifier import (
 from pagefold.engine.replay.verifier_pool import VerifierPool, VerifyRequest
 from pagefold.engine.stores.log_records import ScannedHeads
 from pagefold.engine.stores.store import Log
-from tests.support.processes import eventually
+from tests.support.processes import children, eventually
 from tests.support.rebuild_fixtures import SPOIL, Intruder, with_snapshots
-from tests.support.small_shop import catalog, configured, pages_of, price, say, stock, with_channel
+from tests.support.small_shop import apply_file, catalog, configured, pages_of, price, say, stock, with_channel
 
 SKUS = [f"SKU-{number:03}" for number in range(120)]
 PROCESSES = 2
@@ -53,21 +53,6 @@ async def a_pool(config: Config) -> AsyncIterator[VerifierPool]:
     async with VerifierPool.open(config, PROCESSES, [domain.name for domain in DOMAINS], []) as found:
         yield found
     assert children() == []
-
-
-def children() -> list[int]:
-    """The verifier processes of this process that still run."""
-    found = []
-    for process in Path("/proc").iterdir():
-        if process.name.isdigit():
-            try:
-                parent = int((process / "stat").read_text().rpartition(")")[2].split()[1])
-                command = (process / "cmdline").read_bytes()
-            except (OSError, IndexError):
-                continue
-            if parent == os.getpid() and b"pagefold.engine.replay.verifier_process" in command:
-                found.append(int(process.name))
-    return found
 
 
 async def seen_by(found: VerifierPool, domain: str, span: StreamRange) -> tuple[list[VerifiedRange], list[StreamRange]]:
@@ -107,6 +92,7 @@ async def test_a_change_of_the_configuration_reaches_every_page(full: Shop) -> N
     """If everything has drifted, every process reports that."""
     changed = with_channel(full.config, "web-de", locale="fr-FR", fallbacks=[])
     async with pagefold.open(changed) as shop:
+        await apply_file(shop)
         drifted = await shop.replay(["catalog"], processes=PROCESSES)
         assert drifted.changed == len(SKUS)
         pages = await pages_of(shop)

@@ -13,6 +13,7 @@ import orjson
 import pytest
 
 from pagefold import Config, Shop
+from pagefold.engine.applied.applied_log import TOPIC
 from pagefold.engine.demo import sample_shop
 from pagefold.engine.demo.faults import Arrival, Faults, inject_faults
 from pagefold.engine.demo.reference_model import DOMAINS, Document, Model, canonical, encoded, normal
@@ -115,13 +116,13 @@ def payload_of(event: StoredEvent) -> bytes:
 
 
 async def log_of(shop: Shop) -> list[StoredEvent]:
-    """The whole log, by position."""
+    """What sources sent, by position: the whole log but the configuration."""
     log: list[StoredEvent] = []
     while page := await shop.store.records.notifications(
         log[-1].notification_id + 1 if log else 1, BEYOND_ALL, (), READ_AT_ONCE
     ):
         log += page
-    return log
+    return [event for event in log if event.topic != TOPIC]
 
 
 def judge_acknowledgements(deliveries: Sequence[Arrival], results: Sequence[Acknowledgement], *, again: bool) -> None:

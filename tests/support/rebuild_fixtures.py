@@ -279,6 +279,12 @@ def with_new_channel(config: Config, name: str) -> Config:
     return msgspec.structs.replace(config, channels={name: france, **config.channels})
 
 
+def renamed(config: Config, name: str, other: str) -> Config:
+    """The same configuration in which a source has another name."""
+    sources = {other if each == name else each: source for each, source in config.sources.items()}
+    return msgspec.structs.replace(config, sources=sources)
+
+
 CHANGES: Mapping[str, Callable[[Config], Config]] = {
     "locale": lambda config: with_channel(config, "web-de", locale="fr-FR", fallbacks=["en"]),
     "fallbacks": lambda config: with_channel(config, "web-us", locale="fr-FR", fallbacks=["de"]),

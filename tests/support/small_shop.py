@@ -8,6 +8,7 @@ from zlib import crc32
 import msgspec
 
 from pagefold import AppendResult, Config, DomainEvent, Shop
+from pagefold.engine.applied.applied_log import TOPIC
 from pagefold.engine.demo.reference_model import Model
 from pagefold.engine.stores.dead_letter_records import DeadLetterHeader, NewDeadLetter, Resolution
 from pagefold.engine.stores.log_records import StoredEvent
@@ -34,8 +35,12 @@ ESSENTIALS = ["catalog", "pricing", "inventory"]
 
 
 def document(url: str = "sqlite:///nowhere", **tables: Document) -> Document:
-    """The configuration: 4 channels in 3 locales and 2 currencies. `tables` replace complete tables."""
+    """The configuration: 4 channels in 3 locales and 2 currencies. `tables` replace complete tables.
+
+    Changes are applied at a start, whatever they take away.
+    """
     return {
+        "apply": "always",
         "store": {"url": url},
         "sources": {name: {"domains": domains} for name, domains in SOURCES.items()},
         "channels": {
@@ -67,6 +72,11 @@ def with_channel(config: Config, name: str, **changes: object) -> Config:
     """The same configuration with some keys of one channel changed."""
     channel = msgspec.structs.replace(config.channels[name], **changes)
     return msgspec.structs.replace(config, channels={**config.channels, name: channel})
+
+
+async def apply_file(shop: Shop) -> None:
+    """Applies the shop's own configuration, as a person does."""
+    await shop.apply(await shop.plan(), by="ada", reason="a test")
 
 
 # --- events ---------------------------------------------------------------------------------------
@@ -207,8 +217,8 @@ async def assert_every_event_is_counted(store: Store) -> None:
 
 
 async def everything(store: Store) -> list[StoredEvent]:
-    """The whole log, in order."""
-    return await store.records.notifications(1, 2**53, (), 1_000_000)
+    """The whole log, in order, but for applied configurations."""
+    return [each for each in await store.records.notifications(1, 2**53, (), 1_000_000) if each.topic != TOPIC]
 
 
 async def keys_of(store: Store) -> list[tuple[str, str]]:

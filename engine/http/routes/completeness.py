@@ -11,9 +11,10 @@ from pagefold.engine.reading.completeness import CompletenessReport
 async def completeness(call: Call) -> Response:
     """What `pagefold completeness` shows. All pages are counted, unless they were some seconds ago."""
     channel = call.path["channel"]
-    if channel not in call.service.config.channels:
+    channels = call.service.shop.applied.config.channels
+    if channel not in channels:
         raise no_channel()
-    settings = call.service.config.channels[channel]
+    settings = channels[channel]
     if settings.contract is None and not settings.requirements:
         raise Problem(404, "this channel has neither requirements nor a contract")
     await call.service.check_store_answers()

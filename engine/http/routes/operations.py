@@ -11,7 +11,7 @@ from pagefold.engine.http.metrics import CONTENT_TYPE, exposition
 from pagefold.engine.http.operator_routes import read_route
 from pagefold.engine.http.routing import Call, Handler, ResponseSpec, Route
 from pagefold.engine.http.server_context import ServerContext
-from pagefold.engine.reading.check_results import INGEST, PURPOSES, READS, CheckResult, Purpose
+from pagefold.engine.reading.check_results import INGEST, PURPOSES, READS, CheckResult, Purpose, are_ready
 from pagefold.engine.reading.status import Status
 
 
@@ -50,7 +50,7 @@ async def readyz_ingest(call: Call) -> Response:
 
 async def _readiness(service: ServerContext, purposes: Collection[Purpose]) -> Response:
     checks = await service.readiness.results(purposes)
-    ready = all(each.ok for each in checks)
+    ready = are_ready(checks)
     return reply(ReadinessAnswer("ready" if ready else "not ready", checks), 200 if ready else 503)
 
 

@@ -128,7 +128,7 @@ def _is_wanted(page: PageSummary, query: ListQuery) -> bool:
 
 
 def _check_channel(call: Call, channel: str) -> None:
-    if channel not in call.service.config.channels:
+    if channel not in call.service.shop.applied.config.channels:
         raise no_channel()
 
 

@@ -1,0 +1,66 @@
+"""The part of a configuration that pages depend on: channels, and the sources of each domain. The rest may differ.
+
+It has no secrets, no addresses, and no limits of processes, so that it can be kept in the log.
+"""
+
+from collections.abc import Mapping, Sequence
+from hashlib import sha256
+from typing import Literal, Self
+
+import msgspec
+
+from pagefold.engine.configuration.channel_config import ChannelConfig
+from pagefold.projections import Channel
+
+
+class ChannelSettings(msgspec.Struct, frozen=True, rename="camel"):
+    """What the pages of a channel depend on, with every default filled in.
+
+    Locales are canonical. `sources` ranks the sources of each domain, highest first. `contract` and `requirements` are
+    documents: they need no files. Settings of earlier releases have none.
+    """
+
+    locale: str
+    currency: str
+    fallbacks: list[str]
+    requires: list[str]
+    sources: dict[str, list[str]]
+    contract: str | dict[str, object] | None = None
+    requirements: list[str | dict[str, object]] = []
+    incomplete: Literal["show", "hide"] = "show"
+
+
+class PageSettings(msgspec.Struct, frozen=True, rename="camel"):
+    """What pages depend on. `sources` has the domains of each source, in the order of the file; channels are by name.
+
+    Equal settings and equal code give a log the same pages.
+    """
+
+    sources: dict[str, list[str]]
+    channels: dict[str, ChannelSettings]
+
+    @classmethod
+    def of(
+        cls, sources: Mapping[str, Sequence[str]], tables: Mapping[str, ChannelConfig], channels: Sequence[Channel]
+    ) -> Self:
+        """The settings of sources, and of channels, given as their tables and with every default filled in."""
+        by_name = {channel.name: _settings(channel, tables[channel.name]) for channel in channels}
+        return cls({name: list(domains) for name, domains in sources.items()}, dict(sorted(by_name.items())))
+
+    @property
+    def digest(self) -> str:
+        """Equal for settings that say the same."""
+        return sha256(msgspec.json.encode(self)).hexdigest()[:16]
+
+
+def _settings(channel: Channel, table: ChannelConfig) -> ChannelSettings:
+    return ChannelSettings(
+        channel.locale,
+        channel.currency,
+        list(channel.fallbacks),
+        sorted(channel.requires),
+        {domain: list(names) for domain, names in sorted(channel.sources.items())},
+        table.contract,
+        table.requirements,
+        table.incomplete,
+    )

@@ -1,0 +1,106 @@
+"""Applies configurations: by themselves at a start where that takes nothing away, else only when a person says so."""
+
+from pagefold.domains import DOMAINS
+from pagefold.engine.applied.applied_configuration import AppliedConfiguration
+from pagefold.engine.applied.applied_log import Applied
+from pagefold.engine.configuration.config import Config
+from pagefold.engine.configuration.page_settings import PageSettings
+from pagefold.engine.errors import PlanOutdated
+from pagefold.engine.intake.operators import check_operator, check_reason
+from pagefold.engine.plans.plan import Plan
+from pagefold.engine.plans.planner import OnPlanned
+from pagefold.engine.plans.planner_pool import ignore, plan_pages
+from pagefold.engine.plans.saved_plan import SavedPlan, fingerprints_of
+from pagefold.engine.runtime.clock import now
+from pagefold.engine.runtime.logs import Logger
+from pagefold.engine.stores.store import Store
+
+STARTED = "pagefold"
+"""Who applies a configuration at a start."""
+
+log = Logger(__name__)
+
+
+class Applier:
+    """Applies configurations to one store, and plans what they would change."""
+
+    def __init__(self, store: Store, applied: AppliedConfiguration) -> None:
+        self._store = store
+        self._applied = applied
+
+    async def apply_first(self) -> None:
+        """Applies the file if nothing was ever applied."""
+        await self._applied.refresh()
+        if self._applied.newest is None:
+            await self._append(self._applied.file.page_settings, -1, STARTED, "the first start")
+
+    async def apply_file(self) -> None:
+        """Applies the file, as its `apply` says, if it says something else than what counts. Logs if it is held."""
+        await self.apply_first()
+        file, number = self._applied.file, self._applied.number
+        if not self._applied.is_held:
+            return
+        if file.apply == "never":
+            log.warning("the configuration of the file is not applied: `pagefold plan` shows what would change")
+            return
+        if file.apply == "safe" and not same_pages(self._applied.config, file):
+            plan = await plan_pages(self._store, self._applied.config, file)
+            if plan.excess:
+                _log_held(plan)
+                return
+        await self._append(file.page_settings, number, STARTED, "a start with changed files")
+
+    async def plan(
+        self,
+        settings: PageSettings,
+        *,
+        on_planned: OnPlanned = ignore,
+        every_change: bool = False,
+        processes: int | None = 1,
+    ) -> SavedPlan:
+        """What would change if settings were applied, as `plan_pages`."""
+        await self._applied.refresh()
+        number, before = self._applied.number, self._applied.config
+        after = before.under(settings)
+        log_id, position = await self._store.proof.log_id(), await self._store.log.end()
+        plan = await plan_pages(
+            self._store, before, after, on_planned=on_planned, every_change=every_change, processes=processes
+        )
+        return SavedPlan(log_id, number, position, fingerprints_of(after), now(), settings, plan)
+
+    async def apply(self, plan: SavedPlan, *, by: str, reason: str) -> Applied:
+        """Applies the settings of a plan.
+
+        Raises `PlanOutdated` if something else counts by now, and `Rejected` for a name or reason that is blank or no
+        text.
+        """
+        check_operator(by)
+        check_reason(reason)
+        await self._applied.refresh()
+        plan.check(await self._store.proof.log_id(), self._applied.number, self._applied.config)
+        if not await self._append(plan.settings, plan.number, by, reason) or self._applied.newest is None:
+            reason = "another configuration was applied just now"
+            raise PlanOutdated(reason)
+        return self._applied.newest
+
+    async def _append(self, settings: PageSettings, number: int, by: str, reason: str) -> bool:
+        """Applies settings after a number. False if others were applied meanwhile."""
+        done = await self._applied.log.append(settings, after=number, by=by, reason=reason)
+        await self._applied.refresh()
+        return done is not None
+
+
+def same_pages(before: Config, after: Config) -> bool:
+    """Whether two configurations certainly give the same pages."""
+    requires = [{each.name: each.requires for each in config.resolved_channels} for config in (before, after)]
+    return requires[0] == requires[1] and all(before.fingerprint(each) == after.fingerprint(each) for each in DOMAINS)
+
+
+def _log_held(plan: Plan) -> None:
+    log.warning(
+        "the configuration of the file is not applied: it takes something from too many live pages",
+        pages=plan.taken,
+        of=plan.live,
+        channels=plan.excess,
+        remedy="`pagefold plan` shows them, `pagefold apply` applies it",
+    )
