@@ -124,9 +124,9 @@ async def test_a_log_that_was_put_back_is_refused(shop: Shop, config: Config, lo
     before = await pages_of(shop)
     await put_back(shop, 60 - lost)
     await append_unchecked(config, appended)
-    await assert_closed(shop, "to position 60")
+    await assert_closed(shop, "to position 61")
     async with pagefold.open(config) as another:
-        await assert_closed(another, "to position 60")
+        await assert_closed(another, "to position 61")
         assert await pages_of(another) == before, "readers continue"
 
 
@@ -234,10 +234,10 @@ async def test_a_log_without_its_unfolded_last_events_is_refused(sqlite_config: 
     async with pagefold.open(sqlite_config) as shop:
         await say(shop, *many(20))
         await shop.append([price("1.00", sku="LAST")])
-        await put_back(shop, 20)
-        await assert_closed(shop, "acknowledged up to position 21, but the log ends at 20")
+        await put_back(shop, 21)
+        await assert_closed(shop, "acknowledged up to position 22, but the log ends at 21")
     async with pagefold.open(sqlite_config) as another:
-        await assert_closed(another, "acknowledged up to position 21")
+        await assert_closed(another, "acknowledged up to position 22")
 
 
 async def test_the_newest_acknowledged_event_is_known_after_somebody_else_has_recovered(sqlite_config: Config) -> None:
@@ -269,9 +269,9 @@ async def test_nothing_is_acknowledged_into_a_file_that_is_gone(sqlite_config: C
         await events.run(lambda connection: connection.set_commit_hook(replace))
         [result] = await shop.append([price("7.00", sku="LATE")])
         assert result.outcome == "appended", "tried again, in the file that is there"
-        assert result.position == 6
+        assert result.position == 7
         on_disk = apsw.Connection(str(folder / "events.db"))
-        assert on_disk.execute("SELECT count(*) FROM stored_events").get == 6
+        assert on_disk.execute("SELECT count(*) FROM stored_events").get == 7
         on_disk.close()
 
 
@@ -288,7 +288,7 @@ async def test_nothing_is_acknowledged_into_a_write_ahead_log_that_is_gone(
             journal.touch()
         with pytest.raises(StoreUnusable, match=r"events\.db-wal was deleted or replaced"):
             await shop.append([price("7.00", sku="LATE")])
-        assert await shop.store.log.end() == 5, "nor is it written"
+        assert await shop.store.log.end() == 6, "nor is it written"
     async with pagefold.open(sqlite_config) as shop:
         await say(shop, price("7.00", sku="LATER"))
         assert (await shop.verify()).changed == 0
@@ -390,10 +390,10 @@ CREATE TABLE kept.checkpoints AS TABLE pagefold.checkpoints;
 
 PUT_BACK = """
 BEGIN;
-DELETE FROM pagefold.stored_events WHERE notification_id > 10;
+DELETE FROM pagefold.stored_events WHERE notification_id > 11;
 DELETE FROM pagefold.sections; INSERT INTO pagefold.sections TABLE kept.sections;
 DELETE FROM pagefold.checkpoints; INSERT INTO pagefold.checkpoints TABLE kept.checkpoints;
-SELECT setval(pg_get_serial_sequence('pagefold.stored_events', 'notification_id'), 10);
+SELECT setval(pg_get_serial_sequence('pagefold.stored_events', 'notification_id'), 11);
 UPDATE pagefold.checkpoints SET holder = holders.holder FROM holders WHERE holders.domain = checkpoints.domain;
 COMMIT;
 """
