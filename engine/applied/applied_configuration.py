@@ -16,6 +16,10 @@ from pagefold.engine.stores.store import Store
 FOLLOW_SECONDS = 1.0
 """How often a running process looks whether another configuration was applied."""
 
+LOOKS_AT_NUMBER = 60
+"""How often it looks only at the number before it reads all: another log may be in place, with others of that number.
+"""
+
 OnChange: TypeAlias = Callable[[Config], None]
 
 log = Logger(__name__)
@@ -88,8 +92,12 @@ class AppliedConfiguration:
     async def follow(self) -> None:
         """Looks for another configuration at intervals, until it is cancelled."""
         while True:
-            await anyio.sleep(FOLLOW_SECONDS)
-            with suppress(StoreError):  # others of this process report it
+            for _ in range(LOOKS_AT_NUMBER):
+                await anyio.sleep(FOLLOW_SECONDS)
+                with suppress(StoreError):  # others of this process report it
+                    if await self.log.newest_number() != self.number:
+                        await self.refresh()
+            with suppress(StoreError):  # as above
                 await self.refresh()
 
     def status(self) -> AppliedStatus:

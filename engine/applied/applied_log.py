@@ -51,6 +51,10 @@ class AppliedLog:
         found = await self.list(limit=1)
         return found[0] if found else None
 
+    async def newest_number(self) -> int:
+        """The number of the one that counts, `NEVER` before the first. Reads no configuration."""
+        return (await self._store.log.newest_versions([TOPIC])).get(TOPIC, NEVER)
+
     async def list(self, limit: int) -> list[Applied]:
         """The newest ones, newest first."""
         events = await self._store.records.select(

@@ -137,7 +137,7 @@ async def test_operators_raise_over_http(shop: Shop, operator: httpx2.AsyncClien
     await say(shop, price("1.00", version=1))
     assert (await section(shop, "pricing"))["amount"] == "1.00"
     [item] = (await operator.get("/v1/epochs")).json()["items"]
-    assert item == note | {"position": 2, "domain": None, "runId": None}
+    assert item == note | {"position": 3, "domain": None, "runId": None}
     for body, path in (
         ({"scope": "mars", "reason": "so"}, "scope"),
         ({"scope": "erp", "reason": "so", "epoch": 1}, "epoch"),

@@ -123,7 +123,7 @@ async def test_a_raise_is_an_event(shop: Shop, other: Shop) -> None:
         ("raised", f"{SKU}/*/pricing/erp", 7, "lee"),
         ("raised", "wms-a", 1, "kim"),
     ]
-    assert [each.position for each in listed] == [3, 2]
+    assert [each.position for each in listed] == [4, 3]
     assert {each.originator_id for each in await everything(shop.store)} == {stream_of(stock(5)), EPOCHS}
     assert {domain.lag_events for domain in (await shop.status()).domains} == {0}
 
