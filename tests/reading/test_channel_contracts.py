@@ -110,7 +110,9 @@ async def test_a_changed_contract_folds_again_what_depends_on_it(shop: Shop, sto
     third = SECOND | {"tables": {"colors": {"rows": {**COLORS["colors"]["rows"], "9": {"de": "neu", "en": "new"}}}}}
     async with pagefold.open(showing(store_url, web_de=third, market_at=FIRST, web_us=SECOND)) as other:
         counts = other.applied.config
-        assert {each.name for each in DOMAINS if other.config.fingerprint(each) != counts.fingerprint(each)} == {"catalog"}
+        assert {each.name for each in DOMAINS if other.config.fingerprint(each) != counts.fingerprint(each)} == {
+            "catalog"
+        }
         await other.catch_up()
         after = await pages_of(other)
         assert {key for key in after if after[key] != before[key]} == {("ODD", "web-de")}

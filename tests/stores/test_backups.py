@@ -85,7 +85,7 @@ async def test_a_store_is_restored_unchanged(shop: Shop, config: Config, folder:
     await say(shop, *[stock(number, sku=f"S{number:03}") for number in range(50)], catalog("shirt"))
     log, pages = await everything(shop.store), await pages_of(shop)
     manifest = await backed_up(shop, folder, tools)
-    assert (manifest.position, manifest.log_id) == (51, await shop.store.proof.log_id())
+    assert (manifest.position, manifest.log_id) == (52, await shop.store.proof.log_id())
     await say(shop, *[price("9.00", sku=f"S{number:03}") for number in range(50)])
     await shop.close()
     restored = await restore(config, folder, tools=tools)
@@ -94,7 +94,7 @@ async def test_a_store_is_restored_unchanged(shop: Shop, config: Config, folder:
     async with pagefold.open(config, create=False) as again:
         assert await everything(again.store) == log
         assert await pages_of(again) == pages
-        assert [check.problem for check in (await again.status()).checks] == [None] * 5
+        assert [check.problem for check in (await again.status()).checks] == [None] * 6
         await say(again, price("8.00", sku="S000"))
         await assert_every_event_is_counted(again.store)
         assert (await again.verify()).changed == 0
@@ -136,7 +136,7 @@ async def test_a_running_shop_continues_with_the_restored_store(
     await anyio.sleep(0.15)
     assert await pages_of(shop) == pages
     [result] = await append(shop, stock(4, sku="NEW"))
-    assert result.position == 3
+    assert result.position == 4
     await shop.catch_up()
     assert (await shop.verify()).changed == 0
 
@@ -153,11 +153,11 @@ async def test_the_replaced_store_is_kept(shop: Shop, config: Config, folder: Pa
         former = config.store.url.replace(str(folder_of(config.store.url)), aside)
         config = Config.parse({"store": {"url": former}, "sources": {}, "channels": {}})
         async with pagefold.open(config, create=False) as kept:
-            assert await kept.store.log.end() == 2
+            assert await kept.store.log.end() == 3
     else:
         with psycopg.connect(config.store.url) as session:
             session.execute("SELECT set_config('search_path', %s, false)", (aside.removeprefix("schema "),))
-            assert session.execute("SELECT count(*) FROM stored_events").fetchone() == (2,)
+            assert session.execute("SELECT count(*) FROM stored_events").fetchone() == (3,)
 
 
 async def test_an_incomplete_backup_is_refused(shop: Shop, config: Config, folder: Path, tools: Path | None) -> None:
@@ -248,7 +248,7 @@ async def test_a_dump_may_take_its_time(shop: Shop, folder: Path, tools: Path, t
     """The snapshot of a dump lasts as long as needed, not only as long as a lease."""
     await say(shop, catalog("shirt"))
     a_program(tmp_path, f'#!/bin/sh\n[ $1 = --version ] || sleep 2.5\nexec {tools / "pg_dump"} "$@"\n')
-    assert (await backed_up(shop, folder, tmp_path)).position == 1
+    assert (await backed_up(shop, folder, tmp_path)).position == 2
 
 
 @pytest.mark.parametrize("kind", ["postgres"], indirect=True)
@@ -303,13 +303,13 @@ def test_the_commands(tmp_path: Path, store_url: str, monkeypatch: pytest.Monkey
 
     anyio.run(append_one)
     ran = run_pagefold("backup", "copies/monday", *more)
-    assert (ran.code, "up to position 1" in ran.out) == (0, True)
+    assert (ran.code, "up to position 2" in ran.out) == (0, True)
     ran = run_pagefold("backup", "copies/tuesday", "--json", *more)
-    assert ran.document["position"] == 1
+    assert ran.document["position"] == 2
     assert run_pagefold("backup", "copies/monday", *more).code == 3
     ran = run_pagefold("restore", "copies/monday", *more)
     assert (ran.code, "is kept" in ran.err, "pagefold rebuild" in ran.err) == (0, True, True)
-    assert run_pagefold("restore", "copies/monday", "--json", *more).document["backup"]["position"] == 1
+    assert run_pagefold("restore", "copies/monday", "--json", *more).document["backup"]["position"] == 2
     assert run_pagefold("status").code == 0
     assert run_pagefold("restore", "copies/friday", *more).code == 3
 
