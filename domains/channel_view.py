@@ -33,7 +33,7 @@ class ShownProduct(msgspec.Struct, gc=False):
     """Attributes and texts together. A text that none of the channel's locales has is absent."""
 
     categories: list[object]
-    """The categories of the first source that has any."""
+    """The categories of the first source that has any; in a channel with a tree, the path to each that it shows."""
 
     family: str | None
     """The family of the first source that has one."""
@@ -46,6 +46,9 @@ class ShownProduct(msgspec.Struct, gc=False):
 
     unmapped: list[str] | UnsetType = UNSET
     """The attributes with a value that the contract cannot map, in order. Absent if there are none."""
+
+    breadcrumb: list[str] | UnsetType = UNSET
+    """The texts of the first path of its categories that no other one continues. Absent in channels without a tree."""
 
     completeness: Completeness | UnsetType = UNSET
     """What the product has of what the channel requires. Absent without requirements."""

@@ -12,6 +12,7 @@ from msgspec import UNSET
 
 from pagefold.domains.channel_view import ShownProduct
 from pagefold.domains.locales import with_general_forms
+from pagefold.projections.category_trees import PlacedCategories
 from pagefold.projections.transforms import (
     Compiler,
     InvalidMapping,
@@ -26,8 +27,11 @@ from pagefold.projections.transforms import Mapping as CompiledMapping
 from pagefold.projections.transforms.paths import Reader, path_names
 from pagefold.projections.transforms.transform import Level
 
-FACTS = ("@family", "@parent", "@categories", "@locale")
-"""Paths of what a mapping may read beside attributes: the other fields of the product, and the channel's locale."""
+FACTS = ("@family", "@parent", "@categories", "@locale", "@paths", "@breadcrumb")
+"""Paths of what a mapping may read beside attributes.
+
+The other fields of the product as it was folded, the channel's locale, and where its tree has the categories.
+"""
 
 SOURCE_POLICIES = ("withdraw", "refuse")
 """What becomes of a blank value where a statement is made, and not in a channel."""
@@ -43,6 +47,14 @@ class TableRows(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     ignore_case: bool = False
 
 
+class FieldMappings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """The mappings of the other fields of a product."""
+
+    categories: Spec | None = None
+    family: Spec | None = None
+    parent: Spec | None = None
+
+
 class ChannelContract(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A channel contract as it is written, with the rows of its tables in it."""
 
@@ -52,6 +64,12 @@ class ChannelContract(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     attributes: Annotated[
         dict[Name, Spec], msgspec.Meta(description="the attributes that the channel shows, and the mapping of each")
     ] = {}
+    fields: Annotated[
+        FieldMappings,
+        msgspec.Meta(
+            description="the mappings of `categories`, `family` and `parent`; without one, they are shown as they are"
+        ),
+    ] = FieldMappings()
     version: Annotated[int, msgspec.Meta(ge=1, description="the version, which pages name")] = 1
     others: Annotated[
         Literal["drop", "keep"],
@@ -129,22 +147,47 @@ class CompiledContract:
         self._tables = {name: _table(name, each) for name, each in document.tables.items()}
         self._document = document
         self._registry = registry
-        attributes = [self._compiled(name, spec) for name, spec in document.attributes.items()]
+        attributes = [self._compiled("attributes", name, spec) for name, spec in document.attributes.items()]
+        fields = msgspec.structs.asdict(document.fields)
+        self._fields = [self._compiled("fields", name, spec) for name, spec in fields.items() if spec is not None]
         self._by_name = {each.name: each for each in attributes}
         self._renamed = [(each.name, each.renames, each) for each in attributes if each.renames is not None]
         self._made = [each for each in attributes if each.renames is None]
-        self._named = frozenset(code for each in attributes for code in (each.name, *each.codes))
+        codes = (code for each in [*attributes, *self._fields] for code in each.codes)
+        self._named = frozenset([*self._by_name, *codes])
 
-    def applied(self, product: ShownProduct, foreign: set[str]) -> MappedProduct:
+    def applied(
+        self, product: ShownProduct, foreign: set[str], placed: PlacedCategories | None = None
+    ) -> MappedProduct:
         """The product under the channel's names. Raises nothing.
 
-        `foreign` are the attributes that show a text in a language that is not the channel's own.
+        `foreign` are the attributes that show a text in a language that is not the channel's own; `placed` is where the
+        tree of the channel has the product's categories, if it has a tree.
         """
-        record = self._record(product)
+        record = self._record(product, placed)
         shown: dict[str, object] = {}
         unmapped: list[str] = []
         shown_foreign = self._foreign(foreign) if foreign else set()
-        for attribute in [*self._made, *self._rename(record, shown)]:
+        self._read([*self._made, *self._rename(record, shown)], record, shown, unmapped, shown_foreign)
+        if self._keeps_others:
+            named = self._named
+            shown |= {code: value for code, value in product.attributes.items() if code not in named}
+        categories = product.categories if placed is None else placed.paths
+        mapped = ShownProduct(shown, categories, product.family, product.parent, self.identity)
+        if self._fields:
+            self._map_fields(mapped, record, unmapped)
+        return MappedProduct(mapped, shown_foreign, unmapped)
+
+    def _read(
+        self,
+        attributes: Sequence[_Attribute],
+        record: Mapping[str, object],
+        shown: dict[str, object],
+        unmapped: list[str],
+        foreign: set[str],
+    ) -> None:
+        """Adds what the mappings of attributes make of a product to the last three."""
+        for attribute in attributes:
             name, read, read_rest, is_localized = attribute[:4]
             try:
                 value = read(record)
@@ -155,14 +198,25 @@ class CompiledContract:
                 locale = next(filter(value.__contains__, self._locales), "")
                 value = value.get(locale, UNSET)
                 if locale not in self._own:
-                    shown_foreign.add(name)
+                    foreign.add(name)
             if value is not UNSET:
                 shown[name] = value
-        if self._keeps_others:
-            named = self._named
-            shown |= {code: value for code, value in product.attributes.items() if code not in named}
-        mapped = ShownProduct(shown, product.categories, product.family, product.parent, self.identity)
-        return MappedProduct(mapped, shown_foreign, unmapped)
+
+    def _map_fields(self, product: ShownProduct, record: Mapping[str, object], unmapped: list[str]) -> None:
+        """Shows the fields that have a mapping as that makes them."""
+        made: dict[str, object] = {}
+        self._read(self._fields, record, made, unmapped, set())
+        for name, *_ in self._fields:
+            value = made.get(name)
+            if name == "categories":
+                listed = value if isinstance(value, list) else [] if value is None else [value]
+                product.categories = [each for each in listed if _is_category(each)]
+                is_mapped = len(product.categories) == len(listed)
+            else:
+                is_mapped = value is None or isinstance(value, str)
+                setattr(product, name, value if is_mapped else None)
+            if not is_mapped and name not in unmapped:
+                unmapped.append(name)
 
     def _rename(self, record: Mapping[str, object], shown: dict[str, object]) -> list[_Attribute]:
         """Shows attributes that are only renamed. Returns those that need more: numbers with fractions, lists, objects.
@@ -182,10 +236,11 @@ class CompiledContract:
                 rest.append(attribute)
         return rest
 
-    def _record(self, product: ShownProduct) -> dict[str, object]:
+    def _record(self, product: ShownProduct, placed: PlacedCategories | None) -> dict[str, object]:
         if not self._facts:
             return product.attributes
-        facts = (product.family, product.parent, product.categories, self._locales[0])
+        where = (None, None) if placed is None else (placed.paths, placed.breadcrumb)
+        facts = (product.family, product.parent, product.categories, self._locales[0], *where)
         return product.attributes | dict(zip(FACTS, facts, strict=True))
 
     def _foreign(self, codes: set[str]) -> set[str]:
@@ -193,8 +248,8 @@ class CompiledContract:
         made = {each.name for each in self._by_name.values() if not codes.isdisjoint(each.codes)}
         return made | (codes - self._named) if self._keeps_others else made
 
-    def _compiled(self, name: str, spec: Spec) -> _Attribute:
-        key = f"attributes.{name}"
+    def _compiled(self, table: str, name: str, spec: Spec) -> _Attribute:
+        key = f"{table}.{name}"
         if isinstance(spec, dict) and ("required" in spec or spec.get("blank") in SOURCE_POLICIES):
             place = f"{key}.{'required' if 'required' in spec else 'blank'}"
             raise InvalidMapping(place, "a requirement set of the channel says what must be there")
@@ -240,6 +295,11 @@ def parse_contract(document: Mapping[str, object]) -> ChannelContract:
     except msgspec.ValidationError as error:
         problem, _, place = str(error).partition(" - at `$")
         raise InvalidMapping(place.removesuffix("`").lstrip("."), problem[:1].lower() + problem[1:]) from None
+
+
+def _is_category(value: object) -> bool:
+    """Whether a value is a category, or a path of categories."""
+    return isinstance(value, str) or (isinstance(value, list) and all(isinstance(each, str) for each in value))
 
 
 def _rest(read: Reader, record: object) -> object:

@@ -19,6 +19,9 @@ from pagefold.projections.transforms.rules import Rule, compile_rules
 MAX_FAMILIES_COMPILED = 10_000
 MAX_FAMILY_DEPTH = 32
 
+UNKNOWN_CATEGORY = "@categories"
+"""Stands among foreign texts for a category that the channel's tree does not have."""
+
 Name = Annotated[str, msgspec.Meta(min_length=1, max_length=200)]
 Field: TypeAlias = Literal["categories", "family", "parent"]
 
@@ -50,6 +53,9 @@ class Requirement(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         Literal["blocks", "warns"],
         msgspec.Meta(description="`blocks`: without it, the catalog of the page is not ready"),
     ] = "blocks"
+    in_tree: Annotated[
+        bool, msgspec.Meta(description="of `fields` with `categories`: the channel's tree must have each of them")
+    ] = False
     check: Annotated[dict[str, object], msgspec.Meta(description="rules that a value must keep")] = {}
 
 
@@ -105,6 +111,7 @@ class _Need(NamedTuple):
     families: frozenset[str]
     only: tuple[tuple[str, AcceptedValues], ...]
     own_language: bool
+    in_tree: bool
     rule: Rule | None
 
     @property
@@ -135,6 +142,9 @@ class _Need(NamedTuple):
         """The state of attributes that are needed together."""
         state = MET
         for place in places:
+            if self.in_tree and UNKNOWN_CATEGORY in foreign:
+                state = INVALID
+                continue
             value = place.value(product)
             if not is_filled(value) or (self.own_language and not place.is_field and place.name in foreign):
                 return MISSING
@@ -180,19 +190,24 @@ class _FamilyNeeds(NamedTuple):
 
 
 class Requirements:
-    """The requirement sets of one channel, compiled. `needs_language` says whether `measure` asks for foreign texts."""
+    """The requirement sets of one channel, compiled.
+
+    `needs_language` says whether `measure` asks for foreign texts, `needs_tree` whether for unknown categories.
+    """
 
     def __init__(self, sets: Sequence[RequirementSet]) -> None:
         """Raises `InvalidMapping` for rules that cannot be, and for families that have no tree."""
         self._above = _family_tree(sets)
         self._needs = [need for each in sets for need in _needs_of(each)]
         self.needs_language = any(need.own_language for need in self._needs)
+        self.needs_tree = any(need.in_tree for need in self._needs)
         self._needs_of = lru_cache(maxsize=MAX_FAMILIES_COMPILED)(self._compiled)
 
     def measure(self, product: ShownProduct, foreign: set[str]) -> Measured:
         """What a product has of what is required of its family. Raises nothing.
 
-        `foreign` are the attributes that show a text in a language that is not the channel's own.
+        `foreign` are the attributes that show a text in a language that is not the channel's own, and
+        `UNKNOWN_CATEGORY` if the channel's tree lacks a category of the product.
         """
         needs = self._needs_of(product.family)
         missing = _unfilled(product.attributes, needs.plain)
@@ -303,7 +318,9 @@ def _needs_of(document: RequirementSet) -> Iterator[_Need]:
 def _needs(written: Requirement, key: str, *, is_required: bool) -> Iterator[_Need]:
     if not (written.attributes or written.fields or written.any_of):
         raise InvalidMapping(key, "names nothing: give `attributes`, `fields` or `any_of`")
-    if not (is_required or written.check):
+    if written.in_tree and "categories" not in written.fields:
+        raise InvalidMapping(f"{key}.in_tree", 'is of categories: give `fields = ["categories"]`')
+    if not (is_required or written.check or written.in_tree):
         raise InvalidMapping(f"{key}.check", "is required: which rules a value must keep")
     rule = compile_rules(written.check, f"{key}.check") if written.check else None
     only = tuple((name, AcceptedValues(values)) for name, values in written.only.items())
@@ -316,6 +333,7 @@ def _needs(written: Requirement, key: str, *, is_required: bool) -> Iterator[_Ne
             frozenset(written.family),
             only,
             written.locale == "channel",
+            written.in_tree and label == "categories",
             rule,
         )
 

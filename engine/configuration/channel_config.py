@@ -53,6 +53,12 @@ class ChannelConfig(Table, frozen=True):
             "relative to the folder of this one. Without it, it shows all, as they are."
         ),
     ] = None
+    tree: Annotated[
+        str | dict[str, object] | None,
+        Meta(
+            description="The categories that it shows, as paths: those below a category of `[trees]`, or a whole tree."
+        ),
+    ] = None
     requirements: Annotated[
         list[str | dict[str, object]],
         Meta(

@@ -1,6 +1,5 @@
 """The documents of a channel: its contract and its requirement sets, read from files and the box, and compiled."""
 
-import tomllib
 from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
@@ -10,11 +9,12 @@ import msgspec
 
 from pagefold.domains.channel_view import ChannelView
 from pagefold.domains.locales import canonical_locale
+from pagefold.engine.configuration.category_trees import tree_of
 from pagefold.engine.configuration.channel_config import ChannelConfig
 from pagefold.engine.configuration.spelling import suggestion
-from pagefold.engine.configuration.toml_lines import KeyLines
 from pagefold.engine.errors import ConfigurationError
 from pagefold.engine.runtime.extras import needs_extra
+from pagefold.projections.category_trees import CategoryForest, InvalidTree
 from pagefold.projections.channels import locale_chain
 
 if TYPE_CHECKING:
@@ -33,8 +33,10 @@ class InlinedChannel(NamedTuple):
     problems: list[ConfigurationError]
 
 
-def with_documents(key: str, channel: ChannelConfig, folder: Path) -> InlinedChannel:
-    """The channel with the documents that it names. Files are relative to `folder`."""
+def with_documents(
+    key: str, channel: ChannelConfig, folder: Path, forests: Mapping[str, CategoryForest]
+) -> InlinedChannel:
+    """The channel with the documents that it names, and its tree. Files are relative to `folder`."""
     requirements: list[str | Document] = []
     contract: str | Document | None = None
     problems: list[ConfigurationError] = []
@@ -47,10 +49,17 @@ def with_documents(key: str, channel: ChannelConfig, folder: Path) -> InlinedCha
         contract = _contract(f"{key}.contract", channel.contract, folder)
     except ConfigurationError as error:
         problems.append(error)
-    inlined = msgspec.structs.replace(channel, requirements=requirements, contract=contract)
+    tree = channel.tree
+    if isinstance(tree, str):
+        try:
+            tree = tree_of(tree, forests, resolved_locales(channel))
+        except ConfigurationError as error:
+            problems.append(ConfigurationError(f"{key}.tree", error.problem))
+            tree = None
+    inlined = msgspec.structs.replace(channel, requirements=requirements, contract=contract, tree=tree)
     together = [] if problems else _problems_together(key, channel, inlined, folder)
     if together:
-        inlined = msgspec.structs.replace(inlined, requirements=[], contract=None, incomplete="show")
+        inlined = msgspec.structs.replace(inlined, requirements=[], contract=None, tree=None, incomplete="show")
     return InlinedChannel(inlined, [*problems, *together])
 
 
@@ -61,12 +70,13 @@ def channel_view(channel: ChannelConfig, locales: Sequence[str]) -> ChannelView 
     """
     requirements = [each for each in channel.requirements if isinstance(each, dict)]
     contract = channel.contract if isinstance(channel.contract, dict) else None
-    if not requirements and contract is None:
+    tree = channel.tree if isinstance(channel.tree, dict) else None
+    if not requirements and contract is None and tree is None:
         return None
-    with needs_extra("[channels.X] contract and requirements", "contracts"):
+    with needs_extra("[channels.X] contract, requirements and tree", "contracts"):
         from pagefold.projections.channel_views import View  # noqa: PLC0415  # its packages are an extra
 
-    return View(contract, requirements, locales, _registry(), hides=channel.incomplete == "hide")
+    return View(contract, requirements, locales, _registry(), hides=channel.incomplete == "hide", tree=tree)
 
 
 @cache
@@ -98,21 +108,14 @@ def read_requirements(file: Path) -> Document:
 
     Raises `ConfigurationError`, with the line.
     """
-    from pagefold.projections.requirements import parse_requirements  # noqa: PLC0415  # its packages are an extra
-    from pagefold.projections.transforms.errors import InvalidMapping  # noqa: PLC0415  # likewise
+    from pagefold.engine.configuration.toml_documents import read_document  # noqa: PLC0415  # packages of an extra
+    from pagefold.projections.requirements import parse_requirements  # noqa: PLC0415  # likewise
 
-    try:
-        text = file.read_text(encoding="utf-8-sig")
-        document: Document = {"name": file.stem, **tomllib.loads(text)}
+    def checked(document: Document, _text: str) -> Document:
         parse_requirements(document)
-    except OSError as error:
-        raise ConfigurationError("", f"cannot be read: {error.strerror}", str(file)) from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ConfigurationError("", f"is not TOML: {error}", str(file)) from None
-    except InvalidMapping as error:
-        line = KeyLines(text).line_of(error.key)
-        raise ConfigurationError(error.key, error.problem, f"{file}:{line}" if line else str(file)) from None
-    return document
+        return document
+
+    return read_document(file, checked)
 
 
 def _checked(key: str, written: str | Mapping[str, object], folder: Path) -> Document:
@@ -170,16 +173,19 @@ def _problems_together(
     key: str, written: ChannelConfig, channel: ChannelConfig, folder: Path
 ) -> list[ConfigurationError]:
     """What is wrong with the documents of a channel once they are compiled: mappings, and families of several sets."""
-    if not channel.requirements and channel.contract is None:
+    if not channel.requirements and channel.contract is None and channel.tree is None:
         return []
-    from pagefold.engine.configuration.contract_documents import placed_error  # noqa: PLC0415  # an extra
+    from pagefold.engine.configuration.toml_documents import placed_error  # noqa: PLC0415  # an extra
     from pagefold.projections.transforms.errors import InvalidMapping  # noqa: PLC0415  # likewise
 
     try:
         channel_view(channel, resolved_locales(channel))
+    except InvalidTree as error:
+        return [ConfigurationError(f"{key}.tree", str(error))]
     except InvalidMapping as error:
-        if error.key.startswith("families."):
-            return [ConfigurationError(f"{key}.requirements", f"{error.key} {error.problem}")]
+        if error.key.startswith(("families.", "requirements")):
+            place = error.key.removeprefix("requirements")
+            return [ConfigurationError(f"{key}.requirements", f"{place} {error.problem}".strip())]
         if isinstance(written.contract, str):
             file = folder / written.contract
             return [placed_error(file, file.read_text(encoding="utf-8-sig"), error)]

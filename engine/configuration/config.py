@@ -19,6 +19,7 @@ from msgspec import Meta, field
 from pagefold.domains import DOMAINS, AnyDomain, Rules
 from pagefold.domains.locales import canonical_locale
 from pagefold.engine.configuration.addresses import POSTGRES_SCHEMES, postgres_url_error, scheme_of
+from pagefold.engine.configuration.category_trees import TreeConfig, load_forests
 from pagefold.engine.configuration.cdc_config import CdcConfig, check_cdc
 from pagefold.engine.configuration.channel_config import ChannelConfig, check_channel, check_domains
 from pagefold.engine.configuration.channel_documents import channel_view, resolved_locales, with_documents
@@ -175,6 +176,9 @@ class Config(Table, frozen=True):
             "takes nothing from more pages than a rebuild may withdraw, or leaves it to `pagefold apply`."
         ),
     ] = "safe"
+    trees: Annotated[
+        dict[str, TreeConfig], Meta(description="Trees of categories, by name: which category is below which.")
+    ] = field(default_factory=dict)
 
     @classmethod
     def load(cls, path: str | os.PathLike[str] | None = None, *, store: str | None = None) -> "Config":
@@ -339,9 +343,14 @@ def _inspected(
 
 def _with_documents(config: Config, folder: Path) -> tuple[Config, list[ConfigurationError]]:
     """The configuration with the documents that its channels name, so that it is complete without their files."""
-    found = {name: with_documents(f"channels.{name}", each, folder) for name, each in config.channels.items()}
+    forests, wrong = load_forests(config.trees, folder)
+    given = {
+        name: msgspec.structs.replace(each, tree=None) if wrong and isinstance(each.tree, str) else each
+        for name, each in config.channels.items()
+    }
+    found = {name: with_documents(f"channels.{name}", each, folder, forests) for name, each in given.items()}
     channels = {name: each.channel for name, each in found.items()}
-    problems = [problem for each in found.values() for problem in each.problems]
+    problems = wrong + [problem for each in found.values() for problem in each.problems]
     return msgspec.structs.replace(config, channels=channels), problems
 
 
@@ -367,6 +376,8 @@ def _problems(config: Config) -> Iterator[ConfigurationError]:
     yield from check_references(config.references)
     for name, source in config.sources.items():
         yield from _check_source(f"sources.{name}", name, source)
+    for name in config.trees:
+        yield from _check_name(f"trees.{name}", name)
     for name, channel in config.channels.items():
         yield from _check_name(f"channels.{name}", name)
         yield from check_channel(f"channels.{name}", channel, config)

@@ -16,8 +16,8 @@ from pagefold.projections import Channel
 class ChannelSettings(msgspec.Struct, frozen=True, rename="camel"):
     """What the pages of a channel depend on, with every default filled in.
 
-    Locales are canonical. `sources` ranks the sources of each domain, highest first. `contract` and `requirements` are
-    documents: they need no files. Settings of earlier releases have none.
+    Locales are canonical. `sources` ranks the sources of each domain, highest first. `contract`, `requirements` and
+    `tree` are documents: they need no files. Settings of earlier releases have none.
     """
 
     locale: str
@@ -28,6 +28,7 @@ class ChannelSettings(msgspec.Struct, frozen=True, rename="camel"):
     contract: str | dict[str, object] | None = None
     requirements: list[str | dict[str, object]] = []
     incomplete: Literal["show", "hide"] = "show"
+    tree: str | dict[str, object] | None = None
 
 
 class PageSettings(msgspec.Struct, frozen=True, rename="camel"):
@@ -63,4 +64,5 @@ def _settings(channel: Channel, table: ChannelConfig) -> ChannelSettings:
         table.contract,
         table.requirements,
         table.incomplete,
+        table.tree,
     )

@@ -8,14 +8,12 @@ import csv
 from collections.abc import Iterator
 from typing import NamedTuple, Self
 
+from pagefold.engine.configuration.csv_tables import delimiter_of
 from pagefold.engine.configuration.encodings import foreign_encoding
 from pagefold.engine.errors import Rejected, SourceFailed, SourceIncomplete
 from pagefold.engine.intake.input_files import LineSplitter, OversizedLine
 from pagefold.engine.intake.strict_json import BYTE_ORDER_MARK
 from pagefold.engine.intake.transcoding import damaged_byte, transcode
-
-DELIMITERS = ",;\t|"
-"""The characters that may be between the cells of a header, unless the delimiter is given."""
 
 _UTF_16 = (b"\xff\xfe", b"\xfe\xff")
 _SEPARATOR = "sep="
@@ -52,7 +50,7 @@ class CSVRecords:
             delimiter = first[-1]
             self.texts.skip()
             first = self.texts.peek()
-        self._records = _records(self.texts, delimiter or _delimiter(first))
+        self._records = _records(self.texts, delimiter or delimiter_of(first))
         self.header = self._header(name)
 
     def __iter__(self) -> Iterator[list[str] | Rejected]:
@@ -77,12 +75,6 @@ class CSVRecords:
         if any("\0" in cell for cell in header):
             raise SourceFailed(name, f"its header has NUL characters: it may be UTF-16; {_HINT}")
         return header
-
-
-def _delimiter(header: str) -> str:
-    """The character that separates most columns of a header, outside of quotation marks."""
-    unquoted = "".join(header.split('"')[::2])
-    return max(DELIMITERS, key=unquoted.count)
 
 
 def _records(texts: "RecordTexts", delimiter: str) -> Iterator[list[str] | Rejected]:

@@ -147,7 +147,7 @@ def test_a_contract_is_beside_the_configuration(tmp_path: Path) -> None:
         (CONTRACT.replace("colors.csv", "no.csv"), COLORS, "web.toml:7: tables.colors.file: no.csv cannot be read: No"),
         (CONTRACT + 'encoding = "utf-9"\n', COLORS, "web.toml:11: tables.colors.encoding: 'utf-9' is not an encoding"),
         (CONTRACT.replace("values =", "value ="), COLORS, "web.toml:9: tables.colors.value: expected `str | null`"),
-        (CONTRACT + 'value = "german"\n', COLORS, "web.toml:6: tables.colors: of a file needs either"),
+        (CONTRACT + 'value = "german"\n', COLORS, "web.toml:6: tables.colors: of a file needs `key`, and either"),
     ],
 )
 def test_a_contract_that_cannot_be(tmp_path: Path, text: str, colors: str, problem: str) -> None:

@@ -8,6 +8,7 @@ import msgspec
 import pytest
 
 from pagefold.engine.command.init import SAMPLE_URL, sample
+from pagefold.engine.configuration.category_trees import TreeConfig
 from pagefold.engine.configuration.cdc_config import CdcConfig
 from pagefold.engine.configuration.channel_config import ChannelConfig
 from pagefold.engine.configuration.cloudevents_config import CloudEventsConfig
@@ -364,6 +365,7 @@ TABLES: dict[str, type[msgspec.Struct]] = {
     "schedule": ScheduleConfig,
     "schedule.tasks.": TaskConfig,
     "references": ReferencesConfig,
+    "trees.": TreeConfig,
 }
 EXAMPLE = re.compile(r"^#   (?=[a-z_]+(?:\.[A-Za-z.]+)? = |\[|# )", re.MULTILINE)
 """The start of an example's lines: without it, they are part of the configuration."""

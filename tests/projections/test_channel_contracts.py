@@ -1,6 +1,8 @@
 """Channel contracts: what a channel shows, under which names, and what becomes of values that cannot be mapped."""
 
+import json
 import re
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
@@ -9,6 +11,7 @@ from hypothesis import strategies as st
 
 from pagefold.domains.channel_view import ShownProduct
 from pagefold.domains.domain import encode
+from pagefold.projections.category_trees import CategoryForest
 from pagefold.projections.channel_contracts import CompiledContract, parse_contract
 from pagefold.projections.channel_views import View
 from pagefold.projections.transforms import BUILTIN_REGISTRY, InvalidMapping, Registry, Transform
@@ -238,3 +241,85 @@ def test_a_view_is_a_function(attributes: Document, others: str, level: str, pro
         assert others == "keep" or found[0].attributes.keys() <= attributes.keys()
     assert made[0] == made[1]
     assert encode(product) == before
+
+
+TREE = CategoryForest(
+    {"master": None, "tvs": "master", "led": "tvs", "print": None}, {"master": {"de": "Katalog"}, "led": {"de": "LED"}}
+)
+
+
+def in_tree(
+    contract: Document | None, categories: list[object], requirements: Sequence[Document] = ()
+) -> tuple[Document, bool]:
+    """The section of a product in a channel with a tree, and whether its catalog is ready."""
+    tree = TREE.document(["master"], LOCALES)
+    view = View(contract, requirements, LOCALES, BUILTIN_REGISTRY, hides=False, tree=tree)
+    found = view.shown(msgspec_product({"name": "TV"}, categories=categories), dict)
+    assert found is not None
+    return json.loads(encode(found[0])), found[1]
+
+
+def test_categories_are_shown_as_paths_in_a_channel_with_a_tree() -> None:
+    """With or without a contract; what the tree lacks is not mapped, what another root has is not shown."""
+    section, ready = in_tree(None, ["led", "print"])
+    assert (section["categories"], section["breadcrumb"], ready) == (
+        [["master", "tvs", "led"]],
+        ["Katalog", "tvs", "LED"],
+        True,
+    )
+    assert "unmapped" not in section
+    section, ready = in_tree(None, ["phones"])
+    assert (section["categories"], section["breadcrumb"], section["unmapped"], ready) == ([], [], ["categories"], True)
+    kind = {"name": "web", "attributes": {"kind": {"from": "@breadcrumb", "join": " > "}, "paths": "@paths"}}
+    section, ready = in_tree(kind, ["led"])
+    assert section["attributes"] == {"kind": "Katalog > tvs > LED", "paths": [["master", "tvs", "led"]]}
+    assert section["categories"] == [["master", "tvs", "led"]]
+
+
+@pytest.mark.parametrize(
+    ("level", "unmapped", "ready"),
+    [("skip", None, True), ("warn", ["categories"], True), ("fail", ["categories"], False)],
+)
+def test_a_category_that_the_tree_lacks(level: str, unmapped: list[str] | None, *, ready: bool) -> None:
+    """The contract says what becomes of it, as of attributes; a requirement sees it in any case."""
+    contract = {"name": "web", "unmapped": level}
+    section, is_ready = in_tree(contract, ["led", "phones"])
+    assert (section.get("unmapped"), is_ready) == (unmapped, ready)
+    asked = {"name": "r", "checks": [{"fields": ["categories"], "in_tree": True}]}
+    for categories, invalid in ((["led", "phones"], ["categories"]), (["phones"], ["categories"]), (["led"], None)):
+        section, is_ready = in_tree(contract, [*categories], requirements=[asked])
+        assert section["completeness"].get("invalid") == invalid
+        assert is_ready == (invalid is None)
+
+
+def test_a_contract_maps_categories_family_and_parent() -> None:
+    """By tables and transforms, as attributes; a value that is no category, or no text, is not mapped."""
+    tables = {"kinds": {"rows": {"tv": "4", "radio": "5"}}, "labels": {"rows": {"tv": {"de": "Fernseher"}}}}
+    fields = {
+        "categories": {"from": "@categories", "lookup": "kinds"},
+        "family": {"from": "@family", "translate": "labels"},
+        "parent": {"computed": "X-{{ name }}"},
+    }
+    found = compiled({"tables": tables, "fields": fields}).applied(
+        msgspec_product({"name": "TV"}, categories=["tv", "phone"], family="tv", parent="P"), set()
+    )
+    assert (found.product.categories, found.product.family, found.product.parent) == (["4"], "Fernseher", "X-TV")
+    assert (found.product.attributes, found.unmapped) == ({}, ["categories"])
+    numbers = {"categories": "sizes", "family": "size", "parent": "none"}
+    found = compiled({"fields": numbers, "others": "keep"}).applied(
+        msgspec_product({"sizes": ["a", 1, ["b", "c"]], "size": 2, "x": 1}, family="f", parent="p"), set()
+    )
+    assert (found.product.categories, found.product.family, found.product.parent) == (["a", ["b", "c"]], None, None)
+    assert (found.product.attributes, found.unmapped) == ({"x": 1}, ["categories", "family"])
+    one = compiled({"fields": {"categories": "size"}}).applied(msgspec_product({"size": "M"}), set())
+    assert one.product.categories == ["M"]
+
+
+def test_only_the_three_fields_can_be_mapped() -> None:
+    """Others are an error with the place, and so is a mapping that cannot be."""
+    with pytest.raises(InvalidMapping) as raised:
+        compiled({"fields": {"brand": "brand"}})
+    assert raised.value.key.startswith("fields")
+    with pytest.raises(InvalidMapping) as raised:
+        compiled({"fields": {"family": {"from": "@family", "upper": True}}})
+    assert raised.value.key == "fields.family"

@@ -1,15 +1,15 @@
 """A contract: a versioned file that says how the records of a source become statements."""
 
-import tomllib
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from functools import cache
 from pathlib import Path
-from typing import Self, TypeAlias
+from typing import TypeAlias
 
 from pagefold.domains import DOMAINS
-from pagefold.engine.configuration.toml_lines import KeyLines, KeyPlaces
-from pagefold.engine.errors import ConfigurationError, Rejected
+from pagefold.engine.configuration.toml_documents import read_document
+from pagefold.engine.configuration.toml_lines import KeyPlaces
+from pagefold.engine.errors import Rejected
 from pagefold.engine.events import Tie
 from pagefold.engine.intake.contracts.contract_head import Form, contract_head
 from pagefold.engine.intake.contracts.contract_tables import lookup_table, rate_table
@@ -157,14 +157,13 @@ class Contract:
         defaults: Mapping[str, str] = NO_DEFAULTS,
         writers: Writers | None = None,
         fetched: Mapping[str, LookupTable] = NO_TABLES,
-    ) -> Self:
+    ) -> "Contract":
         """The contract in a TOML file. Raises `ConfigurationError`, with the line.
 
         Its name is that of the file, unless it has another.
         """
-        try:
-            text = file.read_text(encoding="utf-8-sig")
-            document = {"name": file.stem, **tomllib.loads(text)}
+
+        def compiled(document: Mapping[str, object], text: str) -> Contract:
             with needs_extra("the contract", "contracts"):
                 contract = cls(
                     document,
@@ -176,15 +175,10 @@ class Contract:
                     writers=writers,
                     fetched=fetched,
                 )
-        except OSError as error:
-            raise ConfigurationError("", f"cannot be read: {error.strerror}", str(file)) from None
-        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-            raise ConfigurationError("", f"is not TOML: {error}", str(file)) from None
-        except InvalidMapping as error:
-            line = KeyLines(text).line_of(error.key)
-            raise ConfigurationError(error.key, error.problem, f"{file}:{line}" if line else str(file)) from None
-        contract.place_of = KeyPlaces(file.name, text).place_of
-        return contract
+            contract.place_of = KeyPlaces(file.name, text).place_of
+            return contract
+
+        return read_document(file, compiled)
 
     def _own_tables(self, folder: Path) -> dict[str, LookupTable]:
         return {name: lookup_table(name, each, folder) for name, each in self.head.tables.items()}

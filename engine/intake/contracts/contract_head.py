@@ -5,9 +5,10 @@ from typing import Annotated, Literal, TypeAlias
 
 import msgspec
 
+from pagefold.engine.configuration.csv_tables import TableSource
 from pagefold.engine.configuration.spelling import suggestion
 from pagefold.engine.events import Tie
-from pagefold.engine.intake.contracts.contract_tables import RateSource, TableSource
+from pagefold.engine.intake.contracts.contract_tables import RateSource
 from pagefold.engine.intake.contracts.record_join import JoinTable
 from pagefold.engine.intake.contracts.statement_mapping import FIELDS, Versions
 from pagefold.engine.intake.contracts.unmapped_levels import Unmapped, UnmappedLevels

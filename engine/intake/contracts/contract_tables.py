@@ -5,6 +5,7 @@ from pathlib import Path
 
 import msgspec
 
+from pagefold.engine.configuration.csv_tables import TableSource
 from pagefold.engine.configuration.encodings import encoding_error
 from pagefold.engine.errors import SourceFailed, SourceIncomplete
 from pagefold.engine.intake.contracts.export_rows import Damaged, export_rows
@@ -12,24 +13,6 @@ from pagefold.engine.intake.csv_records import CSVForm
 from pagefold.projections.transforms import InvalidMapping, LookupTable, RateTable, text_table
 
 RATE_COLUMNS = ("base", "quote", "day", "rate")
-
-
-class TableSource(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Where the rows of a table are: `rows`, or columns of a CSV `file`.
-
-    `key` is the column of the keys; `value` that of the values, or `values` the columns of texts by locale. `where` are
-    the values that a row must have, by column.
-    """
-
-    rows: dict[str, object] = {}
-    file: str | None = None
-    key: str | None = None
-    value: str | None = None
-    values: dict[str, str] = {}
-    where: dict[str, str] = {}
-    delimiter: str | None = None
-    encoding: str | None = None
-    ignore_case: bool = False
 
 
 class RateSource(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -49,10 +32,8 @@ def lookup_table(name: str, source: TableSource, folder: Path) -> LookupTable:
         return text_table(name, source.rows, ignore_case=source.ignore_case)
     if source.rows or source.key is None or (source.value is None) == (not source.values):
         raise InvalidMapping(key, "of a file needs `key`, and either `value` or `values`, and no `rows`")
-    columns = [source.key, *([source.value] if source.value is not None else source.values.values()), *source.where]
-    found = _rows(key, folder / source.file, source, columns)
-    kept = (row for row in found if all(row[column] == value for column, value in source.where.items()))
-    pairs = ((row[source.key], _value(row, source)) for row in kept)
+    found = filter(source.keeps, _rows(key, folder / source.file, source, source.columns))
+    pairs = ((row[source.key], _value(row, source)) for row in found)
     return LookupTable(name, pairs, locales=tuple(source.values), ignore_case=source.ignore_case)
 
 

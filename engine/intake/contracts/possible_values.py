@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from pagefold.engine.intake.contracts.contract_tables import TableSource
+from pagefold.engine.configuration.csv_tables import TableSource
 
 _CONSTANT, _LOOKUP = "constant", "lookup"
 MAX_VALUES = 10_000
