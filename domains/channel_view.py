@@ -50,6 +50,9 @@ class ShownProduct(msgspec.Struct, gc=False):
     breadcrumb: list[str] | UnsetType = UNSET
     """The texts of the first path of its categories that no other one continues. Absent in channels without a tree."""
 
+    kept: bool | UnsetType = UNSET
+    """True if the channel shows an older version, since the newest one is not complete. Absent else."""
+
     completeness: Completeness | UnsetType = UNSET
     """What the product has of what the channel requires. Absent without requirements."""
 
@@ -59,6 +62,12 @@ class ChannelView(Protocol):
 
     key: str
     """A digest of everything that the channel says."""
+
+    older: "ChannelView | None"
+    """What the channel makes of an older version, which it shows in place of an incomplete page; None if it never does.
+
+    It is never incomplete: it shows no page of a version that is.
+    """
 
     def shown(self, product: ShownProduct, locales: TextLocales) -> tuple[ShownProduct, bool] | None:
         """What the channel shows, and whether nothing is lacking that blocks. None to show no page. Raises nothing."""

@@ -1,36 +1,47 @@
-"""What a channel shows of a product, compiled from its documents: its contract and its requirement sets. Pure."""
+"""What a channel shows of a product, compiled from its filter, its contract and its requirement sets. Pure."""
 
 from collections.abc import Mapping, Sequence
 from hashlib import sha256
+from typing import Literal, TypeAlias
 
 import msgspec
 
-from pagefold.domains.channel_view import ShownProduct, TextLocales
+from pagefold.domains.channel_view import ChannelView, ShownProduct, TextLocales
 from pagefold.domains.locales import with_general_forms
 from pagefold.projections.category_trees import CategoryTree, PlacedCategories
 from pagefold.projections.channel_contracts import CompiledContract, MappedProduct, parse_contract
+from pagefold.projections.channel_filters import Accepted, Filters
 from pagefold.projections.requirements import UNKNOWN_CATEGORY, Requirements, parse_requirements
 from pagefold.projections.transforms import InvalidMapping, Registry
 from pagefold.projections.transforms.transform import Level
+
+IncompletePolicy: TypeAlias = Literal["show", "hide", "keep"]
+"""What becomes of a page that lacks something that blocks."""
+
+_POLICY_KEYS = {"show": False, "hide": True, "keep": "keep"}
+"""The policies as they are in keys."""
 
 
 class View:
     """The `ChannelView` of one channel."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913  # the documents of a channel
         self,
         contract: Mapping[str, object] | None,
         requirements: Sequence[Mapping[str, object]],
         locales: Sequence[str],
         registry: Registry,
         *,
-        hides: bool,
+        incomplete: IncompletePolicy = "show",
         tree: Mapping[str, object] | None = None,
+        filters: Mapping[str, Mapping[str, Mapping[str, Accepted]]] | None = None,
     ) -> None:
         """Compiles the documents of a channel. Raises `InvalidMapping`, and `InvalidTree`.
 
-        `locales` are those that the channel tries for a text, its own first. With `hides`, a product that lacks
-        something that blocks has no page. `tree` is a `TreeDocument`.
+        `locales` are those that the channel tries for a text, its own first. `incomplete` says what becomes of a page
+        that lacks something that blocks: it is shown and not ready, it is hidden, or it keeps an older version, if one
+        is complete. `tree` is a `TreeDocument`. `filters` are the rules that every product of the channel meets, by
+        name.
         """
         self._tree = None if tree is None else CategoryTree(tree)
         self._contract = None if contract is None else CompiledContract(parse_contract(contract), locales, registry)
@@ -39,13 +50,20 @@ class View:
             self._requirements = Requirements([parse_requirements(each) for each in requirements])
             if self._requirements.needs_tree and tree is None:
                 raise InvalidMapping("requirements", "`in_tree` needs a `tree` of the channel")
+        families = {} if self._requirements is None else self._requirements.families
+        self._filters = Filters(filters, families) if filters else None
         self._own = frozenset(with_general_forms(locales[0]))
-        self._hides = hides
-        documents = [contract, requirements, hides, *([] if tree is None else [tree])]
-        self.key = sha256(msgspec.json.encode(documents, order="deterministic")).hexdigest()
+        self._hides = incomplete == "hide"
+        said: list[object] = [contract, requirements, _POLICY_KEYS[incomplete]]
+        said += [] if tree is None else [tree]
+        said += [{"filters": filters}] if filters else []
+        self.key = sha256(msgspec.json.encode(said, order="deterministic")).hexdigest()
+        self.older: ChannelView | None = _OlderView(self) if incomplete == "keep" else None
 
     def shown(self, product: ShownProduct, locales: TextLocales) -> tuple[ShownProduct, bool] | None:
         """The product as the channel shows it, and whether its catalog is ready; None if it has no page."""
+        if self._filters is not None and not self._filters.shows(product):
+            return None
         requirements = self._requirements
         foreign: set[str] = set()
         if requirements is not None and requirements.needs_language:
@@ -78,3 +96,24 @@ class View:
         if placed is not None and placed.has_unknown and level != "skip":
             unmapped = [*unmapped, "categories"]
         return MappedProduct(product, foreign, sorted(set(unmapped)) if unmapped else unmapped)
+
+    def hiding(self, product: ShownProduct) -> list[str]:
+        """The names of the filter's rules that hide a product, in order; none of a product that the filter shows."""
+        return [] if self._filters is None else self._filters.hiding(product)
+
+
+class _OlderView:
+    """The view of older versions of products: it shows those that are complete, and says that they are older."""
+
+    def __init__(self, view: View) -> None:
+        self.key = f"older {view.key}"
+        self.older: ChannelView | None = None
+        self._view = view
+
+    def shown(self, product: ShownProduct, locales: TextLocales) -> tuple[ShownProduct, bool] | None:
+        """The product as the channel shows it, if it is complete."""
+        shown = self._view.shown(product, locales)
+        if shown is None or not shown[1]:
+            return None
+        shown[0].kept = True
+        return shown

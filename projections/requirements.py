@@ -197,7 +197,8 @@ class Requirements:
 
     def __init__(self, sets: Sequence[RequirementSet]) -> None:
         """Raises `InvalidMapping` for rules that cannot be, and for families that have no tree."""
-        self._above = _family_tree(sets)
+        self.families = _family_tree(sets)
+        """The family above each family."""
         self._needs = [need for each in sets for need in _needs_of(each)]
         self.needs_language = any(need.own_language for need in self._needs)
         self.needs_tree = any(need.in_tree for need in self._needs)
@@ -225,7 +226,7 @@ class Requirements:
         return _measured(found, asked) if found else COMPLETE
 
     def _compiled(self, family: str | None) -> _FamilyNeeds:
-        within = set() if family is None else set(_upwards(family, self._above))
+        within = set() if family is None else set(upwards(family, self.families))
         by_label: dict[str, list[_Need]] = {}
         for need in self._needs:
             if not need.families or need.families & within:
@@ -361,14 +362,14 @@ def _family_tree(sets: Sequence[RequirementSet]) -> Mapping[str, str]:
                 problem = f"is below {above[family]!r:.60} and, in {each.identity}, below {parent!r:.60}"
                 raise InvalidMapping(f"families.{family}", problem)
     for family in above:
-        if len(list(_upwards(family, above))) > MAX_FAMILY_DEPTH:
+        if len(list(upwards(family, above))) > MAX_FAMILY_DEPTH:
             raise InvalidMapping(
                 f"families.{family}", f"is below itself, or more than {MAX_FAMILY_DEPTH} families deep"
             )
     return above
 
 
-def _upwards(family: str | None, above: Mapping[str, str]) -> Iterator[str]:
+def upwards(family: str | None, above: Mapping[str, str]) -> Iterator[str]:
     """A family and those above it; one more than there may be where they have no end."""
     for _ in range(MAX_FAMILY_DEPTH + 1):
         if family is None:

@@ -1,6 +1,8 @@
 """The fold: from the heads of a SKU's streams to the sections of its pages. Pure."""
 
-from collections.abc import Hashable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from dataclasses import replace
+from functools import partial
 from itertools import chain
 from operator import attrgetter
 from typing import Any, NamedTuple, TypeAlias
@@ -10,6 +12,7 @@ import orjson
 
 from pagefold.domains import AnyDomain, ChannelContext, Contribution
 from pagefold.projections.channels import Channel
+from pagefold.projections.kept_pages import Gap, KeptVersion, VersionSearch
 from pagefold.projections.streams import EVERY_CHANNEL, decode_part, encode_part
 
 
@@ -137,6 +140,20 @@ class ChannelMismatch(ValueError):
         self.reason = reason
 
 
+class KeptPages(VersionSearch, Exception):
+    """Raised by a fold that needs older versions of a SKU's streams: see `VersionSearch`. It is no error."""
+
+    def __init__(
+        self, domain: AnyDomain, gaps: Sequence[Gap], finish: Callable[[Mapping[int, KeptVersion]], SharedSections]
+    ) -> None:
+        super().__init__(domain, gaps)
+        self._finish = finish
+
+    def sections(self) -> SharedSections:
+        """The sections of the SKU, once nothing is needed."""
+        return self._finish(self.kept)
+
+
 _Source: TypeAlias = tuple[str, str, tuple[tuple[int, bool], ...]]
 """A source with events for a channel.
 
@@ -184,12 +201,17 @@ def stream_suffix(channel: str, domain: str, source: str) -> str:
 
 
 class _SharedInputs:
-    """The contributions that several channels have in common. `contexts` are the contexts in which they are folded."""
+    """The contributions that several channels have in common.
+
+    `contexts` are those in which they are folded; with each, the one in which older versions are, if the channel keeps
+    pages.
+    """
 
     def __init__(
         self, domain: AnyDomain, sources: Sequence[_Source], suffixes: Sequence[str], contexts: list[ChannelContext]
     ) -> None:
-        self.contexts = contexts
+        self.contexts = [(context, _older_context(domain, context)) for context in contexts]
+        self._context = contexts[0]
         self._channel_mismatch = domain.channel_mismatch
         self._suffixes = suffixes
         self._sources = sources
@@ -228,18 +250,31 @@ class _SharedInputs:
         versions.sort()
         return contributions, ("{" + ",".join(versions) + "}").encode(), occurred_at, recorded_at
 
+    def gap(self, place: int, heads: Sequence[DecodedEvent], context: ChannelContext) -> Gap:
+        """The gap that an incomplete section leaves: older versions of its first contribution are tried."""
+        return next(
+            Gap(place, self._suffixes[index], source, label, context)
+            for source, label, indexes in self._sources
+            for index, own in indexes
+            if self._counts(heads[index], index, own=own)
+        )
+
     def _counts(self, event: DecodedEvent, index: int, *, own: bool) -> bool:
         """Whether an event counts: not if it is withdrawn, nor if it is for `*` and does not fit this channel."""
         if event.payload is None:
             return False
-        if (
-            self._channel_mismatch is None
-            or (mismatch := self._channel_mismatch(event.payload, self.contexts[0])) is None
-        ):
+        if self._channel_mismatch is None or (mismatch := self._channel_mismatch(event.payload, self._context)) is None:
             return True
         if own:
             raise ChannelMismatch(self._suffixes[index], mismatch.reason)
         return False
+
+
+def _older_context(domain: AnyDomain, context: ChannelContext) -> ChannelContext | None:
+    """The context in which a channel tries older versions in place of an incomplete page; None if it tries none."""
+    if not domain.has_view or context.view is None or context.view.older is None:
+        return None
+    return replace(context, view=context.view.older)
 
 
 class _CompiledFold:
@@ -250,7 +285,7 @@ class _CompiledFold:
     """
 
     def __init__(self, domain: AnyDomain, suffixes: Sequence[str], channels: Sequence[ChannelFold]) -> None:
-        self._domain = domain.name
+        self._domain = domain
         self._fold = domain.fold
         indexes = {suffix: index for index, suffix in enumerate(suffixes)}
         kinds: dict[tuple[tuple[_Source, ...], Hashable], dict[Hashable, list[ChannelFold]]] = {}
@@ -269,20 +304,34 @@ class _CompiledFold:
         ]
 
     def fold(self, name: str, heads: Sequence[DecodedEvent]) -> SharedSections:
-        """The sections of the SKU of this name. Raises `ChannelMismatch`."""
+        """The sections of the SKU of this name. Raises `ChannelMismatch`, and `KeptPages` to ask for older versions."""
         fold = self._fold
         contents: list[Content] = []
+        gaps: list[Gap] = []
         for inputs in self._inputs:
             contributions, versions, occurred_at, recorded_at = inputs.collect(heads)
-            for context in inputs.contexts:
+            for context, older in inputs.contexts:
                 body = fold(contributions, context) if contributions else None
+                if body is not None and older is not None and not body.ready:
+                    gaps.append(inputs.gap(len(contents), heads, older))
+                    body = None
                 if body is None:
                     contents.append((False, False, versions, None, occurred_at, recorded_at))
                 else:
                     contents.append((True, body.ready, versions, body.json, occurred_at, recorded_at))
+        if gaps:
+            raise KeptPages(self._domain, gaps, partial(self._with_kept, name, contents))
+        return self._shared(name, contents)
+
+    def _with_kept(self, name: str, contents: list[Content], kept: Mapping[int, KeptVersion]) -> SharedSections:
+        for place, version in kept.items():
+            contents[place] = (True, True, *version)
+        return self._shared(name, contents)
+
+    def _shared(self, name: str, contents: list[Content]) -> SharedSections:
         if len(contents) > 1:
             return self._merged(name, contents)
-        return _new(SharedSections, (name, self._domain, self._channels, contents))
+        return _new(SharedSections, (name, self._domain.name, self._channels, contents))
 
     def _merged(self, name: str, contents: list[Content]) -> SharedSections:
         """The sections with each distinct content once: different contexts often give equal bytes."""
@@ -291,8 +340,8 @@ class _CompiledFold:
         places: dict[Content, int] = {}
         indexes = [places.setdefault(content, len(places)) for content in contents]
         if len(places) == len(contents):
-            return _new(SharedSections, (name, self._domain, self._channels, contents))
-        return _new(SharedSections, (name, self._domain, self._channels.merged(tuple(indexes)), list(places)))
+            return _new(SharedSections, (name, self._domain.name, self._channels, contents))
+        return _new(SharedSections, (name, self._domain.name, self._channels.merged(tuple(indexes)), list(places)))
 
 
 MAX_COMPILED_FOLDS = 1_000
@@ -323,7 +372,7 @@ class DomainFold:
         return [stream for stream in streams if stream[stream.find("/") :] not in self.suffixes]
 
     def fold(self, sku: str, heads: DecodedEvents) -> SharedSections:
-        """The sections of one SKU (encoded as in the log). Raises `ChannelMismatch`.
+        """The sections of one SKU (encoded as in the log). Raises `ChannelMismatch`, and `KeptPages`.
 
         A channel has none if no source that it listens to has ever sent an event.
         """

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Iterator, Sequence
-from typing import Annotated, Literal, Protocol
+from typing import Annotated, Literal, Protocol, TypeAlias
 
 from msgspec import Meta, field
 
@@ -16,6 +16,25 @@ from pagefold.engine.errors import ConfigurationError
 
 _currency = re.compile(r"[A-Z]{3}", re.ASCII)
 _subtags = re.compile(r"(?P<language>[a-z]+)(?:-[A-Z][a-z]{3})?(?:-(?P<region>[A-Z]{2}))?(?:-.*)?", re.ASCII)
+
+FilterValues: TypeAlias = bool | list[str | int | float | bool | list[str]]
+
+
+class FilterConfig(Table, frozen=True):
+    """A rule of a channel's filter: which products the channel shows, by what their catalog says."""
+
+    only: Annotated[
+        dict[str, FilterValues],
+        Meta(
+            description="By path of an attribute, `@family`, `@categories` or `@parent`, the values of products that "
+            "are shown: a family with all below it, a category with all below it. Of a list, one item is enough. "
+            "`true` is any value, `false` none."
+        ),
+    ] = field(default_factory=dict)
+    without: Annotated[
+        dict[str, FilterValues],
+        Meta(description="The same of products that are not shown."),
+    ] = field(default_factory=dict)
 
 
 class ChannelConfig(Table, frozen=True):
@@ -46,6 +65,13 @@ class ChannelConfig(Table, frozen=True):
             "source of the domain counts, in the file's order."
         ),
     ] = field(default_factory=dict)
+    filters: Annotated[
+        dict[str, FilterConfig],
+        Meta(
+            description="Which products it shows, as rules by name; a product has to meet all of them. The page of any "
+            "other is disabled."
+        ),
+    ] = field(default_factory=dict)
     contract: Annotated[
         str | dict[str, object] | None,
         Meta(
@@ -67,10 +93,11 @@ class ChannelConfig(Table, frozen=True):
         ),
     ] = field(default_factory=list)
     incomplete: Annotated[
-        Literal["show", "hide"],
+        Literal["show", "hide", "keep"],
         Meta(
             description="What becomes of a page that lacks something that blocks: it is shown, and its catalog is not "
-            "ready, or it is disabled."
+            "ready; it is disabled; or it keeps the newest version of its first source that is complete by itself, and "
+            "is disabled if none is."
         ),
     ] = "show"
     cache_seconds: Annotated[
@@ -104,7 +131,7 @@ def check_channel(key: str, channel: ChannelConfig, config: SourcesByDomain) -> 
         if (fault := locale_error(locale)) is not None:
             yield ConfigurationError(f"{key}.{name}", fault)
     yield from check_domains(f"{key}.requires", channel.requires)
-    if channel.incomplete == "hide" and not channel.requirements and channel.contract is None:
+    if channel.incomplete != "show" and not channel.requirements and channel.contract is None:
         yield ConfigurationError(f"{key}.incomplete", "has no effect without `requirements` or `contract`")
     for domain, names in channel.sources.items():
         wrong = list(check_domains(f"{key}.sources.{domain}", [domain]))

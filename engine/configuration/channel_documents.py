@@ -18,7 +18,7 @@ from pagefold.projections.category_trees import CategoryForest, InvalidTree
 from pagefold.projections.channels import locale_chain
 
 if TYPE_CHECKING:
-    from pagefold.projections.transforms import Registry
+    from pagefold.projections.transforms import InvalidMapping, Registry
 
 REQUIREMENT_SETS = Path(__file__).parent / "requirement_sets"
 """The requirement sets in the box: a file each."""
@@ -59,7 +59,9 @@ def with_documents(
     inlined = msgspec.structs.replace(channel, requirements=requirements, contract=contract, tree=tree)
     together = [] if problems else _problems_together(key, channel, inlined, folder)
     if together:
-        inlined = msgspec.structs.replace(inlined, requirements=[], contract=None, tree=None, incomplete="show")
+        inlined = msgspec.structs.replace(
+            inlined, requirements=[], contract=None, tree=None, filters={}, incomplete="show"
+        )
     return InlinedChannel(inlined, [*problems, *together])
 
 
@@ -71,12 +73,13 @@ def channel_view(channel: ChannelConfig, locales: Sequence[str]) -> ChannelView 
     requirements = [each for each in channel.requirements if isinstance(each, dict)]
     contract = channel.contract if isinstance(channel.contract, dict) else None
     tree = channel.tree if isinstance(channel.tree, dict) else None
-    if not requirements and contract is None and tree is None:
+    if not requirements and contract is None and tree is None and not channel.filters:
         return None
-    with needs_extra("[channels.X] contract, requirements and tree", "contracts"):
+    with needs_extra("[channels.X] contract, requirements, tree and filters", "contracts"):
         from pagefold.projections.channel_views import View  # noqa: PLC0415  # its packages are an extra
 
-    return View(contract, requirements, locales, _registry(), hides=channel.incomplete == "hide", tree=tree)
+    filters = msgspec.to_builtins(channel.filters)
+    return View(contract, requirements, locales, _registry(), incomplete=channel.incomplete, tree=tree, filters=filters)
 
 
 @cache
@@ -173,21 +176,30 @@ def _problems_together(
     key: str, written: ChannelConfig, channel: ChannelConfig, folder: Path
 ) -> list[ConfigurationError]:
     """What is wrong with the documents of a channel once they are compiled: mappings, and families of several sets."""
-    if not channel.requirements and channel.contract is None and channel.tree is None:
+    named = (channel.contract, channel.tree)
+    if not channel.requirements and named == (None, None) and not channel.filters:
         return []
-    from pagefold.engine.configuration.toml_documents import placed_error  # noqa: PLC0415  # an extra
-    from pagefold.projections.transforms.errors import InvalidMapping  # noqa: PLC0415  # likewise
+    from pagefold.projections.transforms.errors import InvalidMapping  # noqa: PLC0415  # its packages are an extra
 
     try:
         channel_view(channel, resolved_locales(channel))
     except InvalidTree as error:
         return [ConfigurationError(f"{key}.tree", str(error))]
     except InvalidMapping as error:
-        if error.key.startswith(("families.", "requirements")):
-            place = error.key.removeprefix("requirements")
-            return [ConfigurationError(f"{key}.requirements", f"{place} {error.problem}".strip())]
-        if isinstance(written.contract, str):
-            file = folder / written.contract
-            return [placed_error(file, file.read_text(encoding="utf-8-sig"), error)]
-        return [ConfigurationError(f"{key}.contract.{error.key}", error.problem)]
+        return [_placed(key, written, folder, error)]
     return []
+
+
+def _placed(key: str, written: ChannelConfig, folder: Path, error: "InvalidMapping") -> ConfigurationError:
+    """The error of a document, with its place in the configuration, or in the file of the contract."""
+    from pagefold.engine.configuration.toml_documents import placed_error  # noqa: PLC0415  # an extra
+
+    if error.key.startswith("filters."):
+        return ConfigurationError(f"{key}.{error.key}", error.problem)
+    if error.key.startswith(("families.", "requirements")):
+        place = error.key.removeprefix("requirements")
+        return ConfigurationError(f"{key}.requirements", f"{place} {error.problem}".strip())
+    if isinstance(written.contract, str):
+        file = folder / written.contract
+        return placed_error(file, file.read_text(encoding="utf-8-sig"), error)
+    return ConfigurationError(f"{key}.contract.{error.key}", error.problem)

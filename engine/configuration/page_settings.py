@@ -9,7 +9,7 @@ from typing import Literal, Self
 
 import msgspec
 
-from pagefold.engine.configuration.channel_config import ChannelConfig
+from pagefold.engine.configuration.channel_config import ChannelConfig, FilterConfig
 from pagefold.projections import Channel
 
 
@@ -27,8 +27,9 @@ class ChannelSettings(msgspec.Struct, frozen=True, rename="camel"):
     sources: dict[str, list[str]]
     contract: str | dict[str, object] | None = None
     requirements: list[str | dict[str, object]] = []
-    incomplete: Literal["show", "hide"] = "show"
+    incomplete: Literal["show", "hide", "keep"] = "show"
     tree: str | dict[str, object] | None = None
+    filters: dict[str, FilterConfig] = {}
 
 
 class PageSettings(msgspec.Struct, frozen=True, rename="camel"):
@@ -65,4 +66,5 @@ def _settings(channel: Channel, table: ChannelConfig) -> ChannelSettings:
         table.requirements,
         table.incomplete,
         table.tree,
+        table.filters,
     )

@@ -8,6 +8,7 @@ import msgspec
 
 from pagefold.domains import AnyDomain
 from pagefold.engine.errors import ReadTooLarge
+from pagefold.engine.folding.older_versions import add_older_versions
 from pagefold.engine.folding.source_resets import without_payload
 from pagefold.engine.runtime.clock import now
 from pagefold.engine.runtime.compute_thread import compute_in_thread
@@ -16,7 +17,7 @@ from pagefold.engine.stores.log_records import StoredEvent
 from pagefold.engine.stores.reference_records import ReferenceChange, References, changes_of_references
 from pagefold.engine.stores.size_batches import split_equal
 from pagefold.engine.stores.store import FoldTransaction, Log
-from pagefold.projections import Channel, ChannelMismatch, DecodedEvent, DomainFold, SharedSections, skus_of
+from pagefold.projections import Channel, ChannelMismatch, DecodedEvent, DomainFold, KeptPages, SharedSections, skus_of
 from pagefold.projections.epochs import OWN_VERSION, version_of
 
 CHUNK_SKUS = 2_000
@@ -60,13 +61,15 @@ class FoldResult(NamedTuple):
 class FoldedSections(NamedTuple):
     """The sections that heads give, by SKU, the heads that could not be folded, and the dead letters that say why.
 
-    `references` are those that the heads state.
+    `references` are those that the heads state. `older` are the SKUs that needed versions before the heads, each with
+    the newest position of these.
     """
 
     sections: list[SharedSections]
     bad: list[StoredEvent]
     dead_letters: list[NewDeadLetter]
     references: References
+    older: dict[str, int]
 
 
 class ValidSections(NamedTuple):
@@ -77,11 +80,15 @@ class ValidSections(NamedTuple):
 
 
 class _Folded(NamedTuple):
-    """The sections of the SKUs that fold without errors, the other SKUs, and the references of all their heads."""
+    """The sections of the SKUs that fold without errors, the other SKUs, and the references of all their heads.
+
+    `kept` are SKUs that fold without errors, but need older versions.
+    """
 
     sections: list[SharedSections]
     failed: list[str]
     references: dict[str, Mapping[str, Sequence[str]]]
+    kept: dict[str, KeptPages]
 
 
 class _FoldError(NamedTuple):
@@ -126,7 +133,7 @@ class Folder:
         settled: list[StoredEvent] = []
         changed = 0
         async for found in self._chunks(skus_of(streams), self._fold.unused_streams(streams)):
-            sections, bad_here, dead_letters, references = await self.sections(found)
+            sections, bad_here, dead_letters, references, _ = await self.sections(found)
             if dead_letters:
                 await transaction.add_dead_letters(dead_letters)
             changed += await transaction.write(sections)
@@ -186,13 +193,15 @@ class Folder:
         def fold() -> _Folded:
             return self._fold_valid(heads)
 
-        sections, failed, references = fold() if len(heads) <= MAX_ON_LOOP else await compute_in_thread(fold)
-        found = FoldedSections(sections, [], [], references)
+        sections, failed, references, kept = fold() if len(heads) <= MAX_ON_LOOP else await compute_in_thread(fold)
+        found = FoldedSections(sections, [], [], references, {})
+        await self._keep(kept, heads, found)
         for sku in failed:
             repaired = await self._fold_newest_valid(sku, heads)
             found.sections.extend(repaired.sections)
             found.bad.extend(repaired.bad)
             found.dead_letters.extend(repaired.dead_letters)
+            found.older.update(repaired.older)
             references.update(repaired.references)
         found.sections.sort(key=_sku)
         return found
@@ -221,13 +230,19 @@ class Folder:
 
         None if any of the heads cannot be folded.
         """
-        sections, failed, references = await compute_in_thread(lambda: self._fold_valid(heads))
-        return None if failed else ValidSections(sorted(sections, key=_sku), references)
+        sections, failed, references, kept = await compute_in_thread(lambda: self._fold_valid(heads))
+        if failed:
+            return None
+        await self._keep(kept, heads, FoldedSections(sections, [], [], references, {}))
+        return ValidSections(sorted(sections, key=_sku), references)
 
     def fold_few(self, heads: Sequence[StoredEvent]) -> list[SharedSections] | None:
-        """The sections of the SKUs of these heads, by SKU. None if any cannot be folded, or states references."""
-        sections, failed, references = self._fold_valid(heads)
-        return None if failed or references else sorted(sections, key=_sku)
+        """The sections of the SKUs of these heads, by SKU.
+
+        None if any cannot be folded, states references, or needs older versions.
+        """
+        sections, failed, references, kept = self._fold_valid(heads)
+        return None if failed or references or kept else sorted(sections, key=_sku)
 
     def _fold_valid(self, heads: Sequence[StoredEvent]) -> _Folded:
         """The sections of the SKUs that fold without errors, and the other SKUs."""
@@ -242,6 +257,7 @@ class Folder:
         shared: list[SharedSections] = []
         failed: list[str] = []
         references: dict[str, Mapping[str, Sequence[str]]] = {}
+        kept: dict[str, KeptPages] = {}
         decode, fold, upcast, references_of = self._decoder.decode, self._fold.fold, self._upcast, self._references
         for sku, own_heads in by_sku.items():  # decode one SKU at a time: decoded events need many times the memory
             decoded: dict[str, DecodedEvent] = {}
@@ -256,9 +272,23 @@ class Folder:
                             references[head[1]] = stated
                     decoded[head[1][len(sku) :]] = event
                 shared.append(fold(sku, decoded))
+            except KeptPages as pages:
+                kept[sku] = pages
             except Exception:  # noqa: BLE001  # must not stop the others; `_fold_newest_valid` reports it
                 failed.append(sku)
-        return _Folded(shared, failed, references)
+        return _Folded(shared, failed, references, kept)
+
+    async def _keep(
+        self, kept: Mapping[str, KeptPages], heads: Iterable[StoredEvent], found: FoldedSections
+    ) -> FoldedSections:
+        """Adds the sections of SKUs that need older versions, and the newest position of these."""
+        by_stream = {head[1]: head for head in heads} if kept else {}
+        for sku, pages in kept.items():
+            newest = await add_older_versions(self._log, self._decode, pages, sku, by_stream)
+            sections = pages.sections()
+            found.sections.append(sections)
+            found.older[sections.sku] = newest
+        return found
 
     async def _fold_newest_valid(self, sku: str, heads: Iterable[StoredEvent]) -> FoldedSections:
         """Folds one SKU from the newest events that can be folded."""
@@ -279,7 +309,11 @@ class Folder:
             outcome = self._try(sku, decoded)
             if not isinstance(outcome, _FoldError):
                 references = {stream: self._references_of(event) for stream, event in decoded.items()}
-                return FoldedSections([outcome], list(failed.values()), dead_letters, references)
+                found = FoldedSections([], list(failed.values()), dead_letters, references, {})
+                if isinstance(outcome, KeptPages):
+                    return await self._keep({sku: outcome}, current.values(), found)
+                found.sections.append(outcome)
+                return found
             stream = outcome.stream
             if stream not in failed:
                 failed[stream] = first[stream]
@@ -307,11 +341,13 @@ class Folder:
                     return decoded
         return DecodedEvent(MIN_TIMESTAMP, MIN_TIMESTAMP, None, version_of(current[stream].originator_version))
 
-    def _try(self, sku: str, decoded: Mapping[str, DecodedEvent]) -> SharedSections | _FoldError:
-        """The sections of a SKU, or one stream that prevents them."""
+    def _try(self, sku: str, decoded: Mapping[str, DecodedEvent]) -> SharedSections | KeptPages | _FoldError:
+        """The sections of a SKU, or what they need, or one stream that prevents them."""
         by_suffix = {stream.removeprefix(sku): event for stream, event in decoded.items()}
         try:
             return self._fold.fold(sku, by_suffix)
+        except KeptPages as pages:
+            return pages
         except ChannelMismatch as mismatch:
             return _FoldError(sku + mismatch.suffix, mismatch.reason)
         except Exception as error:  # noqa: BLE001  # an error in a domain must not stop the consumer
@@ -319,6 +355,8 @@ class Folder:
         for suffix, event in by_suffix.items():
             try:
                 self._fold.fold(sku, {suffix: event})
+            except KeptPages:
+                continue
             except Exception as error:  # noqa: BLE001  # as above, for one contribution
                 return _FoldError(sku + suffix, f"{type(error).__name__}: {error}")
         live = [stream for stream, event in decoded.items() if event.payload is not None]

@@ -56,7 +56,7 @@ class MeasuredPage(NamedTuple):
 
 
 Measures: TypeAlias = dict[str, MeasuredPage | None]
-"""The pages of some SKUs; None where they are disabled."""
+"""The pages of some SKUs; None where they are disabled, or show an older version."""
 
 
 class LackingAttribute(msgspec.Struct, rename="camel"):
@@ -117,6 +117,7 @@ class _Section(msgspec.Struct):
     contract: str | None = None
     unmapped: Sequence[str] = ()
     completeness: Completeness | None = None
+    kept: bool = False
 
 
 class Documents(NamedTuple):
@@ -126,9 +127,11 @@ class Documents(NamedTuple):
     requirements: list[str]
     unmapped_blocks: bool
 
-    def page(self, sku: str, body: bytes) -> MeasuredPage:
-        """The page that a catalog section is of."""
-        family, contract, unmapped, measure = msgspec.structs.astuple(_section.decode(body))
+    def page(self, sku: str, body: bytes) -> MeasuredPage | None:
+        """The page that a catalog section is of; None if it shows an older version than the one that is measured."""
+        family, contract, unmapped, measure, kept = msgspec.structs.astuple(_section.decode(body))
+        if kept:
+            return None
         if not self.requirements:
             measure = Completeness(100, [])
         return MeasuredPage(sku, family, measure if contract == self.contract else None, unmapped)
@@ -171,7 +174,7 @@ class CompletenessReader:
                 yield page
 
     async def pages(self, channel: str) -> AsyncIterator[MeasuredPage]:
-        """The pages of a channel that are not disabled by a source, by SKU; those that are hidden too."""
+        """The pages of a channel that are not disabled by a source, by SKU; those that are hidden too, or kept."""
         documents = documents_of(self._applied.config, channel)
         folder = self._unhidden(channel)
         after = ""
@@ -197,7 +200,7 @@ class CompletenessReader:
         """Folds the channel as if incomplete pages were shown; None if they are."""
         config = self._applied.config
         settings = config.channels[channel]
-        if settings.incomplete != "hide":
+        if settings.incomplete == "show":
             return None
         [resolved] = [each for each in config.resolved_channels if each.name == channel]
         view = channel_view(msgspec.structs.replace(settings, incomplete="show"), resolved.context().locales)

@@ -219,7 +219,7 @@ async def was_live(store: Store, config: Config, sku: str, channel: str) -> bool
 
     It was if one of the last `MAX_VERSIONS` catalog events of the channel's sources, for this channel or `*`, left it
     enabled. The answer depends on the log alone, not on arrival order or on reads. A page that no source disables, but
-    the channel hides since something is missing, counts as one that is not there yet.
+    the channel hides since something is missing or a filter has it so, counts as one that is not there yet.
     """
     sku = normalise_sku(sku)
     if not is_storable_sku(sku):
@@ -230,7 +230,8 @@ async def was_live(store: Store, config: Config, sku: str, channel: str) -> bool
         for source in listens
         for where in (channel, EVERY_CHANNEL)
     ]
-    if config.channels[channel].incomplete == "hide" and _is_enabled(await store.log.heads(streams)):
+    settings = config.channels[channel]
+    if (settings.filters or settings.incomplete != "show") and _is_enabled(await store.log.heads(streams)):
         return False
     for stream in streams:
         for head in await store.log.heads([stream]):

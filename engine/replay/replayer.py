@@ -6,7 +6,7 @@ distinguish drift from a consumer that was faster. Readers see complete sections
 """
 
 import time
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from functools import partial
 from random import SystemRandom
@@ -251,7 +251,7 @@ class Replayer:
             drift = []
         if write:
             await self._write(transaction, step, folded, wrong, list(surplus))
-        behind = self._report(drift, _skus_ahead(transaction, step.heads) if wrong else ())
+        behind = self._report(drift, _skus_ahead(transaction, step.heads, folded.older) if wrong else ())
         stating = [head for head in step.heads if folded.references.get(head[1])]
         references = await self._repair_references(
             transaction, folded.references, folded.references, _streams_ahead(transaction, stating), write=write
@@ -430,10 +430,11 @@ def _halves(step: ScanStep) -> tuple[ScanStep, ScanStep]:
     return ScanStep(first, own_heads, step.rest), ScanStep(second, other_heads, step.rest)
 
 
-def _skus_ahead(transaction: FoldTransaction, heads: Sequence[StoredEvent]) -> set[str]:
-    """SKUs with events after the consumer's checkpoint."""
+def _skus_ahead(transaction: FoldTransaction, heads: Sequence[StoredEvent], older: Mapping[str, int]) -> set[str]:
+    """SKUs with events after the consumer's checkpoint: heads, or older versions, of which the newest is given."""
     position = transaction.checkpoint.position
-    return {decode_part(head[1].partition("/")[0]) for head in heads if head[0] > position}
+    late = {sku for sku, newest in older.items() if newest > position}
+    return late.union(decode_part(head[1].partition("/")[0]) for head in heads if head[0] > position)
 
 
 def _streams_ahead(transaction: FoldTransaction, heads: Sequence[StoredEvent]) -> set[str]:

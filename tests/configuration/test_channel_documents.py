@@ -174,6 +174,25 @@ def test_hiding_needs_requirements() -> None:
         Config.parse(with_requirements(incomplete="hide"))
 
 
+@pytest.mark.parametrize(
+    ("filters", "key", "problem"),
+    [
+        ({"sale": {"only": {"@familly": ["x"]}}}, "filters.sale.only.@familly", "there is no '@familly'"),
+        ({"sale": {}}, "filters.sale", "has no condition"),
+        ({"sale": {"only": {"size": "M"}}}, "filters.sale.only", "expected `bool | array`"),
+        ({"sale": {"not": {"size": ["M"]}}}, "filters.sale.not", "unknown key"),
+    ],
+)
+def test_a_filter_that_cannot_be(filters: Document, key: str, problem: str) -> None:
+    """The key of the rule is named."""
+    tables = document()
+    tables["channels"]["web-de"]["filters"] = filters
+    with pytest.raises(ConfigurationError) as raised:
+        Config.parse(tables)
+    assert str(raised.value).startswith(f"channels.web-de.{key}")
+    assert problem in str(raised.value)
+
+
 def test_the_fingerprint_of_the_catalog_has_the_requirements() -> None:
     """A changed set folds the catalog again, and nothing else; a shop without sets keeps its fingerprints."""
     before = Config.parse(document())
@@ -183,6 +202,7 @@ def test_the_fingerprint_of_the_catalog_has_the_requirements() -> None:
         with_requirements(asked),
         with_requirements({"requires": [{"attributes": ["gtin"]}]}),
         with_requirements(asked, incomplete="hide"),
+        with_requirements(asked, filters={"sale": {"only": {"sale": [True]}}}),
     ]
     configs = [before, *map(Config.parse, variants)]
     assert len({each.fingerprint(CATALOG) for each in configs}) == len(configs)

@@ -13,7 +13,7 @@ from pagefold.domains.channel_view import ShownProduct
 from pagefold.domains.domain import encode
 from pagefold.projections.category_trees import CategoryForest
 from pagefold.projections.channel_contracts import CompiledContract, parse_contract
-from pagefold.projections.channel_views import View
+from pagefold.projections.channel_views import IncompletePolicy, View
 from pagefold.projections.transforms import BUILTIN_REGISTRY, InvalidMapping, Registry, Transform
 from pagefold.projections.transforms.transform import NoParameters
 from pagefold.projections.transforms.value_types import ValueType
@@ -152,7 +152,7 @@ def test_requirements_ask_for_the_channels_names() -> None:
         "attributes": {"title": "name", "color": {"from": "color", "translate": "labels"}, "size": "size"},
     }
     requirement = {"attributes": ["title", "color", "size", "name"], "locale": "channel"}
-    view = View(contract, [{"name": "r", "requires": [requirement]}], LOCALES, BUILTIN_REGISTRY, hides=False)
+    view = View(contract, [{"name": "r", "requires": [requirement]}], LOCALES, BUILTIN_REGISTRY, incomplete="show")
 
     def missing(color: str, locale: str) -> list[str]:
         found = view.shown(msgspec_product({"name": "Shirt", "color": color, "size": 7}), lambda: {"name": locale})
@@ -167,13 +167,15 @@ def test_requirements_ask_for_the_channels_names() -> None:
 
 def test_what_fails_blocks() -> None:
     """The catalog is not ready, or hidden; with `warn` it is only listed."""
-    for level, hides, expected in (
-        ("warn", True, (["a"], True)),
-        ("fail", False, (["a"], False)),
-        ("fail", True, None),
-    ):
+    policies: list[tuple[str, IncompletePolicy, object]] = [
+        ("warn", "hide", (["a"], True)),
+        ("fail", "show", (["a"], False)),
+        ("fail", "hide", None),
+        ("fail", "keep", (["a"], False)),
+    ]
+    for level, incomplete, expected in policies:
         contract = {"name": "web", "unmapped": level, "attributes": {"a": {"from": "a", "number": True}}}
-        view = View(contract, [], LOCALES, BUILTIN_REGISTRY, hides=hides)
+        view = View(contract, [], LOCALES, BUILTIN_REGISTRY, incomplete=incomplete)
         found = view.shown(msgspec_product({"a": "x"}), dict)
         assert (None if found is None else (found[0].unmapped, found[1])) == expected
 
@@ -234,7 +236,7 @@ def test_a_view_is_a_function(attributes: Document, others: str, level: str, pro
     before = encode(product)
     made = []
     for _ in range(2):
-        view = View(contract, [], LOCALES, BUILTIN_REGISTRY, hides=False)
+        view = View(contract, [], LOCALES, BUILTIN_REGISTRY, incomplete="show")
         found = view.shown(msgspec_product(product), dict)
         assert found is not None
         made.append((view.key, encode(found[0]), found[1]))
@@ -253,7 +255,7 @@ def in_tree(
 ) -> tuple[Document, bool]:
     """The section of a product in a channel with a tree, and whether its catalog is ready."""
     tree = TREE.document(["master"], LOCALES)
-    view = View(contract, requirements, LOCALES, BUILTIN_REGISTRY, hides=False, tree=tree)
+    view = View(contract, requirements, LOCALES, BUILTIN_REGISTRY, tree=tree)
     found = view.shown(msgspec_product({"name": "TV"}, categories=categories), dict)
     assert found is not None
     return json.loads(encode(found[0])), found[1]
