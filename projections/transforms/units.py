@@ -174,11 +174,7 @@ UNITS, _SPELT = _parsed()
 KINDS = tuple(dict.fromkeys(unit.kind for unit in UNITS.values()))
 
 _LOWER = {name.lower(): unit for name, unit in _SPELT.items()}
-_CLASHING = {
-    name.lower()
-    for name, unit in _SPELT.items()
-    if any(other.lower() == name.lower() and each is not unit for other, each in _SPELT.items())
-}
+_CLASHING = {name.lower() for name, unit in _SPELT.items() if _LOWER[name.lower()] is not unit}
 """Spellings that only case tells apart: `mW` and `MW`, `b` and `B`."""
 
 
