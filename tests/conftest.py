@@ -13,6 +13,7 @@ from hypothesis import HealthCheck, settings
 import pagefold
 from pagefold import Config, Shop
 from pagefold.engine.configuration.config import CONFIG_VARIABLE, STORE_VARIABLE
+from pagefold.engine.snapshots import endpoint_client
 from pagefold.engine.stores import open_store
 from pagefold.engine.stores.sqlite import folder_of
 from pagefold.engine.stores.store import Store
@@ -82,6 +83,14 @@ def _no_settings_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
     """Removes the settings of stores from the caller's environment."""
     monkeypatch.delenv(STORE_VARIABLE, raising=False)
     monkeypatch.delenv(CONFIG_VARIABLE, raising=False)
+
+
+@pytest.fixture(autouse=True)
+def _near_endpoints(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Endpoints are asked without the machine's proxy, and asked again at once: real waits would add up to minutes."""
+    monkeypatch.setenv("NO_PROXY", "*")
+    for name in ("FIRST_WAIT_SECONDS", "MAX_WAIT_SECONDS", "JITTER"):
+        monkeypatch.setattr(endpoint_client, name, 0.01)
 
 
 @pytest.fixture(params=STORES)

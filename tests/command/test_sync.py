@@ -1,5 +1,6 @@
 """`pagefold sync`: asks sources for changes, and says what came."""
 
+import socket
 from pathlib import Path
 
 import anyio
@@ -60,9 +61,19 @@ async def test_what_came_is_printed(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert code == 1
     assert "synced" in out
     assert 'erp is overdue: `pagefold schedule runs "sync erp"` lists its runs' in err
-    code, _, err = await in_process("sync", "erp")
+
+
+def test_a_source_that_is_away(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Exit code 3, after all retries; the message has its address."""
+    monkeypatch.chdir(tmp_path)
+    with socket.socket() as silent:
+        silent.bind(("127.0.0.1", 0))  # and does not listen
+        address = f"http://127.0.0.1:{silent.getsockname()[1]}"
+        (tmp_path / "pagefold.toml").write_text(CONFIG.replace("URL", address))
+        assert run_pagefold("init").code == 0
+        code, _, err = run_pagefold("sync", "erp")
     assert code == 3
-    assert "erp" in err or "connect" in err.lower()
+    assert f"pagefold: {address}/prices: the response is incomplete: ConnectError" in err
 
 
 async def test_what_is_held_is_shown_and_confirmed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

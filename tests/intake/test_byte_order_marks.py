@@ -12,7 +12,6 @@ import pytest
 
 from pagefold import Config, Shop
 from pagefold.engine.http.server_context import ServerContext
-from pagefold.engine.snapshots import endpoint_client
 from tests.support.command_line import event, lines_file, on_sqlite, run_pagefold, settle
 from tests.support.debezium_messages import ROW, envelope
 from tests.support.fake_endpoint import Asked, Reply, serving
@@ -168,10 +167,8 @@ async def test_in_front_of_a_snapshot(tmp_path: Path, name: str, *, packed: bool
     assert found.end.complete
 
 
-async def test_in_front_of_a_page_of_an_endpoint(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_in_front_of_a_page_of_an_endpoint() -> None:
     """On any page."""
-    monkeypatch.setattr(endpoint_client, "FIRST_WAIT_SECONDS", 0.01)
-    monkeypatch.setenv("NO_PROXY", "*")
     pages = {"/prices": [event("A")], "/2": [event("B"), {"snapshot": "end", "count": 2}]}
 
     def answer(asked: Asked) -> Reply:

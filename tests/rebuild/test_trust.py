@@ -17,7 +17,6 @@ import pagefold
 from pagefold import Config, DomainEvent, Shop
 from pagefold.engine.rebuild.rebuild_service import RebuildRequest, RunReport
 from pagefold.engine.rebuild.source_rebuild import SourceRebuild
-from pagefold.engine.snapshots import endpoint_client
 from tests.support.fake_endpoint import Answering, Asked, Reply, serving
 from tests.support.rebuild_fixtures import AT_ONCE, Witness, counts_of, export, file_of, marked, rebuild, resume
 from tests.support.small_shop import as_line, document, event, everything, price
@@ -211,14 +210,6 @@ async def test_a_channel_that_is_written_otherwise_is_a_fault(store_url: str, tm
 
 
 # --- completeness ---------------------------------------------------------------------------------
-
-
-@pytest.fixture(autouse=True)
-def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Retries are quick, and no proxy is used."""
-    monkeypatch.setattr(endpoint_client, "FIRST_WAIT_SECONDS", 0.01)
-    monkeypatch.setattr(endpoint_client, "MAX_WAIT_SECONDS", 0.02)
-    monkeypatch.setenv("NO_PROXY", "*")
 
 
 def paged(pages: Sequence[Sequence[DomainEvent]], totals: Sequence[int]) -> Answering:

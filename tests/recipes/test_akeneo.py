@@ -25,12 +25,6 @@ SECRET = SECRETS["AKENEO_WEBHOOK_SECRET"].encode()
 EXPORT = '[sources.pim.snapshot]\nfile = "FILE"\nends = "file"\ncontract = "contracts/akeneo-export.toml"\n\n'
 
 
-@pytest.fixture(autouse=True)
-def _without_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Ignores the machine's proxy settings."""
-    monkeypatch.setenv("NO_PROXY", "*")
-
-
 class Pim:
     """A shop made by the recipe, and the PIM that it reads."""
 

@@ -25,12 +25,6 @@ ACCOUNT = "pubsub@nordhaus-prod.iam.gserviceaccount.com"
 PRODUCT, ENTRY = "3f0b7c52-90aa-4d1c-9b5e-6a1d2e3f4a5b", "1e000000-0000-4000-8000-000000000002"
 
 
-@pytest.fixture(autouse=True)
-def _without_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Ignores the machine's proxy settings."""
-    monkeypatch.setenv("NO_PROXY", "*")
-
-
 class Project:
     """A shop made by the recipe, and the project that it reads."""
 

@@ -28,12 +28,6 @@ STAGED = {
 EXPORT = '\n[sources.magento.snapshot]\nfile = "FILE"\nends = "file"\ncontract = "contracts/magento-export.toml"\n'
 
 
-@pytest.fixture(autouse=True)
-def _without_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Ignores the machine's proxy settings."""
-    monkeypatch.setenv("NO_PROXY", "*")
-
-
 @asynccontextmanager
 async def shop_of(folder: Path, store_url: str, **more: str) -> AsyncIterator[tuple[RecipeShop, Magento]]:
     """A shop made by the recipe, and the Magento that it reads."""

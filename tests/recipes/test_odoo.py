@@ -12,7 +12,6 @@ from pagefold import SourceFailed
 from pagefold.engine.configuration import endpoint_config
 from pagefold.engine.configuration.snapshot_config import SnapshotConfig
 from pagefold.engine.recipes.recipe_files import CONFIGURATION, recipe_files
-from pagefold.engine.snapshots import endpoint_client
 from pagefold.engine.sync.delta_sync import DeltaSync
 from pagefold.engine.sync.fetch_worker import FetchWorker
 from tests.recipes.odoo_api import KEY, Odoo, error, rpc_error
@@ -24,12 +23,8 @@ JSON_2, JSON_RPC = CONFIGURATION, "pagefold-json-rpc.toml"
 
 @pytest.fixture(autouse=True)
 def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Makes retries fast, and ignores the machine's proxy settings."""
-    monkeypatch.setattr(endpoint_client, "FIRST_WAIT_SECONDS", 0.01)
-    monkeypatch.setattr(endpoint_client, "MAX_WAIT_SECONDS", 0.02)
-    monkeypatch.setattr(endpoint_client, "JITTER", 0.01)
+    """Gives up after three requests."""
     monkeypatch.setattr(endpoint_config, "ATTEMPTS", 3)
-    monkeypatch.setenv("NO_PROXY", "*")
 
 
 @pytest.fixture(name="odoo")

@@ -13,7 +13,6 @@ import pytest
 from pagefold import SourceFailed
 from pagefold.engine.configuration import endpoint_config
 from pagefold.engine.recipes.recipe_files import recipe_files
-from pagefold.engine.snapshots import endpoint_client
 from pagefold.engine.sync.delta_sync import DeltaSync
 from pagefold.engine.sync.fetch_worker import FetchWorker
 from tests.recipes.recipe_shop import RecipeShop, recipe_shop
@@ -26,12 +25,8 @@ KEY: SigningKey = signing_key("1")
 
 @pytest.fixture(autouse=True)
 def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Makes retries fast, and ignores the machine's proxy settings."""
-    monkeypatch.setattr(endpoint_client, "FIRST_WAIT_SECONDS", 0.01)
-    monkeypatch.setattr(endpoint_client, "MAX_WAIT_SECONDS", 0.02)
-    monkeypatch.setattr(endpoint_client, "JITTER", 0.01)
+    """Gives up after three requests."""
     monkeypatch.setattr(endpoint_config, "ATTEMPTS", 3)
-    monkeypatch.setenv("NO_PROXY", "*")
 
 
 def price(channel: str, amount: float | None, currency: str) -> dict[str, Any]:

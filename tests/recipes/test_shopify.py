@@ -26,12 +26,6 @@ SYSTEM = "shopify"
 TITLE = {"sku": "KET-RED", "channel": "web-de"}
 
 
-@pytest.fixture(autouse=True)
-def _without_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Ignores the machine's proxy settings, and waits no longer than a test should."""
-    monkeypatch.setenv("NO_PROXY", "*")
-
-
 @asynccontextmanager
 async def shop_of(folder: Path, store_url: str) -> AsyncIterator[tuple[RecipeShop, Shopify]]:
     """A shop made by the recipe, and the Shopify that it reads."""

@@ -9,7 +9,6 @@ from pagefold.engine.configuration import endpoint_config
 from pagefold.engine.configuration.config import Config
 from pagefold.engine.errors import ConfigurationError, SourceFailed
 from pagefold.engine.events import DomainEvent
-from pagefold.engine.snapshots import endpoint_client
 from pagefold.engine.snapshots.snapshot import End
 from tests.support.fake_endpoint import Answering, Asked, Reply, Server, serving
 from tests.support.snapshot_fixtures import Read, configured, payload_of, read
@@ -27,12 +26,8 @@ PRODUCTS = [{"id": number, "type": "variable", "variations": [1]} for number in 
 
 @pytest.fixture(autouse=True)
 def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Makes retries fast, and ignores the machine's proxy settings."""
-    monkeypatch.setattr(endpoint_client, "FIRST_WAIT_SECONDS", 0.01)
-    monkeypatch.setattr(endpoint_client, "MAX_WAIT_SECONDS", 0.02)
-    monkeypatch.setattr(endpoint_client, "JITTER", 0.01)
+    """Gives up after three requests."""
     monkeypatch.setattr(endpoint_config, "ATTEMPTS", 3)
-    monkeypatch.setenv("NO_PROXY", "*")
 
 
 def at(server: Server, child: dict[str, object], **settings: object) -> Config:

@@ -8,7 +8,7 @@ import pytest
 from pagefold.engine.configuration import endpoint_config
 from pagefold.engine.configuration.config import Config
 from pagefold.engine.errors import ConfigurationError, SourceFailed
-from pagefold.engine.snapshots import endpoint_client, endpoint_export, open_snapshot
+from pagefold.engine.snapshots import endpoint_export, open_snapshot
 from pagefold.engine.snapshots.snapshot import End
 from tests.support.fake_endpoint import Asked, Reply, Server, serving
 from tests.support.snapshot_fixtures import Document, Read, configured, prices, read
@@ -30,12 +30,8 @@ EXPORT: Document = {
 
 @pytest.fixture(autouse=True)
 def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Makes retries fast, and ignores the machine's proxy settings."""
-    monkeypatch.setattr(endpoint_client, "FIRST_WAIT_SECONDS", 0.01)
-    monkeypatch.setattr(endpoint_client, "MAX_WAIT_SECONDS", 0.02)
-    monkeypatch.setattr(endpoint_client, "JITTER", 0.01)
+    """Gives up after three requests."""
     monkeypatch.setattr(endpoint_config, "ATTEMPTS", 3)
-    monkeypatch.setenv("NO_PROXY", "*")
     monkeypatch.setenv("SHOP_TOKEN", TOKEN)
 
 

@@ -13,7 +13,7 @@ from pagefold.engine.configuration.endpoint_config import EndpointConfig
 from pagefold.engine.configuration.fetch_config import FetchConfig
 from pagefold.engine.configuration.request_templates import fill, with_member
 from pagefold.engine.errors import ConfigurationError, SourceFailed
-from pagefold.engine.snapshots import endpoint_client, open_snapshot
+from pagefold.engine.snapshots import open_snapshot
 from pagefold.engine.snapshots.endpoint_client import EndpointResponse
 from pagefold.engine.snapshots.endpoint_responses import ResponseParser
 from pagefold.engine.snapshots.snapshot import MAY_HAVE_MOVED, NO_PROOF, End
@@ -23,15 +23,6 @@ from tests.support.snapshot_fixtures import Read, configured, prices, read
 COMPLETE = End(complete=True)
 ROWS = prices(25)
 QUERY = "query($after: String) { products(first: 10, after: $after) { nodes { sku } } }"
-
-
-@pytest.fixture(autouse=True)
-def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Makes retries fast, and ignores the machine's proxy settings."""
-    monkeypatch.setattr(endpoint_client, "FIRST_WAIT_SECONDS", 0.01)
-    monkeypatch.setattr(endpoint_client, "MAX_WAIT_SECONDS", 0.02)
-    monkeypatch.setattr(endpoint_client, "JITTER", 0.01)
-    monkeypatch.setenv("NO_PROXY", "*")
 
 
 def at(server: Server, **settings: object) -> Config:

@@ -17,12 +17,6 @@ ROWS = prices(25)
 HEADER = "X-Shop-Access-Token"
 
 
-@pytest.fixture(autouse=True)
-def _without_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Ignores the machine's proxy settings."""
-    monkeypatch.setenv("NO_PROXY", "*")
-
-
 def at(server: Server, **settings: object) -> Config:
     """A snapshot at the server, without limits of pace."""
     return configured(**{"url": f"{server.url}/prices", "requests_per_second": 1000.0} | settings)

@@ -25,15 +25,6 @@ TOKEN = "s3cr3t-t0k3n"  # noqa: S105  # it opens nothing
 WITH_TOKEN = {"token_variable": "ERP_TOKEN"}
 
 
-@pytest.fixture(autouse=True)
-def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Makes retries fast, and ignores the machine's proxy settings."""
-    monkeypatch.setattr(endpoint_client, "FIRST_WAIT_SECONDS", 0.01)
-    monkeypatch.setattr(endpoint_client, "MAX_WAIT_SECONDS", 0.02)
-    monkeypatch.setattr(endpoint_client, "JITTER", 0.01)
-    monkeypatch.setenv("NO_PROXY", "*")
-
-
 def at(server: Server, **settings: object) -> Config:
     """A snapshot at the server, without limits of pace."""
     return configured(**{"url": f"{server.url}/prices", "requests_per_second": 1000.0} | settings)

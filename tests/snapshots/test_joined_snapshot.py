@@ -44,12 +44,6 @@ PARTS = {
 }
 
 
-@pytest.fixture(autouse=True)
-def _without_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Ignores the machine's proxy settings."""
-    monkeypatch.setenv("NO_PROXY", "*")
-
-
 def rows_of(skus: int, each: int = 3) -> list[dict[str, Any]]:
     """Prices: so many of each SKU."""
     return [

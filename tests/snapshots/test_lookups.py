@@ -17,7 +17,7 @@ from pagefold.engine.errors import ConfigurationError, SourceFailed, TableUnavai
 from pagefold.engine.events import DomainEvent
 from pagefold.engine.intake.contracts.fetched_tables import fetched_tables
 from pagefold.engine.runtime.clock import now
-from pagefold.engine.snapshots import endpoint_client, lookups
+from pagefold.engine.snapshots import lookups
 from pagefold.projections.transforms import InvalidValue
 from tests.support.command_line import run_pagefold
 from tests.support.fake_endpoint import Asked, Reply, Server, serving
@@ -35,11 +35,8 @@ CONTRACT = {
 
 @pytest.fixture(autouse=True)
 def _impatient(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Makes retries fast, ignores the machine's proxy settings, and has the store in a folder of its own."""
-    monkeypatch.setattr(endpoint_client, "FIRST_WAIT_SECONDS", 0.01)
-    monkeypatch.setattr(endpoint_client, "MAX_WAIT_SECONDS", 0.02)
+    """Gives up after two requests, and has the store in a folder of its own."""
     monkeypatch.setattr(endpoint_config, "ATTEMPTS", 2)
-    monkeypatch.setenv("NO_PROXY", "*")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("HOOK", "whsec_" + "A" * 44)
 

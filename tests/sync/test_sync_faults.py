@@ -21,7 +21,6 @@ from pagefold.engine.events import NULL
 from pagefold.engine.intake.canonical_payloads import content_of
 from pagefold.engine.schedule import scheduler
 from pagefold.engine.schedule.scheduler import Scheduler
-from pagefold.engine.snapshots import endpoint_client
 from pagefold.engine.stores.schedule_records import KEPT_RUNS
 from pagefold.engine.sync import delta_sync
 from pagefold.engine.sync.delta_sync import DeltaSync
@@ -80,10 +79,7 @@ def answer(rows: Sequence[object], total: int) -> Reply:
 
 @pytest.fixture(autouse=True)
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Requests are tried again at once, and steps are of one event."""
-    monkeypatch.setattr(endpoint_client, "FIRST_WAIT_SECONDS", 0.001)
-    monkeypatch.setattr(endpoint_client, "MAX_WAIT_SECONDS", 0.002)
-    monkeypatch.setattr(endpoint_client, "JITTER", 0.001)
+    """Gives up after two requests; steps are of one event."""
     monkeypatch.setattr(endpoint_config, "ATTEMPTS", 2)
     monkeypatch.setattr(delta_sync, "STEP_EVENTS", 1)
 
