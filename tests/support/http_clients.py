@@ -1,5 +1,6 @@
 """The HTTP server under test: its application in this process, or a server on a port of its own."""
 
+import errno
 import socket
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
@@ -16,6 +17,9 @@ from pagefold.engine.http.routing import Route
 from pagefold.engine.http.server import serving
 from pagefold.engine.http.server_context import ServerContext
 from pagefold.engine.stores.grants import SCOPES, Grant
+
+SECONDS_TO_CONNECT = 0.2
+"""Seconds in which a server on this machine accepts a connection, if it does."""
 
 SECRETS: Mapping[str, Grant] = {
     "reader": Grant("tok_reader", frozenset(["read"]), None),
@@ -76,6 +80,7 @@ def problem_in(response: httpx2.Response) -> Any:  # noqa: ANN401  # JSON
 
 
 def is_free(port: int) -> bool:
-    """Whether no process listens there."""
+    """Whether no process listens there. One that is about to end drops what arrives, which clients send for minutes."""
     with socket.socket() as probe:
-        return probe.connect_ex(("127.0.0.1", port)) != 0
+        probe.settimeout(SECONDS_TO_CONNECT)
+        return probe.connect_ex(("127.0.0.1", port)) == errno.ECONNREFUSED
