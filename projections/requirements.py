@@ -197,7 +197,7 @@ class Requirements:
 
     def __init__(self, sets: Sequence[RequirementSet]) -> None:
         """Raises `InvalidMapping` for rules that cannot be, and for families that have no tree."""
-        self.families = _family_tree(sets)
+        self.families = family_tree(sets)
         """The family above each family."""
         self._needs = [need for each in sets for need in _needs_of(each)]
         self.needs_language = any(need.own_language for need in self._needs)
@@ -287,7 +287,7 @@ def parse_requirements(document: Mapping[str, object]) -> RequirementSet:
     except msgspec.ValidationError as error:
         problem, _, place = str(error).partition(" - at `$")
         raise InvalidMapping(place.removesuffix("`").lstrip("."), problem[:1].lower() + problem[1:]) from None
-    _family_tree([found])
+    family_tree([found])
     list(_needs_of(found))
     return found
 
@@ -353,7 +353,7 @@ def _alternatives(written: Requirement, key: str) -> Iterator[tuple[str, tuple[t
         yield label, tuple(tuple(map(_Place, group)) for group in groups)
 
 
-def _family_tree(sets: Sequence[RequirementSet]) -> Mapping[str, str]:
+def family_tree(sets: Sequence[RequirementSet]) -> Mapping[str, str]:
     """The family above each family. Raises `InvalidMapping` for a family with two, and for a cycle."""
     above: dict[str, str] = {}
     for each in sorted(sets, key=attrgetter("name")):

@@ -12,6 +12,7 @@ from pagefold.engine.command.console import count, print_message, printable, sho
 from pagefold.engine.command.options import AsJSON, Exit, Injected, Options, UsageError, check_has_pages
 from pagefold.engine.configuration.config import Config
 from pagefold.engine.reading.completeness import CompletenessReport, FamilyCompleteness, LackingAttribute
+from pagefold.engine.reading.page_selection import PageSelection
 from pagefold.engine.runtime.event_loop import run
 from pagefold.engine.shop import Shop
 
@@ -31,11 +32,14 @@ class LackingPage(msgspec.Struct, frozen=True):
     percent: int
 
 
-def completeness(
+def completeness(  # noqa: PLR0913  # the command's options
     channel: str,
     /,
     *,
     lacking: Annotated[str | None, Parameter(metavar="ATTRIBUTE")] = None,
+    family: str | None = None,
+    category: str | None = None,
+    attribute: Annotated[str | None, Parameter(metavar="NAME[=VALUE]")] = None,
     as_json: AsJSON = False,
     options: Injected = Options(),  # noqa: B008  # it is immutable
 ) -> int:
@@ -52,13 +56,22 @@ def completeness(
         The storefront or marketplace.
     lacking
         Print the SKUs that lack this attribute, one a line, instead.
+    family
+        Only pages of this family, or of a family below it.
+    category
+        Only pages of this category, or of one below it: 'Clothing' has 'Clothing > Shirts'.
+    attribute
+        Only pages that show a value of this attribute, or this value, such as 'season=summer'.
     as_json
         Print one JSON object: channel, contract, requirements, pages, complete, blocked, unmeasured, percent, families,
-        attributes. With --lacking, one per SKU and line: sku, family, percent.
+        attributes, selection. With --lacking, one per SKU and line: sku, family, percent.
     """
+    selection = PageSelection(family, category, attribute)
+    if (problem := selection.problem) is not None:
+        raise UsageError(f"--{problem[0]}", problem[1])
     if lacking is not None:
-        return run(lambda: _list(options, channel, lacking, as_json=as_json))
-    return run(lambda: _count(options, channel, as_json=as_json))
+        return run(lambda: _list(options, channel, lacking, selection, as_json=as_json))
+    return run(lambda: _count(options, channel, selection, as_json=as_json))
 
 
 @asynccontextmanager
@@ -82,9 +95,9 @@ def _why_not_measured(file: Config, channel: str) -> str:
     return f"channels.{channel} has neither requirements nor a contract; see docs/channels.md"
 
 
-async def _count(options: Options, channel: str, *, as_json: bool) -> int:
+async def _count(options: Options, channel: str, selection: PageSelection, *, as_json: bool) -> int:
     async with _opened(options, channel) as shop:
-        report = await shop.completeness.report(channel)
+        report = await shop.completeness.report(channel, selection)
     if as_json:
         write_bytes(msgspec.json.encode(report))
     else:
@@ -92,10 +105,10 @@ async def _count(options: Options, channel: str, *, as_json: bool) -> int:
     return Exit.REFUSED if report.blocked else Exit.DONE
 
 
-async def _list(options: Options, channel: str, attribute: str, *, as_json: bool) -> int:
+async def _list(options: Options, channel: str, attribute: str, selection: PageSelection, *, as_json: bool) -> int:
     found = 0
     async with _opened(options, channel) as shop:
-        async for page in shop.completeness.lacking(channel, attribute):
+        async for page in shop.completeness.lacking(channel, attribute, selection):
             found += 1
             percent = 0 if page.completeness is None else page.completeness.percent
             if as_json:
@@ -103,7 +116,7 @@ async def _list(options: Options, channel: str, attribute: str, *, as_json: bool
             else:
                 write_bytes(printable(page.sku).encode())
     if not found:
-        print_message(f"no page in {channel} lacks {printable(attribute)}")
+        print_message(f"no page in {channel}{_selected(selection)} lacks {printable(attribute)}")
     return Exit.REFUSED if found else Exit.DONE
 
 
@@ -117,13 +130,20 @@ def _show(report: CompletenessReport) -> None:
         print_message("… and more; --json shows them")
     complete = f"{report.complete:,} of {count(report.pages, 'page')} complete"
     documents = [*filter(None, [report.contract]), *report.requirements]
-    print_message(f"{', '.join(documents)}: {complete}, {report.blocked:,} blocked")
+    selected = _selected(report.selection)
+    print_message(f"{', '.join(documents)}{selected}: {complete}, {report.blocked:,} blocked")
     if report.attributes and report.attributes[0].completes:
         first = report.attributes[0]
         name, skus, pages = printable(first.attribute), count(first.pages, "SKU"), count(first.completes, "page")
         print_message(f"to fill first: {name} on {skus} completes {pages}")
     if report.unmeasured:
         print_message(f"{count(report.unmeasured, 'page')} not folded under these documents yet: `pagefold work`")
+
+
+def _selected(selection: PageSelection) -> str:
+    """Which pages were counted, after a comma; empty if all were."""
+    given = msgspec.structs.asdict(selection)
+    return "".join(f", {name} {printable(value)}" for name, value in given.items() if value is not None)
 
 
 def _family_row(each: FamilyCompleteness) -> tuple[str, ...]:

@@ -70,18 +70,41 @@ def tree_of(written: str, forests: Mapping[str, CategoryForest], locales: Sequen
     """
     if written in forests:
         return forests[written].document(forests[written].roots, locales)
+    if (place := _place(written, forests)) is not None:
+        return place.forest.document([place.category], locales)
+    categories = [category for forest in forests.values() for category in forest.above]
+    problem = f"is neither a tree nor a category of one; {suggestion(written, [*forests, *categories], 'trees')}"
+    raise ConfigurationError("", f"{written!r:.60} {problem}")
+
+
+def categories_below(written: str, forests: Mapping[str, CategoryForest]) -> list[str] | None:
+    """A category and those below it, in order, by its name or by that of its tree too, as `catalog/tvs`.
+
+    None if no tree has it. Raises `ConfigurationError` without a key if several have it.
+    """
+    place = _place(written, forests)
+    return None if place is None else sorted(place.forest.below(place.category))
+
+
+class _Place(NamedTuple):
+    """A category of a tree."""
+
+    forest: CategoryForest
+    category: str
+
+
+def _place(written: str, forests: Mapping[str, CategoryForest]) -> _Place | None:
+    """Where a category is; None if it is in no tree. Raises `ConfigurationError` without a key if it is in several."""
     having = [name for name, forest in forests.items() if written in forest.above]
     if len(having) == 1:
-        return forests[having[0]].document([written], locales)
+        return _Place(forests[having[0]], written)
     name, _, category = written.partition("/")
     if name in forests and category in forests[name].above:
-        return forests[name].document([category], locales)
+        return _Place(forests[name], category)
     if having:
         problem = f"is in the trees {' and '.join(having)}; name one, as {having[0]}/{written}"
-    else:
-        categories = [category for forest in forests.values() for category in forest.above]
-        problem = f"is neither a tree nor a category of one; {suggestion(written, [*forests, *categories], 'trees')}"
-    raise ConfigurationError("", f"{written!r:.60} {problem}")
+        raise ConfigurationError("", f"{written!r:.60} {problem}")
+    return None
 
 
 def _forest(key: str, tree: TreeConfig, folder: Path) -> CategoryForest:

@@ -17,7 +17,8 @@ from pagefold.engine.errors import ConfigurationError
 _currency = re.compile(r"[A-Z]{3}", re.ASCII)
 _subtags = re.compile(r"(?P<language>[a-z]+)(?:-[A-Z][a-z]{3})?(?:-(?P<region>[A-Z]{2}))?(?:-.*)?", re.ASCII)
 
-FilterValues: TypeAlias = bool | list[str | int | float | bool | list[str]]
+FilterValue: TypeAlias = str | int | float | bool | list[str]
+FilterValues: TypeAlias = bool | list[FilterValue]
 
 
 class FilterConfig(Table, frozen=True):

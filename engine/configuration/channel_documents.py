@@ -9,8 +9,8 @@ import msgspec
 
 from pagefold.domains.channel_view import ChannelView
 from pagefold.domains.locales import canonical_locale
-from pagefold.engine.configuration.category_trees import tree_of
-from pagefold.engine.configuration.channel_config import ChannelConfig
+from pagefold.engine.configuration.category_trees import categories_below, tree_of
+from pagefold.engine.configuration.channel_config import ChannelConfig, FilterConfig, FilterValue
 from pagefold.engine.configuration.spelling import suggestion
 from pagefold.engine.errors import ConfigurationError
 from pagefold.engine.runtime.extras import needs_extra
@@ -56,13 +56,43 @@ def with_documents(
         except ConfigurationError as error:
             problems.append(ConfigurationError(f"{key}.tree", error.problem))
             tree = None
-    inlined = msgspec.structs.replace(channel, requirements=requirements, contract=contract, tree=tree)
+    filters: dict[str, FilterConfig] = {}
+    try:
+        filters = _with_categories_below(f"{key}.filters", channel.filters, forests)
+    except ConfigurationError as error:
+        problems.append(error)
+    inlined = msgspec.structs.replace(channel, requirements=requirements, contract=contract, tree=tree, filters=filters)
     together = [] if problems else _problems_together(key, channel, inlined, folder)
     if together:
         inlined = msgspec.structs.replace(
             inlined, requirements=[], contract=None, tree=None, filters={}, incomplete="show"
         )
     return InlinedChannel(inlined, [*problems, *together])
+
+
+def _with_categories_below(
+    key: str, filters: Mapping[str, FilterConfig], forests: Mapping[str, CategoryForest]
+) -> dict[str, FilterConfig]:
+    """The filter with all categories below those that are in a tree. Raises `ConfigurationError`."""
+    found: dict[str, FilterConfig] = {}
+    for name, rule in filters.items():
+        tables = {"only": dict(rule.only), "without": dict(rule.without)}
+        for side, table in tables.items():
+            if isinstance(values := table.get("@categories"), list):
+                table["@categories"] = _all_below(f"{key}.{name}.{side}.@categories", values, forests)
+        found[name] = FilterConfig(only=tables["only"], without=tables["without"])
+    return found
+
+
+def _all_below(key: str, values: Sequence[FilterValue], forests: Mapping[str, CategoryForest]) -> list[FilterValue]:
+    found: list[FilterValue] = []
+    for value in values:
+        try:
+            below = categories_below(value, forests) if isinstance(value, str) else None
+        except ConfigurationError as error:
+            raise ConfigurationError(key, error.problem) from None
+        found += [value] if below is None else [each for each in below if each not in found]
+    return found
 
 
 def channel_view(channel: ChannelConfig, locales: Sequence[str]) -> ChannelView | None:

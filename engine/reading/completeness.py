@@ -4,6 +4,7 @@ import asyncio
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import nullcontext
 from functools import partial
 from typing import NamedTuple, TypeAlias
 
@@ -16,6 +17,7 @@ from pagefold.engine.configuration.channel_documents import channel_view
 from pagefold.engine.configuration.config import Config
 from pagefold.engine.errors import ReadTooLarge
 from pagefold.engine.folding.folder import Folder
+from pagefold.engine.reading.page_selection import PageSelection, SelectedPages
 from pagefold.engine.runtime import clock
 from pagefold.engine.stores.size_batches import split_equal
 from pagefold.engine.stores.store import Store
@@ -35,19 +37,26 @@ OTHER_FAMILIES = "…"
 FRESH_SECONDS = 10.0
 """How long a count is used again, however the pages change; at least ten times what it took."""
 
+EVERY_PAGE = PageSelection()
+
+MAX_COUNTS = 64
+"""Counts of channels and selections that are kept."""
+
 CATALOG = next(domain for domain in DOMAINS if domain.has_view)
 
 
 class MeasuredPage(NamedTuple):
     """One page that is not disabled by a source. `unmapped` are the attributes that its contract could not map.
 
-    `completeness` is None if the page is not folded under the channel's contract and requirements yet.
+    `completeness` is None if the page is not folded under the channel's contract and requirements yet. `is_selected`
+    says whether it is one of those that were asked for.
     """
 
     sku: str
     family: str | None
     completeness: Completeness | None
     unmapped: Sequence[str] = ()
+    is_selected: bool = True
 
     def lacks(self, attribute: str) -> bool:
         """Whether an attribute is missing, invalid or not mapped."""
@@ -95,6 +104,7 @@ class CompletenessReport(msgspec.Struct, rename="camel"):
 
     `complete` pages lack nothing, `blocked` ones something that blocks. `unmeasured` pages are not folded under these
     documents yet. `attributes` are those that any page lacks: first what unblocks, then what completes most.
+    `selection` says which of the pages were counted.
     """
 
     channel: str
@@ -108,6 +118,7 @@ class CompletenessReport(msgspec.Struct, rename="camel"):
     percent: int
     families: list[FamilyCompleteness]
     attributes: list[LackingAttribute]
+    selection: PageSelection = EVERY_PAGE
 
 
 class _Section(msgspec.Struct):
@@ -121,11 +132,15 @@ class _Section(msgspec.Struct):
 
 
 class Documents(NamedTuple):
-    """What a channel says: the names and versions of its documents, and whether what its contract cannot map blocks."""
+    """What a channel says: the names and versions of its documents, and whether what its contract cannot map blocks.
+
+    `selected` are the pages that count; None if all do.
+    """
 
     contract: str | None
     requirements: list[str]
     unmapped_blocks: bool
+    selected: SelectedPages | None
 
     def page(self, sku: str, body: bytes) -> MeasuredPage | None:
         """The page that a catalog section is of; None if it shows an older version than the one that is measured."""
@@ -134,7 +149,8 @@ class Documents(NamedTuple):
             return None
         if not self.requirements:
             measure = Completeness(100, [])
-        return MeasuredPage(sku, family, measure if contract == self.contract else None, unmapped)
+        is_selected = self.selected is None or self.selected.has(body)
+        return MeasuredPage(sku, family, measure if contract == self.contract else None, unmapped, is_selected)
 
 
 _section = msgspec.json.Decoder(_Section)
@@ -146,36 +162,50 @@ class CompletenessReader:
     def __init__(self, store: Store, applied: AppliedConfiguration) -> None:
         self._store = store
         self._applied = applied
-        self._counts: dict[str, _SharedCount] = {}
+        self._counts: dict[tuple[str, PageSelection], _SharedCount] = {}
+        self._selecting = asyncio.Lock()
 
-    async def report(self, channel: str) -> CompletenessReport:
-        """Counts all pages of a channel, in memory that does not grow with their number. Raises `StoreUnavailable`."""
-        documents = documents_of(self._applied.config, channel)
+    async def report(self, channel: str, selection: PageSelection = EVERY_PAGE) -> CompletenessReport:
+        """Counts the pages of a channel, in memory that does not grow with their number.
+
+        Raises `StoreUnavailable`. The selection has no problem.
+        """
+        documents = documents_of(self._applied.config, channel, selection)
         counter = _Counter(documents)
-        async for page in self.pages(channel):
+        async for page in self.pages(channel, selection):
             counter.add(page)
-        return counter.report(channel)
+        return msgspec.structs.replace(counter.report(channel), selection=selection)
 
-    async def recent(self, channel: str) -> CompletenessReport:
-        """The same, some seconds old. Concurrent callers share one count."""
-        shared = self._counts.setdefault(channel, _SharedCount())
-        async with shared.lock:
+    async def recent(self, channel: str, selection: PageSelection = EVERY_PAGE) -> CompletenessReport:
+        """The same, some seconds old. Concurrent callers share one count; selections are counted one after another."""
+        shared = self._shared_count(channel, selection)
+        async with shared.lock, self._selecting if selection != EVERY_PAGE else nullcontext():
             if shared.report is None or time.monotonic() >= shared.until:
                 begun = time.monotonic()
-                shared.report = await self.report(channel)
+                shared.report = await self.report(channel, selection)
                 took = time.monotonic() - begun
                 shared.until = begun + took + max(FRESH_SECONDS, 10 * took)
             return shared.report
 
-    async def lacking(self, channel: str, attribute: str) -> AsyncIterator[MeasuredPage]:
+    def _shared_count(self, channel: str, selection: PageSelection) -> "_SharedCount":
+        key = (channel, selection)
+        shared = self._counts.pop(key, None) or _SharedCount()
+        self._counts[key] = shared
+        if len(self._counts) > MAX_COUNTS:
+            del self._counts[next(iter(self._counts))]
+        return shared
+
+    async def lacking(
+        self, channel: str, attribute: str, selection: PageSelection = EVERY_PAGE
+    ) -> AsyncIterator[MeasuredPage]:
         """The pages on which an attribute is missing, invalid or not mapped, by SKU."""
-        async for page in self.pages(channel):
+        async for page in self.pages(channel, selection):
             if page.lacks(attribute):
                 yield page
 
-    async def pages(self, channel: str) -> AsyncIterator[MeasuredPage]:
+    async def pages(self, channel: str, selection: PageSelection = EVERY_PAGE) -> AsyncIterator[MeasuredPage]:
         """The pages of a channel that are not disabled by a source, by SKU; those that are hidden too, or kept."""
-        documents = documents_of(self._applied.config, channel)
+        documents = documents_of(self._applied.config, channel, selection)
         folder = self._unhidden(channel)
         after = ""
         while skus := await self._store.pages.skus(CATALOG.name, after, CHUNK_SKUS):
@@ -185,7 +215,7 @@ class CompletenessReader:
             if folder is not None and hidden:
                 found |= await _in_parts(partial(_folded, folder, documents), hidden)
             for sku in skus:
-                if (page := found.get(sku)) is not None:
+                if (page := found.get(sku)) is not None and page.is_selected:
                     yield page
 
     async def _measured(
@@ -299,8 +329,8 @@ def _first_to_fill(each: LackingAttribute) -> tuple[int, int, int, str]:
     return -each.unblocks, -each.completes, -each.pages, each.attribute
 
 
-def documents_of(config: Config, channel: str) -> Documents:
-    """The contract and the requirement sets of a channel."""
+def documents_of(config: Config, channel: str, selection: PageSelection = EVERY_PAGE) -> Documents:
+    """The contract and the requirement sets of a channel, and which of its pages count."""
     settings = config.channels[channel]
     contract = settings.contract if isinstance(settings.contract, dict) else None
     requirements = [each for each in settings.requirements if isinstance(each, dict)]
@@ -308,6 +338,7 @@ def documents_of(config: Config, channel: str) -> Documents:
         None if contract is None else _identity(contract),
         list(map(_identity, requirements)),
         contract is not None and contract.get("unmapped") == "fail",
+        selection.compiled(config, channel),
     )
 
 

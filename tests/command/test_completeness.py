@@ -136,3 +136,20 @@ def test_a_json_schema_becomes_a_set(tmp_path: Path, monkeypatch: pytest.MonkeyP
     (tmp_path / "wrong.json").write_text('{"properties": {"a": {"pattern": "(?=a)"}}}')
     assert run_pagefold("requirements", "import", "wrong.json").code == 2
     assert run_pagefold("requirements", "import", "nowhere.json").code != 0
+
+
+@pytest.mark.usefixtures("folder")
+def test_a_selection_of_pages() -> None:
+    """Only those are counted, and listed; the last line says which."""
+    ran = run_pagefold("completeness", "web-de", "--family", "mugs", "--attribute", "care=none")
+    assert (ran.code, ran.err.splitlines()) == (
+        0,
+        ["shop@1, family mugs, attribute care=none: 1 of 1 page complete, 0 blocked"],
+    )
+    ran = run_pagefold("completeness", "web-de", "--attribute", "name", "--lacking", "gtin")
+    assert (ran.code, ran.out.split()) == (1, ["HALF"])
+    ran = run_pagefold("completeness", "web-de", "--category", "Tea", "--lacking", "gtin")
+    assert (ran.code, ran.err.strip()) == (0, "no page in web-de, category Tea lacks gtin")
+    ran = run_pagefold("completeness", "web-de", "--attribute", "=red")
+    assert ran.code == 2
+    assert "--attribute" in ran.err

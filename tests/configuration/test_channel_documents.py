@@ -193,6 +193,25 @@ def test_a_filter_that_cannot_be(filters: Document, key: str, problem: str) -> N
     assert problem in str(raised.value)
 
 
+def test_a_filter_has_the_categories_below_those_of_a_tree() -> None:
+    """So that the fold needs no tree; a changed tree is a changed filter. In two trees, it needs the name."""
+    tables = document()
+    rows: Document = {"tvs": {"parent": "video"}, "video": {"parent": "all"}, "all": {}, "audio": {"parent": "all"}}
+    tables["trees"] = {"shop": {"rows": rows}, "other": {"rows": {"audio": {}, "radio": {"parent": "audio"}}}}
+    rule: Document = {"only": {"@categories": ["video", "All > TVs", "tvs"]}, "without": {"@categories": True}}
+    tables["channels"]["web-de"]["filters"] = {"media": rule}
+    found = Config.parse(tables).channels["web-de"].filters["media"]
+    assert found.only == {"@categories": ["tvs", "video", "All > TVs"]}
+    assert found.without == {"@categories": True}
+    rule["only"]["@categories"] = ["audio"]
+    with pytest.raises(
+        ConfigurationError, match=r"filters\.media\.only\.@categories: 'audio' is in the trees shop and oth"
+    ):
+        Config.parse(tables)
+    rule["only"]["@categories"] = ["other/audio"]
+    assert Config.parse(tables).channels["web-de"].filters["media"].only == {"@categories": ["audio", "radio"]}
+
+
 def test_the_fingerprint_of_the_catalog_has_the_requirements() -> None:
     """A changed set folds the catalog again, and nothing else; a shop without sets keeps its fingerprints."""
     before = Config.parse(document())

@@ -30,6 +30,26 @@ async def test_the_counts_of_a_channel(store_url: str) -> None:
                 assert (await client.get(f"/v1/channels/{channel}/completeness")).status_code == 404
 
 
+async def test_a_selection_of_pages(store_url: str) -> None:
+    """By family, category and attribute, as the command has them; what cannot be is named."""
+    async with pagefold.open(asking(store_url)) as shop:
+        await say(shop, *PRODUCTS)
+        async with client_of(service_of(shop), "reader") as client:
+            answer = await client.get("/v1/channels/web-de/completeness?family=clothing&attribute=care=cold")
+            found = answer.json()
+            assert (found["pages"], found["selection"]) == (1, {"family": "clothing", "attribute": "care=cold"})
+            for query in (
+                "attribute=a..b",
+                "category=%3E",
+                "attribute=@family",
+                f"attribute={'a.' * 20}a",
+                "color=red",
+            ):
+                answer = await client.get(f"/v1/channels/web-de/completeness?{query}")
+                assert answer.status_code == 422
+                assert query.partition("=")[0] in answer.text
+
+
 async def test_a_hidden_page_is_not_there_yet(store_url: str) -> None:
     """404, where a page that its source disabled is gone: it may be complete tomorrow."""
     off = event("catalog", {"enabled": False}, sku="FULL", version=2)

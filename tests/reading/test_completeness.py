@@ -9,7 +9,8 @@ import pytest
 import pagefold
 from pagefold import Config, DomainEvent, Shop
 from pagefold.engine.reading import completeness
-from pagefold.engine.reading.completeness import CompletenessReport
+from pagefold.engine.reading.completeness import EVERY_PAGE, CompletenessReport
+from pagefold.engine.reading.page_selection import PageSelection
 from tests.support.rebuild_fixtures import Intruder
 from tests.support.small_shop import (
     Document,
@@ -215,5 +216,65 @@ async def test_a_count_is_shared_for_some_seconds(shop: Shop) -> None:
     first = await shop.completeness.recent("web-de")
     await say(shop, product("NEW"))
     assert await shop.completeness.recent("web-de") is first
-    shop.completeness._counts["web-de"].until = 0.0  # to wait for it would take ten seconds
+    shop.completeness._counts["web-de", EVERY_PAGE].until = 0.0  # to wait for it would take ten seconds
     assert (await shop.completeness.recent("web-de")).pages == first.pages + 1
+
+
+SELECTED = [
+    event("catalog", {"attributes": {"color": "red"}, "categories": ["Clothing > Shirts"]}, sku="RED"),
+    event("catalog", {"attributes": {"color": ["red", "blue"]}, "categories": ["Clothing"]}, sku="BOTH"),
+    product("BLUE", "t-shirts", color="blue", gtin=GTIN, details={"fit": "slim"}),
+]
+
+
+@pytest.mark.parametrize("incomplete", ["show", "hide", "keep"])
+async def test_a_selection_is_counted_alone(store_url: str, incomplete: str) -> None:
+    """What to fill first is right for the pages that are selected, also where incomplete pages are not shown."""
+    async with pagefold.open(asking(store_url, incomplete=incomplete)) as shop:
+        await say(shop, *PRODUCTS, *SELECTED)
+        wanted = {
+            PageSelection(family="clothing"): ["BLUE", "FULL", "NO-CARE", "NOTHING"],
+            PageSelection(family="mugs"): ["NO-GTIN", "WRONG-GTIN"],
+            PageSelection(category="Clothing"): ["BOTH", "RED"],
+            PageSelection(category="Clothing>Shirts"): ["RED"],
+            PageSelection(attribute="color"): ["BLUE", "BOTH", "RED"],
+            PageSelection(attribute="color=red"): ["BOTH", "RED"],
+            PageSelection(attribute="details.fit=slim"): ["BLUE"],
+            PageSelection(family="t-shirts", attribute="color"): ["BLUE"],
+            PageSelection(family="none"): [],
+        }
+        for selection, skus in wanted.items():
+            pages = [page async for page in shop.completeness.pages("web-de", selection)]
+            assert [page.sku for page in pages] == skus
+            report = await shop.completeness.report("web-de", selection)
+            assert (report.pages, report.selection) == (len(skus), selection)
+        first = (await shop.completeness.report("web-de", PageSelection(family="clothing"))).attributes[0]
+        assert (first.attribute, first.missing, first.completes) == ("care", 3, 2)
+        assert [each.sku async for each in shop.completeness.lacking("web-de", "gtin", PageSelection("mugs"))] == [
+            "NO-GTIN",
+            "WRONG-GTIN",
+        ]
+
+
+async def test_a_selection_knows_the_tree(store_url: str) -> None:
+    """A category of the channel's tree is one with all below it."""
+    config = msgspec.to_builtins(asking(store_url))
+    config["trees"] = {"shop": {"rows": {"all": {}, "shirts": {"parent": "all"}, "tees": {"parent": "shirts"}}}}
+    config["channels"]["web-de"]["tree"] = "shop"
+    async with pagefold.open(Config.parse(config, store=store_url)) as shop:
+        await say(shop, *(event("catalog", {"categories": [name]}, sku=name) for name in ("all", "shirts", "tees")))
+        for category, skus in (("all", ["all", "shirts", "tees"]), ("shirts", ["shirts", "tees"]), ("tees", ["tees"])):
+            selection = PageSelection(category=category)
+            assert [page.sku async for page in shop.completeness.pages("web-de", selection)] == skus
+
+
+async def test_counts_of_selections_are_kept_for_some_seconds(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of a few selections, those that were asked for last."""
+    monkeypatch.setattr(completeness, "MAX_COUNTS", 2)
+    mugs, shirts = PageSelection("mugs"), PageSelection("t-shirts")
+    first = await shop.completeness.recent("web-de", mugs)
+    assert await shop.completeness.recent("web-de", mugs) is first
+    for selection in (shirts, EVERY_PAGE):
+        await shop.completeness.recent("web-de", selection)
+    assert [key for _, key in shop.completeness._counts] == [shirts, EVERY_PAGE]
+    assert await shop.completeness.recent("web-de", mugs) is not first
