@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.documents import PAGES, README, ROOT, Walkthrough, blocks, commands
+from tests.support.forked_commands import plain_arguments
 
 MAX_README_LINES = 260
 ELSEWHERE = re.compile(
@@ -27,6 +28,32 @@ def test_a_page_can_be_followed_from_top_to_bottom(page: Path, tmp_path: Path) -
         reader.follow(page)
     shown = page.read_text("utf-8")
     assert (reader.ran > 0) is any(blocks(shown, "console", "sh"))
+
+
+def test_a_forked_command_is_what_a_shell_runs(tmp_path: Path) -> None:
+    """It prints the same on both streams, ends with the same code, and leaves the same files in its folder."""
+    words = ("init", "get A web-de", "get 'A B' --nothing", "check")
+    folders = [tmp_path / name for name in ("fork", "exec")]
+    for folder in folders:
+        folder.mkdir()
+    forked, ran = map(Walkthrough, folders)
+    of_fork = [forked.type(f"pagefold {each}") for each in words]
+    of_shell = [ran.type(f"exec pagefold {each}") for each in words]
+    assert str(of_fork).replace(str(folders[0]), str(folders[1])) == str(of_shell)
+    assert [code for code, _ in of_fork] == [0, 1, 2, 0]
+    found = [{file.relative_to(folder) for file in folder.rglob("*")} for folder in folders]
+    assert found[0] == found[1] != set()
+
+
+@pytest.mark.parametrize("command", ["pagefold get A | cat", "pagefold get $A", "pagefold get A > b", "curl pagefold"])
+def test_a_shell_runs_what_it_must_read(command: str) -> None:
+    """Pipes, variables and redirections; and other programs."""
+    assert plain_arguments(command) is None
+
+
+def test_arguments_are_those_of_a_shell() -> None:
+    """Quotes keep words together, and a backslash goes on in the next line."""
+    assert plain_arguments("pagefold get 'A B' \\\n  web") == ["get", "A B", "web"]
 
 
 def test_the_readme_is_short() -> None:

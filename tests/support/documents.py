@@ -15,10 +15,11 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Self
 
+from tests.support.forked_commands import SECONDS, plain_arguments, run_forked
+
 ROOT = Path(__file__).resolve().parent.parent.parent
 README = ROOT / "README.md"
 PAGES = sorted((ROOT / "docs").rglob("*.md"))
-SECONDS = 60
 ADDRESS = "127.0.0.1:8080"
 
 _block = re.compile(r"^```(\w+)[^\n]*\n(.*?)^```$", re.MULTILINE | re.DOTALL)
@@ -88,23 +89,27 @@ class Walkthrough:
                     pass
 
     def _check(self, command: str, expected: list[str]) -> None:
-        code, printed = self._run(command.replace(ADDRESS, self._address))
+        code, printed = self.type(command.replace(ADDRESS, self._address))
         shown = "\n".join([f"$ {command}", *printed])
         assert matches(expected or [""], printed), shown
         assert code == 0 or set(expected) - {"…"}, f"{shown}\nfailed, and the page does not show why"
         self.ran += 1
 
-    def _run(self, command: str) -> tuple[int, list[str]]:
-        """The exit code of a shell command, and its output, standard output first."""
-        done = subprocess.run(
-            ["/bin/sh", "-c", command],
-            cwd=self.folder,
-            env=self._environment(),
-            capture_output=True,
-            text=True,
-            timeout=SECONDS,
-            check=False,
-        )
+    def type(self, command: str) -> tuple[int, list[str]]:
+        """Runs a command. Returns its exit code, and the lines of its output, standard output first."""
+        environment = self._environment()
+        if (arguments := plain_arguments(command)) is not None:
+            done = run_forked(arguments, self.folder, environment)
+        else:
+            done = subprocess.run(
+                ["/bin/sh", "-c", command],
+                cwd=self.folder,
+                env=environment,
+                capture_output=True,
+                text=True,
+                timeout=SECONDS,
+                check=False,
+            )
         return done.returncode, (done.stdout + done.stderr).rstrip("\n").split("\n")
 
     def _serve(self, block: str) -> None:
