@@ -3,7 +3,7 @@
 It gives a page its identity: a page is live only while its catalog section is enabled.
 """
 
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Collection, Hashable, Mapping, Sequence
 
 import msgspec
 
@@ -124,6 +124,31 @@ def _attributes(payload: Catalog, context: ChannelContext) -> dict[str, object]:
     return attributes
 
 
+def inherit(payload: Catalog, above: Catalog, own: Collection[str]) -> Catalog:
+    """A variant's payload laid over its parent's: by attribute, by text and locale, by categories and family.
+
+    An attribute that one of them states as a text by locale and the other as a value is the variant's. `parent`,
+    `enabled` and `references` are the variant's own.
+    """
+    attributes = above.attributes
+    if own:
+        attributes = {code: value for code, value in attributes.items() if code not in own}
+    localized = {
+        code: text for code, text in above.localized.items() if code not in own and code not in payload.attributes
+    }
+    for code, text in payload.localized.items():
+        localized[code] = localized.get(code, {}) | text
+    return Catalog(
+        attributes=attributes | payload.attributes,
+        localized=localized,
+        categories=payload.categories or above.categories,
+        family=above.family if payload.family is None else payload.family,
+        parent=payload.parent,
+        enabled=payload.enabled,
+        references=payload.references,
+    )
+
+
 def references(payload: Catalog) -> Mapping[str, Sequence[str]]:
     """The ids under which other systems know the product, by kind."""
     return ids_by_kind(payload.references) if payload.references else {}
@@ -141,6 +166,8 @@ CATALOG = Domain(
     fold=fold,
     upcast=upcast,
     references=references,
+    parent_field="parent",
+    inherit=inherit,
     varies_by=varies_by,
     has_view=True,
     gives_identity=True,

@@ -5,7 +5,7 @@ A domain is pure. It defines what a source may send for a SKU (`payload`), which
 stores, clocks or the event loop.
 """
 
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Callable, Collection, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, TypeAlias, TypeVar
 
@@ -102,6 +102,11 @@ class Domain(Generic[Payload]):
     `references(payload)` returns the ids under which other systems know the SKU, by kind. Without it, the domain has
     none. The consumer keeps them beside the sections; no page shows them.
 
+    `parent_field` names the field of the payload that names the product's parent. Without it, nothing is inherited.
+
+    `inherit(payload, above, own)` returns a variant's payload laid over its parent's, without the parent's attributes
+    in `own`. It is associative: where the parent has one too, either may be laid first.
+
     `fold(contributions, context)` returns the section from one or more contributions, or None if it is disabled. It
     depends on nothing but its arguments.
 
@@ -123,6 +128,8 @@ class Domain(Generic[Payload]):
     violates: Callable[[Payload, Rules], InvalidPayload | None] | None = None
     upcast: Callable[[Payload], Payload] | None = None
     references: Callable[[Payload], Mapping[str, Sequence[str]]] | None = None
+    parent_field: str | None = None
+    inherit: Callable[[Payload, Payload, Collection[str]], Payload] = lambda payload, _above, _own: payload
     varies_by: Callable[[ChannelContext], Hashable] = same_for_all
     has_view: bool = False
     gives_identity: bool = False

@@ -28,6 +28,7 @@ from pagefold.engine.configuration.dead_letter_config import DeadLettersConfig
 from pagefold.engine.configuration.delta_config import DeltaConfig, check_delta
 from pagefold.engine.configuration.fetch_config import FetchConfig
 from pagefold.engine.configuration.http_config import HttpConfig
+from pagefold.engine.configuration.inherit_config import InheritConfig, check_inherit
 from pagefold.engine.configuration.lookup_config import LookupConfig, check_lookups
 from pagefold.engine.configuration.page_settings import ChannelSettings, PageSettings
 from pagefold.engine.configuration.reference_config import ReferencesConfig, check_references
@@ -39,6 +40,7 @@ from pagefold.engine.configuration.toml_tables import ContractPlace, Table, reda
 from pagefold.engine.configuration.webhook_config import WebhookConfig, check_webhook
 from pagefold.engine.errors import ConfigurationError
 from pagefold.projections import Channel, fingerprint_parts
+from pagefold.projections.channels import Inherit
 from pagefold.projections.streams import EVERY_CHANNEL
 
 CONFIG_VARIABLE = "PAGEFOLD_CONFIG"
@@ -82,6 +84,13 @@ class SourceConfig(Table, frozen=True):
             "numbers."
         ),
     ] = "refuse"
+    inherit: Annotated[
+        InheritConfig | None,
+        Meta(
+            description="Variants inherit: what the source states of a product is laid over what it states of the "
+            "`parent` that the product names. Without the table, nothing is inherited."
+        ),
+    ] = None
     snapshot: Annotated[
         SnapshotConfig | None,
         Meta(description="Where a rebuild reads everything that the source has now: a file, an endpoint or a query."),
@@ -261,19 +270,21 @@ class Config(Table, frozen=True):
     def page_settings(self) -> PageSettings:
         """What pages depend on."""
         domains = {name: source.domains for name, source in self.sources.items()}
-        return PageSettings.of(domains, self.channels, self.resolved_channels)
+        inherit = {name: source.inherit for name, source in self.sources.items() if source.inherit is not None}
+        return PageSettings.of(domains, self.channels, self.resolved_channels, inherit)
 
     def under(self, settings: PageSettings) -> "Config":
         """This configuration where pages depend on these settings instead."""
         if settings.digest == self.page_settings.digest:
             return self
-        sources = {name: self._source_under(name, domains) for name, domains in settings.sources.items()}
+        sources = {name: self._source_under(name, settings) for name in settings.sources}
         channels = {name: self._channel_under(name, each) for name, each in settings.channels.items()}
         return self._copy(msgspec.structs.replace(self, sources=sources, channels=channels))
 
-    def _source_under(self, name: str, domains: list[str]) -> SourceConfig:
-        own = self.sources.get(name)
-        return SourceConfig(domains=domains) if own is None else msgspec.structs.replace(own, domains=domains)
+    def _source_under(self, name: str, settings: PageSettings) -> SourceConfig:
+        domains, inherit = settings.sources[name], settings.inherit.get(name)
+        own = self.sources.get(name, SourceConfig(domains=domains))
+        return msgspec.structs.replace(own, domains=domains, inherit=inherit)
 
     def _channel_under(self, name: str, settings: ChannelSettings) -> ChannelConfig:
         parts = {field: getattr(settings, field) for field in settings.__struct_fields__}
@@ -295,6 +306,11 @@ class Config(Table, frozen=True):
         parts = msgspec.json.encode([domain.name, *fingerprint_parts(domain, self.resolved_channels)])
         return sha256(parts).hexdigest()[:16]
 
+    @cached_property
+    def _inherit(self) -> Mapping[str, Inherit]:
+        """How sources inherit, by name."""
+        return {name: each.inherit.resolved() for name, each in self.sources.items() if each.inherit is not None}
+
     def _channel(self, name: str, channel: ChannelConfig) -> Channel:
         return Channel(
             name=name,
@@ -306,6 +322,7 @@ class Config(Table, frozen=True):
                 domain.name: tuple(channel.sources.get(domain.name, self.sources_of(domain.name))) for domain in DOMAINS
             },
             view=channel_view(channel, resolved_locales(channel)),
+            inherit=self._inherit,
         )
 
 
@@ -396,6 +413,7 @@ def _check_schedule(config: Config) -> Iterator[ConfigurationError]:
 def _check_source(key: str, name: str, source: SourceConfig) -> Iterator[ConfigurationError]:
     yield from _check_name(key, name)
     yield from check_domains(f"{key}.domains", source.domains)
+    yield from check_inherit(f"{key}.inherit", source.inherit, source.domains)
     if source.snapshot is not None:
         yield from check_snapshot(f"{key}.snapshot", source.snapshot)
     if source.delta is not None:

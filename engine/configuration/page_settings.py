@@ -10,6 +10,7 @@ from typing import Literal, Self
 import msgspec
 
 from pagefold.engine.configuration.channel_config import ChannelConfig, FilterConfig
+from pagefold.engine.configuration.inherit_config import InheritConfig
 from pagefold.projections import Channel
 
 
@@ -35,19 +36,25 @@ class ChannelSettings(msgspec.Struct, frozen=True, rename="camel"):
 class PageSettings(msgspec.Struct, frozen=True, rename="camel"):
     """What pages depend on. `sources` has the domains of each source, in the order of the file; channels are by name.
 
-    Equal settings and equal code give a log the same pages.
+    `inherit` says how sources inherit, by name. Equal settings and equal code give a log the same pages.
     """
 
     sources: dict[str, list[str]]
     channels: dict[str, ChannelSettings]
+    inherit: dict[str, InheritConfig] = {}
 
     @classmethod
     def of(
-        cls, sources: Mapping[str, Sequence[str]], tables: Mapping[str, ChannelConfig], channels: Sequence[Channel]
+        cls,
+        sources: Mapping[str, Sequence[str]],
+        tables: Mapping[str, ChannelConfig],
+        channels: Sequence[Channel],
+        inherit: Mapping[str, InheritConfig],
     ) -> Self:
         """The settings of sources, and of channels, given as their tables and with every default filled in."""
         by_name = {channel.name: _settings(channel, tables[channel.name]) for channel in channels}
-        return cls({name: list(domains) for name, domains in sources.items()}, dict(sorted(by_name.items())))
+        by_source = {name: list(domains) for name, domains in sources.items()}
+        return cls(by_source, dict(sorted(by_name.items())), dict(sorted(inherit.items())))
 
     @property
     def digest(self) -> str:

@@ -162,7 +162,7 @@ class LogTail:
 
     def _are_few(self, touched: TouchedStreams) -> bool:
         small = len(touched.streams) <= MAX_ON_LOOP and touched.bytes <= MAX_FEW_BYTES
-        return small and self.is_up_to_date and not self._ahead.is_known
+        return small and self.is_up_to_date and not self._ahead.is_known and not self._folder.inherits
 
     async def _fold_few(self, touched: TouchedStreams) -> int | None:
         """Folds a small window, in as few steps as possible. None if it needs a transaction of several."""

@@ -198,7 +198,7 @@ class Model:
         for domain in DOMAINS:
             accepted_events = self._accepted(sku, channel, domain)
             if accepted_events:
-                rows[domain] = self._page_section(accepted_events, domain, self._channels[channel])
+                rows[domain] = self._page_section(sku, channel, domain, accepted_events)
         return rows
 
     def _accepted(self, sku: str, channel: str, domain: str) -> dict[str, list[AcceptedEvent]]:
@@ -218,17 +218,73 @@ class Model:
             return chosen[domain]
         return [name for name, source in self._sources.items() if domain in source["domains"]]
 
-    def _page_section(self, by_source: dict[str, list[AcceptedEvent]], domain: str, channel: Document) -> PageSection:
+    def _page_section(self, sku: str, name: str, domain: str, by_source: dict[str, list[AcceptedEvent]]) -> PageSection:
         """Uses each source's first applicable event. A source without one still contributes its version."""
-        versions, inputs = {}, []
+        channel = self._channels[name]
+        versions, inputs, seen = {}, [], [accepted for heads in by_source.values() for accepted in heads]
         for source, heads in by_source.items():
             counting = [accepted for accepted in heads if applies(accepted, domain, channel)]
             versions[source] = (counting or heads)[0].version
             inputs += [Input(source, accepted.payload) for accepted in counting[:1] if accepted.payload is not None]
-        newest = max(accepted.occurred_at for heads in by_source.values() for accepted in heads)
+            if domain == "catalog" and counting and self._sources[source].get("inherit"):
+                shared = self._heads.get(Stream(sku, "*", domain, source))
+                if shared is not None and shared.payload is not None:
+                    seen += self._parents(sku, "*", source, shared.payload)[1]
+                parents, looked_at = self._parents(sku, name, source, inputs[-1].payload)
+                inputs[-1] = Input(source, self._laid_over(inputs[-1].payload, parents, source))
+                seen += looked_at
+        newest = max(accepted.occurred_at for accepted in seen)
         body = section(domain, inputs, channel) if inputs else None
         ready = body is not None and (domain != "media" or body["assets"] != [])
         return PageSection(versions, newest, body, ready)
+
+    def _parents(
+        self, sku: str, channel: str, source: str, payload: Document
+    ) -> tuple[list[Document], list[AcceptedEvent]]:
+        """The payloads of a product's parents, nearest first, and all events that were looked at to find them.
+
+        None if there are too many, or if a product is its own parent.
+        """
+        rules = self._sources[source]["inherit"]
+        parents: list[Document] = []
+        looked_at: list[AcceptedEvent] = []
+        passed = [sku]
+        while payload.get("parent"):
+            if len(passed) > rules.get("levels", 3):
+                return [], looked_at
+            for candidate in self._named(payload["parent"], source, ignore_case=rules.get("ignore_case", False)):
+                streams = [Stream(candidate, where, "catalog", source) for where in dict.fromkeys((channel, "*"))]
+                heads = [self._heads[stream] for stream in streams if stream in self._heads]
+                looked_at += heads
+                if found := [accepted.payload for accepted in heads if accepted.payload is not None]:
+                    break
+            else:
+                return parents, looked_at
+            if candidate in passed:
+                return [], looked_at
+            payload = found[0]
+            passed.append(candidate)
+            parents.append(payload)
+        return parents, looked_at
+
+    def _named(self, parent: str, source: str, *, ignore_case: bool) -> list[str]:
+        """The SKUs that a parent's name may mean: first the one written so, then others by name if case is ignored."""
+        exact = normal(parent)
+        known = {stream.sku for stream in self._heads if (stream.domain, stream.source) == ("catalog", source)}
+        same = {sku for sku in known if ignore_case and normal(sku.casefold()) == normal(exact.casefold())}
+        return [exact, *sorted(same - {exact})]
+
+    def _laid_over(self, payload: Document, parents: Sequence[Document], source: str) -> Document:
+        """A payload with what it lacks from its parents: attributes, texts by locale, categories, family."""
+        own = self._sources[source]["inherit"].get("own", ())
+        for parent in parents:
+            attributes = {code: value for code, value in parent.get("attributes", {}).items() if code not in own}
+            texts = {code: text for code, text in parent.get("localized", {}).items() if code not in own}
+            said_here, texts_here = payload.get("attributes", {}), payload.get("localized", {})
+            localized = {code: text | texts_here.get(code, {}) for code, text in texts.items() if code not in said_here}
+            above = {field: parent[field] for field in ("categories", "family") if field in parent}
+            payload = above | payload | {"attributes": attributes | said_here, "localized": texts_here | localized}
+        return payload
 
 
 def stream_of(event: Mapping[str, Any]) -> Stream:

@@ -8,17 +8,21 @@ import msgspec
 
 from pagefold.domains import AnyDomain
 from pagefold.engine.errors import ReadTooLarge
+from pagefold.engine.folding.fold_errors import FoldError, ParentError, dead_letter_of
 from pagefold.engine.folding.older_versions import add_older_versions
+from pagefold.engine.folding.parent_reader import ParentReader, Spellings
 from pagefold.engine.folding.source_resets import without_payload
+from pagefold.engine.folding.stored_links import store_references, with_variants
 from pagefold.engine.runtime.clock import now
 from pagefold.engine.runtime.compute_thread import compute_in_thread
 from pagefold.engine.stores.dead_letter_records import NewDeadLetter, Resolution
 from pagefold.engine.stores.log_records import StoredEvent
-from pagefold.engine.stores.reference_records import ReferenceChange, References, changes_of_references
+from pagefold.engine.stores.reference_records import ReferenceChange, References
 from pagefold.engine.stores.size_batches import split_equal
 from pagefold.engine.stores.store import FoldTransaction, Log
 from pagefold.projections import Channel, ChannelMismatch, DecodedEvent, DomainFold, KeptPages, SharedSections, skus_of
 from pagefold.projections.epochs import OWN_VERSION, version_of
+from pagefold.projections.inheritance import SPELLING, Inheritance, Parents
 
 CHUNK_SKUS = 2_000
 """SKUs that are read, folded and written at a time, unless they are too large."""
@@ -61,8 +65,9 @@ class FoldResult(NamedTuple):
 class FoldedSections(NamedTuple):
     """The sections that heads give, by SKU, the heads that could not be folded, and the dead letters that say why.
 
-    `references` are those that the heads state. `older` are the SKUs that needed versions before the heads, each with
-    the newest position of these.
+    `references` are those that the heads state, and their links to parents. `older` are the SKUs that needed versions
+    before the heads, each with the newest position of these. `parents` are those of the SKUs, None if nothing is
+    inherited.
     """
 
     sections: list[SharedSections]
@@ -70,6 +75,7 @@ class FoldedSections(NamedTuple):
     dead_letters: list[NewDeadLetter]
     references: References
     older: dict[str, int]
+    parents: Parents | None = None
 
 
 class ValidSections(NamedTuple):
@@ -91,13 +97,6 @@ class _Folded(NamedTuple):
     kept: dict[str, KeptPages]
 
 
-class _FoldError(NamedTuple):
-    """A stream whose head cannot be folded, and why."""
-
-    stream: str
-    error: str
-
-
 class Folder:
     """Folds one domain under one configuration.
 
@@ -112,17 +111,26 @@ class Folder:
         self.suffixes = self._fold.suffixes
         self._upcast = domain.upcast
         self._references = domain.references
+        self._inheritance = Inheritance(domain, channels)
+        self._parents: ParentReader | None = None
         decoded_event = msgspec.defstruct(
             "DecodedEvent", [("payload", domain.payload | None)], bases=(DecodedEvent,), eq=False, gc=False
         )
         self._decoder: msgspec.json.Decoder[DecodedEvent] = msgspec.json.Decoder(
             decoded_event
         )  # the payload type is dynamic
+        if self._inheritance.is_used:
+            self._parents = ParentReader(self._inheritance, self._needed, self._read, self._decode, self._older_of)
+
+    @property
+    def inherits(self) -> bool:
+        """Whether the sections of a SKU may depend on the heads of others."""
+        return self._parents is not None
 
     async def fold(
         self, transaction: FoldTransaction, streams: Collection[str], *, by: str | None = None
     ) -> FoldResult:
-        """Writes all sections of the streams' SKUs.
+        """Writes all sections of the streams' SKUs, and of the SKUs that inherit from them.
 
         Events that cannot be folded become dead letters; nothing is raised.
 
@@ -132,14 +140,17 @@ class Folder:
         bad: list[StoredEvent] = []
         settled: list[StoredEvent] = []
         changed = 0
-        async for found in self._chunks(skus_of(streams), self._fold.unused_streams(streams)):
-            sections, bad_here, dead_letters, references, _ = await self.sections(found)
+        skus = skus_of(streams)
+        if self._parents is not None:
+            skus = await with_variants(transaction, self._inheritance, streams)
+        async for found, parents in self._chunks(skus, self._fold.unused_streams(streams), transaction):
+            sections, bad_here, dead_letters, references, *_ = await self._sections(found, parents, transaction)
             if dead_letters:
                 await transaction.add_dead_letters(dead_letters)
             changed += await transaction.write(sections)
             await store_references(transaction, [head[1] for head in found], references)
             kept = _without_large_payloads(found)
-            del found, sections  # free them before the next are read
+            del found, sections, parents  # free them before the next are read
             heads += kept
             bad += map(without_payload, bad_here)
             if not bad_here:
@@ -147,10 +158,18 @@ class Folder:
         await self.resolve(transaction, heads, bad, by=by)
         return FoldResult(heads, bad, settled, changed)
 
-    async def _chunks(self, skus: Sequence[str], unused: Sequence[str]) -> AsyncGenerator[list[StoredEvent], None]:
-        """The heads that decide the sections of these SKUs, in chunks of whole SKUs.
+    async def fold_variants(self, transaction: FoldTransaction, changes: Iterable[ReferenceChange]) -> int:
+        """Folds what may inherit from SKUs whose spellings have changed. Returns for how many the sections changed."""
+        rows = [row for change in changes for row in (*change.removed, *change.added) if row.kind.startswith(SPELLING)]
+        streams = {row.stream for row in rows}
+        return (await self.fold(transaction, streams)).changed if streams and self._parents is not None else 0
 
-        A chunk whose heads are too large is divided, down to one SKU.
+    async def _chunks(
+        self, skus: Sequence[str], unused: Sequence[str], spellings: Spellings
+    ) -> AsyncGenerator[tuple[list[StoredEvent], Parents | None], None]:
+        """The heads that decide the sections of these SKUs, in chunks of whole SKUs, and their parents.
+
+        A chunk whose heads or parents are too large is divided, down to one SKU.
         """
         chunks_left = split_equal(skus, -(-len(skus) // CHUNK_SKUS))[::-1] if skus else []
         while chunks_left:
@@ -159,13 +178,15 @@ class Folder:
             if unused:
                 chunk = set(skus_here)
                 also = [stream for stream in unused if stream.partition("/")[0] in chunk]
+            max_bytes = self._max_bytes if len(skus_here) > 1 else None
             try:
-                heads = await self.heads(skus_here, self._max_bytes if len(skus_here) > 1 else None, also)
+                heads = await self.heads(skus_here, max_bytes, also)
+                parents = await self.parents(heads, spellings, max_bytes)
             except ReadTooLarge as error:
                 chunks_left += split_equal(skus_here, error.parts)[::-1]
                 continue
-            yield heads
-            del heads  # free them before the next are read
+            yield heads, parents
+            del heads, parents  # free them before the next are read
 
     async def heads(
         self, skus: Sequence[str], max_bytes: int | None = None, also: Sequence[str] = ()
@@ -174,7 +195,16 @@ class Folder:
 
         Raises `ReadTooLarge` if they have more than `max_bytes` together.
         """
-        return await self._log.heads([*await self._needed(skus), *also], max_bytes=max_bytes)
+        return await self._read([*await self._needed(skus), *also], max_bytes)
+
+    async def _read(self, streams: Sequence[str], max_bytes: int | None) -> list[StoredEvent]:
+        return await self._log.heads(streams, max_bytes=max_bytes)
+
+    async def parents(
+        self, heads: Sequence[StoredEvent], spellings: Spellings, max_bytes: int | None = None
+    ) -> Parents | None:
+        """The parents that heads name, up the chain. None if nothing is inherited. Raises as `heads` does."""
+        return None if self._parents is None else await self._parents.of_heads(heads, spellings, max_bytes)
 
     async def needed_streams(self, streams: Collection[str]) -> list[str]:
         """The streams whose heads a fold of these streams needs. A stream that belongs to no SKU needs none."""
@@ -187,17 +217,24 @@ class Folder:
             return self._fold.needed_streams(skus)
         return [name for name in await self._log.streams_of(skus) if name[name.find("/") :] in self.suffixes]
 
-    async def sections(self, heads: list[StoredEvent]) -> FoldedSections:
-        """The sections of the SKUs of these heads, which must be all that decide them. Writes nothing."""
+    async def sections(self, heads: list[StoredEvent], spellings: Spellings) -> FoldedSections:
+        """The sections of the SKUs of these heads, which must be all of theirs. Writes nothing.
 
+        Where they inherit, their parents are read from the log; `spellings` finds those that are named in another case.
+        """
+        return await self._sections(heads, await self.parents(heads, spellings), spellings)
+
+    async def _sections(
+        self, heads: list[StoredEvent], parents: Parents | None, spellings: Spellings
+    ) -> FoldedSections:
         def fold() -> _Folded:
-            return self._fold_valid(heads)
+            return self._fold_valid(heads, parents)
 
         sections, failed, references, kept = fold() if len(heads) <= MAX_ON_LOOP else await compute_in_thread(fold)
-        found = FoldedSections(sections, [], [], references, {})
+        found = FoldedSections(sections, [], [], references, {}, parents)
         await self._keep(kept, heads, found)
         for sku in failed:
-            repaired = await self._fold_newest_valid(sku, heads)
+            repaired = await self._fold_newest_valid(sku, heads, spellings)
             found.sections.extend(repaired.sections)
             found.bad.extend(repaired.bad)
             found.dead_letters.extend(repaired.dead_letters)
@@ -205,6 +242,11 @@ class Folder:
             references.update(repaired.references)
         found.sections.sort(key=_sku)
         return found
+
+    @property
+    def ignoring_case(self) -> Collection[str]:
+        """The sources that name parents in any case: only then, spellings are asked for."""
+        return self._inheritance.ignoring_case
 
     @property
     def has_references(self) -> bool:
@@ -217,34 +259,41 @@ class Folder:
         for head in heads:
             event = self._decode(head)
             if not isinstance(event, DecodedEvent):
-                event = await self._older({head.originator_id: head}, head.originator_id)
-            if references := self._references_of(event):
+                event = await self._older_of(head)
+            if references := self._references_of(head.originator_id, event):
                 found[head.originator_id] = references
         return found
 
-    def _references_of(self, event: DecodedEvent) -> Mapping[str, Sequence[str]]:
-        return {} if self._references is None or event.payload is None else self._references(event.payload)
+    def _references_of(self, stream: str, event: DecodedEvent) -> Mapping[str, Sequence[str]]:
+        """The references that an event states, and its links to parents."""
+        links = {} if self._parents is None else self._inheritance.links(stream, event.payload)
+        if self._references is None or event.payload is None:
+            return links
+        return {**self._references(event.payload), **links}
 
-    async def fold_valid(self, heads: list[StoredEvent]) -> ValidSections | None:
-        """The sections of the SKUs of these heads, and their references, computed in the compute thread.
+    async def fold_valid(self, heads: list[StoredEvent], spellings: Spellings) -> ValidSections | None:
+        """The sections of the SKUs of these heads, as `sections`, and their references, computed in the compute thread.
 
         None if any of the heads cannot be folded.
         """
-        sections, failed, references, kept = await compute_in_thread(lambda: self._fold_valid(heads))
+        parents = await self.parents(heads, spellings)
+        sections, failed, references, kept = await compute_in_thread(lambda: self._fold_valid(heads, parents))
         if failed:
             return None
-        await self._keep(kept, heads, FoldedSections(sections, [], [], references, {}))
+        await self._keep(kept, heads, FoldedSections(sections, [], [], references, {}, parents))
         return ValidSections(sorted(sections, key=_sku), references)
 
     def fold_few(self, heads: Sequence[StoredEvent]) -> list[SharedSections] | None:
         """The sections of the SKUs of these heads, by SKU.
 
-        None if any cannot be folded, states references, or needs older versions.
+        None if any cannot be folded, inherits, states references, or needs older versions.
         """
-        sections, failed, references, kept = self._fold_valid(heads)
+        if self._parents is not None:
+            return None
+        sections, failed, references, kept = self._fold_valid(heads, None)
         return None if failed or references or kept else sorted(sections, key=_sku)
 
-    def _fold_valid(self, heads: Sequence[StoredEvent]) -> _Folded:
+    def _fold_valid(self, heads: Sequence[StoredEvent], parents: Parents | None) -> _Folded:
         """The sections of the SKUs that fold without errors, and the other SKUs."""
         by_sku: dict[str, list[StoredEvent]] = {}
         for head in heads:
@@ -271,7 +320,7 @@ class Folder:
                         if references_of is not None and (stated := references_of(event.payload)):
                             references[head[1]] = stated
                     decoded[head[1][len(sku) :]] = event
-                shared.append(fold(sku, decoded))
+                shared.append(fold(sku, decoded if parents is None else self._lay(sku, decoded, parents, references)))
             except KeptPages as pages:
                 kept[sku] = pages
             except Exception:  # noqa: BLE001  # must not stop the others; `_fold_newest_valid` reports it
@@ -284,13 +333,36 @@ class Folder:
         """Adds the sections of SKUs that need older versions, and the newest position of these."""
         by_stream = {head[1]: head for head in heads} if kept else {}
         for sku, pages in kept.items():
+            if found.parents is not None:  # older versions count alone, without parents
+                origins = found.parents.origins.get(sku, {})
+                by_stream.update({sku + suffix: by_stream[sku + origin] for suffix, origin in origins.items()})
             newest = await add_older_versions(self._log, self._decode, pages, sku, by_stream)
             sections = pages.sections()
             found.sections.append(sections)
             found.older[sections.sku] = newest
         return found
 
-    async def _fold_newest_valid(self, sku: str, heads: Iterable[StoredEvent]) -> FoldedSections:
+    def _lay(
+        self,
+        sku: str,
+        decoded: Mapping[str, DecodedEvent],
+        parents: Parents,
+        references: dict[str, Mapping[str, Sequence[str]]],
+    ) -> Mapping[str, DecodedEvent]:
+        """The heads of a SKU, laid over those of its parents. Adds their links to the references that they state.
+
+        Raises `ParentError`.
+        """
+        for suffix, event in decoded.items():
+            stream = sku + suffix
+            if links := self._inheritance.links(stream, event.payload):
+                references[stream] = {**references.get(stream, {}), **links}
+        heads, errors = self._inheritance.lay(sku, decoded, parents)
+        if errors:
+            raise ParentError
+        return heads
+
+    async def _fold_newest_valid(self, sku: str, heads: Iterable[StoredEvent], spellings: Spellings) -> FoldedSections:
         """Folds one SKU from the newest events that can be folded."""
         current = {head.originator_id: head for head in heads if head.originator_id.startswith(sku + "/")}
         first = dict(current)
@@ -303,13 +375,18 @@ class Folder:
                 decoded[stream] = event
             else:
                 failed[stream] = first[stream]
-                dead_letters.append(_dead_letter(self._domain, first[stream], event))
+                dead_letters.append(dead_letter_of(self._domain, first[stream], event))
                 decoded[stream] = await self._older(current, stream)
         while True:
-            outcome = self._try(sku, decoded)
-            if not isinstance(outcome, _FoldError):
-                references = {stream: self._references_of(event) for stream, event in decoded.items()}
-                found = FoldedSections([], list(failed.values()), dead_letters, references, {})
+            laid, errors, parents = await self._laid(sku, decoded, spellings)
+            outcome = self._try(sku, laid)
+            if not isinstance(outcome, FoldError):
+                for stream, error in errors.items():  # these are not taken from an older event: they count as they are
+                    if stream not in failed:
+                        failed[stream] = first[stream]
+                        dead_letters.append(dead_letter_of(self._domain, first[stream], error))
+                references = {stream: self._references_of(stream, event) for stream, event in decoded.items()}
+                found = FoldedSections([], list(failed.values()), dead_letters, references, {}, parents)
                 if isinstance(outcome, KeptPages):
                     return await self._keep({sku: outcome}, current.values(), found)
                 found.sections.append(outcome)
@@ -317,8 +394,20 @@ class Folder:
             stream = outcome.stream
             if stream not in failed:
                 failed[stream] = first[stream]
-                dead_letters.append(_dead_letter(self._domain, first[stream], outcome.error))
+                dead_letters.append(dead_letter_of(self._domain, first[stream], outcome.error))
             decoded[stream] = await self._older(current, stream)
+
+    async def _laid(
+        self, sku: str, decoded: Mapping[str, DecodedEvent], spellings: Spellings
+    ) -> tuple[Mapping[str, DecodedEvent], Mapping[str, str], Parents | None]:
+        """The events of a SKU, laid over those of its parents, why some have none, both by stream, and the parents."""
+        if self._parents is None:
+            return decoded, {}, None
+        parents = await self._parents.of_events(decoded, spellings)
+        by_suffix = {stream.removeprefix(sku): event for stream, event in decoded.items()}
+        heads, errors = self._inheritance.lay(sku, by_suffix, parents)
+        laid = {sku + suffix: event for suffix, event in heads.items()}
+        return laid, {sku + suffix: error for suffix, error in errors.items()}, parents
 
     def _decode(self, event: StoredEvent) -> DecodedEvent | str:
         """The decoded event, or why it cannot be decoded."""
@@ -331,6 +420,9 @@ class Folder:
         decoded.version = version_of(event.originator_version)
         return decoded
 
+    async def _older_of(self, head: StoredEvent) -> DecodedEvent:
+        return await self._older({head.originator_id: head}, head.originator_id)
+
     async def _older(self, current: Heads, stream: str) -> DecodedEvent:
         """The next older event of the stream that can be decoded; if there is none, an empty withdrawal."""
         while older := await self._log.older_events(current[stream], OLDER_EVENTS):
@@ -341,7 +433,7 @@ class Folder:
                     return decoded
         return DecodedEvent(MIN_TIMESTAMP, MIN_TIMESTAMP, None, version_of(current[stream].originator_version))
 
-    def _try(self, sku: str, decoded: Mapping[str, DecodedEvent]) -> SharedSections | KeptPages | _FoldError:
+    def _try(self, sku: str, decoded: Mapping[str, DecodedEvent]) -> SharedSections | KeptPages | FoldError:
         """The sections of a SKU, or what they need, or one stream that prevents them."""
         by_suffix = {stream.removeprefix(sku): event for stream, event in decoded.items()}
         try:
@@ -349,7 +441,7 @@ class Folder:
         except KeptPages as pages:
             return pages
         except ChannelMismatch as mismatch:
-            return _FoldError(sku + mismatch.suffix, mismatch.reason)
+            return FoldError(sku + mismatch.suffix, mismatch.reason)
         except Exception as error:  # noqa: BLE001  # an error in a domain must not stop the consumer
             reason = f"{type(error).__name__}: {error}"
         for suffix, event in by_suffix.items():
@@ -358,9 +450,9 @@ class Folder:
             except KeptPages:
                 continue
             except Exception as error:  # noqa: BLE001  # as above, for one contribution
-                return _FoldError(sku + suffix, f"{type(error).__name__}: {error}")
+                return FoldError(sku + suffix, f"{type(error).__name__}: {error}")
         live = [stream for stream, event in decoded.items() if event.payload is not None]
-        return _FoldError(live[0], f"only together with {', '.join(live[1:])}: {reason}")
+        return FoldError(live[0], f"only together with {', '.join(live[1:])}: {reason}")
 
     async def resolve(
         self,
@@ -377,35 +469,8 @@ class Folder:
                 await transaction.resolve(fine, Resolution("folded", now(), by))
 
 
-async def store_references(
-    transaction: FoldTransaction, streams: Collection[str], references: References
-) -> list[ReferenceChange]:
-    """Stores exactly these references of some streams, and returns what has changed. Costs nothing without any."""
-    if not references and not transaction.has_references:
-        return []
-    changes = changes_of_references(await transaction.references(streams), references)
-    if changes:
-        removed = [row for change in changes for row in change.removed]
-        await transaction.change_references(removed, [row for change in changes for row in change.added])
-    return changes
-
-
 def _without_large_payloads(heads: list[StoredEvent]) -> list[StoredEvent]:
     """Drops the payloads of heads that are kept, if they are large."""
     if sum([len(head[5]) for head in heads]) < LARGE_HEAD_BYTES * len(heads):
         return heads
     return list(map(without_payload, heads))
-
-
-def _dead_letter(domain: str, event: StoredEvent, error: str) -> NewDeadLetter:
-    return NewDeadLetter(
-        kind="projection",
-        domain=domain,
-        originator_id=event.originator_id,
-        originator_version=event.originator_version,
-        revision=event.revision,
-        digest=b"",
-        error=error,
-        state=event.state,
-        recorded_at=now(),
-    )

@@ -9,6 +9,8 @@ import msgspec
 from pagefold.domains import DOMAINS, AnyDomain
 from pagefold.engine.configuration.config import Config
 from pagefold.engine.folding.folder import Folder
+from pagefold.engine.folding.parent_reader import Spellings
+from pagefold.engine.plans.logged_spellings import LoggedSpellings
 from pagefold.engine.plans.page_changes import ComparedPages, PageChange, PageComparer
 from pagefold.engine.plans.plan import Plan
 from pagefold.engine.replay.section_verifier import MAX_STEP_BYTES, STEP_STREAMS, ScanStep, StreamRange, next_step
@@ -102,9 +104,13 @@ class _DomainPlan:
         self._before = Folder(domain, before.resolved_channels, store.log)
         differs = before.fingerprint(domain) != after.fingerprint(domain)
         self._after = Folder(domain, after.resolved_channels, store.log) if differs else None
+        self._known: Spellings = store.references  # as the configuration before keeps them
+        self._spellings: Spellings = store.references
+        if self._after is not None and set(self._after.ignoring_case).difference(self._before.ignoring_case):
+            self._spellings = LoggedSpellings(store.log)
 
     async def sections(self, heads: Sequence[StoredEvent]) -> tuple[list[SharedSections], list[SharedSections]]:
         """The sections before and after. Events that cannot be folded count as they do for a consumer."""
         own = [head for head in heads if head[4] == self._domain and head[1].endswith(self.suffixes)]
-        before = (await self._before.sections(own)).sections
-        return before, before if self._after is None else (await self._after.sections(own)).sections
+        before = (await self._before.sections(own, self._known)).sections
+        return before, before if self._after is None else (await self._after.sections(own, self._spellings)).sections

@@ -17,6 +17,7 @@ from pagefold.engine.configuration.channel_documents import channel_view
 from pagefold.engine.configuration.config import Config
 from pagefold.engine.errors import ReadTooLarge
 from pagefold.engine.folding.folder import Folder
+from pagefold.engine.folding.parent_reader import Spellings
 from pagefold.engine.reading.page_selection import PageSelection, SelectedPages
 from pagefold.engine.runtime import clock
 from pagefold.engine.stores.size_batches import split_equal
@@ -213,7 +214,7 @@ class CompletenessReader:
             found = await _in_parts(lambda part, size: self._measured(part, channel, documents, size), skus)
             hidden = [sku for sku, page in found.items() if page is None]
             if folder is not None and hidden:
-                found |= await _in_parts(partial(_folded, folder, documents), hidden)
+                found |= await _in_parts(partial(_folded, folder, documents, self._store.references), hidden)
             for sku in skus:
                 if (page := found.get(sku)) is not None and page.is_selected:
                     yield page
@@ -237,10 +238,12 @@ class CompletenessReader:
         return Folder(CATALOG, [msgspec.structs.replace(resolved, view=view)], self._store.log)
 
 
-async def _folded(folder: Folder, documents: Documents, skus: Sequence[str], max_bytes: int | None) -> Measures:
+async def _folded(
+    folder: Folder, documents: Documents, spellings: Spellings, skus: Sequence[str], max_bytes: int | None
+) -> Measures:
     """The pages that the log gives."""
     heads = await folder.heads(list(map(encode_part, skus)), max_bytes)
-    folded = (await folder.sections(heads)).sections
+    folded = (await folder.sections(heads, spellings)).sections
     sections = [section for each in folded for section in each.sections()]
     return {each.sku: None if each.body is None else documents.page(each.sku, each.body) for each in sections}
 

@@ -6,7 +6,7 @@ distinguish drift from a consumer that was faster. Readers see complete sections
 """
 
 import time
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Sequence
 from contextlib import AbstractAsyncContextManager
 from functools import partial
 from random import SystemRandom
@@ -17,8 +17,9 @@ import msgspec
 
 from pagefold.domains.domain import JSON
 from pagefold.engine.errors import ReadTooLarge
-from pagefold.engine.folding.folder import FoldedSections, store_references
+from pagefold.engine.folding.folder import FoldedSections
 from pagefold.engine.folding.mixed_pages import mark_mixed
+from pagefold.engine.folding.stored_links import store_references
 from pagefold.engine.replay.section_verifier import (
     EMPTY_RANGE,
     MAX_STEP_BYTES,
@@ -251,7 +252,7 @@ class Replayer:
             drift = []
         if write:
             await self._write(transaction, step, folded, wrong, list(surplus))
-        behind = self._report(drift, _skus_ahead(transaction, step.heads, folded.older) if wrong else ())
+        behind = self._report(drift, _skus_ahead(transaction, step, folded) if wrong else ())
         stating = [head for head in step.heads if folded.references.get(head[1])]
         references = await self._repair_references(
             transaction, folded.references, folded.references, _streams_ahead(transaction, stating), write=write
@@ -274,15 +275,17 @@ class Replayer:
         """Compares the stored references of streams with the log's. Streams `ahead` only wait for their consumer."""
         if not streams:
             return ReplayResult()
+        refolded = 0
         if write:
             changes = await store_references(transaction, streams, references)
+            refolded = await self._verifier.folder.fold_variants(transaction, changes)
         else:
             changes = changes_of_references(await transaction.references(streams), references)
         drifted = [change for change in changes if change.stream not in ahead]
         if self._on_drift is not ignore:
             for change in drifted:
                 self._on_drift(_drift_of_references(change, self._domain))
-        return ReplayResult(0, len(drifted), len(changes) - len(drifted))
+        return ReplayResult(0, len(drifted) + refolded, len(changes) - len(drifted))
 
     async def _surplus_references(self, prefix: str, *, write: bool) -> ReplayResult:
         """Repairs stored references that no head states, or whose stream has no head."""
@@ -305,7 +308,7 @@ class Replayer:
     async def _stored_and_folded(
         self, transaction: FoldTransaction, step: ScanStep
     ) -> tuple[list[SharedSections], FoldedSections]:
-        """The stored and the expected sections, read and folded concurrently."""
+        """The stored and the expected sections, read and folded concurrently where they can be."""
         stored: list[SharedSections] = []
         folded: list[FoldedSections] = []
 
@@ -314,9 +317,13 @@ class Replayer:
             stored.extend(await transaction.sections(skus, max_bytes=MAX_STEP_BYTES if len(skus) > 1 else None))
 
         async def fold() -> None:
-            folded.append(await self._verifier.fold(step))
+            folded.append(await self._verifier.fold(step, transaction))
 
-        await run_together(read, fold)
+        if self._verifier.folder.inherits:  # it reads links in the same transaction
+            await read()
+            await fold()
+        else:
+            await run_together(read, fold)
         return stored, folded[0]
 
     async def _write(
@@ -430,11 +437,14 @@ def _halves(step: ScanStep) -> tuple[ScanStep, ScanStep]:
     return ScanStep(first, own_heads, step.rest), ScanStep(second, other_heads, step.rest)
 
 
-def _skus_ahead(transaction: FoldTransaction, heads: Sequence[StoredEvent], older: Mapping[str, int]) -> set[str]:
-    """SKUs with events after the consumer's checkpoint: heads, or older versions, of which the newest is given."""
+def _skus_ahead(transaction: FoldTransaction, step: ScanStep, folded: FoldedSections) -> set[str]:
+    """SKUs with events after the consumer's checkpoint: heads, older versions, or heads of parents."""
     position = transaction.checkpoint.position
-    late = {sku for sku, newest in older.items() if newest > position}
-    return late.union(decode_part(head[1].partition("/")[0]) for head in heads if head[0] > position)
+    ahead = {_sku_of(head) for head in step.heads if head[0] > position}
+    if folded.parents is not None:
+        ahead.update(sku for sku in step.skus if folded.parents.newest(sku) > position)
+    late = {sku for sku, newest in folded.older.items() if newest > position}
+    return late.union(map(decode_part, ahead))
 
 
 def _streams_ahead(transaction: FoldTransaction, heads: Sequence[StoredEvent]) -> set[str]:

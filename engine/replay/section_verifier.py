@@ -20,7 +20,7 @@ from pagefold.engine.runtime.task_groups import run_beside
 from pagefold.engine.stores.log_records import ScannedHeads, StoredEvent
 from pagefold.engine.stores.reference_records import changes_of_references
 from pagefold.engine.stores.size_batches import split_equal
-from pagefold.engine.stores.store import Log, Store
+from pagefold.engine.stores.store import FoldTransaction, Log, Store
 from pagefold.projections.streams import decode_part, encode_part
 
 STEP_STREAMS = 6_000
@@ -176,7 +176,7 @@ class SectionVerifier:
         async def fold() -> None:
             async with to_compare:
                 async for skus, heads, rest in scanned:
-                    valid = await self.folder.fold_valid(heads)
+                    valid = await self.folder.fold_valid(heads, self._store.references)
                     await to_compare.send(FoldedStep(list(map(decode_part, skus)), valid, rest))
 
         async with scanned, folded, run_beside(fold), run_beside(scan):
@@ -213,9 +213,9 @@ class SectionVerifier:
                 continue
             yield ScanStep(list(skus_here), heads, EMPTY_RANGE)
 
-    async def fold(self, step: ScanStep) -> FoldedSections:
+    async def fold(self, step: ScanStep, transaction: FoldTransaction) -> FoldedSections:
         """The expected sections, by SKU."""
-        return await self.folder.sections(step.heads)
+        return await self.folder.sections(step.heads, transaction)
 
 
 async def next_step(streams: StreamRange, scan: Scan) -> ScanStep:

@@ -15,7 +15,10 @@ MAX_STATED = 10_000
 
 
 class StoredReference(NamedTuple):
-    """What the head of a stream states: its SKU (by name) has this id. Ordered by stream, kind and id."""
+    """What the head of a stream states: its SKU (by name) has this id. Ordered by stream, kind and id.
+
+    Kinds that begin with `@` are links, by which parents find their variants: see `pagefold.projections.inheritance`.
+    """
 
     stream: str
     kind: str
@@ -116,7 +119,7 @@ class KnownReferences(ABC):
     async def list_ids(
         self, kind: str | None = None, *, after: Reference = FIRST_REFERENCE, limit: int = 100, shared: bool = False
     ) -> list[KnownId]:
-        """The next ids by (kind, id), of one kind or of any; only those that several SKUs have if `shared`."""
+        """The next ids by (kind, id), of one kind or any, but no links; if `shared`, those that several SKUs have."""
 
     @abstractmethod
     async def next_rows(self, after: StoredReference = FIRST_ROW, limit: int = 1_000) -> list[StoredReference]:
@@ -124,7 +127,7 @@ class KnownReferences(ABC):
 
     @abstractmethod
     async def count_kinds(self) -> list[KindCount]:
-        """What is known of each kind, by name."""
+        """What is known of each kind, by name, without links."""
 
     @abstractmethod
     async def keep_whole(self, whole: WholeGroup) -> WholeGroup:

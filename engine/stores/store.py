@@ -13,6 +13,7 @@ from contextlib import AbstractAsyncContextManager
 from typing import Literal, NamedTuple, Self, TypeAlias, TypeVar
 
 from pagefold.engine.configuration.config import Config
+from pagefold.engine.events import Reference
 from pagefold.engine.stores.dead_letter_records import DeadLetters, NewDeadLetter, Resolution
 from pagefold.engine.stores.epoch_fence import Fence
 from pagefold.engine.stores.fetch_records import Fetches
@@ -304,6 +305,10 @@ class FoldTransaction(ABC):
     @abstractmethod
     async def references(self, streams: Collection[str]) -> list[StoredReference]:
         """The stored references of some streams, in order."""
+
+    @abstractmethod
+    async def stated(self, references: Collection[Reference]) -> list[StoredReference]:
+        """All statements of these references, in no order."""
 
     @abstractmethod
     async def change_references(self, removed: Sequence[StoredReference], added: Sequence[StoredReference]) -> None:

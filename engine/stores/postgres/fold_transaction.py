@@ -5,6 +5,7 @@ from contextlib import asynccontextmanager
 from functools import partial
 
 from pagefold.engine.errors import LeaseLost, LogReplaced
+from pagefold.engine.events import Reference
 from pagefold.engine.stores.dead_letter_records import NewDeadLetter, Resolution
 from pagefold.engine.stores.log_records import event_of
 from pagefold.engine.stores.postgres.connections import Record, Session
@@ -51,6 +52,13 @@ class PostgresFoldTransaction(FoldTransaction):
 
     async def references(self, streams: Collection[str]) -> list[StoredReference]:
         rows = await self._session.fetch("references_of_streams", list(streams)) if streams else []
+        return list(map(StoredReference._make, rows))
+
+    async def stated(self, references: Collection[Reference]) -> list[StoredReference]:
+        if not references:
+            return []
+        kinds, ids = map(list, zip(*references, strict=True))
+        rows = await self._session.fetch("stated_references", kinds, ids, None)
         return list(map(StoredReference._make, rows))
 
     async def change_references(self, removed: Sequence[StoredReference], added: Sequence[StoredReference]) -> None:

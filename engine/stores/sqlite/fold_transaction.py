@@ -8,6 +8,7 @@ import apsw
 
 from pagefold.domains import DOMAINS
 from pagefold.engine.errors import LeaseLost, ReadTooLarge
+from pagefold.engine.events import Reference
 from pagefold.engine.stores.dead_letter_records import NewDeadLetter, Resolution
 from pagefold.engine.stores.reference_records import StoredReference
 from pagefold.engine.stores.section_rows import decode_sections, encode_sections
@@ -26,6 +27,9 @@ from pagefold.engine.stores.sqlite.log import unpacked
 from pagefold.engine.stores.sqlite.log_proof import SQLiteProof
 from pagefold.engine.stores.store import MAX_FEW_BYTES, Checkpoint, FewStored, FoldFew, FoldTransaction
 from pagefold.projections.section_fold import SharedSections
+
+NO_LIMIT = -1
+"""A `LIMIT` of SQLite that is none."""
 
 
 class SQLiteFoldTransaction(FoldTransaction):
@@ -69,6 +73,15 @@ class SQLiteFoldTransaction(FoldTransaction):
     async def references(self, streams: Collection[str]) -> list[StoredReference]:
         rows = await self._pages.fetch_reserved("references_of_streams", apsw.carray(tuple(streams))) if streams else []
         return list(map(StoredReference._make, rows))
+
+    async def stated(self, references: Collection[Reference]) -> list[StoredReference]:
+        def read(connection: apsw.Connection) -> list[StoredReference]:
+            statement, found = SQL["stated_references"], list[StoredReference]()
+            for reference in references:
+                found += map(StoredReference._make, connection.execute(statement, (*reference, NO_LIMIT)))
+            return found
+
+        return await self._pages.run_reserved(read) if references else []
 
     async def change_references(self, removed: Sequence[StoredReference], added: Sequence[StoredReference]) -> None:
         def change(connection: apsw.Connection) -> None:

@@ -1,12 +1,12 @@
 -- stated_references --
--- The statements of references, up to a number of each.
+-- The statements of references, up to a number of each, if there is one.
 SELECT stated.stream, stated.kind, stated.id, stated.sku
 FROM unnest($1::text[], $2::text[]) AS wanted (kind, id)
 CROSS JOIN LATERAL (
     SELECT * FROM known_references
     WHERE known_references.kind = wanted.kind AND known_references.id = wanted.id
     ORDER BY sku, stream
-    LIMIT $3
+    LIMIT $3::bigint
 ) AS stated;
 
 -- references_of_streams --
@@ -14,10 +14,10 @@ CROSS JOIN LATERAL (
 SELECT stream, kind, id, sku FROM known_references WHERE stream = ANY ($1::text[]) ORDER BY stream, kind, id;
 
 -- listed_ids --
--- The next ids of a kind, or of any, after a reference; all of them, or those that several SKUs have.
+-- The next ids of a kind, or of any, after a reference; all of them, or those that several SKUs have. Links are none.
 SELECT kind, id, min(sku), max(sku), count(*)
 FROM known_references
-WHERE (kind, id) > ($2::text, $3::text) AND ($1::text IS NULL OR kind = $1)
+WHERE (kind, id) > ($2::text, $3::text) AND ($1::text IS NULL OR kind = $1) AND (kind < '@' OR kind >= 'A')
 GROUP BY kind, id
 HAVING NOT $4::boolean OR min(sku) <> max(sku)
 ORDER BY kind, id
@@ -31,10 +31,13 @@ ORDER BY stream, kind, id
 LIMIT $4;
 
 -- count_reference_kinds --
--- The ids of each kind, their statements, and the ids that several SKUs have.
+-- The ids of each kind, their statements, and the ids that several SKUs have. Links are none.
 SELECT kind, count(*), sum(statements)::bigint, count(*) FILTER (WHERE is_shared)
 FROM (
-    SELECT kind, count(*) AS statements, min(sku) <> max(sku) AS is_shared FROM known_references GROUP BY kind, id
+    SELECT kind, count(*) AS statements, min(sku) <> max(sku) AS is_shared
+    FROM known_references
+    WHERE kind < '@' OR kind >= 'A'
+    GROUP BY kind, id
 ) AS known
 GROUP BY kind
 ORDER BY kind;

@@ -7,10 +7,10 @@ SELECT stream, kind, id, sku FROM known_references WHERE kind = ? AND id = ? ORD
 SELECT stream, kind, id, sku FROM known_references WHERE stream IN carray(?) ORDER BY stream, kind, id;
 
 -- listed_ids --
--- The next ids of a kind, or of any, after a reference; all of them, or those that several SKUs have.
+-- The next ids of a kind, or of any, after a reference; all of them, or those that several SKUs have. Links are none.
 SELECT kind, id, min(sku), max(sku), count(*)
 FROM known_references
-WHERE (kind, id) > (:after_kind, :after_id) AND (:kind IS NULL OR kind = :kind)
+WHERE (kind, id) > (:after_kind, :after_id) AND (:kind IS NULL OR kind = :kind) AND (kind < '@' OR kind >= 'A')
 GROUP BY kind, id
 HAVING NOT :shared OR min(sku) <> max(sku)
 ORDER BY kind, id
@@ -24,10 +24,13 @@ ORDER BY stream, kind, id
 LIMIT ?;
 
 -- count_reference_kinds --
--- The ids of each kind, their statements, and the ids that several SKUs have.
+-- The ids of each kind, their statements, and the ids that several SKUs have. Links are none.
 SELECT kind, count(*), sum(statements), count(*) FILTER (WHERE is_shared)
 FROM (
-    SELECT kind, count(*) AS statements, min(sku) <> max(sku) AS is_shared FROM known_references GROUP BY kind, id
+    SELECT kind, count(*) AS statements, min(sku) <> max(sku) AS is_shared
+    FROM known_references
+    WHERE kind < '@' OR kind >= 'A'
+    GROUP BY kind, id
 )
 GROUP BY kind
 ORDER BY kind;
