@@ -76,6 +76,10 @@ class InvalidEpochRequest(Rejected):
     """An epoch that cannot be raised, or an alarm that cannot be dismissed."""
 
 
+class InvalidRelease(Rejected):
+    """A release that cannot be created, published, scheduled or rolled back. Nothing was changed."""
+
+
 class Failure(NamedTuple):
     """How an endpoint failed: the `status` of its answer, if there was one; whether another attempt may succeed.
 

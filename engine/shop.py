@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext, suppress
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -10,7 +10,7 @@ import anyio
 
 from pagefold.domains import DOMAINS, AnyDomain
 from pagefold.engine.access.token_service import TokenService
-from pagefold.engine.applied.applied_configuration import AppliedConfiguration
+from pagefold.engine.applied.applied_configuration import FOLLOW_SECONDS, AppliedConfiguration
 from pagefold.engine.applied.applied_log import Applied
 from pagefold.engine.configuration.config import Config
 from pagefold.engine.consumers.background_work import BackgroundWork
@@ -42,6 +42,8 @@ from pagefold.engine.reading.readiness import QUICK_CHECKS, Readiness, results_o
 from pagefold.engine.reading.reference_status import ReferenceCache
 from pagefold.engine.reading.source_lag import SourceLag
 from pagefold.engine.reading.status import Status, status_of
+from pagefold.engine.releases.release_log import ReleaseLog
+from pagefold.engine.releases.release_service import ReleaseService
 from pagefold.engine.replay.recovery import Recovery, RecoveryResult
 from pagefold.engine.replay.replayer import OnDrift, OnProgress, Replayer, ReplayResult, ignore, sample_skus
 from pagefold.engine.replay.section_verifier import SectionVerifier, SharedScans, split_ranges
@@ -77,7 +79,8 @@ class Shop:
     counts the fields of the records that contracts read. `store` is the contract below all of it. `counters` counts
     what this process has done, `faults` has its recent failures, `lag` is how far folding is behind, `source_lag`
     how far the sources that are asked; `reference_kinds` counts what is known of references. `config` is what was
-    given, `applied` what pages are folded under.
+    given, `applied` what pages are folded under. `releases` creates, publishes and rolls back releases. `validator`
+    has the rules that every event must keep.
     """
 
     def __init__(self, store: Store, config: Config) -> None:
@@ -88,11 +91,13 @@ class Shop:
         self.completeness = CompletenessReader(store, self.applied)
         self.applied.on_change(self.pages.configure)
         self._applier = Applier(store, self.applied)
-        validator = EventValidator(config)
+        self._releases = ReleaseLog(store)
+        self.releases = ReleaseService(store, self.applied, self._applier, self._releases)
+        self.validator = EventValidator(config, self._releases.names)
         epochs = EpochRegistry(store.log)
-        self.dead_letters = DeadLetterService(store, self.applied, validator, self.append, epochs)
+        self.dead_letters = DeadLetterService(store, self.applied, self.validator, self.append, epochs)
         self.tokens = TokenService(store, config)
-        self.epochs = EpochService(store, config, validator, epochs)
+        self.epochs = EpochService(store, config, self.validator, epochs)
         self.counters = Counters()
         self.faults = RecentFaults()
         self.fields = FieldWatch(store.fields)
@@ -103,7 +108,7 @@ class Shop:
         self.deliveries = WebhookRetrier(
             config,
             store,
-            validator,
+            self.validator,
             self.append,
             self.counters,
             epochs,
@@ -113,7 +118,7 @@ class Shop:
         self.dead_letters.deliver_with(self.deliveries.try_again)
         self.references = ReferenceResolver(store, config.references)
         self.waiting = WaitingLetters(store, self.references, self.dead_letters.retry)
-        self._appender = Appender(store, validator, config.append, self.counters, self.faults, epochs)
+        self._appender = Appender(store, self.validator, config.append, self.counters, self.faults, epochs)
         self._readiness = Readiness(self, QUICK_CHECKS)
         self._workers = BackgroundWork(self.work, self.faults)
 
@@ -166,6 +171,7 @@ class Shop:
         one that counts, it is applied before, as its `apply` says.
         """
         await self._applier.apply_file()
+        await self._apply_due()
         await self._publish_layout_once()
         await run_together(*(consumer.catch_up for consumer in self._consumers(domains)))
 
@@ -182,7 +188,19 @@ class Shop:
             self._until_done, "the configuration is not applied yet", self._applier.apply_file, enduring=enduring
         )
         consume = partial(self._consume, domains, enduring=enduring)
-        await run_together(consume, apply_file, self.applied.follow, self.retention.run, take_waiting)
+        await run_together(consume, apply_file, self.follow, self._apply_in_time, self.retention.run, take_waiting)
+
+    async def follow(self) -> None:
+        """Takes configurations that others apply, and releases that they create, until it is cancelled.
+
+        `work` does it, and so must a process that reads pages, or appends, for long.
+        """
+        await run_together(self.applied.follow, self._releases.follow)
+
+    async def refresh(self) -> None:
+        """Takes what others have applied and created until now."""
+        await self.applied.refresh()
+        await self._releases.refresh()
 
     def working(self) -> AbstractAsyncContextManager[None]:
         """Runs `work` in the background for the length of an `async with`; an error that ends it is in `health`.
@@ -258,7 +276,8 @@ class Shop:
         `on_planned` is called with each range of products; with `every_change`, it has all of their changed pages.
         `processes` as in `replay`. Raises `LogReplaced`.
         """
-        settings = (config or self.config).page_settings
+        await self.applied.refresh()
+        settings = self.applied.wanted(config)
         return await self._applier.plan(settings, on_planned=on_planned, every_change=every_change, processes=processes)
 
     async def apply(self, plan: SavedPlan, *, by: str, reason: str) -> Applied:
@@ -370,6 +389,17 @@ class Shop:
             async with run_beside(partial(run_together, publish, *consumers)):
                 await self.applied.changed(config)
 
+    async def _apply_due(self) -> None:
+        """Applies what is due by now: requirement sets that count from today on, and releases."""
+        await self._applier.apply_day()
+        await self.releases.apply_due()
+
+    async def _apply_in_time(self) -> None:
+        while True:
+            await anyio.sleep(FOLLOW_SECONDS)
+            with suppress(StoreError):  # others of this process report it
+                await self._apply_due()
+
     async def _until_done(self, problem: str, do: Callable[[], Awaitable[None]], *, enduring: bool) -> None:
         """Tries until the store allows it. Raises errors that do not pass, unless it is `enduring`."""
         while True:
@@ -418,7 +448,7 @@ async def open_shop(
     store = await open_store(settings, create=create, killable=killable)
     shop = Shop(store, settings)
     try:
-        await shop.applied.refresh()
+        await shop.refresh()
         async with shop.working() if work else nullcontext():
             yield shop
     finally:

@@ -4,6 +4,7 @@ A set is a versioned document. Several sets count together, and so do their fami
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from datetime import date
 from enum import Enum
 from functools import lru_cache
 from operator import attrgetter
@@ -62,11 +63,13 @@ class Requirement(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class RequirementSet(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A requirement set as it is written. `families` maps a family to the one above it.
 
-    `requires` are attributes that must be filled, `checks` rules for attributes that may be left out.
+    `requires` are attributes that must be filled, `checks` rules for attributes that may be left out. With
+    `valid_from`, it counts from that day on, in place of an earlier set of its name; who folds knows which sets count.
     """
 
     name: Name
     version: Annotated[int, msgspec.Meta(ge=1)] = 1
+    valid_from: date | None = None
     description: str = ""
     families: dict[Name, Name] = {}
     requires: list[Requirement] = []

@@ -27,6 +27,7 @@ from pagefold.engine.runtime.redaction import (
 )
 from pagefold.engine.stores.grants import SCOPES, Grant, Scope, Token
 from pagefold.engine.stores.store import Store
+from pagefold.projections.releases import release_of
 
 SECRET_BYTES = 32
 MAX_LABEL_CHARACTERS = 200
@@ -165,7 +166,7 @@ class TokenService:
         if "ingest" not in scopes:
             if source is not None:
                 raise InvalidTokenRequest("source", "only a token with the scope ingest has a source")
-        elif source not in self._sources:
+        elif source not in self._sources and (source is None or release_of(source) is None):
             known = ", ".join(self._sources) or "none"
             problem = "the scope ingest needs a source" if source is None else f"unknown source {source!r}"
             raise InvalidTokenRequest("source", f"{problem}; the sources are {known}")

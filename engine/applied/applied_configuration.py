@@ -9,7 +9,9 @@ import msgspec
 
 from pagefold.engine.applied.applied_log import Applied, AppliedLog
 from pagefold.engine.configuration.config import Config
+from pagefold.engine.configuration.page_settings import PageSettings
 from pagefold.engine.errors import StoreError
+from pagefold.engine.runtime.clock import today
 from pagefold.engine.runtime.logs import Logger
 from pagefold.engine.stores.store import Store
 
@@ -63,7 +65,13 @@ class AppliedConfiguration:
     def is_held(self) -> bool:
         """Whether the file says something else than what counts."""
         newest = self.newest
-        return newest is not None and newest.record.settings.digest != self.file.page_settings.digest
+        return newest is not None and newest.record.settings.written.digest != self.file.page_settings.digest
+
+    def wanted(self, config: Config | None = None) -> PageSettings:
+        """What a configuration says, by default the file, with the releases that are published and today's sets."""
+        settings = (config or self.file).page_settings.on(today())
+        releases = [] if self.newest is None else self.newest.record.settings.releases
+        return msgspec.structs.replace(settings, releases=releases)
 
     def on_change(self, do: OnChange) -> None:
         """From now on, calls a function with each configuration that begins to count."""

@@ -19,7 +19,6 @@ from pagefold.engine.command.signals import StopSignal
 from pagefold.engine.dead_letters.dead_letter_service import MAX_LISTED
 from pagefold.engine.errors import PagefoldError, Rejected, SourceFailed
 from pagefold.engine.events import AppendResult, DomainEvent, Outcome
-from pagefold.engine.intake.event_validator import EventValidator
 from pagefold.engine.intake.input_files import InputFile
 from pagefold.engine.intake.ndjson_reader import NdjsonLine, NdjsonReader
 from pagefold.engine.runtime.clock import now
@@ -154,7 +153,7 @@ class Refusals:
 
     def __init__(self, shop: Shop, file: BinaryIO | None) -> None:
         self._shop = shop
-        self._validator = EventValidator(shop.config)
+        self._validator = shop.validator
         self._file = file
         self.count = 0
 

@@ -106,7 +106,7 @@ async def _serve(shared: _Shared, start: Start | None = None) -> int:
         async with (
             _consumers(shop, work=consumes),
             run_beside(lambda: restrict_once_tokens_exist(service, host)),
-            run_beside(shop.applied.follow),
+            run_beside(shop.follow),
             serving(service, listener, links, stands_in=stands_in),
         ):
             if number == WORKER:

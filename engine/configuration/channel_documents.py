@@ -95,12 +95,36 @@ def _all_below(key: str, values: Sequence[FilterValue], forests: Mapping[str, Ca
     return found
 
 
-def channel_view(channel: ChannelConfig, locales: Sequence[str]) -> ChannelView | None:
-    """What the channel shows and requires, compiled; None if it says nothing. Raises `InvalidMapping`.
+def counting_sets(channel: ChannelConfig, day: str) -> list[Document]:
+    """The requirement sets of a channel that count on a day.
+
+    One with `valid_from` counts from that day on, in place of an earlier one of its name.
+    """
+    documents = _documents(channel)
+    begun = [each for each in documents if _begins(each) <= day]
+    newest = {name: max(_begins(each) for each in begun if each["name"] == name) for name in _dated_names(begun)}
+    return [each for each in begun if _begins(each) == newest.get(str(each["name"]), _begins(each))]
+
+
+def _documents(channel: ChannelConfig) -> list[Document]:
+    return [each for each in channel.requirements if isinstance(each, dict)]
+
+
+def _begins(document: Document) -> str:
+    """The day from which a set counts, empty if it always does."""
+    return str(document.get("valid_from", ""))
+
+
+def _dated_names(documents: Sequence[Document]) -> set[str]:
+    return {str(each["name"]) for each in documents if _begins(each)}
+
+
+def channel_view(channel: ChannelConfig, locales: Sequence[str], day: str = "") -> ChannelView | None:
+    """What the channel shows and requires on a day, compiled; None if it says nothing. Raises `InvalidMapping`.
 
     `locales` are those that it tries for a text, its own first.
     """
-    requirements = [each for each in channel.requirements if isinstance(each, dict)]
+    requirements = counting_sets(channel, day)
     contract = channel.contract if isinstance(channel.contract, dict) else None
     tree = channel.tree if isinstance(channel.tree, dict) else None
     if not requirements and contract is None and tree is None and not channel.filters:
@@ -212,7 +236,8 @@ def _problems_together(
     from pagefold.projections.transforms.errors import InvalidMapping  # noqa: PLC0415  # its packages are an extra
 
     try:
-        channel_view(channel, resolved_locales(channel))
+        for day in ("", *sorted(filter(None, map(_begins, _documents(channel))))):
+            channel_view(channel, resolved_locales(channel), day)
     except InvalidTree as error:
         return [ConfigurationError(f"{key}.tree", str(error))]
     except InvalidMapping as error:

@@ -6,7 +6,7 @@ The environment can name the file (`PAGEFOLD_CONFIG`) and replace the URL of the
 import os
 import re
 import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from functools import cached_property
 from hashlib import sha256
@@ -41,6 +41,7 @@ from pagefold.engine.configuration.webhook_config import WebhookConfig, check_we
 from pagefold.engine.errors import ConfigurationError
 from pagefold.projections import Channel, fingerprint_parts
 from pagefold.projections.channels import Inherit
+from pagefold.projections.releases import RELEASE_DOMAINS, release_source
 from pagefold.projections.streams import EVERY_CHANNEL
 
 CONFIG_VARIABLE = "PAGEFOLD_CONFIG"
@@ -231,6 +232,27 @@ class Config(Table, frozen=True):
         """The sources that may write a domain, in the file's order."""
         return tuple(name for name, source in self.sources.items() if domain in source.domains)
 
+    @cached_property
+    def releases(self) -> tuple[str, ...]:
+        """The releases that count, highest rank first. No file has any."""
+        return ()
+
+    @cached_property
+    def day(self) -> str:
+        """The newest day from which a requirement set counts. Sets of later days do not count; in a file, none do."""
+        return ""
+
+    def counting_sources(self, domain: str) -> tuple[str, ...]:
+        """The sources of a domain, and above them the releases that count."""
+        return (*self._release_sources(domain), *self.sources_of(domain))
+
+    def _ranked(self, domain: str, sources: Sequence[str]) -> tuple[str, ...]:
+        """The sources of a channel, below the releases. A channel that uses no source of a domain uses no release."""
+        return (*self._release_sources(domain), *sources) if sources else ()
+
+    def _release_sources(self, domain: str) -> tuple[str, ...]:
+        return tuple(map(release_source, self.releases)) if domain in RELEASE_DOMAINS else ()
+
     def rules(self, source: str) -> Rules:
         """The rules that a source's events are validated by, beside those for all sources."""
         return Rules(zero_price=self.sources[source].zero_price == "accept")
@@ -258,7 +280,7 @@ class Config(Table, frozen=True):
 
     def _copy(self, copy: "Config") -> "Config":
         """A copy that keeps what is not in the file."""
-        copy.__dict__.update(_places=self._places, shared=self.shared)
+        copy.__dict__.update(_places=self._places, shared=self.shared, releases=self.releases, day=self.day)
         return copy
 
     @cached_property
@@ -277,9 +299,14 @@ class Config(Table, frozen=True):
         """This configuration where pages depend on these settings instead."""
         if settings.digest == self.page_settings.digest:
             return self
+        return self._under(settings)
+
+    def _under(self, settings: PageSettings) -> "Config":
         sources = {name: self._source_under(name, settings) for name in settings.sources}
         channels = {name: self._channel_under(name, each) for name, each in settings.channels.items()}
-        return self._copy(msgspec.structs.replace(self, sources=sources, channels=channels))
+        copy = self._copy(msgspec.structs.replace(self, sources=sources, channels=channels))
+        copy.__dict__.update(page_settings=settings, releases=tuple(settings.releases), day=settings.day)
+        return copy
 
     def _source_under(self, name: str, settings: PageSettings) -> SourceConfig:
         domains, inherit = settings.sources[name], settings.inherit.get(name)
@@ -319,9 +346,10 @@ class Config(Table, frozen=True):
             currency=channel.currency,
             requires=frozenset(channel.requires),
             sources={
-                domain.name: tuple(channel.sources.get(domain.name, self.sources_of(domain.name))) for domain in DOMAINS
+                domain.name: self._ranked(domain.name, channel.sources.get(domain.name, self.sources_of(domain.name)))
+                for domain in DOMAINS
             },
-            view=channel_view(channel, resolved_locales(channel)),
+            view=channel_view(channel, resolved_locales(channel), self.day),
             inherit=self._inherit,
         )
 

@@ -1,5 +1,6 @@
 """The part of a configuration that pages depend on: channels, and the sources of each domain. The rest may differ.
 
+What was decided since the file was written belongs to it: published releases, and the day whose requirement sets count.
 It has no secrets, no addresses, and no limits of processes, so that it can be kept in the log.
 """
 
@@ -36,12 +37,16 @@ class ChannelSettings(msgspec.Struct, frozen=True, rename="camel"):
 class PageSettings(msgspec.Struct, frozen=True, rename="camel"):
     """What pages depend on. `sources` has the domains of each source, in the order of the file; channels are by name.
 
-    `inherit` says how sources inherit, by name. Equal settings and equal code give a log the same pages.
+    `inherit` says how sources inherit, by name. `releases` are those that are published, the highest rank first. `day` is
+    the newest day from which a requirement set counts (`2027-01-31`), empty before the first such day. Equal settings
+    and equal code give a log the same pages.
     """
 
     sources: dict[str, list[str]]
     channels: dict[str, ChannelSettings]
     inherit: dict[str, InheritConfig] = {}
+    releases: list[str] = []
+    day: str = ""
 
     @classmethod
     def of(
@@ -60,6 +65,17 @@ class PageSettings(msgspec.Struct, frozen=True, rename="camel"):
     def digest(self) -> str:
         """Equal for settings that say the same."""
         return sha256(msgspec.json.encode(self)).hexdigest()[:16]
+
+    @property
+    def written(self) -> Self:
+        """What of it is in a file."""
+        return msgspec.structs.replace(self, releases=[], day="")
+
+    def on(self, today: str) -> Self:
+        """The settings with the requirement sets that count today, a day such as `2027-01-31`."""
+        documents = (each for channel in self.channels.values() for each in channel.requirements)
+        days = (str(each["valid_from"]) for each in documents if isinstance(each, dict) and "valid_from" in each)
+        return msgspec.structs.replace(self, day=max((day for day in days if day <= today), default=""))
 
 
 def _settings(channel: Channel, table: ChannelConfig) -> ChannelSettings:

@@ -23,7 +23,7 @@ async def application_of(shop: Shop, *, trusted: bool) -> AsyncIterator[ASGIApp]
     service = ServerContext(shop, BearerAuthenticator(anonymous, shop.tokens), reads_open=anonymous is not None)
     service.caching.share(public=anonymous is READS)
     try:
-        async with run_beside(shop.applied.follow):
+        async with run_beside(shop.follow):
             yield application(service)
     finally:
         await service.readiness.close()

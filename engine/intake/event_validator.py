@@ -4,7 +4,7 @@ What passes can be stored, folded and served: no accepted event fails later beca
 section 9 of the design.
 """
 
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from datetime import datetime
 from typing import NamedTuple
 
@@ -22,6 +22,7 @@ from pagefold.engine.intake.named_epochs import version_in_epoch
 from pagefold.engine.intake.strict_json import check_keys, check_null_characters, decode_rejection
 from pagefold.engine.intake.text_limits import MAX_IDENTIFIER_LENGTH, check_text
 from pagefold.engine.stores.event_state import EncodedEvent, EventState
+from pagefold.projections.releases import RELEASE_DOMAINS, release_of
 from pagefold.projections.streams import (
     DIGITS,
     EVERY_CHANNEL,
@@ -56,10 +57,14 @@ def rules_of(config: Config) -> dict[str, Rules]:
 
 
 class EventValidator:
-    """Validates events under one configuration, `config`. `channels` are the names that an event may use."""
+    """Validates events under one configuration, `config`. `channels` are the names that an event may use.
 
-    def __init__(self, config: Config) -> None:
+    `releases` are the releases that exist, by name, whose statements are accepted, too.
+    """
+
+    def __init__(self, config: Config, releases: Container[str] = ()) -> None:
         self.config = config
+        self._releases = releases
         self._by_domain = {
             domain.name: _DomainRules(
                 domain,
@@ -123,15 +128,23 @@ class EventValidator:
         sku = _normalised_sku(event.sku)
         if sku[0] in DIGITS and is_spreadsheet_number(sku) and event.source not in self._accepts_spreadsheet_skus:
             raise Rejected("sku", _SPREADSHEET % sku)
-        return f"{encode_part(sku)}/{event.channel}/{event.type}/{event.source}", domain_rules
+        source = event.source if event.source in domain_rules.writers else encode_part(event.source)
+        return f"{encode_part(sku)}/{event.channel}/{event.type}/{source}", domain_rules
 
     def _domain_rules(self, event: DomainEvent | EventEnvelope) -> _DomainRules:
         if type(event.type) is type(event.source) is type(event.channel) is str:
             domain_rules = self._by_domain.get(event.type)
             is_known = event.channel == EVERY_CHANNEL or event.channel in self._channels
-            if domain_rules is not None and event.source in domain_rules.writers and is_known:
+            if domain_rules is None or not is_known:
+                raise self._rejection(event)
+            if event.source in domain_rules.writers or self._is_of_release(event):
                 return domain_rules
         raise self._rejection(event)
+
+    def _is_of_release(self, event: DomainEvent | EventEnvelope) -> bool:
+        """Whether an event is a statement of a release that exists."""
+        release = release_of(event.source)
+        return release is not None and event.type in RELEASE_DOMAINS and release in self._releases
 
     def _rejection(self, event: DomainEvent | EventEnvelope) -> Rejected:
         for name, value in (("type", event.type), ("source", event.source), ("channel", event.channel)):
@@ -139,10 +152,16 @@ class EventValidator:
                 return Rejected(name, f"expected a string, got {type(value).__name__}")
         if event.type not in self._by_domain:
             return Rejected("type", f"unknown domain {event.type!r:.100}; the domains are {', '.join(self._by_domain)}")
-        if event.source not in self._sources:
-            return Rejected("source", f"unknown source {event.source!r:.100}; the configuration does not have it")
-        if event.source not in self._by_domain[event.type].writers:
-            return Rejected("source", f"{event.source!r} may not write the domain {event.type}")
+        return self._source_rejection(event)
+
+    def _source_rejection(self, event: DomainEvent | EventEnvelope) -> Rejected:
+        source = event.source
+        if (release := release_of(source)) is not None and release not in self._releases:
+            return Rejected("source", f"there is no release {release!r}; `pagefold releases create` makes one")
+        if release is None and source not in self._sources:
+            return Rejected("source", f"unknown source {source!r:.100}; the configuration does not have it")
+        if source not in self._by_domain[event.type].writers and not self._is_of_release(event):
+            return Rejected("source", f"{source!r} may not write the domain {event.type}")
         return Rejected("channel", f"unknown channel {event.channel!r:.100}; use '*' or a channel of the configuration")
 
     def _check_rules(self, event: DomainEvent, payload: msgspec.Struct, domain_rules: _DomainRules) -> None:

@@ -1,8 +1,10 @@
 """Applies configurations: by themselves at a start where that takes nothing away, else only when a person says so."""
 
+from collections.abc import Callable
+
 from pagefold.domains import DOMAINS
 from pagefold.engine.applied.applied_configuration import AppliedConfiguration
-from pagefold.engine.applied.applied_log import Applied
+from pagefold.engine.applied.applied_log import NEVER, Applied
 from pagefold.engine.configuration.config import Config
 from pagefold.engine.configuration.page_settings import PageSettings
 from pagefold.engine.errors import PlanOutdated
@@ -11,7 +13,7 @@ from pagefold.engine.plans.plan import Plan
 from pagefold.engine.plans.planner import OnPlanned
 from pagefold.engine.plans.planner_pool import ignore, plan_pages
 from pagefold.engine.plans.saved_plan import SavedPlan, fingerprints_of
-from pagefold.engine.runtime.clock import now
+from pagefold.engine.runtime.clock import now, today
 from pagefold.engine.runtime.logs import Logger
 from pagefold.engine.stores.store import Store
 
@@ -32,7 +34,7 @@ class Applier:
         """Applies the file if nothing was ever applied."""
         await self._applied.refresh()
         if self._applied.newest is None:
-            await self._append(self._applied.file.page_settings, -1, STARTED, "the first start")
+            await self._append(self._applied.wanted(), NEVER, STARTED, "the first start")
 
     async def apply_file(self) -> None:
         """Applies the file, as its `apply` says, if it says something else than what counts. Logs if it is held."""
@@ -43,12 +45,22 @@ class Applier:
         if file.apply == "never":
             log.warning("the configuration of the file is not applied: `pagefold plan` shows what would change")
             return
-        if file.apply == "safe" and not same_pages(self._applied.config, file):
-            plan = await plan_pages(self._store, self._applied.config, file)
+        before, settings = self._applied.config, self._applied.wanted()
+        if file.apply == "safe" and not same_pages(before, after := file.under(settings)):
+            plan = await plan_pages(self._store, before, after)
             if plan.excess:
                 _log_held(plan)
                 return
-        await self._append(file.page_settings, number, STARTED, "a start with changed files")
+        await self._append(settings, number, STARTED, "a start with changed files")
+
+    async def apply_day(self) -> None:
+        """Applies the requirement sets that count from today on, if any count from a newer day than the last time."""
+        newest = self._applied.newest
+        if newest is None:
+            return
+        settings = newest.record.settings.on(today())
+        if settings.day > newest.record.settings.day:
+            await self._append(settings, newest.number, STARTED, f"requirement sets that count from {settings.day} on")
 
     async def plan(
         self,
@@ -83,11 +95,26 @@ class Applier:
             raise PlanOutdated(reason)
         return self._applied.newest
 
+    async def change(self, make: Callable[[], PageSettings], *, by: str, reason: str) -> Applied:
+        """Applies what `make` makes of what counts, which is known to it; again if others were applied meanwhile.
+
+        Raises `Rejected` as `apply`.
+        """
+        check_operator(by)
+        check_reason(reason)
+        await self.apply_first()
+        while (done := await self._appended(make(), self._applied.number, by, reason)) is None:
+            pass
+        return done
+
     async def _append(self, settings: PageSettings, number: int, by: str, reason: str) -> bool:
         """Applies settings after a number. False if others were applied meanwhile."""
+        return await self._appended(settings, number, by, reason) is not None
+
+    async def _appended(self, settings: PageSettings, number: int, by: str, reason: str) -> Applied | None:
         done = await self._applied.log.append(settings, after=number, by=by, reason=reason)
         await self._applied.refresh()
-        return done is not None
+        return done
 
 
 def same_pages(before: Config, after: Config) -> bool:

@@ -98,7 +98,7 @@ class _DomainPlan:
     """One domain under two configurations: folded once if they give it the same sections."""
 
     def __init__(self, store: Store, domain: AnyDomain, before: Config, after: Config) -> None:
-        sources = dict.fromkeys([*before.sources_of(domain.name), *after.sources_of(domain.name)])
+        sources = dict.fromkeys([*before.counting_sources(domain.name), *after.counting_sources(domain.name)])
         self.suffixes = tuple(f"/{domain.name}/{encode_part(source)}" for source in sources)
         self._domain = domain.name
         self._before = Folder(domain, before.resolved_channels, store.log)

@@ -7,6 +7,7 @@ import msgspec
 
 from pagefold.domains import DOMAINS
 from pagefold.engine.configuration.config import Config
+from pagefold.engine.configuration.sent_config import SentConfig
 from pagefold.engine.plans.plan import Plan
 from pagefold.engine.plans.planner import OnPlanned, PlannedRange, Planner
 from pagefold.engine.plans.planner_process import PlanTask
@@ -62,7 +63,7 @@ async def plan_pages(
         await planner.plan(ALL, add)
         return plan
     ranges = await split_ranges(store, DOMAINS, RANGES_PER_PROCESS * processes)
-    workers = _Workers(planner, PlanTask(before, after, every_change), ranges, add)
+    workers = _Workers(planner, PlanTask(SentConfig.of(before), SentConfig.of(after), every_change), ranges, add)
     await run_together(*[workers.run] * processes)
     return plan
 

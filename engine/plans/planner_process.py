@@ -10,7 +10,7 @@ from collections.abc import Iterable
 
 import msgspec
 
-from pagefold.engine.configuration.config import Config
+from pagefold.engine.configuration.sent_config import SentConfig
 from pagefold.engine.errors import StoreError
 from pagefold.engine.plans.planner import Planner
 from pagefold.engine.replay.line_process import write_reply
@@ -23,18 +23,19 @@ from pagefold.engine.stores import open_store
 class PlanTask(msgspec.Struct, frozen=True, array_like=True):
     """What a process plans: two configurations, and whether it names every change."""
 
-    before: Config
-    after: Config
+    before: SentConfig
+    after: SentConfig
     every_change: bool
 
 
 async def serve(lines: Iterable[bytes]) -> int:
     """Plans one range after the other. Ends if the store fails: the pool's process will notice the same."""
     task = msgspec.json.decode(next(iter(lines)), type=PlanTask)
+    before, after = task.before.config, task.after.config
     try:
-        store = await open_store(task.before, create=False)
+        store = await open_store(before, create=False)
         try:
-            planner = Planner(store, task.before, task.after, every_change=task.every_change)
+            planner = Planner(store, before, after, every_change=task.every_change)
             for line in lines:
                 await planner.plan(msgspec.json.decode(line, type=StreamRange), write_reply)
                 write_reply(None)

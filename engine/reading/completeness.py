@@ -13,7 +13,7 @@ import msgspec
 from pagefold.domains import DOMAINS
 from pagefold.domains.channel_view import Completeness
 from pagefold.engine.applied.applied_configuration import AppliedConfiguration
-from pagefold.engine.configuration.channel_documents import channel_view
+from pagefold.engine.configuration.channel_documents import channel_view, counting_sets
 from pagefold.engine.configuration.config import Config
 from pagefold.engine.errors import ReadTooLarge
 from pagefold.engine.folding.folder import Folder
@@ -234,7 +234,9 @@ class CompletenessReader:
         if settings.incomplete == "show":
             return None
         [resolved] = [each for each in config.resolved_channels if each.name == channel]
-        view = channel_view(msgspec.structs.replace(settings, incomplete="show"), resolved.context().locales)
+        view = channel_view(
+            msgspec.structs.replace(settings, incomplete="show"), resolved.context().locales, config.day
+        )
         return Folder(CATALOG, [msgspec.structs.replace(resolved, view=view)], self._store.log)
 
 
@@ -336,7 +338,7 @@ def documents_of(config: Config, channel: str, selection: PageSelection = EVERY_
     """The contract and the requirement sets of a channel, and which of its pages count."""
     settings = config.channels[channel]
     contract = settings.contract if isinstance(settings.contract, dict) else None
-    requirements = [each for each in settings.requirements if isinstance(each, dict)]
+    requirements = counting_sets(settings, config.day)
     return Documents(
         None if contract is None else _identity(contract),
         list(map(_identity, requirements)),

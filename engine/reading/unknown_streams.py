@@ -8,6 +8,7 @@ import msgspec
 from pagefold.domains import DOMAINS
 from pagefold.engine.configuration.config import Config
 from pagefold.engine.stores.store import Store
+from pagefold.projections.releases import release_of
 from pagefold.projections.streams import EVERY_CHANNEL, Stream, parse_stream_id
 
 MAX_SAMPLED_SKUS = 500
@@ -41,10 +42,11 @@ async def unknown_streams(store: Store, config: Config) -> list[UnknownStreams]:
 
 def _unknown_parts(streams: Collection[str], config: Config) -> Iterable[tuple[str | None, str | None]]:
     """The source and the channel of each stream, None where it is known."""
-    known = {domain.name: set(config.sources_of(domain.name)) for domain in DOMAINS}
+    known = {domain.name: set(config.counting_sources(domain.name)) for domain in DOMAINS}
     channels = {EVERY_CHANNEL, *config.channels}
     for name in sorted(streams):
         stream = parse_stream_id(name) if name.count("/") == len(Stream._fields) - 1 else None
         if stream is not None and stream.domain in known:  # others are an application's
-            source = None if stream.source in known[stream.domain] else stream.source
+            is_known = stream.source in known[stream.domain] or release_of(stream.source) is not None
+            source = None if is_known else stream.source
             yield source, None if stream.channel in channels else stream.channel

@@ -74,6 +74,6 @@ def _streams(config: Config, sku: str, channel: str, domains: Sequence[str]) -> 
     return [
         stream_id(Stream(sku, where, domain, source))
         for domain in domains
-        for source in config.sources_of(domain)
+        for source in config.counting_sources(domain)
         for where in (channel, EVERY_CHANNEL)
     ]

@@ -96,7 +96,7 @@ class SharedScans:
         self._log = log
         # also sources that no channel listens to: their dead letters are resolved
         self._suffixes = {
-            domain.name: tuple(f"/{domain.name}/{encode_part(source)}" for source in config.sources_of(domain.name))
+            domain.name: tuple(f"/{domain.name}/{encode_part(name)}" for name in config.counting_sources(domain.name))
             for domain in domains
         }
         self._all_suffixes = list(chain.from_iterable(self._suffixes.values()))

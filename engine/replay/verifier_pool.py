@@ -13,9 +13,12 @@ import anyio
 import msgspec
 
 from pagefold.engine.configuration.config import Config
+from pagefold.engine.configuration.sent_config import SentConfig
 from pagefold.engine.replay.line_process import LineProcess, ProcessLost
 from pagefold.engine.replay.section_verifier import OnVerified, StreamRange, VerifiedRange, Verify
 from pagefold.engine.runtime.logs import Logger
+
+MODULE = "pagefold.engine.replay.verifier_process"
 
 RANGES_PER_PROCESS = 4
 """Ranges for each process; their sizes differ."""
@@ -61,7 +64,7 @@ class _VerifierProcess:
     @classmethod
     async def start(cls, config: Config) -> Self:
         """Starts a process."""
-        return cls(await LineProcess.start("pagefold.engine.replay.verifier_process", config, MAX_REPLY_BYTES))
+        return cls(await LineProcess.start(MODULE, SentConfig.of(config), MAX_REPLY_BYTES))
 
     async def verify(self, streams: StreamRange, callbacks: Mapping[str, OnVerified]) -> None:
         """As `SectionVerifier.verify`, for each of these domains. Raises `ProcessLost`."""

@@ -13,6 +13,7 @@ import msgspec
 
 from pagefold.domains import DOMAINS
 from pagefold.engine.configuration.config import Config
+from pagefold.engine.configuration.sent_config import SentConfig
 from pagefold.engine.errors import StoreError
 from pagefold.engine.replay.line_process import write_reply
 from pagefold.engine.replay.section_verifier import SectionVerifier, SharedScans, VerifiedRange
@@ -28,7 +29,7 @@ _requests = msgspec.json.Decoder(VerifyRequest)
 
 async def serve(lines: Iterable[bytes]) -> int:
     """Verifies one range after the other. Ends if the store fails: the pool's process will notice the same."""
-    config = msgspec.json.decode(next(iter(lines)), type=Config)
+    config = msgspec.json.decode(next(iter(lines)), type=SentConfig).config
     try:
         store = await open_store(config, create=False)
         try:

@@ -15,6 +15,11 @@ def now() -> str:
     return format_timestamp(moment())
 
 
+def today() -> str:
+    """The current day in UTC, such as `2027-01-31`."""
+    return moment().date().isoformat()
+
+
 def days_ago(days: float) -> str:
     """The time `days` ago, as fixed-width UTC text. Negative days are in the future."""
     return format_timestamp(datetime.now(UTC) - timedelta(days=days))

@@ -1,0 +1,1 @@
+"""Releases: prepared statements that count nowhere until they are published, all at once."""

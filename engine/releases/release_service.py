@@ -1,0 +1,239 @@
+"""Creates, publishes, schedules and rolls back releases."""
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from datetime import datetime
+from typing import Literal, TypeAlias
+
+import msgspec
+
+from pagefold.domains import DOMAINS
+from pagefold.domains.values import format_timestamp
+from pagefold.engine.applied.applied_configuration import AppliedConfiguration
+from pagefold.engine.applied.applied_log import Applied
+from pagefold.engine.configuration.config import Config
+from pagefold.engine.configuration.page_settings import PageSettings
+from pagefold.engine.errors import InvalidRelease
+from pagefold.engine.intake.operators import check_operator, check_reason
+from pagefold.engine.plans.applier import Applier
+from pagefold.engine.plans.planner import OnPlanned
+from pagefold.engine.plans.planner_pool import ignore
+from pagefold.engine.plans.saved_plan import SavedPlan
+from pagefold.engine.releases.release_log import Release, ReleaseLog, ReleaseRecord
+from pagefold.engine.runtime.clock import now
+from pagefold.engine.runtime.logs import Logger
+from pagefold.engine.stores.store import Store
+from pagefold.projections.releases import is_release_name, release_source
+from pagefold.projections.streams import encode_part, parse_stream_id
+
+CHUNK_SKUS = 2_000
+
+ReleaseState: TypeAlias = Literal["draft", "scheduled", "published"]
+
+Change: TypeAlias = Callable[[list[str]], list[str]]
+"""Makes the published releases of those before, highest rank first."""
+
+log = Logger(__name__)
+
+
+class ReleaseStatus(msgspec.Struct, frozen=True, rename="camel"):
+    """A release, and whether it counts."""
+
+    state: ReleaseState
+    release: Release
+
+
+class ReleaseContent(msgspec.Struct, frozen=True):
+    """How many products a release states something about, and how many statements it has, by domain."""
+
+    skus: int
+    statements: dict[str, int]
+
+
+class ReleaseService:
+    """The releases of one store.
+
+    A release's statements are those of the source `release/NAME`. Each decision is one event; pages follow as soon as
+    workers have folded them.
+    """
+
+    def __init__(self, store: Store, applied: AppliedConfiguration, applier: Applier, releases: ReleaseLog) -> None:
+        self._store = store
+        self._applied = applied
+        self._applier = applier
+        self._log = releases
+
+    async def all(self) -> Sequence[ReleaseStatus]:
+        """All releases, in the order of their creation."""
+        await self._applied.refresh()
+        return [ReleaseStatus(self._state(each), each) for each in (await self._log.refresh()).values()]
+
+    async def get(self, name: str) -> ReleaseStatus:
+        """One release. Raises `InvalidRelease`."""
+        await self._applied.refresh()
+        release = await self._known(name)
+        return ReleaseStatus(self._state(release), release)
+
+    def _state(self, release: Release) -> ReleaseState:
+        if release.name in self._published():
+            return "published"
+        return "draft" if release.publish_at is None else "scheduled"
+
+    async def content(self, name: str) -> ReleaseContent:
+        """What a release states. Reads the names of all streams. Raises `InvalidRelease`."""
+        await self._known(name)
+        end, after, skus = "/" + encode_part(release_source(name)), "", 0
+        statements: Counter[str] = Counter()
+        while chunk := await self._store.log.skus(after, CHUNK_SKUS):
+            after = chunk[-1]
+            streams = [each for each in await self._store.log.streams_of(chunk) if each.endswith(end)]
+            statements.update(parse_stream_id(each).domain for each in streams)
+            skus += len({each.partition("/")[0] for each in streams})
+        return ReleaseContent(skus, {each.name: statements[each.name] for each in DOMAINS if statements[each.name]})
+
+    async def create(self, name: str, *, by: str, reason: str) -> Release:
+        """Creates a release. From then on, events of the source `release/NAME` are accepted.
+
+        Raises `InvalidRelease` for a name that exists or cannot be one, and `Rejected` for a blank person or reason.
+        """
+        if not is_release_name(name):
+            raise InvalidRelease("name", f"{name!r:.100} has other characters than letters, digits, '.', '_' and '-'")
+        check_operator(by)
+        check_reason(reason)
+        while name not in await self._log.refresh():
+            if await self._log.append(ReleaseRecord("created", name, by, reason, now())):
+                return self._log.known[name]
+        raise InvalidRelease("name", f"there is a release {name!r} already")
+
+    async def config_with(self, name: str) -> Config:
+        """The configuration that would count if a release were published. Raises `InvalidRelease`."""
+        await self._applied.refresh()
+        await self._known(name)
+        return self._applied.config.under(self._settings(_first(name)))
+
+    async def plan(
+        self, name: str, *, on_planned: OnPlanned = ignore, every_change: bool = False, processes: int | None = 1
+    ) -> SavedPlan:
+        """What would change if a release were published; if it is, what would if it were rolled back.
+
+        As `Shop.plan`. Raises `InvalidRelease`.
+        """
+        await self._applied.refresh()
+        await self._known(name)
+        change = _without(name) if name in self._published() else _first(name)
+        return await self._applier.plan(
+            self._settings(change), on_planned=on_planned, every_change=every_change, processes=processes
+        )
+
+    async def publish(self, name: str, *, by: str, reason: str) -> Applied:
+        """Lets the statements of a release count from now on, above those of every source and earlier release.
+
+        Raises `InvalidRelease` if it is published, and `Rejected` for a blank person or reason.
+        """
+        await self._applied.refresh()
+        await self._known(name)
+        if name in self._published():
+            raise InvalidRelease("name", f"{name!r} is published already")
+        return await self._change(_first(name), by, reason)
+
+    async def roll_back(self, name: str, *, by: str, reason: str) -> Applied:
+        """Lets a release count no longer: pages are as if it had never been published. Its schedule ends, too.
+
+        Raises `InvalidRelease` if it is not published, and `Rejected` for a blank person or reason.
+        """
+        await self._applied.refresh()
+        release = await self._known(name)
+        if name not in self._published():
+            raise InvalidRelease("name", f"{name!r} is not published")
+        if release.publish_at or release.roll_back_at:
+            await self._schedule(name, None, None, by, reason)
+        return await self._change(_without(name), by, reason)
+
+    async def schedule(
+        self, name: str, publish_at: datetime | None, roll_back_at: datetime | None = None, *, by: str, reason: str
+    ) -> Release:
+        """Publishes a release at a time, and rolls it back at another; None for either is never.
+
+        A worker does it within a second or two of the time. Raises `InvalidRelease` for times that are past, without a
+        zone, or in the wrong order, and for a release that is published, which can only have a time to be rolled back.
+        """
+        await self._applied.refresh()
+        await self._known(name)
+        times = [_time(key, each) for key, each in (("publish", publish_at), ("until", roll_back_at))]
+        if times[0] is not None and name in self._published():
+            raise InvalidRelease("publish", f"{name!r} is published already")
+        if times[1] is not None and (times[0] or now()) >= times[1]:
+            raise InvalidRelease("until", "is not after the time at which it is published")
+        await self._schedule(name, times[0], times[1], by, reason)
+        return self._log.known[name]
+
+    async def apply_due(self) -> None:
+        """Publishes and rolls back what is due, as the people who have scheduled it."""
+        for release in list((await self._log.refresh()).values()):
+            if release.publish_at is not None and release.publish_at <= now():
+                await self._apply_due(release, _first(release.name), published=True)
+                await self._ended(release, msgspec.structs.replace(release, publish_at=None))
+            elif release.publish_at is None and release.roll_back_at is not None and release.roll_back_at <= now():
+                await self._apply_due(release, _without(release.name), published=False)
+                await self._ended(release, msgspec.structs.replace(release, roll_back_at=None))
+
+    async def _apply_due(self, release: Release, change: Change, *, published: bool) -> None:
+        await self._applied.refresh()
+        if (release.name in self._published()) != published:
+            await self._change(change, release.scheduled_by, release.scheduled_for)
+            log.info("a release was due", release=release.name, published=published)
+
+    async def _ended(self, release: Release, rest: Release) -> None:
+        """Ends what was due of a schedule, unless another was made meanwhile."""
+        if self._log.known[release.name] == release:
+            who = release.scheduled_by, release.scheduled_for
+            await self._log.append(_scheduled(release.name, rest.publish_at, rest.roll_back_at, *who))
+
+    async def _schedule(
+        self, name: str, publish_at: str | None, roll_back_at: str | None, by: str, reason: str
+    ) -> None:
+        check_operator(by)
+        check_reason(reason)
+        while not await self._log.append(_scheduled(name, publish_at, roll_back_at, by, reason)):
+            pass
+
+    async def _known(self, name: str) -> Release:
+        found = (await self._log.refresh()).get(name)
+        if found is None:
+            names = ", ".join(self._log.known) or "none"
+            raise InvalidRelease("name", f"there is no release {name!r:.100}; there are: {names}")
+        return found
+
+    def _published(self) -> list[str]:
+        newest = self._applied.newest
+        return [] if newest is None else newest.record.settings.releases
+
+    def _settings(self, change: Change) -> PageSettings:
+        newest = self._applied.newest
+        settings = self._applied.wanted() if newest is None else newest.record.settings
+        return msgspec.structs.replace(settings, releases=change(settings.releases))
+
+    async def _change(self, change: Change, by: str, reason: str) -> Applied:
+        return await self._applier.change(lambda: self._settings(change), by=by, reason=reason)
+
+
+def _first(name: str) -> Change:
+    return lambda names: [name, *(each for each in names if each != name)]
+
+
+def _without(name: str) -> Change:
+    return lambda names: [each for each in names if each != name]
+
+
+def _scheduled(name: str, publish_at: str | None, roll_back_at: str | None, by: str, reason: str) -> ReleaseRecord:
+    return ReleaseRecord("scheduled", name, by, reason, now(), publish_at, roll_back_at)
+
+
+def _time(key: str, moment: datetime | None) -> str | None:
+    if moment is None:
+        return None
+    if moment.utcoffset() is None:
+        raise InvalidRelease(key, "needs its offset from UTC, such as '2027-01-01T00:00:00Z'")
+    if (text := format_timestamp(moment)) <= now():
+        raise InvalidRelease(key, f"{text[:19]}Z is past; `pagefold releases publish` and `rollback` do it now")
+    return text
