@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from datetime import datetime
 from typing import Literal, TypeAlias
 
@@ -109,7 +110,8 @@ class ReleaseService:
         """The configuration that would count if a release were published. Raises `InvalidRelease`."""
         await self._applied.refresh()
         await self._known(name)
-        return self._applied.config.under(self._settings(_first(name)))
+        change = _same if name in self._published() else _first(name)
+        return self._applied.config.under(self._settings(change))
 
     async def plan(
         self, name: str, *, on_planned: OnPlanned = ignore, every_change: bool = False, processes: int | None = 1
@@ -132,8 +134,6 @@ class ReleaseService:
         """
         await self._applied.refresh()
         await self._known(name)
-        if name in self._published():
-            raise InvalidRelease("name", f"{name!r} is published already")
         return await self._change(_first(name), by, reason)
 
     async def roll_back(self, name: str, *, by: str, reason: str) -> Applied:
@@ -179,7 +179,7 @@ class ReleaseService:
 
     async def _apply_due(self, release: Release, change: Change, *, published: bool) -> None:
         await self._applied.refresh()
-        if (release.name in self._published()) != published:
+        with suppress(InvalidRelease):  # somebody else, or another process, has done it
             await self._change(change, release.scheduled_by, release.scheduled_for)
             log.info("a release was due", release=release.name, published=published)
 
@@ -217,12 +217,30 @@ class ReleaseService:
         return await self._applier.change(lambda: self._settings(change), by=by, reason=reason)
 
 
+def _same(names: list[str]) -> list[str]:
+    return names
+
+
 def _first(name: str) -> Change:
-    return lambda names: [name, *(each for each in names if each != name)]
+    """Publishes a release. Raises `InvalidRelease` if it is published."""
+
+    def change(names: list[str]) -> list[str]:
+        if name in names:
+            raise InvalidRelease("name", f"{name!r} is published already")
+        return [name, *names]
+
+    return change
 
 
 def _without(name: str) -> Change:
-    return lambda names: [each for each in names if each != name]
+    """Rolls a release back. Raises `InvalidRelease` if it is not published."""
+
+    def change(names: list[str]) -> list[str]:
+        if name not in names:
+            raise InvalidRelease("name", f"{name!r} is not published")
+        return [each for each in names if each != name]
+
+    return change
 
 
 def _scheduled(name: str, publish_at: str | None, roll_back_at: str | None, by: str, reason: str) -> ReleaseRecord:
