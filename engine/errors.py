@@ -3,7 +3,8 @@
 PagefoldError
 ├── ConfigurationError      the configuration is wrong: which key, and what is allowed
 ├── Rejected                an event breaks a rule: where, and why
-│   └── InvalidEpochRequest the epoch cannot be raised, or there is no alarm to dismiss
+│   ├── InvalidEpochRequest the epoch cannot be raised, or there is no alarm to dismiss
+│   └── InvalidRelease      the release cannot be created, published, scheduled or rolled back
 ├── SourceFailed            a source's file, endpoint or database cannot be read
 │   └── SourceIncomplete    it was read up to a place where it is cut off or damaged
 ├── Overloaded              the append queue is full; nothing was taken, send it again later
