@@ -37,9 +37,9 @@ class ChannelSettings(msgspec.Struct, frozen=True, rename="camel"):
 class PageSettings(msgspec.Struct, frozen=True, rename="camel"):
     """What pages depend on. `sources` has the domains of each source, in the order of the file; channels are by name.
 
-    `inherit` says how sources inherit, by name. `releases` are those that are published, the highest rank first. `day` is
-    the newest day from which a requirement set counts (`2027-01-31`), empty before the first such day. Equal settings
-    and equal code give a log the same pages.
+    `inherit` says how sources inherit, by name. `releases` are those that are published, the highest rank first. `day`
+    is the newest day from which a requirement set counts (`2027-01-31`), empty before the first such day. Equal
+    settings and equal code give a log the same pages.
     """
 
     sources: dict[str, list[str]]
