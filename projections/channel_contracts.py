@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Annotated, Literal, NamedTuple, TypeAlias
 
 import msgspec
-from msgspec import UNSET
+from msgspec import UNSET, UnsetType
 
 from pagefold.domains.channel_view import ShownProduct
 from pagefold.domains.locales import with_general_forms
@@ -45,6 +45,33 @@ class TableRows(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     rows: dict[str, object]
     ignore_case: bool = False
+
+
+class ExampleProduct(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A product as it was folded, with texts in the channel's language."""
+
+    attributes: dict[str, object] = {}
+    categories: list[str] = []
+    family: str | None = None
+    parent: str | None = None
+
+
+class ExpectedProduct(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """What a channel must show of it. Only what is named is compared."""
+
+    attributes: dict[str, object] | UnsetType = UNSET
+    categories: list[object] | UnsetType = UNSET
+    family: str | UnsetType | None = UNSET
+    parent: str | UnsetType | None = UNSET
+    unmapped: list[str] | UnsetType = UNSET
+
+
+class ChannelExample(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename={"in_": "in"}):
+    """A product (`in`) and what a channel shows of it (`out`); `locale` is that of the channel, if it matters."""
+
+    in_: ExampleProduct
+    out: ExpectedProduct
+    locale: Annotated[str, msgspec.Meta(max_length=64)] = ""
 
 
 class FieldMappings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
@@ -100,6 +127,11 @@ class ChannelContract(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         ),
     ] = {}
 
+    examples: Annotated[
+        list[ChannelExample],
+        msgspec.Meta(description="products (`in`), and what the channel must show of them (`out`); see below"),
+    ] = []
+
     @property
     def identity(self) -> str:
         """Its name and version, such as `web@2`."""
@@ -134,7 +166,10 @@ class MappedProduct(NamedTuple):
 
 
 class CompiledContract:
-    """A channel contract, compiled for a channel with these locales."""
+    """A channel contract, compiled for a channel with these locales.
+
+    `named` are the attributes that it makes or reads.
+    """
 
     def __init__(self, document: ChannelContract, locales: Sequence[str], registry: Registry) -> None:
         """Raises `InvalidMapping`, with the place."""
@@ -154,7 +189,12 @@ class CompiledContract:
         self._renamed = [(each.name, each.renames, each) for each in attributes if each.renames is not None]
         self._made = [each for each in attributes if each.renames is None]
         codes = (code for each in [*attributes, *self._fields] for code in each.codes)
-        self._named = frozenset([*self._by_name, *codes])
+        self.named = frozenset([*self._by_name, *codes])
+
+    @property
+    def reads(self) -> dict[str, tuple[str, ...]]:
+        """By attribute or field that it makes, the attributes that it reads for it."""
+        return {each.name: each.codes for each in [*self._fields, *self._by_name.values()]}
 
     def applied(
         self, product: ShownProduct, foreign: set[str], placed: PlacedCategories | None = None
@@ -170,7 +210,7 @@ class CompiledContract:
         shown_foreign = self._foreign(foreign) if foreign else set()
         self._read([*self._made, *self._rename(record, shown)], record, shown, unmapped, shown_foreign)
         if self._keeps_others:
-            named = self._named
+            named = self.named
             shown |= {code: value for code, value in product.attributes.items() if code not in named}
         categories = product.categories if placed is None else placed.paths
         mapped = ShownProduct(shown, categories, product.family, product.parent, self.identity)
@@ -246,7 +286,7 @@ class CompiledContract:
     def _foreign(self, codes: set[str]) -> set[str]:
         """The attributes that are made of foreign texts."""
         made = {each.name for each in self._by_name.values() if not codes.isdisjoint(each.codes)}
-        return made | (codes - self._named) if self._keeps_others else made
+        return made | (codes - self.named) if self._keeps_others else made
 
     def _compiled(self, table: str, name: str, spec: Spec) -> _Attribute:
         key = f"{table}.{name}"

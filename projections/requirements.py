@@ -295,6 +295,11 @@ def parse_requirements(document: Mapping[str, object]) -> RequirementSet:
     return found
 
 
+def labels(written: Requirement, key: str) -> list[str]:
+    """The names of what it asks for. Raises `InvalidMapping` with the key."""
+    return [label for label, _ in _alternatives(written, key)]
+
+
 def _worst(needs: Sequence[_Need], product: ShownProduct, foreign: set[str]) -> tuple[_State, bool]:
     """What several requirements of one attribute say together, and whether it blocks."""
     if len(needs) == 1:

@@ -10,6 +10,7 @@ from cyclopts import Parameter
 from cyclopts.validators import Number
 
 import pagefold
+from pagefold.engine.command.channel_contracts import Compared, compared_documents, kind_of
 from pagefold.engine.command.console import count, percent, print_message, show_table, write_json
 from pagefold.engine.command.contracts import ExportFormat, csv_form, export_kind, fetch_tables, load_contract
 from pagefold.engine.command.options import AsJSON, Exit, Injected, Options, UsageError, unknown_source
@@ -34,22 +35,20 @@ def diff(old: Path, new: Path, /, *, form: Form = "json", as_json: AsJSON = Fals
 
     A change is compatible if the new contract still makes everything that the old one makes of a record, in the same
     way; it may make more, and refuse less. It is breaking if a value may be missing, be another one, or be refused.
+    Contracts of channels are compared likewise, and requirement sets by what becomes required.
 
     Parameters
     ----------
     old
-        The TOML file of the contract as it was.
+        The TOML file of the contract, or of the requirement set, as it was.
     new
-        The TOML file of the contract as it shall be.
+        The TOML file of the same as it shall be.
     form
         The form of the records, unless the contracts say their own.
     as_json
         Print one JSON object per change and line: place, effect, text.
     """
-    before, after = (
-        Contract.load(file, source="any", channels=(), form=form, defaults=DEFAULTS["cdc"]) for file in (old, new)
-    )
-    changes = contract_changes(before, after)
+    before, after, changes = _compared(old, new, form)
     effects = Counter(change.effect for change in changes)
     if as_json:
         for change in changes:
@@ -57,10 +56,23 @@ def diff(old: Path, new: Path, /, *, form: Form = "json", as_json: AsJSON = Fals
     elif changes:
         show_table(["place", "effect", "change"], changes, wrapped={"change"})
     summary = ", ".join(f"{effects[effect]:,} {effect}" for effect in ("breaking", "compatible"))
-    print_message(f"{before.identity} to {after.identity}: {summary if changes else 'no change'}")
-    if changes and before.identity == after.identity:
-        print_message(f"both are version {after.head.version}: give the new one the next version")
+    print_message(f"{before} to {after}: {summary if changes else 'no change'}")
+    if changes and before == after:
+        print_message(f"both are version {after.rpartition('@')[2]}: give the new one the next version")
     return Exit.REFUSED if effects["breaking"] else Exit.DONE
+
+
+def _compared(old: Path, new: Path, form: Form) -> Compared:
+    """What changed between two documents of one kind. Raises `UsageError`, `ConfigurationError`."""
+    kind, other = kind_of(old), kind_of(new)
+    if kind != other:
+        raise UsageError("NEW", f"{new} is not of the same kind as {old}")
+    if kind != "source":
+        return compared_documents(old, new, kind)
+    before, after = (
+        Contract.load(file, source="any", channels=(), form=form, defaults=DEFAULTS["cdc"]) for file in (old, new)
+    )
+    return Compared(before.identity, after.identity, contract_changes(before, after))
 
 
 MAX_SAMPLE = 1_000

@@ -10,6 +10,14 @@ import msgspec
 from cyclopts import App, Parameter
 from cyclopts.validators import Number
 
+from pagefold.engine.command.channel_contracts import (
+    CheckOptions,
+    ListedChannelContract,
+    check_channel_contract,
+    kind_of,
+    listed_channel_contracts,
+    run_channel_examples,
+)
 from pagefold.engine.command.console import count, percent, print_error, print_message, show_table, write_json
 from pagefold.engine.command.options import AsJSON, Exit, Injected, Options, UsageError, unknown_source
 from pagefold.engine.configuration.config import Config
@@ -54,14 +62,16 @@ def list_contracts(
     as_json: AsJSON = False,
     options: Injected = Options(),  # noqa: B008  # it is immutable
 ) -> int:
-    """List the contracts of the configuration, by source and entrance. Exit code 1 if one is invalid.
+    """List the contracts of the configuration. Exit code 1 if one is invalid.
 
-    An entrance without a contract takes Pagefold's own form, and is not listed.
+    First those of sources, by entrance; an entrance without a contract takes Pagefold's own form, and is not listed.
+    Then those of channels, with the channels that name them.
 
     Parameters
     ----------
     as_json
-        Print one JSON object per contract and line: source, entrance, contract, written, state.
+        Print one JSON object per contract and line: source, entrance, contract, written, state; for channels: contract,
+        channels.
     """
     config = options.load()
     found = [
@@ -70,13 +80,19 @@ def list_contracts(
         for entrance in DEFAULTS
         if has_entrance(config, source, entrance) and contract_key(config, source, entrance) is not None
     ]
+    of_channels = listed_channel_contracts(config)
     if as_json:
         for each in found:
             write_json(each._asdict())
-    elif found:
+        for shared in of_channels:
+            write_json(shared._asdict())
+    if found and not as_json:
         show_table(ListedContract._fields, found, wrapped={"state"})
-    else:
-        print_message("no source has a contract")
+    if of_channels and not as_json:
+        print(end="\n" if found else "")
+        show_table(ListedChannelContract._fields, of_channels, wrapped={"channels"})
+    if not (found or of_channels):
+        print_message("no source and no channel has a contract")
     return Exit.DONE if all(each.state == "valid" for each in found) else Exit.REFUSED
 
 
@@ -143,7 +159,7 @@ def run_examples(
     contract: Path,
     /,
     *,
-    source: str,
+    source: str | None = None,
     entrance: Entrance = "snapshot",
     options: Injected = Options(),  # noqa: B008  # it is immutable
 ) -> int:
@@ -152,13 +168,19 @@ def run_examples(
     Parameters
     ----------
     contract
-        The TOML file of the contract.
+        The TOML file of the contract, of a source or of channels.
     source
-        The source whose records these are.
+        The source whose records these are. A contract of channels has none: it is tried in the language of each channel
+        that names it.
     entrance
         Where the records come in: that decides which fields of an event the contract may leave out.
     """
-    compiled = load_contract(options.load(), contract, source, entrance=entrance)
+    config = options.load()
+    if source is None:
+        if kind_of(contract) != "channel":
+            raise UsageError("--source", "is needed: whose records these are")
+        return run_channel_examples(config, contract)
+    compiled = load_contract(config, contract, source, entrance=entrance)
     failed = list(failed_examples(compiled))
     for each in failed:
         print_error(f"example {each.number}: expected {_json(each.expected)}, got {_json(each.found)}")
@@ -169,10 +191,11 @@ def run_examples(
 
 @contracts.command
 def check(  # noqa: PLR0913  # they are options
-    export: str,
+    export: str | None = None,
     /,
     *,
-    source: str,
+    source: str | None = None,
+    channel: str | None = None,
     contract: Path | None = None,
     entrance: Entrance = "snapshot",
     format: ExportFormat = None,
@@ -185,8 +208,9 @@ def check(  # noqa: PLR0913  # they are options
 ) -> int:
     """Read an export through a contract, and show what would become of it. Nothing is written.
 
-    Shows the statements by domain, samples, every kind of refusal with an example, values and columns that the contract
-    does not map, and paths that no record has. Exit code 1 where something would be lost.
+    Shows statements by domain, samples, kinds of refusals with an example, values and columns that the contract does
+    not map, and paths that no record has; with --channel, what the contract of a channel shows of catalog payloads, or
+    of the products of the store. Exit code 1 where something would be lost.
 
     Parameters
     ----------
@@ -194,39 +218,65 @@ def check(  # noqa: PLR0913  # they are options
         The file: CSV with a header, lines of JSON, or one JSON document; `-` for standard input.
     source
         The source whose records these are.
+    channel
+        The channel that has the contract. Without a file, products come from the store.
     contract
         The TOML file of the contract; by default the contract that the configuration names.
     entrance
-        Where the records come in: that decides which fields of an event the contract may leave out. The
-        moment of a delivery is the time of the check, and `@lsn` is the line.
+        Where the records come in, which decides what a contract may leave out. Moments of delivery are the time of the
+        check, and `@lsn` is the line.
     format
         The format of the file, if its name does not show it.
     delimiter
         The delimiter of a CSV file; by default the one that its header has.
-    others = _others(more, compiled)
-    rows = export_rows(export, kind, csv_form(delimiter, encoding), compiled.paths)
-    result = ContractCheck(config, compiled, samples, entrance).run(rows, others)
+    encoding
+        The encoding of a CSV file, such as cp1252; by default UTF-8.
+    more
+        Files that the contract joins, as NAME=FILE.
     samples
         How many statements to show.
     as_json
         Print one JSON object.
     """
     config = options.load()
-    kind = export_kind(export, format)
+    if channel is not None:
+        kind, chosen = _payload_format(export, format), CheckOptions(contract, samples, as_json)
+        return check_channel_contract(config, channel, export, kind, chosen)
+    if source is None or export is None:
+        raise UsageError("--source", "and a file are needed, or --channel")
+    kind, csv = export_kind(export, format), csv_form(delimiter, encoding)
+    compiled = _checked_contract(config, contract, source, kind, entrance)
+    rows = export_rows(export, kind, csv, compiled.paths)
+    result = ContractCheck(config, compiled, samples, entrance).run(rows, _others(more, compiled))
+    return _report(compiled, result, as_json=as_json)
+
+
+def _checked_contract(config: Config, contract: Path | None, source: str, kind: Format, entrance: Entrance) -> Contract:
+    """The contract of a check, with the tables that endpoints have. Raises `UsageError`, `ConfigurationError`."""
     form: Form = "columns" if kind == "csv" or entrance == "cdc" else "json"
     if contract is None:
         compiled = _configured_contract(config, source, entrance, form)
     else:
         compiled = load_contract(config, contract, source, form, entrance)
     fetch_tables(config, source)
-    others = _others(more, compiled)
-    rows = export_rows(export, kind, csv_form(delimiter, encoding), compiled.paths)
-    result = ContractCheck(config, compiled, samples, entrance).run(rows, others)
+    return compiled
+
+
+def _report(contract: Contract, result: CheckResult, *, as_json: bool) -> int:
+    """Shows what was found. Returns the exit code."""
     if as_json:
-        write_json(_document(compiled, result))
+        write_json(_document(contract, result))
     else:
-        _show(compiled, result)
+        _show(contract, result)
     return Exit.REFUSED if result.loses_something else Exit.DONE
+
+
+def _payload_format(export: str | None, given: ExportFormat) -> Format:
+    """The format of a file of payloads. Raises `UsageError`."""
+    kind = "ndjson" if export is None else export_kind(export, given)
+    if kind == "csv":
+        raise UsageError("--format", "of catalog payloads is ndjson or json")
+    return kind
 
 
 def export_kind(export: str, given: ExportFormat) -> Format:

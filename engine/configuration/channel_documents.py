@@ -18,6 +18,7 @@ from pagefold.projections.category_trees import CategoryForest, InvalidTree
 from pagefold.projections.channels import locale_chain
 
 if TYPE_CHECKING:
+    from pagefold.projections.contract_examples import FailedExample
     from pagefold.projections.transforms import InvalidMapping, Registry
 
 REQUIREMENT_SETS = Path(__file__).parent / "requirement_sets"
@@ -67,6 +68,9 @@ def with_documents(
         inlined = msgspec.structs.replace(
             inlined, requirements=[], contract=None, tree=None, filters={}, incomplete="show"
         )
+    if isinstance(inlined.contract, dict):
+        shown = {name: value for name, value in inlined.contract.items() if name != "examples"}
+        inlined = msgspec.structs.replace(inlined, contract=shown)  # no page depends on examples
     return InlinedChannel(inlined, [*problems, *together])
 
 
@@ -133,15 +137,39 @@ def channel_view(channel: ChannelConfig, locales: Sequence[str], day: str = "") 
         from pagefold.projections.channel_views import View  # noqa: PLC0415  # its packages are an extra
 
     filters = msgspec.to_builtins(channel.filters)
-    return View(contract, requirements, locales, _registry(), incomplete=channel.incomplete, tree=tree, filters=filters)
+    return View(
+        contract, requirements, locales, transform_registry(), incomplete=channel.incomplete, tree=tree, filters=filters
+    )
 
 
 @cache
-def _registry() -> "Registry":
+def transform_registry() -> "Registry":
     """The transforms of this process: built in, and of installed packages."""
     from pagefold.engine.plugins.transform_plugins import load_registry  # noqa: PLC0415  # its packages are an extra
 
     return load_registry()
+
+
+def check_examples(contract: Document, locales: Sequence[str]) -> None:
+    """Raises `InvalidMapping` for the first example that a channel contract fails in a channel with these locales."""
+    from pagefold.projections.transforms.errors import InvalidMapping  # noqa: PLC0415  # its packages are an extra
+
+    for each in failed_contract_examples(contract, locales):
+        raise InvalidMapping(
+            f"examples[{each.number - 1}]", f"expected {_json(each.expected)}, got {_json(each.found)}"
+        )
+
+
+def failed_contract_examples(contract: Document, locales: Sequence[str]) -> "list[FailedExample]":
+    """The examples that a channel contract fails in a channel with these locales. Raises `InvalidMapping`."""
+    from pagefold.projections.channel_contracts import parse_contract  # noqa: PLC0415  # its packages are an extra
+    from pagefold.projections.contract_examples import failed_examples  # noqa: PLC0415  # likewise
+
+    return list(failed_examples(parse_contract(contract), locales, transform_registry()))
+
+
+def _json(value: object) -> str:
+    return msgspec.json.encode(value).decode()
 
 
 def resolved_locales(channel: ChannelConfig) -> tuple[str, ...]:
@@ -238,6 +266,8 @@ def _problems_together(
     try:
         for day in ("", *sorted(filter(None, map(_begins, _documents(channel))))):
             channel_view(channel, resolved_locales(channel), day)
+        if isinstance(channel.contract, dict):
+            check_examples(channel.contract, resolved_locales(channel))
     except InvalidTree as error:
         return [ConfigurationError(f"{key}.tree", str(error))]
     except InvalidMapping as error:

@@ -146,7 +146,7 @@ attributes.color = "COLOR"
 
 def test_the_contracts_of_a_configuration(place: Path) -> None:
     """By source and entrance, with version and place; one that is invalid, or whose example fails, is exit code 1."""
-    assert run_pagefold("contracts", "list") == (0, "", "no source has a contract\n")
+    assert run_pagefold("contracts", "list") == (0, "", "no source and no channel has a contract\n")
     tables = '[sources.erp.snapshot]\nfile = "items.csv"\n[sources.erp.webhook]\nsecret_variables = ["S"]\n'
     config = CONFIG.replace("[channels", f"{tables}[channels").replace(
         '"catalog"]', '"catalog"]\ncontract = "erp.toml"'

@@ -60,34 +60,34 @@ def _option_changes(old: Contract, new: Contract) -> Iterator[Change]:
             before, after = (getattr(each.head, name, None) for each in (old, new))
             if name == "join":  # as it is written
                 before, after = old.document.get(name), new.document.get(name)
-            yield Change(name, "breaking", _from_to(before, after))
+            yield Change(name, "breaking", from_to(before, after))
 
 
 def _head_changes(old: Table, new: Table, shared: Collection[str]) -> Iterator[Change]:
     for name in shared:
         yield from _field_changes(name, name, old.get(name), new.get(name))
     yield from _filter_changes("only", old.get("only"), new.get("only"), keeps=True)
-    yield from _unmapped_changes(old.get("unmapped", "skip"), new.get("unmapped", "skip"))
+    yield from unmapped_changes(old.get("unmapped", "skip"), new.get("unmapped", "skip"))
     yield from _item_changes(_listed(old.get("items", [])), _listed(new.get("items", [])))
-    before, after = _members(old.get("definitions")), _members(new.get("definitions"))
+    before, after = members(old.get("definitions")), members(new.get("definitions"))
     for name in before.keys() & after.keys():
-        yield from _mapping_changes(dotted_key("definitions", name), before[name], after[name])
+        yield from mapping_changes(dotted_key("definitions", name), before[name], after[name])
 
 
 def _item_changes(old: Sequence[object], new: Sequence[object]) -> Iterator[Change]:
     if old != new:
         more = bool(old) and list(new[: len(old)]) == list(old)
-        yield Change("items", "compatible" if more else "breaking", _from_to(old, new))
+        yield Change("items", "compatible" if more else "breaking", from_to(old, new))
 
 
-def _unmapped_changes(old: object, new: object) -> Iterator[Change]:
+def unmapped_changes(old: object, new: object) -> Iterator[Change]:
     """More is refused where a level becomes `fail`."""
     before, after = _levels(old), _levels(new)
     for name in sorted({*before, *after}):
         was, now = before.get(name, before.get("", "skip")), after.get(name, after.get("", "skip"))
         if was != now:
             place = dotted_key("unmapped", name) if name else "unmapped"
-            yield Change(place, "breaking" if now == "fail" else "compatible", _from_to(was, now))
+            yield Change(place, "breaking" if now == "fail" else "compatible", from_to(was, now))
 
 
 def _levels(unmapped: object) -> Table:
@@ -96,21 +96,22 @@ def _levels(unmapped: object) -> Table:
 
 def _lookup_changes(old: Contract, new: Contract) -> Iterator[Change]:
     for name in sorted(old.tables.keys() & new.tables.keys()):
-        yield from _row_changes(dotted_key("tables", name), old.tables[name].exact, new.tables[name].exact)
+        yield from row_changes(dotted_key("tables", name), old.tables[name].exact, new.tables[name].exact)
     for name in sorted(old.rates.keys() & new.rates.keys()):
-        yield from _row_changes(dotted_key("rates", name), old.rates[name].exact, new.rates[name].exact)
+        yield from row_changes(dotted_key("rates", name), old.rates[name].exact, new.rates[name].exact)
 
 
-def _row_changes(place: str, old: Mapping[Key, object], new: Mapping[Key, object]) -> Iterator[Change]:
+def row_changes(place: str, old: Mapping[Key, object], new: Mapping[Key, object]) -> Iterator[Change]:
+    """The changes of the rows of a table."""
     gone = [key for key in old if key not in new]
     other = [key for key in old if key in new and new[key] != old[key]]
     added = len(new) + len(gone) - len(old)
     if gone:
-        yield Change(place, "breaking", f"{_count(len(gone), 'row')} gone, such as {_row_key(gone[0])}")
+        yield Change(place, "breaking", f"{_counted(len(gone), 'row')} gone, such as {_row_key(gone[0])}")
     if other:
-        yield Change(place, "breaking", f"{_count(len(other), 'row')} changed, such as {_row_key(other[0])}")
+        yield Change(place, "breaking", f"{_counted(len(other), 'row')} changed, such as {_row_key(other[0])}")
     if added:
-        yield Change(place, "compatible", f"{_count(added, 'row')} added")
+        yield Change(place, "compatible", f"{_counted(added, 'row')} added")
 
 
 def _row_key(key: object) -> str:
@@ -172,13 +173,13 @@ def _about(table: Table) -> list[object]:
 def _table_changes(place: str, domain: str, old: Table, new: Table) -> Iterator[Change]:
     yield from _filter_changes(f"{place}.only", old.get("only"), new.get("only"), keeps=True)
     yield from _filter_changes(
-        f"{place}.withdraw", _members(old.get("withdraw")), _members(new.get("withdraw")), keeps=False
+        f"{place}.withdraw", members(old.get("withdraw")), members(new.get("withdraw")), keeps=False
     )
     for name in sorted({*old, *new} & {*FIELDS, *_OPTIONS}):
         yield from _field_changes(f"{place}.{name}", name, old.get(name), new.get(name))
     before, after = _places(domain, old), _places(domain, new)
     for path in sorted({*before, *after}):
-        yield from _mapping_changes(f"{place}.{dotted_key(*path)}", before.get(path), after.get(path))
+        yield from mapping_changes(f"{place}.{dotted_key(*path)}", before.get(path), after.get(path))
 
 
 def _places(domain: str, table: Table) -> dict[tuple[str, ...], object]:
@@ -188,13 +189,14 @@ def _places(domain: str, table: Table) -> dict[tuple[str, ...], object]:
     return {place.path: place.mapping for place in payload_places(domain, payload, written, domain)}
 
 
-def _members(written: object) -> Table:
+def members(written: object) -> Table:
+    """A table; an empty one if it is none."""
     return written if isinstance(written, Mapping) else {}
 
 
 def _filter_changes(place: str, written: object, written_anew: object, *, keeps: bool) -> Iterator[Change]:
     """Of `only`, more values or fewer paths let more records in. Of `withdraw`, nothing may change but what is gone."""
-    old, new = _members(written), _members(written_anew)
+    old, new = members(written), members(written_anew)
     for path in sorted({*old, *new}):
         before, after = (list(map(inline_value, _listed(each.get(path, [])))) for each in (old, new))
         if old.get(path) is new.get(path) or before == after:
@@ -202,7 +204,7 @@ def _filter_changes(place: str, written: object, written_anew: object, *, keeps:
         widened = new.get(path) is True and old.get(path) is not False  # any value
         narrower = path in new and (path not in old or not (widened or all(value in after for value in before)))
         effect: Effect = "breaking" if narrower or not keeps else "compatible"
-        yield Change(f"{place}.{key_text(path)}", effect, _from_to(old.get(path), new.get(path)))
+        yield Change(f"{place}.{key_text(path)}", effect, from_to(old.get(path), new.get(path)))
 
 
 def _listed(value: object) -> list[object]:
@@ -214,15 +216,16 @@ def _listed(value: object) -> list[object]:
 
 def _field_changes(place: str, name: str, old: object, new: object) -> Iterator[Change]:
     """A field of the event decides which statement it is: only what no page shows may come and go."""
-    for change in _mapping_changes(place, old, new):
+    for change in mapping_changes(place, old, new):
         adds = name in _HARMLESS or (old is not None and change.effect == "compatible")
         yield change._replace(effect="compatible" if adds else "breaking")
 
 
-def _mapping_changes(place: str, old: object, new: object) -> Iterator[Change]:
+def mapping_changes(place: str, old: object, new: object) -> Iterator[Change]:
+    """The change of a mapping, if it changes; None is no mapping."""
     if _spec(old) != _spec(new):
         adds = old is None or (new is not None and _only_adds(_spec(old), _spec(new)))
-        yield Change(place, "compatible" if adds else "breaking", _from_to(old, new))
+        yield Change(place, "compatible" if adds else "breaking", from_to(old, new))
 
 
 def _spec(written: object) -> Table:
@@ -242,20 +245,20 @@ def _adds(name: str, old: object, new: object) -> bool:
     if name == "blank":
         return old == "refuse" and new != "withdraw"
     if name == "check":
-        return _loosened(_members(old), _members(new))
+        return loosened(members(old), members(new))
     if name == "first_of":
         return isinstance(old, list) and isinstance(new, list) and new[: len(old)] == old
-    return name in ("lookup", "translate") and _maps_more(_members(old), _members(new))
+    return name in ("lookup", "translate") and _maps_more(members(old), members(new))
 
 
 def _maps_more(old: Table, new: Table) -> bool:
     """Whether a small table in a mapping only has more rows."""
-    before, after = _members(old.get("values")), _members(new.get("values"))
+    before, after = members(old.get("values")), members(new.get("values"))
     same = {**old, "values": {}} == {**new, "values": {}}
     return same and all(key in after and after[key] == value for key, value in before.items())
 
 
-def _loosened(old: Table, new: Table) -> bool:
+def loosened(old: Table, new: Table) -> bool:
     """Whether whatever keeps to the old rules keeps to the new ones."""
     return all(_is_looser(name, old.get(name), limit) for name, limit in new.items())
 
@@ -273,11 +276,12 @@ def _is_looser(name: str, old: object, new: object) -> bool:
 # --- words ----------------------------------------------------------------------------------------
 
 
-def _count(number: int, noun: str) -> str:
+def _counted(number: int, noun: str) -> str:
     return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
 
 
-def _from_to(old: object, new: object) -> str:
+def from_to(old: object, new: object) -> str:
+    """What a change says: the value before and after."""
     if old is None:
         return f"is new: {_shown(new)}"
     return f"is gone; it was {_shown(old)}" if new is None else f"was {_shown(old)}, is {_shown(new)}"

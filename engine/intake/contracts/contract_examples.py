@@ -1,7 +1,6 @@
 """The examples that a contract carries: what it must make of a message."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import NamedTuple
 
 import msgspec
 
@@ -9,20 +8,13 @@ from pagefold.engine.events import DomainEvent, ReferencedEvent
 from pagefold.engine.intake.canonical_payloads import canonical_payload
 from pagefold.engine.intake.contracts.contract import Contract
 from pagefold.engine.intake.contracts.contract_head import ContractExample
+from pagefold.projections.contract_examples import FailedExample
 
 _MOMENT = "2026-01-01T00:00:00Z"
 EXAMPLE_FACTS = {"@lsn": 1, "@committed": _MOMENT, "@taken": _MOMENT, "@received": _MOMENT}
 """The facts of the deliveries of examples."""
 
 _NAMES = {"source_version": "sourceVersion", "occurred_at": "occurredAt", "correlation_id": "correlationId"}
-
-
-class FailedExample(NamedTuple):
-    """An example whose result is another one: its number, from 1, what was expected, and what came."""
-
-    number: int
-    expected: Sequence[Mapping[str, object]]
-    found: Sequence[Mapping[str, object]]
 
 
 def failed_examples(contract: Contract) -> Iterator[FailedExample]:

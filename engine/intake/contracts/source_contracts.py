@@ -5,6 +5,8 @@ from collections.abc import Collection, Iterator, Mapping
 from copy import deepcopy
 from typing import Literal, NamedTuple, TypeAlias, TypedDict
 
+import msgspec
+
 from pagefold.domains import DOMAINS
 from pagefold.domains.domain import InvalidPayload
 from pagefold.domains.values import check_currency
@@ -12,6 +14,7 @@ from pagefold.engine.configuration.config import Config
 from pagefold.engine.configuration.toml_lines import KeyLines
 from pagefold.engine.errors import ConfigurationError
 from pagefold.engine.intake.contracts.contract import Contract
+from pagefold.engine.intake.contracts.contract_examples import failed_examples
 from pagefold.engine.intake.contracts.contract_head import Form
 from pagefold.engine.intake.contracts.fetched_tables import fetched_tables
 from pagefold.engine.intake.contracts.possible_values import possible_values
@@ -238,6 +241,7 @@ def _problems(config: Config, source: str, entrance: Entrance) -> Iterator[Confi
     else:
         problem = parts_problem(config, source, contract) if has_snapshot(config, source, entrance) else None
         yield from () if problem is None else [problem]
+        yield from () if contract is None else _example_problems(contract)
         return
     found = contract_key(config, source, entrance)
     if found is None:
@@ -261,6 +265,16 @@ def _problems(config: Config, source: str, entrance: Entrance) -> Iterator[Confi
             yield _inline_error(config, found, error) if file is None else ConfigurationError(key, error.problem, place)
         else:
             return
+
+
+def _example_problems(contract: Contract) -> Iterator[ConfigurationError]:
+    """The examples that a contract fails."""
+    for each in failed_examples(contract):
+        key = f"examples[{each.number - 1}]"
+        made = [msgspec.json.encode(value).decode() for value in (each.expected, each.found)]
+        yield ConfigurationError(
+            key, f"of {contract.identity}: expected {made[0]}, got {made[1]}", contract.place_of(key)
+        )
 
 
 def _leave_out(document: dict[str, object], key: str) -> bool:
