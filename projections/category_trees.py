@@ -35,10 +35,6 @@ class CategoryForest:
         """The categories that are below no other, in order."""
         return sorted(category for category, parent in self.above.items() if parent is None)
 
-    def is_below(self, category: str, root: str) -> bool:
-        """Whether a category is a given one, or below it. One that the tree does not have is below none."""
-        return root in self._paths.get(category, ())
-
     def below(self, root: str) -> frozenset[str]:
         """A category, and those below it."""
         return frozenset(category for category, path in self._paths.items() if root in path)

@@ -24,7 +24,7 @@ UNKNOWN_CATEGORY = "@categories"
 """Stands among foreign texts for a category that the channel's tree does not have."""
 
 Name = Annotated[str, msgspec.Meta(min_length=1, max_length=200)]
-Field: TypeAlias = Literal["categories", "family", "parent"]
+Field: TypeAlias = Literal["categories", "family", "parent", "sku"]
 
 
 class Requirement(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -33,7 +33,7 @@ class Requirement(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     attributes: Annotated[list[Name], msgspec.Meta(description="the attributes, each of which is required")] = []
     fields: Annotated[
         list[Field],
-        msgspec.Meta(description="the same of `categories`, `family` and `parent`"),
+        msgspec.Meta(description="the same of `categories`, `family`, `parent` and `sku`, which every product has"),
     ] = []
     any_of: Annotated[
         list[Name | list[Name]],
@@ -101,6 +101,8 @@ class _Place(NamedTuple):
 
     def value(self, product: ShownProduct) -> object:
         """What the product has there; None if nothing."""
+        if self.is_field and self.name == "sku":
+            return True
         return getattr(product, self.name) if self.is_field else product.attributes.get(self.name)
 
 

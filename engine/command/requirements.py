@@ -1,4 +1,4 @@
-"""`pagefold requirements`: requirement sets that come with Pagefold, and those made of a JSON Schema."""
+"""`pagefold requirements`: requirement sets that come with Pagefold, and those made of schemas and of families."""
 
 import json
 import tomllib
@@ -11,6 +11,8 @@ from cyclopts import App, Parameter
 from pagefold.engine.command.console import print_message, printable, show_table
 from pagefold.engine.command.options import Exit, UsageError
 from pagefold.engine.configuration.channel_documents import set_in_box, sets_in_box
+from pagefold.engine.configuration.csv_tables import UnusableTable
+from pagefold.engine.configuration.family_requirements import FamilyTable, family_requirements
 from pagefold.engine.configuration.spelling import suggestion
 from pagefold.engine.intake.contracts.toml_text import inline_value, key_text
 from pagefold.engine.runtime.extras import needs_extra
@@ -43,22 +45,27 @@ def show(name: str, /) -> int:
 
 
 @requirements.command(name="import")
-def import_schema(
+def import_set(
     file: Path,
     /,
     *,
     name: Annotated[str | None, Parameter(help="The name of the set, instead of that of the file.")] = None,
+    column: Annotated[str, Parameter(help="The column of a channel, such as requirements-ecommerce.")] = "",
+    identifier: Annotated[str, Parameter(help="The attribute that is the SKU.")] = "sku",
 ) -> int:
-    """Print the requirement set that a JSON Schema of products gives.
+    """Print the requirement set that a JSON Schema of products gives, or a table of families.
 
-    It takes what is required, and the rules for values. Exit code 1 if the schema says something that a requirement set
-    cannot, which is listed.
+    Of a schema, it takes what is required, and the rules for values. Exit code 1 if the schema says something that a
+    requirement set cannot, which is listed. A table of families is a CSV file such as Akeneo exports: a column `code`,
+    and one of required attributes for each channel.
 
     Parameters
     ----------
     file
-        The schema: JSON.
+        The schema, JSON, or the table, CSV.
     """
+    if file.suffix.lower() == ".csv":
+        return _import_families(file, FamilyTable(str(file), column, identifier=identifier, name=name or ""))
     schema = _schema(file)
     with needs_extra("`pagefold requirements import`", "contracts"):
         from pagefold.projections.schema_requirements import SchemaRequirements  # noqa: PLC0415  # an extra
@@ -71,6 +78,15 @@ def import_schema(
     for place in found.left_out:
         print_message(f"left out: {printable(place)}")
     return Exit.REFUSED if found.left_out else Exit.DONE
+
+
+def _import_families(file: Path, table: FamilyTable) -> int:
+    try:
+        document = family_requirements(table, Path())
+    except UnusableTable as error:
+        raise UsageError("--column" if error.setting == "column" else "FILE", f"{file}: {error}") from None
+    print("\n".join(_lines(document)))
+    return Exit.DONE
 
 
 def _text(name: str) -> str:

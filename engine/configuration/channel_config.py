@@ -90,7 +90,8 @@ class ChannelConfig(Table, frozen=True):
         list[str | dict[str, object]],
         Meta(
             description="What products must have to be complete there: files of requirement sets, relative to the "
-            "folder of this one, or names of sets that come with Pagefold, such as `google-merchant`."
+            "folder of this one, or names of sets that come with Pagefold, such as `google-merchant`; or a set as a "
+            "table, or the `file` and the `column` of a table of families."
         ),
     ] = field(default_factory=list)
     incomplete: Annotated[

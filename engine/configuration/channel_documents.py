@@ -11,6 +11,8 @@ from pagefold.domains.channel_view import ChannelView
 from pagefold.domains.locales import canonical_locale
 from pagefold.engine.configuration.category_trees import categories_below, tree_of
 from pagefold.engine.configuration.channel_config import ChannelConfig, FilterConfig, FilterValue
+from pagefold.engine.configuration.csv_tables import UnusableTable
+from pagefold.engine.configuration.family_requirements import FamilyTable, family_requirements
 from pagefold.engine.configuration.spelling import suggestion
 from pagefold.engine.errors import ConfigurationError
 from pagefold.engine.runtime.extras import needs_extra
@@ -208,7 +210,21 @@ def _checked(key: str, written: str | Mapping[str, object], folder: Path) -> Doc
     with needs_extra("[channels.X] requirements", "contracts"):
         if isinstance(written, str):
             return _named(key, written, folder)
+        if "file" in written:
+            return _inline(key, _of_families(key, written, folder))
         return _inline(key, {"name": key, **written})
+
+
+def _of_families(key: str, written: Mapping[str, object], folder: Path) -> Document:
+    """The set of a table of families. Raises `ConfigurationError`."""
+    try:
+        table = msgspec.convert(written, FamilyTable)
+        return family_requirements(table, folder)
+    except msgspec.ValidationError as error:
+        problem, _, place = str(error).partition(" - at `$")
+        raise ConfigurationError(f"{key}{place.removesuffix('`')}", problem[:1].lower() + problem[1:]) from None
+    except UnusableTable as error:
+        raise ConfigurationError(f"{key}.{error.setting}", error.problem) from None
 
 
 def _named(key: str, written: str, folder: Path) -> Document:

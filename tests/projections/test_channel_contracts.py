@@ -9,8 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pagefold.domains.catalog import CATALOG, Catalog
 from pagefold.domains.channel_view import ShownProduct
-from pagefold.domains.domain import encode
+from pagefold.domains.domain import ChannelContext, Contribution, encode
 from pagefold.projections.category_trees import CategoryForest
 from pagefold.projections.channel_contracts import CompiledContract, parse_contract
 from pagefold.projections.channel_views import IncompletePolicy, View
@@ -197,6 +198,73 @@ def test_a_contract_that_cannot_be(document: Document, problem: str) -> None:
     """The error names the place."""
     with pytest.raises(InvalidMapping, match="^" + re.escape(problem)):
         compiled(document)
+
+
+CATEGORIES = st.lists(st.sampled_from(["master", "tvs", "led", "print", "phones"]), max_size=4)
+
+
+@given(
+    st.dictionaries(st.sampled_from("pqr"), st.sampled_from("abcd"), max_size=3),
+    st.sampled_from(["drop", "keep"]),
+    st.booleans(),
+    st.lists(
+        st.tuples(
+            st.integers(1, 3), st.dictionaries(st.sampled_from("abcd"), st.sampled_from("xyz"), max_size=3), CATEGORIES
+        ),
+        min_size=1,
+        max_size=4,
+    ),
+    st.data(),
+)
+def test_a_section_is_that_of_a_plain_model(
+    attributes: Document,
+    others: str,
+    has_tree: bool,  # noqa: FBT001  # hypothesis
+    events: list[tuple[int, Document, list[str]]],
+    data: st.DataObject,
+) -> None:
+    """Whatever the contract, and in whatever order sources state a product: ranks decide, not arrival."""
+    contract = {"name": "web", "attributes": attributes, "others": others, "fields": {"family": "a"}}
+    tree = TREE.document(["master"], LOCALES) if has_tree else None
+    view = View(contract, [], LOCALES, BUILTIN_REGISTRY, tree=tree)
+    context = ChannelContext(LOCALES, "EUR", view)
+    newest = {rank: (stated, categories) for rank, stated, categories in events}
+    arrived = data.draw(st.permutations(sorted(newest)))
+    by_rank = {
+        rank: Contribution(str(rank), Catalog(attributes=newest[rank][0], categories=newest[rank][1]))
+        for rank in arrived
+    }
+    found = CATALOG.fold([by_rank[rank] for rank in sorted(by_rank)], context)
+    assert found is not None
+    assert json.loads(found.json) == _plain_section(
+        attributes, others, [newest[rank] for rank in sorted(newest)], has_tree
+    )
+
+
+def _plain_section(
+    attributes: Document,
+    others: str,
+    ranked: list[tuple[Document, list[str]]],
+    has_tree: bool,  # noqa: FBT001  # as above
+) -> Document:
+    """What the documentation says, written as plainly as can be."""
+    stated: Document = {}
+    for own, _ in reversed(ranked):
+        stated |= own
+    codes = next((categories for _, categories in ranked if categories), [])
+    shown = {name: stated[path] for name, path in attributes.items() if path in stated}
+    if others == "keep":
+        read = {*attributes.values(), "a"}
+        shown |= {name: value for name, value in stated.items() if name not in read}
+    section: Document = {"attributes": shown, "contract": "web@1", "family": stated.get("a"), "parent": None}
+    if not has_tree:
+        return section | {"categories": codes}
+    paths = {"master": ["master"], "tvs": ["master", "tvs"], "led": ["master", "tvs", "led"]}
+    mine = [paths[code] for code in dict.fromkeys(codes) if code in paths]
+    ends = [path for path in mine if not any(other[: len(path)] == path != other for other in mine)]
+    texts = {"master": "Katalog", "tvs": "tvs", "led": "LED"}
+    section |= {"categories": mine, "breadcrumb": [texts[code] for code in ends[0]] if ends else []}
+    return section | ({"unmapped": ["categories"]} if "phones" in codes else {})
 
 
 values = st.recursive(

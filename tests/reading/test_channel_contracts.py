@@ -1,6 +1,7 @@
 """Channel contracts on both stores: what pages show, two versions side by side, and a changed contract."""
 
 from collections.abc import AsyncIterator
+from random import Random
 
 import pytest
 
@@ -114,6 +115,7 @@ async def test_a_changed_contract_folds_again_what_depends_on_it(shop: Shop, sto
             "catalog"
         }
         await other.catch_up()
+        assert other.counters.drifted == {"catalog": 1}  # of all sections, only the one that differs is written
         after = await pages_of(other)
         assert {key for key in after if after[key] != before[key]} == {("ODD", "web-de")}
         assert (await other.verify()).changed == 0
@@ -139,3 +141,74 @@ async def test_channels_share_sections_by_what_they_depend_on(store_url: str) ->
     index_of = stored.channels.index_of
     assert index_of["web-de"] == index_of["outlet-de"]
     assert len(stored.contents) == len(set(index_of.values())) == 3
+
+
+KINDS = {"kinds": {"rows": {"1": "one", "2": "two"}}}
+MODELLED: Document = {
+    "name": "model",
+    "tables": KINDS,
+    "attributes": {"kind": {"from": "code", "lookup": "kinds"}, "title": "name", "trail": "@breadcrumb"},
+    "fields": {"family": {"from": "@family", "lookup": {"values": {"f": "F"}}}},
+}
+PATHS = {"all": ["all"], "wear": ["all", "wear"], "tees": ["all", "wear", "tees"]}
+
+
+def modelled(newest: Document) -> Document:
+    """The section of the newest event of a product, by the documentation."""
+    codes = newest["categories"]
+    kind = {"1": "one", "2": "two"}.get(newest["attributes"].get("code"))
+    paths = [PATHS[code] for code in dict.fromkeys(codes) if code in PATHS]
+    deepest = [path for path in paths if not any(len(other) > len(path) and path[-1] in other for other in paths)]
+    trail = deepest[0] if deepest else []
+    texts = {name: newest["localized"][name]["de"] for name in newest["localized"]}
+    attributes = {"kind": kind, "title": texts.get("name"), "trail": trail}
+    unmapped = {
+        "categories": any(code not in {*PATHS, "print"} for code in codes),
+        "kind": kind is None and "code" in newest["attributes"],
+        "family": newest["family"] == "g",
+    }
+    section: Document = {
+        "attributes": {name: value for name, value in attributes.items() if value is not None},
+        "breadcrumb": trail,
+        "categories": paths,
+        "contract": "model@1",
+        "family": "F" if newest["family"] == "f" else None,
+        "parent": None,
+    }
+    return section | (
+        {"unmapped": sorted(name for name, is_so in unmapped.items() if is_so)} if any(unmapped.values()) else {}
+    )
+
+
+def stated(chance: Random) -> Document:
+    """A payload of a product."""
+    return {
+        "attributes": {"code": chance.choice("129")} if chance.random() < 0.8 else {},
+        "localized": {"name": {"de": chance.choice(["Hemd", "Hose"])}} if chance.random() < 0.8 else {},
+        "categories": chance.choices(["all", "wear", "tees", "print", "hats"], k=chance.randrange(4)),
+        "family": chance.choice(["f", "g"]),
+    }
+
+
+@pytest.mark.parametrize("seed", range(3))
+async def test_sections_are_those_of_a_plain_model(store_url: str, seed: int) -> None:
+    """Whatever is stated, and in whatever order the versions of 40 products arrive."""
+    chance = Random(seed)
+    tables = document(store_url)
+    tables["trees"] = {
+        "shop": {"rows": {"all": {}, "wear": {"parent": "all"}, "tees": {"parent": "wear"}, "print": {}}}
+    }
+    tables["channels"]["web-de"] |= {"contract": MODELLED, "tree": "all"}
+    versions = {f"P{number}": [stated(chance) for _ in range(chance.randrange(1, 4))] for number in range(40)}
+    events = [
+        event("catalog", payload, sku=sku, version=version)
+        for sku, payloads in versions.items()
+        for version, payload in enumerate(payloads, start=1)
+    ]
+    chance.shuffle(events)
+    async with pagefold.open(Config.parse(tables, store=store_url)) as shop:
+        for start in range(0, len(events), 25):
+            await say(shop, *events[start : start + 25])
+        for sku, payloads in versions.items():
+            assert await section(shop, "catalog", "web-de", sku=sku) == modelled(payloads[-1]), payloads[-1]
+        assert (await shop.verify()).changed == 0
