@@ -52,7 +52,7 @@ class Gap(NamedTuple):
             body = domain.fold([Contribution[Any](self.source, event.payload)], self.context)
         except Exception:  # noqa: BLE001  # what cannot be folded was reported when it was the head
             return None
-        if body is None or not body.ready:
+        if body is None:
             return None
         versions = f"{{{self.label}{event.version}}}".encode()
         return KeptVersion(versions, body.json, event.occurred_at, event.recorded_at)

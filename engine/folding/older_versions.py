@@ -17,6 +17,8 @@ MAX_BATCH = 50
 MAX_BATCH_BYTES = 8 * 1024 * 1024
 """Bytes of a batch, as far as the largest event so far tells."""
 
+MAX_LOOP_BYTES = 16 * 1024
+"""Bytes of events that are folded on the event loop. More would block it."""
 
 Decode: TypeAlias = Callable[[StoredEvent], DecodedEvent | str]
 
@@ -33,7 +35,10 @@ async def add_older_versions(
         stream = _OlderVersions(log, heads[sku + suffix])
         while search.needs == suffix:
             events = await stream.read()
-            await compute_in_thread(partial(_add, search, events, decode))
+            if sum(len(event.state) for event in events) <= MAX_LOOP_BYTES:
+                _add(search, events, decode)
+            else:
+                await compute_in_thread(partial(_add, search, events, decode))
         newest = max(newest, stream.newest)
     return newest
 
