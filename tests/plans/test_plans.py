@@ -111,6 +111,7 @@ def changes_of() -> st.SearchStrategy[list[Change]]:
         st.just(lambda config: with_source_order(config, "pim2", "pim")),
         st.just(lambda config: renamed(config, "erp", "sap")),
         st.just(lambda config: renamed(config, "dam", "dam2")),
+        *[st.just(CHANGES[name]) for name in ("filtered", "hidden", "kept")],
     ]
     return st.lists(st.one_of(kinds), min_size=1, max_size=4)
 

@@ -14,6 +14,7 @@ import msgspec
 import psycopg
 
 from pagefold import Config, DomainEvent, Shop
+from pagefold.engine.configuration.channel_config import FilterConfig
 from pagefold.engine.rebuild.rebuild_service import RebuildRequest, RunReport
 from pagefold.engine.rebuild.run_observer import Finding, RunObserver
 from pagefold.engine.replay.replayer import SectionDriftKind
@@ -285,6 +286,12 @@ def renamed(config: Config, name: str, other: str) -> Config:
     return msgspec.structs.replace(config, sources=sources)
 
 
+OWN_PRODUCTS = FilterConfig(without={"code": ["of the other"]})
+SHORT_CODES: Document = {
+    "name": "codes",
+    "requires": [{"attributes": ["code"], "check": {"max_length": len("SKU-00 1")}}],
+}
+
 CHANGES: Mapping[str, Callable[[Config], Config]] = {
     "locale": lambda config: with_channel(config, "web-de", locale="fr-FR", fallbacks=["en"]),
     "fallbacks": lambda config: with_channel(config, "web-us", locale="fr-FR", fallbacks=["de"]),
@@ -294,5 +301,8 @@ CHANGES: Mapping[str, Callable[[Config], Config]] = {
     "currency": lambda config: with_channel(config, "market-at", currency="USD"),
     "removed": lambda config: without_channel(config, "outlet-de"),
     "new": lambda config: with_new_channel(config, "web-fr"),
+    "filtered": lambda config: with_channel(config, "web-us", filters={"own": OWN_PRODUCTS}),
+    "hidden": lambda config: with_channel(config, "web-us", requirements=[SHORT_CODES], incomplete="hide"),
+    "kept": lambda config: with_channel(config, "web-us", requirements=[SHORT_CODES], incomplete="keep"),
 }
 """The changes of a configuration that change pages."""
