@@ -6,6 +6,9 @@ from typing import Any, NamedTuple, Protocol
 
 import msgspec
 
+MAX_POSITION = 2**63 - 1
+"""No event is after it."""
+
 
 class NewEvent(Protocol):
     """The fields of an event that `Log.insert` needs."""

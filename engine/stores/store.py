@@ -114,10 +114,13 @@ class Log(ABC):
         """The streams of a domain in the next `limit` events of the log after `after`."""
 
     @abstractmethod
-    async def heads(self, streams: Sequence[str], *, max_bytes: int | None = None) -> list[StoredEvent]:
+    async def heads(
+        self, streams: Sequence[str], *, max_bytes: int | None = None, as_of: int | None = None
+    ) -> list[StoredEvent]:
         """The event with the highest (version, revision) of each stream that exists, in no order.
 
-        Raises `ReadTooLarge` if their states together have more than `max_bytes`.
+        With `as_of`, among the events up to this position. That takes a step in the index for each newer version of
+        a stream that came later. Raises `ReadTooLarge` if their states together have more than `max_bytes`.
         """
 
     @abstractmethod
@@ -125,8 +128,11 @@ class Log(ABC):
         """The names of all streams of some SKUs (encoded as in the log), in no order."""
 
     @abstractmethod
-    async def older_events(self, event: StoredEvent, limit: int) -> list[StoredEvent]:
-        """The newest events of the same stream that are older by (version, revision), newest first."""
+    async def older_events(self, event: StoredEvent, limit: int, *, as_of: int | None = None) -> list[StoredEvent]:
+        """The newest events of the same stream that are older by (version, revision), newest first.
+
+        With `as_of`, of those up to this position.
+        """
 
     @abstractmethod
     def history(self, prefix: str, after: tuple[str, int, int] | None = None) -> AsyncIterator[StoredEvent]:

@@ -68,6 +68,8 @@ HOT = [
     Hot("touched", "'inventory', 40000, 500", {BY_POSITION}, 100),
     Hot("touched", f"'inventory', {EVENTS}, 500", {BY_POSITION}, 10),
     Hot("heads", f"{array(NAMES)}, 8192", {BY_STREAM}, 5 * len(NAMES)),
+    Hot("heads_as_of", f"{array(NAMES)}, 8192, 20000", {BY_STREAM}, 10 * len(NAMES)),
+    Hot("heads_as_of", f"{array(NAMES)}, 8192, 10", {BY_STREAM}, 10 * len(NAMES)),
     Hot("streams_of_skus", "ARRAY['S05000', 'S05001', 'S05002']", {BY_STREAM}, 40),
     Hot("events_at", f"{array(NAMES)}, array_fill(1::bigint, ARRAY[{len(NAMES)}])", {BY_STREAM}, 5 * len(NAMES)),
     Hot(
@@ -78,7 +80,8 @@ HOT = [
     ),
     Hot("announce_copied", f"{EVENTS - 500}", {BY_POSITION}, 20),
     Hot("head_sizes", array(NAMES), {BY_STREAM}, 5 * len(NAMES)),
-    Hot("older_events", f"'{NAMES[50]}', 40000, 0, 50", {BY_STREAM}, 20),
+    Hot("head_sizes_as_of", f"{array(NAMES)}, 20000", {BY_STREAM}, 10 * len(NAMES)),
+    Hot("older_events", f"'{NAMES[50]}', 40000, 0, 40000, 50", {BY_STREAM}, 20),
     Hot("history", "'S05000/', -1, -1, 'S050000', 1000", {BY_STREAM}, 20),
     Hot("scan", "ARRAY['/*/inventory/wms'], 'S05000', '', 100, 8192", {BY_STREAM}, 15 * 100),
     Hot("scan", "ARRAY['/inventory/x', '/pricing/erp'], 'S05000', '', 100, 8192", {BY_STREAM}, 5 * 100),
@@ -171,6 +174,31 @@ def judge(plan: dict[str, Any], hot: Hot) -> None:
     assert {node["Index Name"] for node in read} == hot.indexes, hot
     touched = plan["Shared Hit Blocks"] + plan["Shared Read Blocks"]
     assert touched <= hot.blocks, f"{hot.name} touched {touched} blocks"
+
+
+HOT_VERSIONS = 20_000
+"""Versions of one stream."""
+
+FILL_HOT = f"""
+INSERT INTO stored_events (originator_id, originator_version, topic, state)
+SELECT 'S05000/*/inventory/wms-hot', i, 'inventory', convert_to(repeat('x', 300), 'UTF8')
+FROM generate_series(1, {HOT_VERSIONS}) AS i;
+"""  # noqa: S608  # numbers of ours
+
+
+@pytest.mark.parametrize("statistics", [False, True])
+async def test_the_past_of_a_stream_with_many_versions_is_read_by_index(session: Session, *, statistics: bool) -> None:
+    """By the stream's own, and as far as versions came later: each takes a step, and no other event is read."""
+    await session.run(FILL)
+    hot = Hot("heads_as_of", "ARRAY['S05000/*/inventory/wms-hot'], 8192, $1", {BY_STREAM}, 0)
+    await session.run(f"PREPARE hot_0 AS {SQL[hot.name]}")
+    await session.run(FILL_HOT)
+    if statistics:
+        await session.run("ANALYZE")
+    for newer, blocks in ((0, 10), (100, 40), (HOT_VERSIONS - 1, 2_000)):
+        position = EVENTS + HOT_VERSIONS - newer
+        bindings = hot.bindings.replace("$1", str(position))
+        judge(await explained(session, hot._replace(bindings=bindings, blocks=blocks), 0), hot._replace(blocks=blocks))
 
 
 @pytest.mark.parametrize("statistics", [False, True])

@@ -6,6 +6,7 @@ from operator import itemgetter
 from pagefold.engine.runtime.wake_signal import WakeSignal
 from pagefold.engine.stores.epoch_fence import EpochsMoved, Fence
 from pagefold.engine.stores.log_records import (
+    MAX_POSITION,
     CorrectionEvent,
     HeadContents,
     Lag,
@@ -114,25 +115,33 @@ class PostgresLog(Log):
     async def touched(self, domain: str, after: int, limit: int) -> TouchedStreams:
         return TouchedStreams._make((await self._connections.readers.fetch("touched", domain, after, limit))[0])
 
-    async def heads(self, streams: Sequence[str], *, max_bytes: int | None = None) -> list[StoredEvent]:
+    async def heads(
+        self, streams: Sequence[str], *, max_bytes: int | None = None, as_of: int | None = None
+    ) -> list[StoredEvent]:
         if not streams:
             return []
         if max_bytes is None:
-            return await self._read("heads", streams, UNBOUNDED)
-        heads = await self._read("heads", streams, inline_bytes(len(streams), max_bytes))
+            return await self._heads(streams, UNBOUNDED, as_of)
+        heads = await self._heads(streams, inline_bytes(len(streams), max_bytes), as_of)
         size, large = sum([len(head[5] or b"") for head in heads]), _without_state(heads)
         if large:
-            size += sum((await self._head_sizes(large)).values())
+            size += sum((await self._head_sizes(large, as_of)).values())
         check_size(size, max_bytes)
         if not large:
             return heads
-        return [head for head in heads if _state(head) is not None] + await self.heads(large)
+        return [head for head in heads if _state(head) is not None] + await self.heads(large, as_of=as_of)
+
+    async def _heads(self, streams: Sequence[str], inline: int, as_of: int | None) -> list[StoredEvent]:
+        if as_of is None:
+            return await self._read("heads", streams, inline)
+        return await self._read("heads_as_of", streams, inline, as_of)
 
     async def streams_of(self, skus: Sequence[str]) -> list[str]:
         return [name for (name,) in await self._connections.readers.fetch("streams_of_skus", skus)] if skus else []
 
-    async def older_events(self, event: StoredEvent, limit: int) -> list[StoredEvent]:
-        return await self._read("older_events", event.originator_id, event.originator_version, event.revision, limit)
+    async def older_events(self, event: StoredEvent, limit: int, *, as_of: int | None = None) -> list[StoredEvent]:
+        key = (event.originator_id, event.originator_version, event.revision)
+        return await self._read("older_events", *key, MAX_POSITION if as_of is None else as_of, limit)
 
     async def history(self, prefix: str, after: tuple[str, int, int] | None = None) -> AsyncIterator[StoredEvent]:
         last, step = after or (prefix, -1, -1), INITIAL_STEP
@@ -234,8 +243,9 @@ class PostgresLog(Log):
         """Stops listening."""
         await self._listener.close()
 
-    async def _head_sizes(self, streams: Sequence[str]) -> dict[str, int]:
-        return dict(map(tuple, await self._connections.readers.fetch("head_sizes", streams)))
+    async def _head_sizes(self, streams: Sequence[str], as_of: int | None = None) -> dict[str, int]:
+        read = ("head_sizes", streams) if as_of is None else ("head_sizes_as_of", streams, as_of)
+        return dict(map(tuple, await self._connections.readers.fetch(*read)))
 
     async def _read(self, statement: str, *bindings: object) -> list[StoredEvent]:
         return list(map(event_of, await self._connections.readers.fetch(statement, *bindings)))

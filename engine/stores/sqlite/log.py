@@ -1,7 +1,7 @@
 """The log in `events.db`."""
 
 from collections.abc import AsyncIterator, Callable, Collection, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from itertools import accumulate, chain
 from operator import itemgetter
@@ -13,6 +13,7 @@ import orjson
 from pagefold.engine.runtime.wake_signal import WakeSignal
 from pagefold.engine.stores.epoch_fence import EpochsMoved, Fence
 from pagefold.engine.stores.log_records import (
+    MAX_POSITION,
     CorrectionEvent,
     HeadContents,
     Lag,
@@ -54,6 +55,9 @@ An idle process should cost next to nothing, and each poll wakes it.
 
 MAX_STATES_BYTES = 16 * 1024 * 1024
 """Bytes of states that are appended in one step, unless a single one is larger."""
+
+MAX_STREAMS_ON_LOOP = 64
+"""Streams of a read of the past that is done on the event loop, as those of one page are. A thread costs more."""
 
 SPAN = b"%-10d%-10d"
 NUMBERS = b"%-20d%-10d%b%b"
@@ -232,17 +236,30 @@ class SQLiteLog(Log):
 
         return await self._connections.events_reader.run(read)
 
-    async def heads(self, streams: Sequence[str], *, max_bytes: int | None = None) -> list[StoredEvent]:
+    async def heads(
+        self, streams: Sequence[str], *, max_bytes: int | None = None, as_of: int | None = None
+    ) -> list[StoredEvent]:
         if not streams:
             return []
+        heads, sizes, bindings = "heads", "head_sizes", []
+        if as_of is not None:
+            if len(streams) <= MAX_STREAMS_ON_LOOP and max_bytes is None:
+                with suppress(apsw.TooBigError):
+                    return self._on_loop(lambda: self._past_heads(streams, as_of))
+            heads, sizes, bindings = "heads_as_of", "head_sizes_as_of", [as_of]
 
         def read(connection: apsw.Connection) -> list[StoredEvent]:
             if max_bytes is not None:
-                wanted = [apsw.carray(tuple(streams))]
-                return unpacked(*packed_within(connection, "heads", "head_sizes", wanted, max_bytes))
-            return [event for rows in packed_of(connection, "heads", streams) for event in unpacked(*rows)]
+                wanted = [*bindings, apsw.carray(tuple(streams))]
+                return unpacked(*packed_within(connection, heads, sizes, wanted, max_bytes))
+            return [event for rows in packed_of(connection, heads, streams, *bindings) for event in unpacked(*rows)]
 
-        return await self._connections.events_reader.run(read)
+        reader = self._connections.events_reader if as_of is None else self._connections.events_browser
+        return await reader.run(read)
+
+    def _past_heads(self, streams: Sequence[str], as_of: int) -> list[StoredEvent]:
+        rows, states = one(self._execute(SQL["heads_as_of"], (as_of, apsw.carray(tuple(streams)))))
+        return unpacked(orjson.loads(rows), states or b"")
 
     async def streams_of(self, skus: Sequence[str]) -> list[str]:
         if not skus:
@@ -254,9 +271,10 @@ class SQLiteLog(Log):
 
         return await self._connections.events_reader.run(read)
 
-    async def older_events(self, event: StoredEvent, limit: int) -> list[StoredEvent]:
+    async def older_events(self, event: StoredEvent, limit: int, *, as_of: int | None = None) -> list[StoredEvent]:
         key = (event.originator_id, event.originator_version, event.revision)
-        return await self._read(self._connections.events_reader, "older_events", *key, limit)
+        upto = MAX_POSITION if as_of is None else as_of
+        return await self._read(self._connections.events_reader, "older_events", *key, upto, limit)
 
     async def history(self, prefix: str, after: tuple[str, int, int] | None = None) -> AsyncIterator[StoredEvent]:
         last, step = after or (prefix, -1, -1), INITIAL_STEP

@@ -69,6 +69,18 @@ CROSS JOIN LATERAL (
     LIMIT 1
 ) AS head;
 
+-- heads_as_of --
+-- As `heads`, among the events up to a position. `+ 0` keeps the index of the positions from being used in place of theirs.
+SELECT head.notification_id, head.originator_id, head.originator_version, head.revision, head.topic,
+       CASE WHEN octet_length(head.state) <= $2 THEN head.state END
+FROM unnest($1::text[]) AS wanted (originator_id)
+CROSS JOIN LATERAL (
+    SELECT * FROM stored_events
+    WHERE stored_events.originator_id = wanted.originator_id AND notification_id + 0 <= $3
+    ORDER BY originator_version DESC, revision DESC
+    LIMIT 1
+) AS head;
+
 -- streams_of_skus --
 -- The names of the streams of some SKUs, encoded as there. Each takes a step in the index, however many events it has.
 WITH RECURSIVE stream (sku, name) AS (
@@ -100,12 +112,22 @@ SELECT wanted.originator_id, (
 )
 FROM unnest($1::text[]) AS wanted (originator_id);
 
+-- head_sizes_as_of --
+-- The bytes of the newest event up to a position of each stream in an array.
+SELECT wanted.originator_id, (
+    SELECT octet_length(state) FROM stored_events
+    WHERE stored_events.originator_id = wanted.originator_id AND notification_id + 0 <= $2
+    ORDER BY originator_version DESC, revision DESC
+    LIMIT 1
+)
+FROM unnest($1::text[]) AS wanted (originator_id);
+
 -- older_events --
--- The newest events of a stream that are older than a given (version, revision).
+-- The newest events of a stream, up to a position, that are older than a given (version, revision).
 SELECT notification_id, originator_id, originator_version, revision, topic, state FROM stored_events
-WHERE originator_id = $1 AND (originator_version, revision) < ($2, $3)
+WHERE originator_id = $1 AND (originator_version, revision) < ($2, $3) AND notification_id + 0 <= $4
 ORDER BY originator_version DESC, revision DESC
-LIMIT $4;
+LIMIT $5;
 
 -- history --
 -- The next events, by stream and version, of the streams between two names.

@@ -92,6 +92,20 @@ CROSS JOIN stored_events ON stored_events.notification_id = (
     LIMIT 1
 );
 
+-- heads_as_of --
+-- As `heads`, among the events up to a position. The index has the positions; `+` keeps it from being passed over for theirs.
+SELECT json_group_array(json_array(
+    stored_events.notification_id, stored_events.originator_id, stored_events.originator_version,
+    stored_events.revision, stored_events.topic, octet_length(stored_events.state)
+)), CAST(group_concat(stored_events.state, '') AS BLOB)
+FROM carray(?2) AS wanted
+CROSS JOIN stored_events ON stored_events.notification_id = (
+    SELECT newest.notification_id FROM stored_events AS newest
+    WHERE newest.originator_id = wanted.value AND +newest.notification_id <= ?1
+    ORDER BY newest.originator_version DESC, newest.revision DESC
+    LIMIT 1
+);
+
 -- streams_of_skus --
 -- The names of the streams of some SKUs, encoded as there. Each takes a step in the index, however many events it has.
 WITH RECURSIVE stream (sku, name) AS (
@@ -119,10 +133,20 @@ SELECT wanted.value, (
 )
 FROM carray(?) AS wanted;
 
+-- head_sizes_as_of --
+-- The bytes of the newest event up to a position of each stream in an array.
+SELECT wanted.value, (
+    SELECT octet_length(newest.state) FROM stored_events AS newest
+    WHERE newest.originator_id = wanted.value AND +newest.notification_id <= ?1
+    ORDER BY newest.originator_version DESC, newest.revision DESC
+    LIMIT 1
+)
+FROM carray(?2) AS wanted;
+
 -- older_events --
--- The newest events of a stream that are older than a given (version, revision).
+-- The newest events of a stream, up to a position, that are older than a given (version, revision).
 SELECT notification_id, originator_id, originator_version, revision, topic, state FROM stored_events
-WHERE originator_id = ? AND (originator_version, revision) < (?, ?)
+WHERE originator_id = ? AND (originator_version, revision) < (?, ?) AND +notification_id <= ?
 ORDER BY originator_version DESC, revision DESC
 LIMIT ?;
 
