@@ -4,7 +4,7 @@ python -m benchmarks --quick                       # about a minute, to see that
 python -m benchmarks                               # 100,000 and 1,000,000 events: half an hour
 python -m benchmarks --only apply --store sqlite   # one benchmark on one store
 python -m benchmarks --only compare repair replay rebuild-memory   # rebuilds
-python -m benchmarks --only http http-cache http-ingest http-busy  # over HTTP; page reads need `wrk`
+python -m benchmarks --only http http-past http-cache http-ingest http-busy  # over HTTP; page reads need `wrk`
 """
 
 import argparse
@@ -28,6 +28,7 @@ from benchmarks import (
     bench_http_reads,
     bench_http_under_load,
     bench_many_reads,
+    bench_past_reads,
     bench_peers,
     bench_reads,
     bench_rebuild,
@@ -92,6 +93,7 @@ LINES: Mapping[str, Callable[[Bench, Stores], Awaitable[list[Line]]]] = {
     "contracts": _contracts,
     "sync": bench_sync.lines,
     "http": bench_http_reads.lines,
+    "http-past": bench_past_reads.lines,
     "http-cache": bench_http_cache.lines,
     "http-ingest": bench_http_ingest.lines,
     "http-busy": bench_http_under_load.lines,

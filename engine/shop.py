@@ -34,10 +34,13 @@ from pagefold.engine.plans.planner import OnPlanned
 from pagefold.engine.plans.planner_pool import ignore as ignore_plan
 from pagefold.engine.plans.saved_plan import SavedPlan
 from pagefold.engine.reading.completeness import CompletenessReader
+from pagefold.engine.reading.differences import Differences
 from pagefold.engine.reading.health import Health
 from pagefold.engine.reading.history import HistoryEntry, history_of
 from pagefold.engine.reading.lag_cache import LagCache
-from pagefold.engine.reading.page_reader import PageReader
+from pagefold.engine.reading.moments import At
+from pagefold.engine.reading.page_reader import PageReader, ProductPage
+from pagefold.engine.reading.past_pages import PastPages
 from pagefold.engine.reading.readiness import QUICK_CHECKS, Readiness, results_of
 from pagefold.engine.reading.reference_status import ReferenceCache
 from pagefold.engine.reading.source_lag import SourceLag
@@ -72,15 +75,15 @@ log = Logger(__name__)
 class Shop:
     """One open store under one configuration. Made by `pagefold.open`.
 
-    `pages` reads pages, `completeness` counts what they lack. `dead_letters` lists, corrects, retries and discards
-    what could not be appended or folded; `retention` deletes the content of old ones. `tokens` makes and revokes
-    access tokens; `epochs` lists and raises epochs. `deliveries` appends what webhooks and CDC connectors send;
-    `waiting` takes what of it had to wait for a reference, and `references` looks up the SKUs of one. `fields`
-    counts the fields of the records that contracts read. `store` is the contract below all of it. `counters` counts
-    what this process has done, `faults` has its recent failures, `lag` is how far folding is behind, `source_lag`
-    how far the sources that are asked; `reference_kinds` counts what is known of references. `config` is what was
-    given, `applied` what pages are folded under. `releases` creates, publishes and rolls back releases. `validator`
-    has the rules that every event must keep.
+    `pages` reads pages, `past` as they were, `diff` compares two views of them; `completeness` counts what they lack.
+    `dead_letters` lists, corrects, retries and discards what could not be appended or folded; `retention` deletes the
+    content of old ones. `tokens` makes and revokes access tokens; `epochs` lists and raises epochs. `deliveries`
+    appends what webhooks and CDC connectors send; `waiting` takes what of it had to wait for a reference, and
+    `references` looks up the SKUs of one. `fields` counts the fields of the records that contracts read. `store` is the
+    contract below all of it. `counters` counts what this process has done, `faults` has its recent failures, `lag` is
+    how far folding is behind, `source_lag` how far the sources that are asked; `reference_kinds` counts what is known
+    of references. `config` is what was given, `applied` what pages are folded under. `releases` creates, publishes and
+    rolls back releases. `validator` has the rules that every event must keep.
     """
 
     def __init__(self, store: Store, config: Config) -> None:
@@ -88,6 +91,8 @@ class Shop:
         self.store = store
         self.applied = AppliedConfiguration(store, config)
         self.pages = PageReader(store.pages, config)
+        self.past = PastPages(store, self.applied)
+        self.diff = Differences(store, self.applied).between
         self.completeness = CompletenessReader(store, self.applied)
         self.applied.on_change(self.pages.configure)
         self._applier = Applier(store, self.applied)
@@ -280,6 +285,15 @@ class Shop:
         settings = self.applied.wanted(config)
         return await self._applier.plan(settings, on_planned=on_planned, every_change=every_change, processes=processes)
 
+    async def page_at(self, sku: str, channel: str, at: At, *, disabled: bool = False) -> ProductPage | None:
+        """The page as it was at a position of the log or a time with a zone; None where there was none.
+
+        Folded from the log up to there, under the configuration that counted then. Disabled pages are returned only on
+        request. `past` has it as it was served, and under other configurations. Raises `ValueError` for a time without
+        a zone, and `StoreUnavailable`.
+        """
+        return await self.past.get(sku, channel, at, disabled=disabled)
+
     async def apply(self, plan: SavedPlan, *, by: str, reason: str) -> Applied:
         """Applies the channels and sources of a plan, whatever that takes away. `by` is a person's name.
 
@@ -332,10 +346,19 @@ class Shop:
         return found
 
     def history(
-        self, sku: str, *, channel: str | None = None, domain: str | None = None, source: str | None = None
+        self,
+        sku: str,
+        *,
+        channel: str | None = None,
+        domain: str | None = None,
+        source: str | None = None,
+        as_of: int | None = None,
     ) -> AsyncIterator[HistoryEntry]:
-        """Every event of a SKU, by stream and version, with what it changed. `channel` may be `*`."""
-        return history_of(self.store, sku, channel=channel, domain=domain, source=source)
+        """Every event of a SKU, by stream and version, with what it changed. `channel` may be `*`.
+
+        With `as_of`, the history as it was at this position.
+        """
+        return history_of(self.store, sku, channel=channel, domain=domain, source=source, as_of=as_of)
 
     async def status(self) -> Status:
         """How far each domain is folded and how far behind, what waits for a person, and the checks of readiness."""

@@ -1,5 +1,6 @@
 """Configurations that were applied: each is an event in the log, whole, with who applied it, when and why."""
 
+from collections.abc import Sequence
 from typing import NamedTuple, Self
 
 import msgspec
@@ -15,6 +16,11 @@ TOPIC = "pagefold-configuration"
 
 NEVER = -1
 """The number before the first applied configuration."""
+
+MAX_NUMBER = 2**53 - 1
+
+STEP = 10
+"""Configurations that are read at a time: each may have megabytes of documents."""
 
 
 class AppliedRecord(msgspec.Struct, frozen=True, rename="camel"):
@@ -58,7 +64,22 @@ class AppliedLog:
     async def list(self, limit: int) -> list[Applied]:
         """The newest ones, newest first."""
         events = await self._store.records.select(
-            "stored_events", TOPIC, after=NEVER, upto=2**53 - 1, descending=True, limit=limit
+            "stored_events", TOPIC, after=NEVER, upto=MAX_NUMBER, descending=True, limit=limit
+        )
+        return [Applied.of(event) for event in events]
+
+    async def read(self, number: int) -> Applied | None:
+        """The one with a number."""
+        found = await self._select(number - 1, number, limit=1)
+        return found[0] if found else None
+
+    async def after(self, number: int) -> Sequence[Applied]:
+        """The next ones after a number, oldest first: some, as long as there are any."""
+        return await self._select(number, MAX_NUMBER, limit=STEP)
+
+    async def _select(self, after: int, upto: int, limit: int) -> Sequence[Applied]:
+        events = await self._store.records.select(
+            "stored_events", TOPIC, after=after, upto=upto, descending=False, limit=limit
         )
         return [Applied.of(event) for event in events]
 

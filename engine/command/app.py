@@ -18,10 +18,12 @@ from pagefold.engine.command.backups import backup, restore
 from pagefold.engine.command.check import check
 from pagefold.engine.command.completeness import completeness
 from pagefold.engine.command.console import print_error
-from pagefold.engine.command.contract_drafts import diff, generate, suggest
+from pagefold.engine.command.contract_drafts import diff as contract_diff
+from pagefold.engine.command.contract_drafts import generate, suggest
 from pagefold.engine.command.contract_fields import fields
 from pagefold.engine.command.contracts import contracts
 from pagefold.engine.command.dead_letters import dead_letters
+from pagefold.engine.command.diff import diff
 from pagefold.engine.command.epochs import epochs
 from pagefold.engine.command.fetches import fetches
 from pagefold.engine.command.get import get
@@ -91,7 +93,9 @@ erp-export | pagefold ingest -          # append what a program writes
 pagefold work                           # fold new events, until Ctrl-C
 pagefold serve --work                   # the same, and serve HTTP
 pagefold get TSHIRT-M web-de --pretty   # one page
+pagefold get TSHIRT-M web-de --at …     # the page as it was at a time or position
 pagefold history TSHIRT-M               # which source sent what, and when
+pagefold diff --from …                  # what is different since a time or position
 pagefold pages export web-de            # all documents of a channel, as NDJSON
 pagefold sync erp                       # ask a source what changed since the last time
 pagefold fetches list                   # records that are to be fetched, and why some fail
@@ -142,6 +146,7 @@ for command in (
     work,
     get,
     history,
+    diff,
     completeness,
     sync,
     rebuild,
@@ -153,7 +158,7 @@ for command in (
     status,
 ):
     app.command(command, help_epilogue="")
-contracts.command(diff)
+contracts.command(contract_diff)
 contracts.command(generate)
 contracts.command(suggest)
 contracts.command(fields)

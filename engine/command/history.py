@@ -12,6 +12,7 @@ from rich.text import Text
 import pagefold
 from pagefold.engine.command.change_text import change_line
 from pagefold.engine.command.console import print_message, printable, results, write_bytes
+from pagefold.engine.command.moments import AtOption, read_at, view_at
 from pagefold.engine.command.options import (
     AsJSON,
     DomainName,
@@ -24,6 +25,7 @@ from pagefold.engine.command.options import (
 )
 from pagefold.engine.configuration.config import Config
 from pagefold.engine.reading.history import HistoryEntry
+from pagefold.engine.reading.moments import At
 from pagefold.engine.runtime.event_loop import run
 from pagefold.engine.stores.event_state import DriftKind
 from pagefold.projections.streams import EVERY_CHANNEL
@@ -46,6 +48,7 @@ def history(  # noqa: PLR0913  # the command's options
     channel: str | None = None,
     domain: DomainName | None = None,
     source: str | None = None,
+    at: AtOption = None,
     limit: Annotated[int | None, Parameter(validator=Number(gte=1))] = None,
     oldest: Annotated[bool, Parameter(show_default=False)] = False,
     as_json: AsJSON = False,
@@ -66,6 +69,8 @@ def history(  # noqa: PLR0913  # the command's options
         Only this domain.
     source
         Only this source.
+    at
+        Show it as it was at a time (RFC 3339) or a position of the log: the events up to there.
     limit
         Show at most this many events: 100, or with --oldest all, unless given.
     oldest
@@ -76,7 +81,7 @@ def history(  # noqa: PLR0913  # the command's options
         rebuild, runId and drift (missing, newer, changed, orphan or recreated); of one that corrects a dead letter,
         operator and corrects.
     """
-    wanted = _Wanted(sku, channel, domain, source)
+    wanted = _Wanted(sku, channel, domain, source, None if at is None else read_at(at))
     return run(lambda: _history(wanted, limit, options, oldest=oldest, as_json=as_json))
 
 
@@ -84,19 +89,23 @@ _Show: TypeAlias = Callable[[HistoryEntry], None]
 
 
 class _Wanted(msgspec.Struct, frozen=True):
-    """The events to show. None as channel, domain or source selects any."""
+    """The events to show, as they were `at` a moment, or are. None as channel, domain or source selects any."""
 
     sku: str
     channel: str | None
     domain: str | None
     source: str | None
+    at: At | None
 
 
 async def _history(wanted: _Wanted, limit: int | None, options: Options, *, oldest: bool, as_json: bool) -> int:
     config = options.load()
     show = _print_json if as_json else _Streams().show
     async with pagefold.open(config, create=False) as shop:
-        entries = shop.history(wanted.sku, channel=wanted.channel, domain=wanted.domain, source=wanted.source)
+        as_of = None if wanted.at is None else (await view_at(shop, wanted.at)).moment.position
+        entries = shop.history(
+            wanted.sku, channel=wanted.channel, domain=wanted.domain, source=wanted.source, as_of=as_of
+        )
         if oldest:
             found, more = await _show_oldest(entries, limit, show)
         else:
@@ -111,7 +120,8 @@ async def _history(wanted: _Wanted, limit: int | None, options: Options, *, olde
     _check_names(wanted, config)
     limits = "".join(f" in {name}" for name in (wanted.channel, wanted.domain) if name is not None)
     by = "no source" if wanted.source is None else printable(wanted.source)
-    print_message(f"{by} has sent {'no ' if wanted.source else ''}events for {printable(wanted.sku)}{limits}")
+    when = "" if as_of is None else f" up to position {as_of}"
+    print_message(f"{by} has sent {'no ' if wanted.source else ''}events for {printable(wanted.sku)}{limits}{when}")
     return Exit.REFUSED
 
 

@@ -1,9 +1,8 @@
 """`pagefold plan` and `pagefold apply`: what a changed configuration does to pages, and letting it count."""
 
 import time
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, get_args
+from typing import Annotated
 
 import msgspec
 from cyclopts import Parameter
@@ -11,24 +10,17 @@ from rich.text import Text
 
 import pagefold
 from pagefold.engine.applied.applied_log import Applied
-from pagefold.engine.command.console import count, pace, print_error, print_message, printable, show_table, write_json
+from pagefold.engine.command.console import count, print_error, print_message, printable, write_json
 from pagefold.engine.command.dead_letters import Operator, login_name
 from pagefold.engine.command.options import AsJSON, Exit, Injected, Options, Processes
-from pagefold.engine.command.progress import share_meter
+from pagefold.engine.command.page_differences import comparison_meter, show_counts, show_samples
 from pagefold.engine.command.signals import stoppable
-from pagefold.engine.command.verify import change_lines, print_lines, rate, section_count
+from pagefold.engine.command.verify import print_lines, section_count
 from pagefold.engine.errors import PlanOutdated
-from pagefold.engine.plans.page_changes import Effect
-from pagefold.engine.plans.plan import ChannelPlan, Plan
-from pagefold.engine.plans.planner import PlannedRange
+from pagefold.engine.plans.plan import Plan
 from pagefold.engine.plans.saved_plan import SavedPlan
 from pagefold.engine.runtime.event_loop import run
 from pagefold.engine.shop import Shop
-
-MAX_SHOWN_SAMPLES = 5
-MAX_SHOWN_FIELDS = 10
-
-EFFECTS: tuple[Effect, ...] = get_args(Effect)
 
 Reason = Annotated[str, Parameter(name="--reason", help="The reason, for the record.")]
 
@@ -164,63 +156,18 @@ async def _check(shop: Shop, saved: SavedPlan, processes: int | None) -> None:
 
 async def _planned(shop: Shop, processes: int | None, config: pagefold.Config | None = None) -> SavedPlan:
     """A plan, made with a progress bar."""
-    total = await section_count(shop, None)
-    started = time.monotonic()
-    done = changed = 0
-    with share_meter("planning", total) as meter:
-
-        def advance(planned: PlannedRange) -> None:
-            nonlocal done, changed
-            done += planned.sections
-            changed += planned.plan.changed
-            meter.update(done, f"{rate(done, 'section', started)}, {count(changed, 'page')} change")
-
+    with comparison_meter("planning", await section_count(shop, None), "change") as advance:
         return await shop.plan(config, on_planned=advance, processes=processes)
 
 
 def _show(found: SavedPlan, seconds: float) -> None:
     plan = found.plan
-    compared = f"{pace(plan.skus, 'product', seconds, complete=True)}, {count(plan.live, 'live page')}"
-    if not plan.changed:
-        print_lines(Text(f"{compared}: nothing changes"))
-        return
-    print_lines(Text(f"{compared}: {count(plan.changed, 'page')} change"), Text())
-    shown = [effect for effect in EFFECTS if any(effect in each.effects for each in plan.channels.values())]
-    columns = ("live", "changed", *map(_words, shown), "loses something")
-    rows = ([printable(name), *_numbers(each, shown)] for name, each in sorted(plan.channels.items()) if each.changed)
-    show_table(("channel", *columns), rows, numbers=columns)
-    print_lines(Text(), *_field_lines(plan), Text(), *_sample_lines(plan))
+    show_counts(plan, seconds, "change", "nothing changes")
+    if plan.changed:
+        print_lines(Text())
+        show_samples(plan)
     for channel in plan.excess:
         print_error(_excess_text(channel, plan))
-
-
-def _words(effect: Effect) -> str:
-    return effect.replace("_", " ")
-
-
-def _numbers(channel: ChannelPlan, shown: list[Effect]) -> list[str]:
-    effects = [channel.effects.get(effect, 0) for effect in shown]
-    return [f"{number:,}" for number in (channel.live, channel.changed, *effects, channel.taken)]
-
-
-def _field_lines(plan: Plan) -> Iterator[Text]:
-    """The fields that differ in most pages."""
-    fields: dict[str, int] = {}
-    for channel in plan.channels.values():
-        for name, number in channel.fields.items():
-            fields[name] = fields.get(name, 0) + number
-    ranked = sorted(fields.items(), key=lambda field: (-field[1], field[0]))
-    for name, number in ranked[:MAX_SHOWN_FIELDS]:
-        yield Text(f"  {printable(name)}  {count(number, 'page')}")
-    if len(ranked) > MAX_SHOWN_FIELDS:
-        yield Text(f"  … and {count(len(ranked) - MAX_SHOWN_FIELDS, 'more field')}", style="dim")
-
-
-def _sample_lines(plan: Plan) -> Iterator[Text]:
-    for sample in plan.samples[:MAX_SHOWN_SAMPLES]:
-        effects = ", ".join(map(_words, sample.effects)) or "changed"
-        yield Text.assemble("  ", (f"{printable(sample.sku)}  {printable(sample.channel)}  ", "bold"), effects)
-        yield from change_lines(sample.fields)
 
 
 def _excess_text(channel: str, plan: Plan) -> str:

@@ -1,8 +1,9 @@
 """Folds streams into sections, inside one transaction. Consumers do it window by window, repairs stream by stream."""
 
 from collections.abc import AsyncGenerator, Collection, Iterable, Mapping, Sequence
+from copy import copy
 from operator import itemgetter
-from typing import NamedTuple, TypeAlias
+from typing import NamedTuple, Self, TypeAlias
 
 import msgspec
 
@@ -17,9 +18,10 @@ from pagefold.engine.runtime.clock import now
 from pagefold.engine.runtime.compute_thread import compute_in_thread
 from pagefold.engine.stores.dead_letter_records import NewDeadLetter, Resolution
 from pagefold.engine.stores.log_records import StoredEvent
+from pagefold.engine.stores.past_log import HeadReader
 from pagefold.engine.stores.reference_records import ReferenceChange, References
 from pagefold.engine.stores.size_batches import split_equal
-from pagefold.engine.stores.store import FoldTransaction, Log
+from pagefold.engine.stores.store import FoldTransaction
 from pagefold.projections import Channel, ChannelMismatch, DecodedEvent, DomainFold, KeptPages, SharedSections, skus_of
 from pagefold.projections.epochs import OWN_VERSION, version_of
 from pagefold.projections.inheritance import SPELLING, Inheritance, Parents
@@ -103,7 +105,7 @@ class Folder:
     `suffixes` are those of all streams that can give a section.
     """
 
-    def __init__(self, domain: AnyDomain, channels: Sequence[Channel], log: Log) -> None:
+    def __init__(self, domain: AnyDomain, channels: Sequence[Channel], log: HeadReader) -> None:
         self._fold = DomainFold(domain, channels)
         self._domain = domain.name
         self._log = log
@@ -126,6 +128,14 @@ class Folder:
     def inherits(self) -> bool:
         """Whether the sections of a SKU may depend on the heads of others."""
         return self._parents is not None
+
+    def reading(self, log: HeadReader) -> Self:
+        """The same folder of another log, such as this one as it was at a position. Costs next to nothing."""
+        other = copy(self)
+        other._log = log  # noqa: SLF001  # its own
+        if self._parents is not None:
+            other._parents = self._parents.reading(other._needed, other._read, other._older_of)  # noqa: SLF001
+        return other
 
     async def fold(
         self, transaction: FoldTransaction, streams: Collection[str], *, by: str | None = None
@@ -282,6 +292,16 @@ class Folder:
             return None
         await self._keep(kept, heads, FoldedSections(sections, [], [], references, {}, parents))
         return ValidSections(sorted(sections, key=_sku), references)
+
+    def fold_if_valid(self, heads: Sequence[StoredEvent]) -> list[SharedSections] | None:
+        """The sections of the SKUs of these heads, in any order.
+
+        None if any cannot be folded, inherits, or needs older versions.
+        """
+        if self._parents is not None:
+            return None
+        sections, failed, _, kept = self._fold_valid(heads, None)
+        return None if failed or kept else sections
 
     def fold_few(self, heads: Sequence[StoredEvent]) -> list[SharedSections] | None:
         """The sections of the SKUs of these heads, by SKU.

@@ -6,7 +6,7 @@ from typing import TypeAlias
 
 from pagefold.engine.runtime.compute_thread import compute_in_thread
 from pagefold.engine.stores.log_records import StoredEvent
-from pagefold.engine.stores.store import Log
+from pagefold.engine.stores.past_log import HeadReader
 from pagefold.projections import DecodedEvent
 from pagefold.projections.kept_pages import MAX_OLDER_VERSIONS, VersionSearch
 
@@ -24,7 +24,7 @@ Decode: TypeAlias = Callable[[StoredEvent], DecodedEvent | str]
 
 
 async def add_older_versions(
-    log: Log, decode: Decode, search: VersionSearch, sku: str, heads: Mapping[str, StoredEvent]
+    log: HeadReader, decode: Decode, search: VersionSearch, sku: str, heads: Mapping[str, StoredEvent]
 ) -> int:
     """Adds the older versions that a search needs, and returns the newest position of these, 0 if there are none.
 
@@ -56,7 +56,7 @@ class _OlderVersions:
     `newest` is the highest position that was read, 0 if none was.
     """
 
-    def __init__(self, log: Log, event: StoredEvent) -> None:
+    def __init__(self, log: HeadReader, event: StoredEvent) -> None:
         self._log = log
         self._last = event
         self._left = MAX_OLDER_VERSIONS

@@ -1,7 +1,8 @@
 """Reads the SKUs that may be parents of others, up the chain: see `pagefold.projections.inheritance`."""
 
 from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
-from typing import Protocol, TypeAlias
+from copy import copy
+from typing import Protocol, Self, TypeAlias
 
 import msgspec
 
@@ -54,6 +55,17 @@ class ParentReader:
         payload = msgspec.defstruct("Payload", [(self._field, str | None, None)])
         event = msgspec.defstruct("Event", [("payload", payload | None)])
         self._names: msgspec.json.Decoder[msgspec.Struct] = msgspec.json.Decoder(event)  # the type is dynamic
+
+    def reading(
+        self,
+        needed: Callable[[Sequence[str]], Awaitable[Sequence[str]]],
+        read: Callable[[Sequence[str], int | None], Awaitable[list[StoredEvent]]],
+        older: Callable[[StoredEvent], Awaitable[DecodedEvent]],
+    ) -> Self:
+        """The same reader of another log."""
+        other = copy(self)
+        other._needed, other._read, other._older = needed, read, older  # noqa: SLF001  # its own
+        return other
 
     async def of_heads(
         self, heads: Sequence[StoredEvent], spellings: Spellings, max_bytes: int | None = None

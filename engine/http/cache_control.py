@@ -13,6 +13,10 @@ SCHEDULED = b'"scheduled"'
 """Every page with a scheduled price contains it. If it is there for another reason, the page is parsed in vain."""
 
 
+FOREVER_SECONDS = 365 * 24 * 60 * 60
+"""A year: caches take it for ever."""
+
+
 class _Span(msgspec.Struct, rename={"from_": "from"}):
     from_: datetime | None = None
     until: datetime | None = None
@@ -58,6 +62,10 @@ class CachePolicy:
         fresh, stale = self._times.get(channel, self._default)
         fresh = min(fresh, left)
         return self._header(_Times(fresh, min(stale, left - fresh)))
+
+    def permanent(self) -> Header:
+        """The header for what never changes."""
+        return (b"cache-control", b"%b, max-age=%d, immutable" % (self._who, FOREVER_SECONDS))
 
     def _header(self, times: _Times) -> Header:
         value = b"%b, max-age=%d" % (self._who, times.fresh)

@@ -5,7 +5,7 @@ that the usual response is one read, one splice, one hash and two messages.
 """
 
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import TypeAlias
 from urllib.parse import unquote_to_bytes
 
@@ -16,6 +16,7 @@ from pagefold.engine.http.authorization import authorize
 from pagefold.engine.http.cache_control import etag_of, matches
 from pagefold.engine.http.complete_response import send_complete
 from pagefold.engine.http.headers import JSON, SECURITY, Header
+from pagefold.engine.http.past_reads import past_page, requested_moment
 from pagefold.engine.http.problems import (
     Problem,
     given_twice,
@@ -75,7 +76,7 @@ class PageReads:
         started = time.perf_counter() if traffic.logs_next() else None
         method: str = scope["method"]
         try:
-            status, headers, body = await self._answer(method, found, scope["headers"])
+            status, headers, body = await self._answer(method, found, scope["headers"], scope["query_string"])
         except Exception as error:  # noqa: BLE001  # every error is answered
             if isinstance(error, StoreDamaged):
                 self._service.shop.faults.failed("read", error)
@@ -89,7 +90,7 @@ class PageReads:
         self._traffic.note(UNKNOWN, UNKNOWN, status, len(body), None)
 
     async def _answer(
-        self, method: str, found: tuple[bytes, bytes], headers: list[Header]
+        self, method: str, found: tuple[bytes, bytes], headers: list[Header], query: bytes
     ) -> tuple[int, list[Header], bytes]:
         condition = authorization = None
         for name, value in headers:
@@ -104,17 +105,21 @@ class PageReads:
         if not self._service.reads_open:
             await authorize(self._service.access, authorization, "read")
         channel, sku = decoded(found[0]), decoded(found[1])
-        body = await self._get_json(sku, channel)
-        if body is None:
-            raise await self._missing(sku, channel)
+        more: Sequence[Header]
+        if query and (at := requested_moment(query)) is not None:
+            body, more = await past_page(self._service, sku, channel, at)
+        else:
+            current = await self._get_json(sku, channel)
+            if current is None:
+                raise await self._missing(sku, channel)
+            body, more = current, (self._cache_control(channel, current),)
         self._traffic.reads += 1
         etag = etag_of(body)
         if condition is not None and matches(condition, etag):
             self._traffic.not_modified += 1
-            return 304, [(b"etag", etag), self._cache_control(channel, body), *SECURITY], b""
+            return 304, [(b"etag", etag), *more, *SECURITY], b""
         length = b"%d" % len(body)
-        cached = self._cache_control(channel, body)
-        return 200, [JSON, (b"content-length", length), (b"etag", etag), cached, *SECURITY], body
+        return 200, [JSON, (b"content-length", length), (b"etag", etag), *more, *SECURITY], body
 
     async def _missing(self, sku: str, channel: str) -> Problem:
         """The problem for a missing page: 410 if it is disabled and was live, else 404."""
@@ -122,6 +127,6 @@ class PageReads:
         if channel not in shop.applied.config.channels:
             return no_channel()
         is_disabled = await shop.pages.get_json(sku, channel, disabled=True) is not None
-        if is_disabled and await was_live(shop.store, shop.applied.config, sku, channel):
+        if is_disabled and await was_live(shop.store.log, shop.applied.config, sku, channel):
             return Problem(410, "the product is no longer offered in this channel")
         return no_page()

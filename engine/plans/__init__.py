@@ -1,1 +1,1 @@
-"""Plans: what pages would be under another configuration, by the same fold, without writing."""
+"""Plans and differences: what pages would be in another view, by the same fold, without writing."""

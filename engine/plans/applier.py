@@ -8,7 +8,9 @@ from pagefold.engine.applied.applied_log import NEVER, Applied
 from pagefold.engine.configuration.config import Config
 from pagefold.engine.configuration.page_settings import PageSettings
 from pagefold.engine.errors import PlanOutdated
+from pagefold.engine.folding.logged_spellings import spelled_sources
 from pagefold.engine.intake.operators import check_operator, check_reason
+from pagefold.engine.plans.page_view import PageView
 from pagefold.engine.plans.plan import Plan
 from pagefold.engine.plans.planner import OnPlanned
 from pagefold.engine.plans.planner_pool import ignore, plan_pages
@@ -47,7 +49,7 @@ class Applier:
             return
         before, settings = self._applied.config, self._applied.wanted()
         if file.apply == "safe" and not same_pages(before, after := file.under(settings)):
-            plan = await plan_pages(self._store, before, after)
+            plan = await plan_pages(self._store, *views(before, after))
             if plan.excess:
                 _log_held(plan)
                 return
@@ -76,7 +78,11 @@ class Applier:
         after = before.under(settings)
         log_id, position = await self._store.proof.log_id(), await self._store.log.end()
         plan = await plan_pages(
-            self._store, before, after, on_planned=on_planned, every_change=every_change, processes=processes
+            self._store,
+            *views(before, after),
+            on_planned=on_planned,
+            every_change=every_change,
+            processes=processes,
         )
         return SavedPlan(log_id, number, position, fingerprints_of(after), now(), settings, plan)
 
@@ -115,6 +121,12 @@ class Applier:
         done = await self._applied.log.append(settings, after=number, by=by, reason=reason)
         await self._applied.refresh()
         return done
+
+
+def views(before: Config, after: Config) -> tuple[PageView, PageView]:
+    """The views of all pages under the configuration that counts, and under another one."""
+    spelled = spelled_sources(before)
+    return PageView(before, spelled), PageView(after, spelled)
 
 
 def same_pages(before: Config, after: Config) -> bool:

@@ -6,8 +6,7 @@ import anyio
 import msgspec
 
 from pagefold.domains import DOMAINS
-from pagefold.engine.configuration.config import Config
-from pagefold.engine.configuration.sent_config import SentConfig
+from pagefold.engine.plans.page_view import PageView, SentView
 from pagefold.engine.plans.plan import Plan
 from pagefold.engine.plans.planner import OnPlanned, PlannedRange, Planner
 from pagefold.engine.plans.planner_process import PlanTask
@@ -34,16 +33,17 @@ def ignore(_: PlannedRange) -> None:
     """Does nothing."""
 
 
-async def plan_pages(
+async def plan_pages(  # noqa: PLR0913  # what is compared, and how
     store: Store,
-    before: Config,
-    after: Config,
+    before: PageView,
+    after: PageView,
     *,
     on_planned: OnPlanned = ignore,
     every_change: bool = False,
     processes: int | None = 1,
+    streams: StreamRange = ALL,
 ) -> Plan:
-    """What would change if pages were folded as `after` says instead of `before`.
+    """What is different in the pages of one view from those of another, of all SKUs or those of a range of streams.
 
     `on_planned` is called with each range of SKUs, and with `every_change` those have all of their changed pages. With
     `processes` above 1, that many processes fold; None starts one per processor if the log is large enough. Raises
@@ -59,11 +59,11 @@ async def plan_pages(
         on_planned(planned)
 
     planner = Planner(store, before, after, every_change=every_change)
-    if processes == 1:
-        await planner.plan(ALL, add)
+    if processes == 1 or streams != ALL:
+        await planner.plan(streams, add)
         return plan
     ranges = await split_ranges(store, DOMAINS, RANGES_PER_PROCESS * processes)
-    workers = _Workers(planner, PlanTask(SentConfig.of(before), SentConfig.of(after), every_change), ranges, add)
+    workers = _Workers(planner, PlanTask(SentView.of(before), SentView.of(after), every_change), ranges, add)
     await run_together(*[workers.run] * processes)
     return plan
 

@@ -10,8 +10,8 @@ from collections.abc import Iterable
 
 import msgspec
 
-from pagefold.engine.configuration.sent_config import SentConfig
 from pagefold.engine.errors import StoreError
+from pagefold.engine.plans.page_view import SentView
 from pagefold.engine.plans.planner import Planner
 from pagefold.engine.replay.line_process import write_reply
 from pagefold.engine.replay.section_verifier import StreamRange
@@ -21,19 +21,19 @@ from pagefold.engine.stores import open_store
 
 
 class PlanTask(msgspec.Struct, frozen=True, array_like=True):
-    """What a process plans: two configurations, and whether it names every change."""
+    """What a process plans: two views, and whether it names every change."""
 
-    before: SentConfig
-    after: SentConfig
+    before: SentView
+    after: SentView
     every_change: bool
 
 
 async def serve(lines: Iterable[bytes]) -> int:
     """Plans one range after the other. Ends if the store fails: the pool's process will notice the same."""
     task = msgspec.json.decode(next(iter(lines)), type=PlanTask)
-    before, after = task.before.config, task.after.config
+    before, after = task.before.view, task.after.view
     try:
-        store = await open_store(before, create=False)
+        store = await open_store(before.config, create=False)
         try:
             planner = Planner(store, before, after, every_change=task.every_change)
             for line in lines:

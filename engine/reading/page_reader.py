@@ -20,7 +20,8 @@ from pagefold.engine.configuration.config import Config
 from pagefold.engine.stores.event_state import EventState
 from pagefold.engine.stores.log_records import StoredEvent
 from pagefold.engine.stores.page_listing import ListedPage
-from pagefold.engine.stores.store import Made, Pages, Store
+from pagefold.engine.stores.past_log import HeadReader
+from pagefold.engine.stores.store import Made, Pages
 from pagefold.projections import Splicer, Stream, normalise_sku, stream_id
 from pagefold.projections.splicer import StoredSection
 from pagefold.projections.streams import EVERY_CHANNEL, is_storable_sku
@@ -214,7 +215,7 @@ class _Published(msgspec.Struct):
     enabled: bool = True
 
 
-async def was_live(store: Store, config: Config, sku: str, channel: str) -> bool:
+async def was_live(log: HeadReader, config: Config, sku: str, channel: str) -> bool:
     """Whether a page that is now disabled was ever live.
 
     It was if one of the last `MAX_VERSIONS` catalog events of the channel's sources, for this channel or `*`, left it
@@ -231,20 +232,20 @@ async def was_live(store: Store, config: Config, sku: str, channel: str) -> bool
         for where in (channel, EVERY_CHANNEL)
     ]
     settings = config.channels[channel]
-    if (settings.filters or settings.incomplete != "show") and _is_enabled(await store.log.heads(streams)):
+    if (settings.filters or settings.incomplete != "show") and _is_enabled(await log.heads(streams)):
         return False
     for stream in streams:
-        for head in await store.log.heads([stream]):
-            if _was_enabled(head) or await _was_enabled_before(store, head):
+        for head in await log.heads([stream]):
+            if _was_enabled(head) or await _was_enabled_before(log, head):
                 return True
     return False
 
 
-async def _was_enabled_before(store: Store, head: StoredEvent) -> bool:
+async def _was_enabled_before(log: HeadReader, head: StoredEvent) -> bool:
     """Whether a version before the head was enabled. Reads few at a time: they may be large, and the newest suffice."""
     looked_at, oldest = 0, head
     while looked_at < MAX_VERSIONS:
-        older = await store.log.older_events(oldest, min(VERSIONS_PER_READ, MAX_VERSIONS - looked_at))
+        older = await log.older_events(oldest, min(VERSIONS_PER_READ, MAX_VERSIONS - looked_at))
         if not older:
             return False
         if any(map(_was_enabled, older)):

@@ -10,6 +10,7 @@ import pagefold
 from pagefold import Shop
 from pagefold.engine.errors import StoreUnavailable
 from pagefold.engine.http.fast_path import FastPageReads, PreparedPage
+from pagefold.engine.http.headers import Header
 from pagefold.engine.http.page_reads import TEMPLATE, PageReads
 from pagefold.engine.http.server_context import ServerContext
 from tests.http.test_connection_limits import GET, HEALTH, POST, Place, status
@@ -42,9 +43,11 @@ def slow(monkeypatch: pytest.MonkeyPatch) -> list[bytes]:
     paths: list[bytes] = []
     answer = PageReads._answer
 
-    async def noted(self: PageReads, method: str, found: tuple[bytes, bytes], headers: object) -> object:
+    async def noted(
+        self: PageReads, method: str, found: tuple[bytes, bytes], headers: list[Header], query: bytes
+    ) -> object:
         paths.append(b"/".join(found))
-        return await answer(self, method, found, headers)  # type: ignore[arg-type]  # it is passed on as it came
+        return await answer(self, method, found, headers, query)
 
     monkeypatch.setattr(PageReads, "_answer", noted)
     return paths

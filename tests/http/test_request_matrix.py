@@ -23,6 +23,7 @@ MATRIX: dict[Operation, Scope | None] = {
     ("GET", "/v1/pages/{channel}"): "read",
     ("POST", "/v1/pages:batchGet"): "read",
     ("GET", "/v1/skus/{sku}/history"): "read",
+    ("GET", "/v1/skus/{sku}/diff"): "read",
     ("POST", "/v1/events"): "ingest",
     ("POST", "/v1/webhooks/{source}"): None,
     ("POST", "/v1/cdc/{source}"): "ingest",

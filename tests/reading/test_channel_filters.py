@@ -69,9 +69,9 @@ async def test_a_product_that_is_moved_appears_and_disappears(store_url: str) ->
         await say(shop, product("MUG", "Clothing", version=3), product("TEE", "Kitchen", version=3))
         await say(shop, product("MUG", "Kitchen", version=2), product("TEE", "Clothing", version=2))
         assert await shown(shop) == {"MUG", "CAP"}
-        assert not await was_live(shop.store, shop.config, "TEE", "web-de")
+        assert not await was_live(shop.store.log, shop.config, "TEE", "web-de")
         await say(shop, event("catalog", {"enabled": False}, sku="CAP", version=2))
-        assert await was_live(shop.store, shop.config, "CAP", "web-de")
+        assert await was_live(shop.store.log, shop.config, "CAP", "web-de")
 
 
 async def test_a_plan_names_what_a_rule_hides(store_url: str) -> None:

@@ -9,6 +9,7 @@ from starlette.responses import Response
 
 from pagefold.domains import DOMAINS
 from pagefold.engine.http.json_response import reply
+from pagefold.engine.http.past_reads import given_view
 from pagefold.engine.http.problems import NO_CURSOR, invalid
 from pagefold.engine.http.routing import Call, ResponseSpec, Route
 from pagefold.engine.reading.history import Cursor, HistoryEntry, history_chunk
@@ -24,12 +25,16 @@ _alphabet = re.compile(r"[A-Za-z0-9_-]{1,1024}", re.ASCII)
 
 
 class HistoryQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Which entries: of a channel (`*` for events of every channel), of a domain, after a cursor."""
+    """Which entries: of a channel (`*` for events of every channel), of a domain, after a cursor.
+
+    `at` shows them as they were at a position of the log or a time (RFC 3339).
+    """
 
     channel: Annotated[str, msgspec.Meta(min_length=1, max_length=64)] | None = None
     domain: DomainName | None = None
     after: Annotated[str, msgspec.Meta(min_length=1, max_length=1024)] | None = None
     limit: Annotated[int, msgspec.Meta(ge=1, le=MAX_ENTRIES)] = 100
+    at: Annotated[str, msgspec.Meta(min_length=1, max_length=64)] | None = None
 
 
 class HistoryList(msgspec.Struct, frozen=True):
@@ -49,10 +54,19 @@ async def history(call: Call) -> Response:
     if not is_storable_sku(sku) and (fault := sku_error(sku)) is not None:
         raise invalid("sku", fault)
     after = None if query.after is None else _read(query.after)
-    store, limit = call.service.shop.store, query.limit
-    items, reached = await with_timeout(
-        history_chunk(store, sku, channel=query.channel, domain=query.domain, after=after, limit=limit)
+    as_of = None
+    if query.at is not None:
+        as_of = (await given_view(call.service, query.at)).moment.position
+    chunk = history_chunk(
+        call.service.shop.store,
+        sku,
+        channel=query.channel,
+        domain=query.domain,
+        after=after,
+        limit=query.limit,
+        as_of=as_of,
     )
+    items, reached = await with_timeout(chunk)
     return reply(HistoryList(items, None if reached is None else _write(reached)))
 
 

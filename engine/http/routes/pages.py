@@ -8,11 +8,14 @@ import orjson
 from starlette.responses import Response
 
 from pagefold.domains import DOMAINS
+from pagefold.engine.configuration.config import Config
 from pagefold.engine.errors import ReadTooLarge
 from pagefold.engine.http.json_response import reply
+from pagefold.engine.http.past_reads import given_view
 from pagefold.engine.http.problems import invalid, no_channel, no_page
 from pagefold.engine.http.routing import JSON_TYPE, Call, HeaderField, ResponseSpec, Route
 from pagefold.engine.reading.page_reader import PageSummary
+from pagefold.engine.reading.past_pages import View
 from pagefold.engine.runtime.store_timeout import with_timeout
 
 MAX_SKUS = 500
@@ -28,6 +31,7 @@ MAX_EXAMINED = 2_000
 
 MAX_TEXT_LENGTH = 256
 
+MomentText = Annotated[str, msgspec.Meta(min_length=1, max_length=64)]
 Text = Annotated[str, msgspec.Meta(min_length=1, max_length=MAX_TEXT_LENGTH)]
 
 PageDocument = msgspec.defstruct(
@@ -46,11 +50,18 @@ PageDocument = msgspec.defstruct(
 """A page as spliced; the sections' stored bytes are not decoded."""
 
 
+class PageQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """When: at a position of the log, or at a time (RFC 3339). Absent: now."""
+
+    at: MomentText | None = None
+
+
 class BatchGetRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """The pages that are requested."""
+    """The pages that are requested, as they are, or were at a position of the log or a time (RFC 3339)."""
 
     channel: Text
     skus: Annotated[list[Text], msgspec.Meta(min_length=1, max_length=MAX_SKUS)]
+    at: Annotated[int, msgspec.Meta(ge=0)] | MomentText | None = None
 
 
 class BatchGetResult(msgspec.Struct, frozen=True):
@@ -87,21 +98,26 @@ async def one(_call: Call) -> Response:
 async def batch(call: Call) -> Response:
     """Up to some hundred pages with one query, spliced into one document without decoding."""
     wanted = await call.json(BatchGetRequest)
-    _check_channel(call, wanted.channel)
+    view = None if wanted.at is None else await given_view(call.service, str(wanted.at))
+    _check_channel(wanted.channel, call.service.shop.applied.config if view is None else view.config)
     try:
-        return reply(await with_timeout(_found(call, wanted, MAX_CONCURRENT_BYTES)))
+        return reply(await with_timeout(_found(call, wanted, view, MAX_CONCURRENT_BYTES)))
     except ReadTooLarge:
         pass
     try:
-        return await call.service.large_answers.answer(partial(_found, call, wanted, MAX_RESPONSE_BYTES))
+        return await call.service.large_answers.answer(partial(_found, call, wanted, view, MAX_RESPONSE_BYTES))
     except ReadTooLarge as error:
         reason = f"their pages have {error.size} bytes together; at most {MAX_RESPONSE_BYTES} are allowed"
         raise invalid("skus", reason) from None
 
 
-async def _found(call: Call, wanted: BatchGetRequest, max_bytes: int) -> bytes:
+async def _found(call: Call, wanted: BatchGetRequest, view: View | None, max_bytes: int) -> bytes:
     """The document with the pages. Raises `ReadTooLarge`."""
-    found = await call.service.shop.pages.get_many_json(wanted.skus, wanted.channel, max_bytes=max_bytes)
+    shop = call.service.shop
+    if view is None:
+        found = await shop.pages.get_many_json(wanted.skus, wanted.channel, max_bytes=max_bytes)
+    else:
+        found = await shop.past.get_many_json(wanted.skus, wanted.channel, view, max_bytes=max_bytes)
     call.service.traffic.reads += len(found)
     missing = [sku for sku in dict.fromkeys(wanted.skus) if sku not in found]
     parts = [part for sku, body in found.items() for part in (b",", orjson.dumps(sku), b":", body)][1:]
@@ -111,7 +127,7 @@ async def _found(call: Call, wanted: BatchGetRequest, max_bytes: int) -> bytes:
 async def listing(call: Call) -> Response:
     """Lists the state of a channel's pages, by SKU."""
     query, channel = call.query(ListQuery), call.path["channel"]
-    _check_channel(call, channel)
+    _check_channel(channel, call.service.shop.applied.config)
     looked_at = query.limit if query.ready is None and query.status is None else MAX_EXAMINED
     listed = await with_timeout(call.service.shop.pages.list_pages(channel, query.after, looked_at))
     items = [page for page in listed if _is_wanted(page, query)]
@@ -127,16 +143,20 @@ def _is_wanted(page: PageSummary, query: ListQuery) -> bool:
     return query.ready in (None, page.ready) and query.status in (None, page.status)
 
 
-def _check_channel(call: Call, channel: str) -> None:
-    if channel not in call.service.shop.applied.config.channels:
+def _check_channel(channel: str, config: Config) -> None:
+    if channel not in config.channels:
         raise no_channel()
 
 
 OF_A_PAGE = (
     HeaderField("ETag", "Changes whenever the page's bytes change."),
-    HeaderField("Cache-Control", "How long the page is fresh, at most until the next change of a scheduled price."),
+    HeaderField(
+        "Cache-Control",
+        "How long the page is fresh, at most until the next change of a scheduled price; for ever, as it was.",
+    ),
 )
 NO_PAGE = {
+    400: "`at` is no position and no time, or the path is not UTF-8",
     404: "The channel or page does not exist, or the page is disabled and was never live",
     410: "The page is disabled and was live",
 }
@@ -147,8 +167,9 @@ ROUTES = (
         "/v1/pages/{channel}/{sku}",
         one,
         "getPage",
-        "One page, with its entity tag and its channel's cache time",
+        "One page, with its entity tag and its channel's cache time, as it is or was",
         scope="read",
+        query=PageQuery,
         headers=[HeaderField("if-none-match", "Entity tags that the client has, or `*`.")],
         answers=[
             ResponseSpec(200, "The page", PageDocument, headers=OF_A_PAGE),

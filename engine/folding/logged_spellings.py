@@ -1,14 +1,29 @@
-"""The spellings of SKUs from the log, for a plan that begins to ignore case: no consumer keeps them yet."""
+"""The spellings of SKUs from the log, for a fold that ignores case where no consumer does, and keeps them."""
 
 from collections.abc import Collection
 
+from pagefold.engine.configuration.config import Config
 from pagefold.engine.events import Reference
+from pagefold.engine.folding.parent_reader import Spellings
 from pagefold.engine.stores.reference_records import StoredReference
-from pagefold.engine.stores.store import Log
+from pagefold.engine.stores.store import Log, Store
 from pagefold.projections.inheritance import fold_case
 from pagefold.projections.streams import decode_part
 
 CHUNK_SKUS = 10_000
+
+
+def spelled_sources(config: Config) -> list[str]:
+    """The sources that ignore case under a configuration. While it counts, the spellings of their SKUs are stored."""
+    return [name for name, each in config.sources.items() if each.inherit is not None and each.inherit.ignore_case]
+
+
+def spellings_for(store: Store, ignoring_case: Collection[str], spelled: Collection[str]) -> Spellings:
+    """What a fold needs whose sources ignore case: what the store keeps if it does for all of them, else from the log.
+
+    `spelled` are those for which the store keeps them, also for SKUs that came after a moment in the past.
+    """
+    return store.references if set(ignoring_case) <= set(spelled) else LoggedSpellings(store.log)
 
 
 class LoggedSpellings:
