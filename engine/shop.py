@@ -34,6 +34,7 @@ from pagefold.engine.plans.planner import OnPlanned
 from pagefold.engine.plans.planner_pool import ignore as ignore_plan
 from pagefold.engine.plans.saved_plan import SavedPlan
 from pagefold.engine.reading.completeness import CompletenessReader
+from pagefold.engine.reading.completeness_history import CompletenessHistory
 from pagefold.engine.reading.differences import Differences
 from pagefold.engine.reading.health import Health
 from pagefold.engine.reading.history import HistoryEntry, history_of
@@ -75,7 +76,8 @@ log = Logger(__name__)
 class Shop:
     """One open store under one configuration. Made by `pagefold.open`.
 
-    `pages` reads pages, `past` as they were, `diff` compares two views of them; `completeness` counts what they lack.
+    `pages` reads pages, `past` as they were, `diff` compares two views of them; `completeness` counts what they lack,
+    `completeness_history` says since when.
     `dead_letters` lists, corrects, retries and discards what could not be appended or folded; `retention` deletes the
     content of old ones. `tokens` makes and revokes access tokens; `epochs` lists and raises epochs. `deliveries`
     appends what webhooks and CDC connectors send; `waiting` takes what of it had to wait for a reference, and
@@ -94,6 +96,7 @@ class Shop:
         self.past = PastPages(store, self.applied)
         self.diff = Differences(store, self.applied).between
         self.completeness = CompletenessReader(store, self.applied)
+        self.completeness_history = CompletenessHistory(store.log, self.applied)
         self.applied.on_change(self.pages.configure)
         self._applier = Applier(store, self.applied)
         self._releases = ReleaseLog(store)

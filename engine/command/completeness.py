@@ -11,7 +11,7 @@ import pagefold
 from pagefold.engine.command.console import count, print_message, printable, show_table, write_bytes
 from pagefold.engine.command.options import AsJSON, Exit, Injected, Options, UsageError, check_has_pages
 from pagefold.engine.configuration.config import Config
-from pagefold.engine.reading.completeness import CompletenessReport, FamilyCompleteness, LackingAttribute
+from pagefold.engine.reading.completeness import CompletenessReport, FamilyCompleteness, LackingAttribute, is_measured
 from pagefold.engine.reading.page_selection import PageSelection
 from pagefold.engine.runtime.event_loop import run
 from pagefold.engine.shop import Shop
@@ -78,19 +78,13 @@ def completeness(  # noqa: PLR0913  # the command's options
 async def _opened(options: Options, channel: str) -> AsyncIterator[Shop]:
     async with pagefold.open(options.load(), create=False) as shop:
         check_has_pages(channel, shop.applied)
-        if not _is_measured(shop.applied.config, channel):
+        if not is_measured(shop.applied.config, channel):
             raise UsageError("CHANNEL", _why_not_measured(shop.config, channel))
         yield shop
 
 
-def _is_measured(config: Config, channel: str) -> bool:
-    """Whether the configuration says what pages of a channel should have."""
-    settings = config.channels.get(channel)
-    return settings is not None and (settings.contract is not None or bool(settings.requirements))
-
-
 def _why_not_measured(file: Config, channel: str) -> str:
-    if _is_measured(file, channel):
+    if is_measured(file, channel):
         return f"the requirements of channels.{channel} are not applied yet; `pagefold plan` shows what would change"
     return f"channels.{channel} has neither requirements nor a contract; see docs/channels.md"
 

@@ -1,6 +1,7 @@
 """`pagefold history`: what each source sent about a product, when, and what it changed."""
 
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from functools import partial
 from heapq import heappush, heappushpop
 from typing import Annotated, TypeAlias
 
@@ -79,13 +80,14 @@ def history(  # noqa: PLR0913  # the command's options
         Print one JSON object a line: position, domain, channel, source, version, revision, id, occurredAt, recordedAt,
         withdrawn, head, changes (path, before, after; null where the field did not exist); of an event made by a
         rebuild, runId and drift (missing, newer, changed, orphan or recreated); of one that corrects a dead letter,
-        operator and corrects.
+        operator and corrects; of one of the catalog, the channels in which the page becameComplete or becameIncomplete.
     """
     wanted = _Wanted(sku, channel, domain, source, None if at is None else read_at(at))
     return run(lambda: _history(wanted, limit, options, oldest=oldest, as_json=as_json))
 
 
 _Show: TypeAlias = Callable[[HistoryEntry], None]
+_Marked: TypeAlias = Callable[[Sequence[HistoryEntry]], Awaitable[list[HistoryEntry]]]
 
 
 class _Wanted(msgspec.Struct, frozen=True):
@@ -106,12 +108,13 @@ async def _history(wanted: _Wanted, limit: int | None, options: Options, *, olde
         entries = shop.history(
             wanted.sku, channel=wanted.channel, domain=wanted.domain, source=wanted.source, as_of=as_of
         )
+        marked = partial(shop.completeness_history.marked, wanted.sku)
         if oldest:
-            found, more = await _show_oldest(entries, limit, show)
+            found, more = await _show_oldest(entries, limit, marked, show)
         else:
             newest, more = await _newest(entries, limit or DEFAULT_LIMIT)
             found = len(newest)
-            for entry in newest:
+            for entry in await marked(newest):
                 show(entry)
     if more:
         print_message(f"… and {'newer' if oldest else 'older'} events; --limit shows more")
@@ -133,13 +136,16 @@ def _check_names(wanted: _Wanted, config: Config) -> None:
         raise UsageError("--source", unknown_source(wanted.source or "", config))
 
 
-async def _show_oldest(entries: AsyncIterator[HistoryEntry], limit: int | None, show: _Show) -> tuple[int, bool]:
+async def _show_oldest(
+    entries: AsyncIterator[HistoryEntry], limit: int | None, marked: _Marked, show: _Show
+) -> tuple[int, bool]:
     """Shows entries as they come. Returns their number, and whether there are more."""
     number = 0
     async for entry in entries:
         if number == limit:
             return number, True
-        show(entry)
+        [entry_marked] = await marked([entry])
+        show(entry_marked)
         number += 1
     return number, False
 
@@ -198,6 +204,10 @@ def _entry(entry: HistoryEntry) -> Iterator[Text]:
     )
     if entry.drift is not None:
         yield Text(f"    by rebuild {entry.run_id}: {_WHY[entry.drift]}", style="magenta")
+    if entry.became_complete:
+        yield Text(f"    became complete in {', '.join(entry.became_complete)}", style="green")
+    if entry.became_incomplete:
+        yield Text(f"    became incomplete in {', '.join(entry.became_incomplete)}", style="yellow")
     if entry.corrects is not None:
         yield Text(f"    by {printable(entry.operator or '')}: corrects dead letter {entry.corrects}", style="magenta")
     if not entry.withdrawn:

@@ -22,6 +22,7 @@ from pagefold.engine.reading.page_selection import PageSelection, SelectedPages
 from pagefold.engine.runtime import clock
 from pagefold.engine.stores.size_batches import split_equal
 from pagefold.engine.stores.store import Store
+from pagefold.projections import Channel
 from pagefold.projections.streams import encode_part
 
 CHUNK_SKUS = 500
@@ -230,14 +231,22 @@ class CompletenessReader:
     def _unhidden(self, channel: str) -> Folder | None:
         """Folds the channel as if incomplete pages were shown; None if they are."""
         config = self._applied.config
-        settings = config.channels[channel]
-        if settings.incomplete == "show":
+        if config.channels[channel].incomplete == "show":
             return None
-        [resolved] = [each for each in config.resolved_channels if each.name == channel]
-        view = channel_view(
-            msgspec.structs.replace(settings, incomplete="show"), resolved.context().locales, config.day
-        )
-        return Folder(CATALOG, [msgspec.structs.replace(resolved, view=view)], self._store.log)
+        return Folder(CATALOG, [shown_channel(config, channel)], self._store.log)
+
+
+def shown_channel(config: Config, name: str) -> Channel:
+    """A channel as if incomplete pages were shown."""
+    [resolved] = [each for each in config.resolved_channels if each.name == name]
+    settings = msgspec.structs.replace(config.channels[name], incomplete="show")
+    return msgspec.structs.replace(resolved, view=channel_view(settings, resolved.context().locales, config.day))
+
+
+def is_measured(config: Config, channel: str) -> bool:
+    """Whether the configuration says what pages of a channel should have."""
+    settings = config.channels.get(channel)
+    return settings is not None and (settings.contract is not None or bool(settings.requirements))
 
 
 async def _folded(

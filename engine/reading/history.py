@@ -27,7 +27,8 @@ class HistoryEntry(msgspec.Struct, frozen=True, rename="camel"):
 
     `changes` are against the version before it in its stream; `withdrawn` is a payload of null; `head` marks the
     stream's newest version. `version` is the source's own, within its `epoch`. An event of a rebuild has `run_id` and
-    `drift`, the reason for it; one of an operator has the name, and the dead letter that it `corrects`.
+    `drift`, the reason for it; one of an operator has the name, and the dead letter that it `corrects`. An event of the
+    catalog may have channels in which the page `became_complete`, or incomplete, by it: see `CompletenessHistory`.
     """
 
     position: int
@@ -47,6 +48,8 @@ class HistoryEntry(msgspec.Struct, frozen=True, rename="camel"):
     operator: str | None = None
     corrects: str | None = None
     epoch: int = 0
+    became_complete: list[str] = []
+    became_incomplete: list[str] = []
 
 
 class Cursor(NamedTuple):

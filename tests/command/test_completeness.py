@@ -153,3 +153,13 @@ def test_a_selection_of_pages() -> None:
     ran = run_pagefold("completeness", "web-de", "--attribute", "=red")
     assert ran.code == 2
     assert "--attribute" in ran.err
+
+
+@pytest.mark.usefixtures("folder")
+def test_history_says_when_a_page_became_incomplete() -> None:
+    """In text and as JSON, the newest events first or the oldest."""
+    for options in ([], ["--oldest"]):
+        assert "    became incomplete in web-de" in run_pagefold("history", "HALF", *options).out.splitlines()
+        [found] = run_pagefold("history", "HALF", "--json", *options).documents
+        assert (found["becameComplete"], found["becameIncomplete"]) == ([], ["web-de"])
+    assert "    became complete in web-de" in run_pagefold("history", "FULL").out.splitlines()

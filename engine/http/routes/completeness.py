@@ -7,7 +7,7 @@ from pagefold.engine.http.json_response import reply
 from pagefold.engine.http.problems import Problem, invalid, no_channel
 from pagefold.engine.http.routes.pages import Text
 from pagefold.engine.http.routing import Call, ResponseSpec, Route
-from pagefold.engine.reading.completeness import CompletenessReport
+from pagefold.engine.reading.completeness import CompletenessReport, is_measured
 from pagefold.engine.reading.page_selection import PageSelection
 
 
@@ -23,11 +23,10 @@ async def completeness(call: Call) -> Response:
     """What `pagefold completeness` shows. Pages are counted, unless they were some seconds ago."""
     query = call.query(CompletenessQuery)
     channel = call.path["channel"]
-    channels = call.service.shop.applied.config.channels
-    if channel not in channels:
+    config = call.service.shop.applied.config
+    if channel not in config.channels:
         raise no_channel()
-    settings = channels[channel]
-    if settings.contract is None and not settings.requirements:
+    if not is_measured(config, channel):
         raise Problem(404, "this channel has neither requirements nor a contract")
     selection = PageSelection(query.family, query.category, query.attribute)
     if (problem := selection.problem) is not None:

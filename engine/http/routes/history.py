@@ -67,6 +67,7 @@ async def history(call: Call) -> Response:
         as_of=as_of,
     )
     items, reached = await with_timeout(chunk)
+    items = await with_timeout(call.service.shop.completeness_history.marked(sku, items))
     return reply(HistoryList(items, None if reached is None else _write(reached)))
 
 
