@@ -96,7 +96,7 @@ class Shop:
         self.past = PastPages(store, self.applied)
         self.diff = Differences(store, self.applied).between
         self.completeness = CompletenessReader(store, self.applied)
-        self.completeness_history = CompletenessHistory(store.log, self.applied)
+        self.completeness_history = CompletenessHistory(store, self.applied)
         self.applied.on_change(self.pages.configure)
         self._applier = Applier(store, self.applied)
         self._releases = ReleaseLog(store)

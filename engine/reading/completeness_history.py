@@ -10,7 +10,7 @@ from pagefold.engine.folding.folder import Folder
 from pagefold.engine.reading.completeness import CATALOG, is_measured, shown_channel
 from pagefold.engine.reading.history import HistoryEntry
 from pagefold.engine.stores.past_log import PastLog
-from pagefold.engine.stores.store import Log
+from pagefold.engine.stores.store import Store
 from pagefold.projections.streams import encode_part, normalise_sku
 
 
@@ -21,8 +21,9 @@ class CompletenessHistory:
     where there is none, because it is disabled or a filter hides it.
     """
 
-    def __init__(self, log: Log, applied: AppliedConfiguration) -> None:
-        self._log = log
+    def __init__(self, store: Store, applied: AppliedConfiguration) -> None:
+        self._log = store.log
+        self._spellings = store.references
         self._applied = applied
         self._compiled: tuple[Config, Folder | None] | None = None
 
@@ -50,7 +51,7 @@ class CompletenessHistory:
     async def _states(self, folder: Folder, sku: str, position: int) -> Mapping[str, bool]:
         """By channel, whether the page was complete at a position; without channels that had none."""
         past = folder.reading(PastLog(self._log, position))
-        folded = (await past.sections(await past.heads([sku]))).sections
+        folded = (await past.sections(await past.heads([sku]), self._spellings)).sections
         return {each.channel: each.ready for shared in folded for each in shared.sections() if each.enabled}
 
     def _folder(self) -> Folder | None:

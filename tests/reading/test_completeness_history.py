@@ -132,6 +132,19 @@ async def test_pages_of_the_history_over_http(store_url: str) -> None:
         ]
 
 
+async def test_what_a_variant_inherits_counts(store_url: str) -> None:
+    """As it was when the event came: the parent's own events are in the parent's history."""
+    tables = msgspec.to_builtins(measuring(store_url))
+    tables["sources"]["pim"]["inherit"] = {}
+    async with pagefold.open(Config.parse(tables, store=store_url)) as shop:
+        parent = event("catalog", {"attributes": {"name": "x"}}, sku="MODEL")
+        await say(shop, product(1, parent="MODEL"), parent, product(2, parent="MODEL"), product(3))
+        assert ["web-de" in each.became_incomplete for each in await history(shop)] == [True, False, True]
+        assert ["web-de" in each.became_complete for each in await history(shop)] == [False, False, False]
+        await say(shop, product(4, parent="MODEL"))
+        assert "web-de" in (await history(shop))[-1].became_complete
+
+
 # --- against a model ------------------------------------------------------------------------------
 
 RANKED = {"web-de": (["pim", "pim2"], "name"), "outlet-de": (["pim"], "size")}
@@ -160,8 +173,8 @@ async def test_the_marks_are_those_of_the_model(store_url: str, seed: int) -> No
     arrived: list[Kind] = []
     for source in ("pim", "pim2"):
         for version in range(1, 15):
-            attributes = frozenset(luck.sample(["name", "size"], luck.randrange(3)))
-            arrived.append((source, version, attributes if luck.random() < 0.85 else None))
+            sent = frozenset(luck.sample(["name", "size"], luck.randrange(3)))
+            arrived.append((source, version, sent if luck.random() < 0.85 else None))
     luck.shuffle(arrived)
     async with pagefold.open(measuring(store_url)) as shop:
         for source, version, attributes in arrived:
