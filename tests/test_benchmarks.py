@@ -123,6 +123,16 @@ def test_reads_over_http_are_there_on_both_stores(run: tuple[str, dict[str, Any]
     assert all(set(line["sides"]) == {"pagefold", *BARE} for line in found)
 
 
+@pytest.mark.skipif(shutil.which("wrk") is None, reason="wrk is not installed")
+def test_reads_of_the_past_are_there_on_both_stores(run: tuple[str, dict[str, Any], Path]) -> None:
+    """They are compared with reads of pages as they are, from the same server."""
+    _, report, _ = run
+    found = [line for line in report["lines"] if line["name"] == "read a page as it was, over HTTP"]
+    assert [line["store"] for line in found] == ["sqlite", "postgres"]
+    assert all(set(line["sides"]) == {"pagefold", "as it is"} for line in found)
+    assert all(line["claims"][0]["at_least"] == 0.3 for line in found)
+
+
 @pytest.mark.skipif(shutil.which("wrk") is None or nginx_program() is None, reason="wrk or nginx is not installed")
 def test_reads_through_a_cache_are_there_on_both_stores(run: tuple[str, dict[str, Any], Path]) -> None:
     """They are compared with Pagefold alone, for two times that pages are fresh."""
@@ -152,7 +162,7 @@ def test_reads_of_a_busy_server_are_there_on_both_stores(run: tuple[str, dict[st
             assert set(line["sides"]) == {"quiet p50", "quiet p99", f"{work} p50", f"{work} p99"}
 
 
-@pytest.mark.parametrize("name", ["http", "http-busy", "http-cache"])
+@pytest.mark.parametrize("name", ["http", "http-busy", "http-cache", "http-past"])
 async def test_without_wrk_a_message_says_how_to_install_it(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], name: str
 ) -> None:
