@@ -7,8 +7,10 @@ import pytest
 
 from pagefold import Config
 from pagefold.domains import DOMAINS
+from pagefold.domains.channel_view import ShownProduct
 from pagefold.engine.configuration.channel_documents import read_requirements, set_in_box, sets_in_box
 from pagefold.engine.errors import ConfigurationError
+from pagefold.projections.requirements import Requirements, parse_requirements
 from tests.support.small_shop import Document, document
 
 CATALOG = DOMAINS[0]
@@ -81,6 +83,60 @@ def test_the_sets_in_the_box_are_valid() -> None:
         assert found["description"]
     config = Config.parse(with_requirements(*sets_in_box(), "google-merchant@1"))
     assert all(isinstance(each, dict) for each in config.channels["web-de"].requirements)
+
+
+GOOD: Document = {
+    "title": "x" * 150,
+    "description": "x" * 5_000,
+    "brand": "x" * 70,
+    "gtin": "4006381333931",
+    "color": "/".join(["x" * 40, "y" * 40]),
+    "age_group": "adult",
+    "gender": "unisex",
+    "size": "x" * 100,
+    "google_product_category": "1604",
+    "mpn": "x" * 70,
+    "condition": "used",
+    "material": "x" * 200,
+    "size_type": ["big", "tall"],
+    "item_group_id": "Hemd-1_Ä",
+    "product_type": "x" * 750,
+}
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("title", "x" * 151),
+        ("description", "x" * 5_001),
+        ("brand", "x" * 71),
+        ("mpn", "x" * 71),
+        ("color", "x" * 41),
+        ("color", "/".join(["x" * 40] * 3)),
+        ("age_group", "teen"),
+        ("gender", "men"),
+        ("size", "x" * 101),
+        ("material", "x" * 201),
+        ("size_type", ["big", "tall", "plus"]),
+        ("size_type", "huge"),
+        ("item_group_id", "x" * 51),
+        ("item_group_id", "a b"),
+        ("product_type", "x" * 751),
+        ("condition", "open box"),
+        ("gtin", "4006381333932"),
+    ],
+)
+def test_the_limits_of_google(name: str, value: object) -> None:
+    """A value at each limit is valid, and one beyond it is not."""
+    file = set_in_box("google-merchant")
+    assert file is not None
+    compiled = Requirements([parse_requirements(read_requirements(file))])
+
+    def invalid(attributes: Document) -> list[str]:
+        return compiled.measure(ShownProduct(attributes, [], "clothing", None), set()).completeness.invalid
+
+    assert invalid(GOOD) == []
+    assert invalid(GOOD | {name: value}) == [name]
 
 
 @pytest.mark.parametrize(
