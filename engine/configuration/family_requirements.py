@@ -1,6 +1,7 @@
 """A requirement set of a table of families, such as the `families.csv` of Akeneo."""
 
 from collections.abc import Mapping
+from datetime import date
 from pathlib import Path
 from typing import TypeAlias
 
@@ -18,7 +19,7 @@ class FamilyTable(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A CSV file with a row for each family, and columns of required attributes, which are separated by commas.
 
     `column` is that of a channel; without it, there is only one that begins with `requirements-`. `family` is the
-    column of the families, `identifier` the attribute that is the SKU.
+    column of the families, `identifier` the attribute that is the SKU. The set counts from the day `valid_from` on.
     """
 
     file: str
@@ -27,6 +28,7 @@ class FamilyTable(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     identifier: str = "sku"
     name: str = ""
     version: int = 1
+    valid_from: date | None = None
     delimiter: str | None = None
     encoding: str | None = None
 
@@ -44,11 +46,9 @@ def family_requirements(table: FamilyTable, folder: Path) -> Document:
         for attribute in dict.fromkeys(name.strip() for name in cells[column].split(",")):
             if attribute and (family := cells[table.family].strip()):
                 families.setdefault(attribute, []).append(family)
-    return {
-        "name": table.name or file.stem,
-        "version": table.version,
-        "requires": _requires(families, table.identifier),
-    }
+    head: Document = {"name": table.name or file.stem, "version": table.version}
+    begins = {} if table.valid_from is None else {"valid_from": table.valid_from.isoformat()}
+    return {**head, **begins, "requires": _requires(families, table.identifier)}
 
 
 def _requires(families: Mapping[str, list[str]], identifier: str) -> list[Document]:

@@ -259,6 +259,9 @@ def test_a_mapping_hides_what_it_reads(tmp_path: Path) -> None:
         ({}, {"families": {"a": "b"}}, [("families.a", "breaking")]),
         ({"families": {"a": "b"}}, {}, [("families.a", "compatible")]),
         ({"version": 1}, {"version": 2}, []),
+        ({}, {"valid_from": "2027-01-01"}, [("valid_from", "compatible")]),
+        ({"valid_from": "2027-01-01"}, {"valid_from": "2026-12-01"}, [("valid_from", "breaking")]),
+        ({"valid_from": "2027-01-01"}, {}, [("valid_from", "breaking")]),
     ],
 )
 def test_changes_of_requirements(old: Document, new: Document, expected: list[tuple[str, str]]) -> None:

@@ -8,6 +8,7 @@ import pytest
 
 from pagefold import Config
 from pagefold.domains import DOMAINS
+from pagefold.domains.channel_view import ShownProduct
 from pagefold.engine.errors import ConfigurationError
 from tests.support.small_shop import Document, document
 
@@ -51,6 +52,9 @@ def test_a_tree_is_in_a_file_beside_the_configuration(tmp_path: Path) -> None:
     [channel] = config.resolved_channels
     again = msgspec.structs.replace(config, trees={})
     assert channel.view is not None
+    found = channel.view.shown(ShownProduct({}, ["led_tvs", "print_tv"], None, None), dict)
+    assert found is not None
+    assert (found[0].categories, found[0].breadcrumb) == ([["master", "tvs", "led_tvs"]], ["Katalog", "TVs", "LED TVs"])
     assert again.fingerprint(CATALOG) == config.fingerprint(CATALOG)
 
 

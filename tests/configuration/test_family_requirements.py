@@ -90,6 +90,15 @@ def test_a_channel_may_name_the_file(families: Path) -> None:
     ]
 
 
+def test_a_set_of_families_may_begin_on_a_day(families: Path) -> None:
+    """As other sets."""
+    assert families.exists()
+    written = {"file": "families.csv", "column": "requirements-print", "valid_from": "2027-01-01", "name": "next"}
+    [found] = configured(written).channels["web-de"].requirements
+    assert isinstance(found, dict)
+    assert (found["name"], found["valid_from"]) == ("next", "2027-01-01")
+
+
 @pytest.mark.parametrize(
     ("written", "key", "problem"),
     [

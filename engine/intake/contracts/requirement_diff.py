@@ -4,6 +4,7 @@ A change is breaking if it may keep a page from being ready that was, and compat
 """
 
 from collections.abc import Iterator, Mapping, Sequence
+from datetime import date
 
 import msgspec
 
@@ -18,12 +19,19 @@ _ABOUT = ("family", "only", "locale", "in_tree")
 def requirement_changes(old: Document, new: Document) -> list[Change]:
     """The changes from one set to another. Names and versions do not count. Raises `InvalidMapping`."""
     before, after = parse_requirements(old), parse_requirements(new)
-    changes = list(_family_changes(before.families, after.families))
+    changes = [*_day_changes(before.valid_from, after.valid_from), *_family_changes(before.families, after.families)]
     for table in ("requires", "checks"):
         asked, asked_anew = _by_label(before, table), _by_label(after, table)
         for label in sorted({*asked, *asked_anew}):
             changes += _changes(table, label, asked.get(label, []), asked_anew.get(label, []))
     return sorted(changes)
+
+
+def _day_changes(old: date | None, new: date | None) -> Iterator[Change]:
+    """A set that counts earlier may lack something on a page that is ready until then."""
+    if old != new:
+        effect: Effect = "compatible" if (new or date.min) > (old or date.min) else "breaking"
+        yield Change("valid_from", effect, f"from {new} on" if new else "at once")
 
 
 def _by_label(document: RequirementSet, table: str) -> dict[str, list[Requirement]]:
