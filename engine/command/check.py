@@ -27,9 +27,9 @@ from pagefold.engine.snapshots.sql_snapshot import database_url
 def check(*, as_json: AsJSON = False, options: Injected = Options()) -> int:  # noqa: B008  # it is immutable
     """Check the configuration, and list everything that is wrong with it.
 
-    Checks what every other command would: keys and values, the contracts of sources, addresses, the secrets that the
-    environment must have, and the folders of snapshot files. Opens no store, and reads from no source. Exit code 2 with
-    problems.
+    Checks what every other command would: keys and values, contracts and their examples, addresses, the secrets that
+    the environment must have, and the folders of snapshot files. Opens no store, and reads from no source. Exit code 2
+    with problems.
 
     Parameters
     ----------

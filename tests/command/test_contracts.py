@@ -231,3 +231,23 @@ def test_two_statements_of_one_stream_are_a_loss(place: Path) -> None:
         "refused 1: another statement of this stream has other content at version 2 (pricing, such as B-2, line 4)"
         in err
     )
+
+
+def test_a_check_of_the_configuration_runs_examples(place: Path) -> None:
+    """Those of the contracts of sources: one that fails is a problem, with the line and both results."""
+    (place / "pagefold.toml").write_text(
+        CONFIG.replace('["pricing", "catalog"]', '["pricing", "catalog"]\ncontract = "erp.toml"')
+    )
+    example = (
+        '[[examples]]\nin = { ITEM = "A", REV = 1, PRICE = "9,90" }\n'
+        'out = [{ payload = { amount = "%s", currency = "EUR" } }]\n'
+    )
+    contract = CONTRACT.partition("[catalog]")[0]
+    (place / "erp.toml").write_text(contract + example % "9.90")
+    assert run_pagefold("check")[0] == 0
+    (place / "erp.toml").write_text(contract + example % "9.95")
+    code, _, err = run_pagefold("check")
+    assert code == 2
+    assert "erp.toml:10: examples[0]: of erp@2: expected [{" in err
+    assert '"amount":"9.95"' in err
+    assert '"amount":"9.90"' in err
