@@ -9,6 +9,7 @@ import msgspec
 
 from pagefold.domains.channel_view import ShownProduct
 from pagefold.domains.domain import ChannelContext, Contribution, Domain, SectionBody, encode
+from pagefold.domains.fold_trace import FoldTrace, Given, Path
 from pagefold.domains.locales import TextsByLocale, are_canonical, canonical_text, upcast_text
 from pagefold.domains.references import Ids, canonical_references, ids_by_kind
 from pagefold.domains.values import check_json
@@ -70,7 +71,9 @@ def upcast(payload: Catalog) -> Catalog:
     return msgspec.structs.replace(payload, localized=localized)
 
 
-def fold(contributions: Sequence[Contribution[Catalog]], context: ChannelContext) -> SectionBody | None:
+def fold(
+    contributions: Sequence[Contribution[Catalog]], context: ChannelContext, trace: FoldTrace | None = None
+) -> SectionBody | None:
     """Takes each attribute, family, parent and categories from the first source that has it.
 
     If any source disables the product, the section is disabled; else it is ready, unless the channel's view finds that
@@ -82,8 +85,12 @@ def fold(contributions: Sequence[Contribution[Catalog]], context: ChannelContext
     for contribution in contributions:
         payload = contribution.payload
         if not payload.enabled:
+            if trace is not None:
+                trace.stop("disabled", source=contribution.source)
             return None
         own = _attributes(payload, context)
+        if trace is not None:
+            _explain(contribution, context, ShownProduct(attributes, categories, family, parent), trace)
         attributes = own | attributes if attributes else own
         categories = categories or [*payload.categories]
         family = payload.family if family is None else family
@@ -91,8 +98,43 @@ def fold(contributions: Sequence[Contribution[Catalog]], context: ChannelContext
     product = ShownProduct(attributes, categories, family, parent)
     if context.view is None:
         return SectionBody(encode(product))
-    shown = context.view.shown(product, lambda: _text_locales(contributions, context.locales))
+    shown = context.view.shown(product, lambda: _text_locales(contributions, context.locales), trace)
     return None if shown is None else SectionBody(encode(shown[0]), shown[1])
+
+
+def _explain(
+    contribution: Contribution[Catalog], context: ChannelContext, before: ShownProduct, trace: FoldTrace
+) -> None:
+    """What one source gives to what sources of a higher rank gave `before`."""
+    source, payload = contribution.source, contribution.payload
+    for code, text in payload.localized.items():
+        path, origin = ("attributes", code), ("localized", code)
+        locale = next(filter(text.__contains__, context.locales), None)
+        if locale is None:
+            trace.pass_over(path, Given(source, origin, text), "no-language", ", ".join(text))
+            continue
+        given = Given(source, (*origin, locale), text[locale])
+        _take_first(path, given, trace, is_taken=code in before.attributes, locale=locale)
+        if code in payload.attributes:
+            trace.pass_over(path, Given(source, ("attributes", code), payload.attributes[code]), "own-text")
+    for code, value in payload.attributes.items():
+        if not any(locale in payload.localized.get(code, {}) for locale in context.locales):
+            given = Given(source, ("attributes", code), value)
+            _take_first(("attributes", code), given, trace, is_taken=code in before.attributes)
+    for name, value, known in (
+        ("categories", [*payload.categories] or None, before.categories or None),
+        ("family", payload.family, before.family),
+        ("parent", payload.parent, before.parent),
+    ):
+        if value is not None:
+            _take_first((name,), Given(source, (name,), value), trace, is_taken=known is not None)
+
+
+def _take_first(path: Path, given: Given, trace: FoldTrace, *, is_taken: bool, locale: str = "") -> None:
+    if is_taken:
+        trace.pass_over(path, given, "lower-rank")
+    else:
+        trace.take(path, given, how="text" if locale else "stated", rule=locale)
 
 
 def _text_locales(contributions: Sequence[Contribution[Catalog]], locales: Sequence[str]) -> Mapping[str, str]:

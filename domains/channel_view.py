@@ -6,6 +6,8 @@ from typing import Protocol, TypeAlias
 import msgspec
 from msgspec import UNSET, UnsetType
 
+from pagefold.domains.fold_trace import FoldTrace
+
 TextLocales: TypeAlias = Callable[[], Mapping[str, str]]
 """The locale of the text that each attribute shows, without attributes that are no texts by locale. Asked if needed."""
 
@@ -69,5 +71,7 @@ class ChannelView(Protocol):
     It is never incomplete: it shows no page of a version that is.
     """
 
-    def shown(self, product: ShownProduct, locales: TextLocales) -> tuple[ShownProduct, bool] | None:
+    def shown(
+        self, product: ShownProduct, locales: TextLocales, trace: FoldTrace | None = None
+    ) -> tuple[ShownProduct, bool] | None:
         """What the channel shows, and whether nothing is lacking that blocks. None to show no page. Raises nothing."""

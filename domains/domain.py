@@ -12,6 +12,7 @@ from typing import Any, Generic, TypeAlias, TypeVar
 import msgspec
 
 from pagefold.domains.channel_view import ChannelView
+from pagefold.domains.fold_trace import FoldTrace
 
 JSON: TypeAlias = "bool | int | float | str | list[JSON] | dict[str, JSON] | None"
 
@@ -74,6 +75,12 @@ def encode(body: object) -> bytes:
     return _canonical.encode(body)
 
 
+def fields_of(payload: msgspec.Struct) -> dict[str, object]:
+    """The fields of a payload, by the name and with the value that they have in JSON. Without defaults."""
+    fields: dict[str, object] = msgspec.to_builtins(payload)
+    return fields
+
+
 def encode_all(bodies: Sequence[object]) -> list[bytes]:
     """Encodes each body as `encode` does."""
     return _canonical.encode_lines(bodies).splitlines()
@@ -107,8 +114,9 @@ class Domain(Generic[Payload]):
     `inherit(payload, above, own)` returns a variant's payload laid over its parent's, without the parent's attributes
     in `own`. It is associative: where the parent has one too, either may be laid first.
 
-    `fold(contributions, context)` returns the section from one or more contributions, or None if it is disabled. It
-    depends on nothing but its arguments.
+    `fold(contributions, context, trace)` returns the section from one or more contributions, or None if it is disabled.
+    It depends on nothing but its arguments. `trace` is None unless somebody asks why; then each decision is reported
+    to it. What is not reported counts as made of all contributions.
 
     `varies_by(context)` returns what `fold` reads of the channel. Channels with equal values share the folded bytes.
 
@@ -122,7 +130,7 @@ class Domain(Generic[Payload]):
 
     name: str
     payload: type[Payload]
-    fold: Callable[[Sequence[Contribution[Payload]], ChannelContext], SectionBody | None]
+    fold: Callable[[Sequence[Contribution[Payload]], ChannelContext, FoldTrace | None], SectionBody | None]
     validate: Callable[[Payload], Payload] = lambda payload: payload
     channel_mismatch: Callable[[Payload, ChannelContext], InvalidPayload | None] | None = None
     violates: Callable[[Payload, Rules], InvalidPayload | None] | None = None

@@ -6,7 +6,8 @@ from typing import Literal, TypeAlias
 
 import msgspec
 
-from pagefold.domains.domain import ChannelContext, Contribution, Domain, SectionBody, encode
+from pagefold.domains.domain import ChannelContext, Contribution, Domain, SectionBody, encode, fields_of
+from pagefold.domains.fold_trace import FoldTrace, Given
 from pagefold.domains.values import NonNegative, SafeInteger, Timestamp, to_utc
 
 
@@ -79,7 +80,9 @@ def validate(payload: Inventory) -> Inventory:
     return msgspec.structs.replace(payload, restock_at=to_utc("restockAt", payload.restock_at))
 
 
-def fold(contributions: Sequence[Contribution[Inventory]], _context: ChannelContext) -> SectionBody | None:
+def fold(
+    contributions: Sequence[Contribution[Inventory]], _context: ChannelContext, trace: FoldTrace | None = None
+) -> SectionBody | None:
     """Sums what each location has above its safety stock.
 
     If any location does not count its stock, the total `available` is null and the item is in stock. Locations that
@@ -109,7 +112,32 @@ def fold(contributions: Sequence[Contribution[Inventory]], _context: ChannelCont
             restock_at = payload.restock_at
     in_stock = total is None or total > 0
     status: Status = "in_stock" if in_stock else "backorder" if backorderable else "out_of_stock"
+    if trace is not None:
+        _explain(contributions, trace)
     return SectionBody(encode(Stock(total, locations, status, restock_at)))
+
+
+def _explain(contributions: Sequence[Contribution[Inventory]], trace: FoldTrace) -> None:
+    """Every location has a part in the total, and may be the one that decides the status or the date."""
+    stock = [given for each in contributions for given in _given(each, "available", "safetyStock")]
+    orders = [given for each in contributions for given in _given(each, "backorderable")]
+    dates = [given for each in contributions for given in _given(each, "restockAt")]
+    trace.take(("available",), *stock, how="computed", rule="the sum of what the locations can sell")
+    trace.take(("status",), *stock, *orders, how="computed", rule="by what is available and can be ordered")
+    if dates:
+        trace.take(("restockAt",), *dates, how="computed", rule="the earliest date of the locations")
+    for index, each in enumerate(contributions):
+        place = ("locations", index)
+        sells = _given(each, "available", "safetyStock")
+        trace.take((*place, "available"), *sells, how="computed", rule="available above the safety stock")
+        trace.take((*place, "source"), Given(each.source, (), each.source), how="computed", rule="its source")
+        for date in _given(each, "restockAt"):
+            trace.take((*place, "restockAt"), date)
+
+
+def _given(contribution: Contribution[Inventory], *names: str) -> list[Given]:
+    fields = fields_of(contribution.payload)
+    return [Given(contribution.source, (name,), fields[name]) for name in names if name in fields]
 
 
 INVENTORY = Domain(name="inventory", payload=Inventory, validate=validate, fold=fold, fold_version=2)

@@ -5,7 +5,8 @@ from operator import attrgetter
 
 import msgspec
 
-from pagefold.domains.domain import ChannelContext, Contribution, Domain, InvalidPayload, SectionBody, encode
+from pagefold.domains.domain import ChannelContext, Contribution, Domain, InvalidPayload, SectionBody, encode, fields_of
+from pagefold.domains.fold_trace import FoldTrace, Given
 from pagefold.domains.locales import TextByLocale, are_canonical, canonical_text, resolve, upcast_text
 from pagefold.domains.values import NonNegative, SafeInteger
 
@@ -99,7 +100,9 @@ def _are_canonical(payload: Media) -> bool:
     return are_canonical([asset.alt for asset in payload.assets if asset.alt])
 
 
-def fold(contributions: Sequence[Contribution[Media]], context: ChannelContext) -> SectionBody | None:
+def fold(
+    contributions: Sequence[Contribution[Media]], context: ChannelContext, trace: FoldTrace | None = None
+) -> SectionBody | None:
     """Sorts all assets by position, then by the rank of their source, then in the order in which it sent them.
 
     Ready if there is at least one.
@@ -119,7 +122,26 @@ def fold(contributions: Sequence[Contribution[Media]], context: ChannelContext) 
         )
         for asset in assets
     ]
+    if trace is not None:
+        _explain(contributions, context, trace)
     return SectionBody(encode({"assets": served}), ready=bool(assets))
+
+
+def _explain(contributions: Sequence[Contribution[Media]], context: ChannelContext, trace: FoldTrace) -> None:
+    given = [(each.source, index, asset) for each in contributions for index, asset in enumerate(each.payload.assets)]
+    given.sort(key=lambda each: each[2].position)  # stable, as in `fold`
+    for place, (source, index, asset) in enumerate(given):
+        fields = {"position": 0, **fields_of(asset)}
+        for name, value in fields.items():
+            path, origin = ("assets", place, name), ("assets", index, name)
+            if name != "alt":
+                trace.take(path, Given(source, origin, value))
+            elif (locale := next(filter(asset.alt.__contains__, context.locales), None)) is not None:
+                trace.take(path, Given(source, (*origin, locale), asset.alt[locale]), how="text", rule=locale)
+            else:
+                trace.pass_over(path, Given(source, origin, value), "no-language", ", ".join(asset.alt))
+    if not given:
+        trace.stop("empty")
 
 
 MEDIA = Domain(

@@ -8,7 +8,17 @@ from typing import Annotated
 import msgspec
 
 from pagefold.domains.amounts import Amount, are_canonical, canonical_amount, is_zero
-from pagefold.domains.domain import ChannelContext, Contribution, Domain, InvalidPayload, Rules, SectionBody, encode
+from pagefold.domains.domain import (
+    ChannelContext,
+    Contribution,
+    Domain,
+    InvalidPayload,
+    Rules,
+    SectionBody,
+    encode,
+    fields_of,
+)
+from pagefold.domains.fold_trace import FoldTrace, Given
 from pagefold.domains.values import Timestamp, check_currency, to_utc
 
 
@@ -142,9 +152,22 @@ def channel_mismatch(payload: Pricing, context: ChannelContext) -> InvalidPayloa
     )
 
 
-def fold(contributions: Sequence[Contribution[Pricing]], _context: ChannelContext) -> SectionBody | None:
+def fold(
+    contributions: Sequence[Contribution[Pricing]], _context: ChannelContext, trace: FoldTrace | None = None
+) -> SectionBody | None:
     """Takes the payload of the first source unchanged. Ready if there is one."""
+    if trace is not None:
+        _explain(contributions, trace)
     return SectionBody(encode(contributions[0].payload))
+
+
+def _explain(contributions: Sequence[Contribution[Pricing]], trace: FoldTrace) -> None:
+    first, *others = contributions
+    for field, value in fields_of(first.payload).items():
+        trace.take((field,), Given(first.source, (field,), value))
+    for other in others:
+        for field, value in fields_of(other.payload).items():
+            trace.pass_over((field,), Given(other.source, (field,), value), "lower-rank")
 
 
 PRICING = Domain(

@@ -22,6 +22,8 @@ from pagefold.engine.dead_letters.waiting_letters import WaitingLetters
 from pagefold.engine.dead_letters.webhook_retrier import WebhookRetrier
 from pagefold.engine.errors import RETRYABLE, ConfigurationError, StoreError
 from pagefold.engine.events import AppendResult, DomainEvent
+from pagefold.engine.explanations.explanation import PageExplanation
+from pagefold.engine.explanations.page_explainer import Explainer
 from pagefold.engine.intake.appender import Appender
 from pagefold.engine.intake.epoch_registry import EpochRegistry
 from pagefold.engine.intake.epoch_service import EpochService
@@ -99,6 +101,7 @@ class Shop:
         self.completeness_history = CompletenessHistory(store, self.applied)
         self.applied.on_change(self.pages.configure)
         self._applier = Applier(store, self.applied)
+        self._explainer = Explainer(store, self.applied)
         self._releases = ReleaseLog(store)
         self.releases = ReleaseService(store, self.applied, self._applier, self._releases)
         self.validator = EventValidator(config, self._releases.names)
@@ -362,6 +365,14 @@ class Shop:
         With `as_of`, the history as it was at this position.
         """
         return history_of(self.store, sku, channel=channel, domain=domain, source=source, as_of=as_of)
+
+    async def why(self, sku: str, channel: str) -> PageExplanation:
+        """Why a page is as it is: the origin of each value, and what stopped the rest. The page need not exist.
+
+        It is folded from the log, under the configuration that counts, and compared with what is stored. Raises
+        `ConfigurationError` for a channel that is not in it.
+        """
+        return await self._explainer.explain(sku, channel)
 
     async def status(self) -> Status:
         """How far each domain is folded and how far behind, what waits for a person, and the checks of readiness."""

@@ -4,13 +4,14 @@ A contract is a versioned document. Its mappings are those of the contracts of s
 attributes of a product, with texts in the channel's language.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Annotated, Literal, NamedTuple, TypeAlias
 
 import msgspec
 from msgspec import UNSET, UnsetType
 
 from pagefold.domains.channel_view import ShownProduct
+from pagefold.domains.fold_trace import FoldTrace, Path
 from pagefold.domains.locales import with_general_forms
 from pagefold.projections.category_trees import PlacedCategories
 from pagefold.projections.transforms import (
@@ -142,7 +143,8 @@ class _Attribute(NamedTuple):
     """One attribute that the channel shows.
 
     `read` refuses what cannot be mapped, `read_rest` makes what it can of the rest. `codes` are the attributes of the
-    product that it reads; `renames` is the one that it shows as it is, if it does nothing else.
+    product that it reads, `facts` the same of `FACTS`; `renames` is the attribute that it shows as it is, if it does
+    nothing else. `path` is its place in the section.
     """
 
     name: str
@@ -150,7 +152,9 @@ class _Attribute(NamedTuple):
     read_rest: Reader
     is_localized: bool
     codes: tuple[str, ...]
+    facts: tuple[str, ...]
     renames: str | None
+    path: Path
 
 
 class MappedProduct(NamedTuple):
@@ -197,7 +201,11 @@ class CompiledContract:
         return {each.name: each.codes for each in [*self._fields, *self._by_name.values()]}
 
     def applied(
-        self, product: ShownProduct, foreign: set[str], placed: PlacedCategories | None = None
+        self,
+        product: ShownProduct,
+        foreign: set[str],
+        placed: PlacedCategories | None = None,
+        trace: FoldTrace | None = None,
     ) -> MappedProduct:
         """The product under the channel's names. Raises nothing.
 
@@ -208,31 +216,36 @@ class CompiledContract:
         shown: dict[str, object] = {}
         unmapped: list[str] = []
         shown_foreign = self._foreign(foreign) if foreign else set()
-        self._read([*self._made, *self._rename(record, shown)], record, shown, unmapped, shown_foreign)
+        self._read([*self._made, *self._rename(record, shown)], record, shown, unmapped, shown_foreign, trace)
         if self._keeps_others:
             named = self.named
             shown |= {code: value for code, value in product.attributes.items() if code not in named}
         categories = product.categories if placed is None else placed.paths
         mapped = ShownProduct(shown, categories, product.family, product.parent, self.identity)
+        if trace is not None:
+            self._explain(shown, unmapped, trace)
         if self._fields:
-            self._map_fields(mapped, record, unmapped)
+            self._map_fields(mapped, record, unmapped, trace)
         return MappedProduct(mapped, shown_foreign, unmapped)
 
-    def _read(
+    def _read(  # what it reads, and what it adds to
         self,
         attributes: Sequence[_Attribute],
         record: Mapping[str, object],
         shown: dict[str, object],
         unmapped: list[str],
         foreign: set[str],
+        trace: FoldTrace | None,
     ) -> None:
         """Adds what the mappings of attributes make of a product to the last three."""
         for attribute in attributes:
             name, read, read_rest, is_localized = attribute[:4]
             try:
                 value = read(record)
-            except Exception:  # noqa: BLE001  # a transform of a shop's own may raise anything
+            except Exception as error:  # noqa: BLE001  # a transform of a shop's own may raise anything
                 unmapped.append(name)
+                if trace is not None:
+                    trace.lack(attribute.path, "unmapped", str(error))
                 value = _rest(read_rest, record)
             if is_localized and type(value) is dict:
                 locale = next(filter(value.__contains__, self._locales), "")
@@ -242,10 +255,12 @@ class CompiledContract:
             if value is not UNSET:
                 shown[name] = value
 
-    def _map_fields(self, product: ShownProduct, record: Mapping[str, object], unmapped: list[str]) -> None:
+    def _map_fields(
+        self, product: ShownProduct, record: Mapping[str, object], unmapped: list[str], trace: FoldTrace | None
+    ) -> None:
         """Shows the fields that have a mapping as that makes them."""
         made: dict[str, object] = {}
-        self._read(self._fields, record, made, unmapped, set())
+        self._read(self._fields, record, made, unmapped, set(), trace)
         for name, *_ in self._fields:
             value = made.get(name)
             if name == "categories":
@@ -257,6 +272,20 @@ class CompiledContract:
                 setattr(product, name, value if is_mapped else None)
             if not is_mapped and name not in unmapped:
                 unmapped.append(name)
+                if trace is not None:
+                    trace.lack((name,), "unmapped", "the mapping makes no text of it")
+
+    def _explain(self, shown: Mapping[str, object], unmapped: Collection[str], trace: FoldTrace) -> None:
+        """What each attribute and field is made of; one that no mapping reads is shown as it is."""
+        made: dict[Path, tuple[Collection[str], str]] = {("attributes", name): ((name,), "") for name in shown}
+        document = self._document
+        for each in self._by_name.values():
+            made[each.path] = ((*each.codes, *each.facts), written_mapping(document.attributes[each.name]))
+            if each.name not in shown and each.name not in unmapped:
+                trace.lack(each.path, "nothing-to-map", ", ".join(made[each.path][0]))
+        for each in self._fields:
+            made[each.path] = ((*each.codes, *each.facts), written_mapping(getattr(document.fields, each.name)))
+        trace.apply_contract(self.identity, made)
 
     def _rename(self, record: Mapping[str, object], shown: dict[str, object]) -> list[_Attribute]:
         """Shows attributes that are only renamed. Returns those that need more: numbers with fractions, lists, objects.
@@ -293,23 +322,27 @@ class CompiledContract:
         if isinstance(spec, dict) and ("required" in spec or spec.get("blank") in SOURCE_POLICIES):
             place = f"{key}.{'required' if 'required' in spec else 'blank'}"
             raise InvalidMapping(place, "a requirement set of the channel says what must be there")
-        strict = self._mapping(spec, key, "skip" if self.level == "skip" else "fail")
-        lenient = self._mapping(spec, key, "skip")
+        facts: dict[str, None] = {}
+        strict = self._mapping(spec, key, "skip" if self.level == "skip" else "fail", facts)
+        lenient = self._mapping(spec, key, "skip", facts)
+        self._facts.update(facts)
         names = [path_names(path, key) for path in sorted(strict.paths)]
         codes = tuple(dict.fromkeys(each[0] for each in names if each))
         is_path = isinstance(spec, str) or spec.keys() == {"from"}
         renames = codes[0] if is_path and list(map(len, names)) == [1] else None
-        return _Attribute(name, strict.read, lenient.read, strict.output is ValueType.LOCALIZED, codes, renames)
+        is_localized = strict.output is ValueType.LOCALIZED
+        path: Path = (name,) if table == "fields" else (table, name)
+        return _Attribute(name, strict.read, lenient.read, is_localized, codes, tuple(facts), renames, path)
 
-    def _mapping(self, spec: Spec, key: str, lookups: Level) -> CompiledMapping:
-        """A mapping in which a lookup without a result is an error, or left out."""
+    def _mapping(self, spec: Spec, key: str, lookups: Level, facts: dict[str, None]) -> CompiledMapping:
+        """A mapping in which a lookup without a result is an error, or left out. Adds the `facts` that it reads."""
 
         def fact(path: str) -> Reader | None:
             if not path.startswith("@"):
                 return None
             if path not in FACTS:
                 raise InvalidMapping(key, f"there is no {path!r:.40}; there are {', '.join(FACTS)}")
-            self._facts.add(path)
+            facts[path] = None
             return NestedScope().reader(path, key)
 
         document = self._document
@@ -326,6 +359,11 @@ class CompiledContract:
             unmapped={"lookup": lookups, "locale": "skip"},
             facts=fact,
         ).mapping(spec, key)
+
+
+def written_mapping(spec: Spec) -> str:
+    """A mapping as its contract has it, on one line."""
+    return spec if isinstance(spec, str) else msgspec.json.encode(spec).decode()
 
 
 def parse_contract(document: Mapping[str, object]) -> ChannelContract:

@@ -7,6 +7,7 @@ from typing import Literal, TypeAlias
 import msgspec
 
 from pagefold.domains.channel_view import ChannelView, ShownProduct, TextLocales
+from pagefold.domains.fold_trace import FoldTrace
 from pagefold.domains.locales import with_general_forms
 from pagefold.projections.category_trees import CategoryTree, PlacedCategories
 from pagefold.projections.channel_contracts import CompiledContract, MappedProduct, parse_contract
@@ -60,16 +61,20 @@ class View:
         self.key = sha256(msgspec.json.encode(said, order="deterministic")).hexdigest()
         self.older: ChannelView | None = _OlderView(self) if incomplete == "keep" else None
 
-    def shown(self, product: ShownProduct, locales: TextLocales) -> tuple[ShownProduct, bool] | None:
+    def shown(
+        self, product: ShownProduct, locales: TextLocales, trace: FoldTrace | None = None
+    ) -> tuple[ShownProduct, bool] | None:
         """The product as the channel shows it, and whether its catalog is ready; None if it has no page."""
         if self._filters is not None and not self._filters.shows(product):
+            if trace is not None:
+                trace.stop("filtered", ", ".join(self.hiding(product)))
             return None
         requirements = self._requirements
         foreign: set[str] = set()
         if requirements is not None and requirements.needs_language:
             foreign = {code for code, locale in locales().items() if locale not in self._own}
-        placed = None if self._tree is None else self._tree.placed(product.categories)
-        product, foreign, unmapped = self._mapped(product, foreign, placed)
+        placed = None if self._tree is None else _placed(self._tree, product, trace)
+        product, foreign, unmapped = self._mapped(product, foreign, placed, trace)
         blocked = bool(unmapped) and self._contract is not None and self._contract.level == "fail"
         if unmapped:
             product.unmapped = unmapped
@@ -78,28 +83,41 @@ class View:
             if placed.has_unknown:
                 foreign.add(UNKNOWN_CATEGORY)
         if requirements is not None:
-            product.completeness, lacks = requirements.measure(product, foreign)
+            product.completeness, lacks = requirements.measure(product, foreign, trace)
             blocked = blocked or lacks
         if blocked and self._hides:
+            if trace is not None:
+                trace.stop("incomplete")
             return None
         return product, not blocked
 
-    def _mapped(self, product: ShownProduct, foreign: set[str], placed: PlacedCategories | None) -> MappedProduct:
+    def _mapped(
+        self, product: ShownProduct, foreign: set[str], placed: PlacedCategories | None, trace: FoldTrace | None
+    ) -> MappedProduct:
         """The product under the channel's names, with the paths of its categories, and what is not mapped, in order."""
         unmapped: list[str] = []
         level: Level = "warn"
         if self._contract is not None:
-            product, foreign, unmapped = self._contract.applied(product, foreign, placed)
+            product, foreign, unmapped = self._contract.applied(product, foreign, placed, trace)
             level = self._contract.level
         elif placed is not None:
             product.categories = placed.paths
         if placed is not None and placed.has_unknown and level != "skip":
             unmapped = [*unmapped, "categories"]
+            if trace is not None:
+                trace.lack(("categories",), "unmapped", "the channel's tree lacks one")
         return MappedProduct(product, foreign, sorted(set(unmapped)) if unmapped else unmapped)
 
     def hiding(self, product: ShownProduct) -> list[str]:
         """The names of the filter's rules that hide a product, in order; none of a product that the filter shows."""
         return [] if self._filters is None else self._filters.hiding(product)
+
+
+def _placed(tree: CategoryTree, product: ShownProduct, trace: FoldTrace | None) -> PlacedCategories:
+    if trace is not None:
+        trace.derive(("categories",), "the paths to them in the channel's tree")
+        trace.derive(("breadcrumb",), "the texts along the first path", of=("categories",))
+    return tree.placed(product.categories)
 
 
 class _OlderView:
@@ -110,10 +128,14 @@ class _OlderView:
         self.older: ChannelView | None = None
         self._view = view
 
-    def shown(self, product: ShownProduct, locales: TextLocales) -> tuple[ShownProduct, bool] | None:
+    def shown(
+        self, product: ShownProduct, locales: TextLocales, trace: FoldTrace | None = None
+    ) -> tuple[ShownProduct, bool] | None:
         """The product as the channel shows it, if it is complete."""
-        shown = self._view.shown(product, locales)
+        shown = self._view.shown(product, locales, trace)
         if shown is None or not shown[1]:
             return None
         shown[0].kept = True
+        if trace is not None:
+            trace.take(("kept",), how="requirements", rule="the newest version that is complete")
         return shown

@@ -35,7 +35,8 @@ class Parents:
     `heads` are the heads of a SKU by the suffix of their stream, `positions` the newest position of any of them.
     `spellings` are the SKUs that have a code, in order, for sources that ignore case; `candidates` are the SKUs that
     may be the parents of a SKU. `origins` are the suffixes of heads that were laid for a channel, each with that of the
-    head that counts there, by the SKU that they were laid for.
+    head that counts there, by the SKU that they were laid for. `chains` are recorded for who asks why: the parents that
+    count of a SKU, nearest first, with their payloads, by source, channel and SKU.
     """
 
     def __init__(self) -> None:
@@ -44,6 +45,7 @@ class Parents:
         self.spellings: dict[Named, Sequence[str]] = {}
         self.candidates: dict[str, set[str]] = {}
         self.origins: dict[str, dict[str, str]] = {}
+        self.chains: dict[tuple[str, str, str], list[tuple[str, Any]]] | None = None
         self.laid: dict[tuple[str, str, str], Any] = {}
         """The payloads of parents that are laid over those of their own, by source, channel and SKU."""
 
@@ -232,6 +234,8 @@ class _Source:
     def _chain(self, sku: str, channel: str, event: DecodedEvent, parents: Parents) -> _Chain:
         """The parents of a SKU in a channel."""
         chain = _Chain([], [], set())
+        if parents.chains is not None:
+            parents.chains[self.name, channel, sku] = chain.parents
         passed = [sku]
         payload: Any = event.payload
         while (parent := getattr(payload, self._field)) is not None and (code := self.code(parent)) is not None:
@@ -251,7 +255,8 @@ class _Source:
 
     def _broken(self, chain: _Chain, names: Sequence[str], *, is_cycle: bool) -> _Chain:
         what = "the parents form a cycle" if is_cycle else f"there are more than {self.inherit.levels} parents"
-        return chain._replace(parents=[], error=f"{self._field}: {what}: {' > '.join(names)}")
+        chain.parents.clear()
+        return chain._replace(error=f"{self._field}: {what}: {' > '.join(names)}")
 
     def _counting(self, channel: str, parent: str, parents: Parents, chain: _Chain) -> tuple[str, Any] | None:
         """The SKU that is a parent in a channel, with what counts of it. Records what was looked at in the chain."""

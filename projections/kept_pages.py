@@ -10,6 +10,7 @@ from typing import Any, NamedTuple, Protocol
 import msgspec
 
 from pagefold.domains import AnyDomain, ChannelContext, Contribution
+from pagefold.domains.fold_trace import FoldTrace
 
 MAX_OLDER_VERSIONS = 1_000
 """How many versions before the head are looked at for one that is complete."""
@@ -46,10 +47,10 @@ class Gap(NamedTuple):
     label: str
     context: ChannelContext
 
-    def kept(self, domain: AnyDomain, event: Version) -> KeptVersion | None:
+    def kept(self, domain: AnyDomain, event: Version, trace: FoldTrace | None = None) -> KeptVersion | None:
         """What the channel shows of an older version alone; None if that is not complete, or cannot be folded."""
         try:
-            body = domain.fold([Contribution[Any](self.source, event.payload)], self.context)
+            body = domain.fold([Contribution[Any](self.source, event.payload)], self.context, trace)
         except Exception:  # noqa: BLE001  # what cannot be folded was reported when it was the head
             return None
         if body is None:
@@ -61,11 +62,12 @@ class Gap(NamedTuple):
 class VersionSearch:
     """Finds the older versions that fill gaps: `add` those of the stream `needs`, until it is None.
 
-    `kept` are those that were found, by the place of the gap.
+    `kept` are those that were found, by the place of the gap; `gaps` are all of them.
     """
 
     def __init__(self, domain: AnyDomain, gaps: Sequence[Gap]) -> None:
         self._domain = domain
+        self.gaps = tuple(gaps)
         self._gaps = list(gaps)
         self.kept: dict[int, KeptVersion] = {}
 

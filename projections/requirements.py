@@ -3,7 +3,7 @@
 A set is a versioned document. Several sets count together, and so do their family trees.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from datetime import date
 from enum import Enum
 from functools import lru_cache
@@ -13,6 +13,7 @@ from typing import Annotated, Literal, NamedTuple, TypeAlias
 import msgspec
 
 from pagefold.domains.channel_view import Completeness, ShownProduct
+from pagefold.domains.fold_trace import FoldReason, FoldTrace, Path
 from pagefold.projections.transforms.accepted_values import AcceptedValues
 from pagefold.projections.transforms.errors import InvalidMapping, InvalidValue
 from pagefold.projections.transforms.rules import Rule, compile_rules
@@ -118,6 +119,7 @@ class _Need(NamedTuple):
     own_language: bool
     in_tree: bool
     rule: Rule | None
+    document: str
 
     @property
     def is_plain(self) -> bool:
@@ -142,6 +144,28 @@ class _Need(NamedTuple):
         states = [self._state_of(places, product, foreign) for places in self.alternatives]
         state = states[0] if len(states) == 1 else next((each for each in (MET, INVALID) if each in states), MISSING)
         return state if state is not MISSING or self.is_required else NOT_ASKED
+
+    @property
+    def path(self) -> Path:
+        """Where the page has it, if it does."""
+        place = self.alternatives[0][0]
+        return (place.name,) if place.is_field else ("attributes", self.label)
+
+    def problem(self, product: ShownProduct, foreign: set[str]) -> str:
+        """What is wrong, in words, where something is: who asks for it, whether that blocks, which rule is broken."""
+        asks = f"{self.document}{'' if self.blocks else ', a warning'}"
+        for place in (place for places in self.alternatives for place in places):
+            value = place.value(product)
+            if UNKNOWN_CATEGORY in foreign and self.in_tree:
+                return f"{asks}: the channel's tree lacks one"
+            if self.own_language and place.name in foreign and not place.is_field:
+                return f"{asks}: not in the channel's own language"
+            if self.rule is not None and is_filled(value):
+                try:
+                    self.rule(value)
+                except InvalidValue as error:
+                    return f"{asks}: {error}"
+        return asks
 
     def _state_of(self, places: Sequence[_Place], product: ShownProduct, foreign: set[str]) -> _State:
         """The state of attributes that are needed together."""
@@ -209,7 +233,7 @@ class Requirements:
         self.needs_tree = any(need.in_tree for need in self._needs)
         self._needs_of = lru_cache(maxsize=MAX_FAMILIES_COMPILED)(self._compiled)
 
-    def measure(self, product: ShownProduct, foreign: set[str]) -> Measured:
+    def measure(self, product: ShownProduct, foreign: set[str], trace: FoldTrace | None = None) -> Measured:
         """What a product has of what is required of its family. Raises nothing.
 
         `foreign` are the attributes that show a text in a language that is not the channel's own, and
@@ -228,7 +252,21 @@ class Requirements:
             asked += state is not NOT_ASKED
             if state is MISSING or state is INVALID:
                 found.append((label, state, blocks))
+        if trace is not None:
+            self._explain([label for label, _, _ in found], product, foreign, trace)
         return _measured(found, asked) if found else COMPLETE
+
+    def _explain(self, labels: Collection[str], product: ShownProduct, foreign: set[str], trace: FoldTrace) -> None:
+        """Which set asks for each thing that is lacking, and what it says."""
+        documents = dict.fromkeys(need.document for need in self._needs)
+        trace.take(("completeness",), how="requirements", rule=", ".join(documents))
+        within = set() if product.family is None else set(upwards(product.family, self.families))
+        for need in self._needs:
+            if need.label in labels and (not need.families or need.families & within):
+                state = need.state(product, foreign)
+                if state is MISSING or state is INVALID:
+                    reason: FoldReason = "missing" if state is MISSING else "invalid"
+                    trace.lack(need.path, reason, need.problem(product, foreign))
 
     def _compiled(self, family: str | None) -> _FamilyNeeds:
         within = set() if family is None else set(upwards(family, self.families))
@@ -323,10 +361,10 @@ def _passes(rule: Rule, value: object) -> bool:
 def _needs_of(document: RequirementSet) -> Iterator[_Need]:
     for name, is_required in (("requires", True), ("checks", False)):
         for index, each in enumerate(getattr(document, name)):
-            yield from _needs(each, f"{name}[{index}]", is_required=is_required)
+            yield from _needs(each, f"{name}[{index}]", document.identity, is_required=is_required)
 
 
-def _needs(written: Requirement, key: str, *, is_required: bool) -> Iterator[_Need]:
+def _needs(written: Requirement, key: str, document: str, *, is_required: bool) -> Iterator[_Need]:
     if not (written.attributes or written.fields or written.any_of):
         raise InvalidMapping(key, "names nothing: give `attributes`, `fields` or `any_of`")
     if written.in_tree and "categories" not in written.fields:
@@ -346,6 +384,7 @@ def _needs(written: Requirement, key: str, *, is_required: bool) -> Iterator[_Ne
             written.locale == "channel",
             written.in_tree and label == "categories",
             rule,
+            document,
         )
 
 

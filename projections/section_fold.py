@@ -11,6 +11,7 @@ import msgspec
 import orjson
 
 from pagefold.domains import AnyDomain, ChannelContext, Contribution
+from pagefold.domains.fold_trace import FoldTrace
 from pagefold.projections.channels import Channel
 from pagefold.projections.kept_pages import Gap, KeptVersion, VersionSearch
 from pagefold.projections.streams import EVERY_CHANNEL, decode_part, encode_part
@@ -218,15 +219,15 @@ class _SharedInputs:
         (self._source, self._label, ((self._index, self._own), *more)), *others = sources
         self.collect = self._several if more or others else self._one
 
-    def _one(self, heads: Sequence[DecodedEvent]) -> _Inputs:
+    def _one(self, heads: Sequence[DecodedEvent], trace: FoldTrace | None) -> _Inputs:
         """The usual case: one source with one event."""
         event = heads[self._index]
         contributions: list[Contribution[Any]] = []
-        if self._counts(event, self._index, own=self._own):
+        if self._counts(event, self._index, trace, own=self._own):
             contributions.append(Contribution(self._source, event.payload))
         return contributions, f"{{{self._label}{event.version}}}".encode(), event.occurred_at, event.recorded_at
 
-    def _several(self, heads: Sequence[DecodedEvent]) -> _Inputs:
+    def _several(self, heads: Sequence[DecodedEvent], trace: FoldTrace | None) -> _Inputs:
         """Takes each source's event for the channel, else its event for `*`.
 
         A source with neither still contributes its version.
@@ -243,9 +244,11 @@ class _SharedInputs:
                     occurred_at = event.occurred_at
                 if event.recorded_at > recorded_at:  # noqa: PLR1730  # likewise
                     recorded_at = event.recorded_at
-                if counting is None and self._counts(event, index, own=own):
+                if counting is None and self._counts(event, index, trace, own=own):
                     shown = counting = event
                     contributions.append(Contribution(source, event.payload))
+                elif trace is not None and counting is not None:
+                    trace.skip(self._suffixes[index], "own-statement")
             versions.append(f"{label}{shown.version}")
         versions.sort()
         return contributions, ("{" + ",".join(versions) + "}").encode(), occurred_at, recorded_at
@@ -256,17 +259,23 @@ class _SharedInputs:
             Gap(place, self._suffixes[index], source, label, context)
             for source, label, indexes in self._sources
             for index, own in indexes
-            if self._counts(heads[index], index, own=own)
+            if self._counts(heads[index], index, None, own=own)
         )
 
-    def _counts(self, event: DecodedEvent, index: int, *, own: bool) -> bool:
+    def _counts(self, event: DecodedEvent, index: int, trace: FoldTrace | None, *, own: bool) -> bool:
         """Whether an event counts: not if it is withdrawn, nor if it is for `*` and does not fit this channel."""
         if event.payload is None:
+            if trace is not None:
+                trace.skip(self._suffixes[index], "withdrawn")
             return False
         if self._channel_mismatch is None or (mismatch := self._channel_mismatch(event.payload, self._context)) is None:
+            if trace is not None:
+                trace.use(self._suffixes[index])
             return True
         if own:
             raise ChannelMismatch(self._suffixes[index], mismatch.reason)
+        if trace is not None:
+            trace.skip(self._suffixes[index], "other-currency", mismatch.reason)
         return False
 
 
@@ -303,15 +312,15 @@ class _CompiledFold:
             for (sources, _), kind in kinds.items()
         ]
 
-    def fold(self, name: str, heads: Sequence[DecodedEvent]) -> SharedSections:
+    def fold(self, name: str, heads: Sequence[DecodedEvent], trace: FoldTrace | None) -> SharedSections:
         """The sections of the SKU of this name. Raises `ChannelMismatch`, and `KeptPages` to ask for older versions."""
         fold = self._fold
         contents: list[Content] = []
         gaps: list[Gap] = []
         for inputs in self._inputs:
-            contributions, versions, occurred_at, recorded_at = inputs.collect(heads)
+            contributions, versions, occurred_at, recorded_at = inputs.collect(heads, trace)
             for context, older in inputs.contexts:
-                body = fold(contributions, context) if contributions else None
+                body = fold(contributions, context, trace) if contributions else None
                 if body is not None and older is not None and not body.ready:
                     gaps.append(inputs.gap(len(contents), heads, older))
                     body = None
@@ -371,17 +380,18 @@ class DomainFold:
         """Streams that no channel listens to. They give no section, but their heads are checked."""
         return [stream for stream in streams if stream[stream.find("/") :] not in self.suffixes]
 
-    def fold(self, sku: str, heads: DecodedEvents) -> SharedSections:
+    def fold(self, sku: str, heads: DecodedEvents, trace: FoldTrace | None = None) -> SharedSections:
         """The sections of one SKU (encoded as in the log). Raises `ChannelMismatch`, and `KeptPages`.
 
-        A channel has none if no source that it listens to has ever sent an event.
+        A channel has none if no source that it listens to has ever sent an event. A `trace` receives every decision,
+        which makes sense where the fold is for one channel.
         """
         key = tuple(heads)
         if (compiled := self._compiled.get(key)) is None:
             if len(self._compiled) >= MAX_COMPILED_FOLDS:
                 self._compiled.clear()
             compiled = self._compiled[key] = _CompiledFold(self._domain, key, self._channels)
-        return compiled.fold(decode_part(sku), list(heads.values()))
+        return compiled.fold(decode_part(sku), list(heads.values()), trace)
 
 
 def skus_of(streams: Iterable[str]) -> list[str]:

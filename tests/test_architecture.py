@@ -37,7 +37,9 @@ class Reviews(
     voices: NonNegative = 1
 
 
-def fold(contributions: Sequence[Contribution[Reviews]], _view: ChannelContext) -> SectionBody | None:
+def fold(
+    contributions: Sequence[Contribution[Reviews]], _context: ChannelContext, _trace: object
+) -> SectionBody | None:
     """All voices together."""
     stars = sum(each.payload.stars for each in contributions)
     voices = sum(each.payload.voices for each in contributions)

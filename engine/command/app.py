@@ -44,6 +44,7 @@ from pagefold.engine.command.status import status
 from pagefold.engine.command.sync import sync
 from pagefold.engine.command.tokens import tokens
 from pagefold.engine.command.verify import verify
+from pagefold.engine.command.why import why
 from pagefold.engine.command.work import work
 from pagefold.engine.errors import (
     ConfigurationError,
@@ -94,6 +95,7 @@ pagefold work                           # fold new events, until Ctrl-C
 pagefold serve --work                   # the same, and serve HTTP
 pagefold get TSHIRT-M web-de --pretty   # one page
 pagefold get TSHIRT-M web-de --at …     # the page as it was at a time or position
+pagefold why TSHIRT-M web-de pricing    # where a value is from, and what stopped others
 pagefold history TSHIRT-M               # which source sent what, and when
 pagefold diff --from …                  # what is different since a time or position
 pagefold pages export web-de            # all documents of a channel, as NDJSON
@@ -145,6 +147,7 @@ for command in (
     apply,
     work,
     get,
+    why,
     history,
     diff,
     completeness,

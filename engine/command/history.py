@@ -33,7 +33,7 @@ from pagefold.projections.streams import EVERY_CHANNEL
 
 DEFAULT_LIMIT = 100
 
-_WHY: dict[DriftKind, str] = {
+DRIFT_TEXTS: dict[DriftKind, str] = {
     "missing": "the log did not have it",
     "newer": "the log had an older version",
     "changed": "the source's snapshot has another content at this version",
@@ -203,7 +203,7 @@ def _entry(entry: HistoryEntry) -> Iterator[Text]:
         ("  withdrawn" if entry.withdrawn else "", "red"),
     )
     if entry.drift is not None:
-        yield Text(f"    by rebuild {entry.run_id}: {_WHY[entry.drift]}", style="magenta")
+        yield Text(f"    by rebuild {entry.run_id}: {DRIFT_TEXTS[entry.drift]}", style="magenta")
     if entry.became_complete:
         yield Text(f"    became complete in {', '.join(entry.became_complete)}", style="green")
     if entry.became_incomplete:

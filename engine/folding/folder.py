@@ -87,6 +87,24 @@ class ValidSections(NamedTuple):
     references: References
 
 
+class ValidEvents(NamedTuple):
+    """The sections of one SKU, or what they need, and what they are folded from.
+
+    That is the newest event of each stream that can be folded.
+
+    `events` are those events, `decoded` the same decoded, by stream; where none can be folded, the oldest event, and an
+    empty withdrawal. `laid` are the decoded ones laid over those of the `parents`. `failed` are the heads that cannot
+    be folded, and why; those that have no parents for a reason are among them, and count.
+    """
+
+    sections: SharedSections | KeptPages
+    events: Heads
+    decoded: dict[str, DecodedEvent]
+    laid: Mapping[str, DecodedEvent]
+    failed: list[tuple[StoredEvent, str]]
+    parents: Parents | None
+
+
 class _Folded(NamedTuple):
     """The sections of the SKUs that fold without errors, the other SKUs, and the references of all their heads.
 
@@ -122,7 +140,7 @@ class Folder:
             decoded_event
         )  # the payload type is dynamic
         if self._inheritance.is_used:
-            self._parents = ParentReader(self._inheritance, self._needed, self._read, self._decode, self._older_of)
+            self._parents = ParentReader(self._inheritance, self._needed, self._read, self.decode, self._older_of)
 
     @property
     def inherits(self) -> bool:
@@ -267,7 +285,7 @@ class Folder:
         """The references that some heads state, as `sections` finds them."""
         found: dict[str, Mapping[str, Sequence[str]]] = {}
         for head in heads:
-            event = self._decode(head)
+            event = self.decode(head)
             if not isinstance(event, DecodedEvent):
                 event = await self._older_of(head)
             if references := self._references_of(head.originator_id, event):
@@ -356,7 +374,7 @@ class Folder:
             if found.parents is not None:  # older versions count alone, without parents
                 origins = found.parents.origins.get(sku, {})
                 by_stream.update({sku + suffix: by_stream[sku + origin] for suffix, origin in origins.items()})
-            newest = await add_older_versions(self._log, self._decode, pages, sku, by_stream)
+            newest = await add_older_versions(self._log, self.decode, pages, sku, by_stream)
             sections = pages.sections()
             found.sections.append(sections)
             found.older[sections.sku] = newest
@@ -384,38 +402,38 @@ class Folder:
 
     async def _fold_newest_valid(self, sku: str, heads: Iterable[StoredEvent], spellings: Spellings) -> FoldedSections:
         """Folds one SKU from the newest events that can be folded."""
+        valid = await self.newest_valid(sku, heads, spellings)
+        dead_letters = [dead_letter_of(self._domain, head, error) for head, error in valid.failed]
+        references = {stream: self._references_of(stream, event) for stream, event in valid.decoded.items()}
+        bad = [head for head, _ in valid.failed]
+        found = FoldedSections([], bad, dead_letters, references, {}, valid.parents)
+        if isinstance(valid.sections, KeptPages):
+            return await self._keep({sku: valid.sections}, valid.events.values(), found)
+        found.sections.append(valid.sections)
+        return found
+
+    async def newest_valid(self, sku: str, heads: Iterable[StoredEvent], spellings: Spellings) -> ValidEvents:
+        """What one SKU (encoded as in the log) is folded from, where heads may be bad. Writes nothing."""
         current = {head.originator_id: head for head in heads if head.originator_id.startswith(sku + "/")}
         first = dict(current)
         decoded: dict[str, DecodedEvent] = {}
-        failed: dict[str, StoredEvent] = {}
-        dead_letters: list[NewDeadLetter] = []
+        failed: dict[str, tuple[StoredEvent, str]] = {}
         for stream, head in current.items():
-            event = self._decode(head)
+            event = self.decode(head)
             if isinstance(event, DecodedEvent):
                 decoded[stream] = event
             else:
-                failed[stream] = first[stream]
-                dead_letters.append(dead_letter_of(self._domain, first[stream], event))
+                failed[stream] = first[stream], event
                 decoded[stream] = await self._older(current, stream)
         while True:
             laid, errors, parents = await self._laid(sku, decoded, spellings)
             outcome = self._try(sku, laid)
             if not isinstance(outcome, FoldError):
                 for stream, error in errors.items():  # these are not taken from an older event: they count as they are
-                    if stream not in failed:
-                        failed[stream] = first[stream]
-                        dead_letters.append(dead_letter_of(self._domain, first[stream], error))
-                references = {stream: self._references_of(stream, event) for stream, event in decoded.items()}
-                found = FoldedSections([], list(failed.values()), dead_letters, references, {}, parents)
-                if isinstance(outcome, KeptPages):
-                    return await self._keep({sku: outcome}, current.values(), found)
-                found.sections.append(outcome)
-                return found
-            stream = outcome.stream
-            if stream not in failed:
-                failed[stream] = first[stream]
-                dead_letters.append(dead_letter_of(self._domain, first[stream], outcome.error))
-            decoded[stream] = await self._older(current, stream)
+                    failed.setdefault(stream, (first[stream], error))
+                return ValidEvents(outcome, current, decoded, laid, list(failed.values()), parents)
+            failed.setdefault(outcome.stream, (first[outcome.stream], outcome.error))
+            decoded[outcome.stream] = await self._older(current, outcome.stream)
 
     async def _laid(
         self, sku: str, decoded: Mapping[str, DecodedEvent], spellings: Spellings
@@ -424,12 +442,13 @@ class Folder:
         if self._parents is None:
             return decoded, {}, None
         parents = await self._parents.of_events(decoded, spellings)
+        parents.chains = {}
         by_suffix = {stream.removeprefix(sku): event for stream, event in decoded.items()}
         heads, errors = self._inheritance.lay(sku, by_suffix, parents)
         laid = {sku + suffix: event for suffix, event in heads.items()}
         return laid, {sku + suffix: error for suffix, error in errors.items()}, parents
 
-    def _decode(self, event: StoredEvent) -> DecodedEvent | str:
+    def decode(self, event: StoredEvent) -> DecodedEvent | str:
         """The decoded event, or why it cannot be decoded."""
         try:
             decoded = self._decoder.decode(event.state)
@@ -448,7 +467,7 @@ class Folder:
         while older := await self._log.older_events(current[stream], OLDER_EVENTS):
             for event in older:
                 current[stream] = event
-                decoded = self._decode(event)
+                decoded = self.decode(event)
                 if isinstance(decoded, DecodedEvent):
                     return decoded
         return DecodedEvent(MIN_TIMESTAMP, MIN_TIMESTAMP, None, version_of(current[stream].originator_version))

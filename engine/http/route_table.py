@@ -13,11 +13,13 @@ from pagefold.engine.http.routes import (
     operations,
     pages,
     webhooks,
+    why,
 )
 from pagefold.engine.http.routing import Route
 
 ROUTES: Sequence[Route] = (
     *pages.ROUTES,
+    *why.ROUTES,
     *completeness.ROUTES,
     *history.ROUTES,
     *differences.ROUTES,

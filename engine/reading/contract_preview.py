@@ -86,7 +86,7 @@ class ContractPreview:
                 self.found.refused += 1
                 self.found.first_refusal = self.found.first_refusal or f"line {line}: {error}"
                 continue
-            body = CATALOG.fold([Contribution("", product)], self._channel.context())
+            body = CATALOG.fold([Contribution("", product)], self._channel.context(), None)
             self._add_sample(sku or f"line {line}", None if body is None else body.json)
 
     def _add_sample(self, sku: str, section: bytes | None) -> None:

@@ -259,6 +259,13 @@ class DeadLetters(ABC):
         """The versions of these streams at which there are open requests that could not be turned into events."""
 
     @abstractmethod
+    async def of_sku(self, sku: str, domains: Collection[str], limit: int) -> list[DeadLetterHeader]:
+        """The newest open dead letters whose stream is one of a SKU (encoded as in the log). Bodies are not read.
+
+        `domains` are those that count; requests have the domain "".
+        """
+
+    @abstractmethod
     async def waiting(self, after: WaitingKey = FIRST_WAITING, limit: int = 500) -> list[WaitingKey]:
         """The next open dead letters that wait and have their bodies, in order."""
 

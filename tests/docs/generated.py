@@ -27,6 +27,7 @@ from pagefold.engine.configuration.endpoint_config import EndpointConfig, Reques
 from pagefold.engine.configuration.snapshot_config import SnapshotConfig
 from pagefold.engine.intake.event_parser import EventEnvelope
 from pagefold.projections.channel_contracts import ChannelContract
+from pagefold.projections.explanations import REASONS
 from pagefold.projections.requirements import Requirement
 from tests.support.documents import ROOT
 
@@ -34,6 +35,7 @@ PAYLOADS = ROOT / "docs" / "payloads.md"
 CONFIGURATION = ROOT / "docs" / "configuration.md"
 CHANNELS = ROOT / "docs" / "channels.md"
 TRANSFORMS = ROOT / "docs" / "transforms.md"
+WHY = ROOT / "docs" / "why.md"
 
 _part = re.compile(r"^(<!-- generated: ([\w -]+) -->\n).*?^(<!-- end -->)$", re.MULTILINE | re.DOTALL)
 _text_by_locale = types.DictType(types.StrType(), types.UnionType((types.StrType(), types.NoneType())))
@@ -73,6 +75,7 @@ def _made(name: str, more: Mapping[str, Maker]) -> str:
         "table": _table,
         "requirement": lambda _: _keys_of(Requirement),
         "channel": lambda _: _keys_of(ChannelContract),
+        "reasons": lambda _: _reasons(),
         **more,
     }
     return makers[kind](argument)
@@ -143,6 +146,11 @@ def _section(domain: str) -> str:
 def _section_rows(struct: type[msgspec.Struct], prefix: str) -> Iterator[tuple[str, ...]]:
     for name, kind, _, meaning in _payload_rows(struct, prefix):
         yield name, kind, meaning
+
+
+def _reasons() -> str:
+    rows = [f"| `{code}` | {text} |" for code, text in REASONS.items()]
+    return "\n".join(["| code | text |", "|---|---|", *rows, ""])
 
 
 def _keys_of(struct: type[msgspec.Struct]) -> str:

@@ -41,7 +41,7 @@ def folded(
         Contribution(source, msgspec.json.decode(content(domain, payload), type=BY_NAME[domain].payload))
         for source, payload in zip("abcdef", payloads, strict=False)
     ]
-    body = BY_NAME[domain].fold(contributions, view)
+    body = BY_NAME[domain].fold(contributions, view, None)
     return None if body is None else (body.json, body.ready)
 
 

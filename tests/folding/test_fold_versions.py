@@ -33,7 +33,7 @@ async def test_an_upgrade_folds_again(shop: Shop, config: Config) -> None:
     newer = replace(
         inventory,
         fold_version=inventory.fold_version + 1,
-        fold=lambda _contributions, _view: SectionBody(b'{"is":"new"}'),
+        fold=lambda _contributions, _context, _trace: SectionBody(b'{"is":"new"}'),
     )
     assert not await _is_behind(shop)
     await Consumer(shop.store, newer, config, Counters()).catch_up()

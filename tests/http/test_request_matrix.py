@@ -22,6 +22,7 @@ MATRIX: dict[Operation, Scope | None] = {
     ("GET", "/v1/pages/{channel}/{sku}"): "read",
     ("GET", "/v1/pages/{channel}"): "read",
     ("POST", "/v1/pages:batchGet"): "read",
+    ("GET", "/v1/pages/{channel}/{sku}/why"): "read",
     ("GET", "/v1/skus/{sku}/history"): "read",
     ("GET", "/v1/skus/{sku}/diff"): "read",
     ("POST", "/v1/events"): "ingest",

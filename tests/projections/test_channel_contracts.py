@@ -234,7 +234,7 @@ def test_a_section_is_that_of_a_plain_model(
         rank: Contribution(str(rank), Catalog(attributes=newest[rank][0], categories=newest[rank][1]))
         for rank in arrived
     }
-    found = CATALOG.fold([by_rank[rank] for rank in sorted(by_rank)], context)
+    found = CATALOG.fold([by_rank[rank] for rank in sorted(by_rank)], context, None)
     assert found is not None
     assert json.loads(found.json) == _plain_section(
         attributes, others, [newest[rank] for rank in sorted(newest)], has_tree

@@ -163,3 +163,17 @@ async def test_dead_letters_of_a_source(store: Store) -> None:
     assert delivery is not None
     assert (listed.is_request, delivery.is_request, delivery.state) == (True, True, b"\xff\0")
     assert (await store.dead_letters.counts())["ingest", ""] == 2
+
+
+async def test_the_dead_letters_of_a_sku(store: Store) -> None:
+    """Open ones of its streams in some domains, of both kinds, the newest first; not those of SKUs that begin alike."""
+    later = MOMENT.replace("12:", "13:")
+    other = [a_dead_letter("A-1/*/inventory/wms-a"), a_dead_letter("A0/*/inventory/wms-a"), a_dead_letter("///wms-a")]
+    await store.dead_letters.add([a_dead_letter(), *other, a_dead_letter()._replace(domain="pricing", digest=b"2")])
+    async with store.coordination.fold_transaction("inventory") as folding:
+        await folding.add_dead_letters([a_dead_letter(version=2)._replace(kind="projection", recorded_at=later)])
+    found = await store.dead_letters.of_sku("A", ["inventory", ""], 10)
+    assert [(each.kind, each.originator_version) for each in found] == [("projection", 2), ("ingest", 1)]
+    assert await store.dead_letters.of_sku("A", ["inventory", ""], 1) == found[:1]
+    assert await store.dead_letters.resolve("ingest", found[1].number, DISCARDED)
+    assert await store.dead_letters.of_sku("A", ["inventory"], 10) == found[:1]

@@ -114,6 +114,12 @@ HOT = [
     Hot("newest_dead_letters", f"NULL, NULL, NULL, false, {LAST}, 50, 1000", {BY_AGE}, 4 * 50),
     Hot("newest_dead_letters", f"NULL, NULL, NULL, true, {LAST}, 50, 1000", {BY_AGE}, 50),
     Hot("oldest_dead_letters", f"NULL, NULL, NULL, false, {FIRST}, 50, 1000", {BY_AGE}, 4 * 50),
+    Hot(
+        "dead_letters_of_sku",
+        "ARRAY['ingest', 'projection', 'waiting'], ARRAY['', 'inventory'], 'S05000', 1000, 100",
+        {"dead_letters_open"},
+        50,
+    ),
     Hot("requests_of", array(NAMES), {"dead_letters_open"}, 4 * len(NAMES)),
     Hot(
         "purge_dead_letters", f"{EMPTY}, 'ingest', true, {SOON}, 50, 1000000", {"dead_letters_pkey", BY_EXPIRY}, 20 * 50

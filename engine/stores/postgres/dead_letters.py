@@ -6,6 +6,7 @@ from pagefold.engine.events import Reference
 from pagefold.engine.stores.dead_letter_records import (
     FIRST_KEY,
     FIRST_WAITING,
+    KINDS,
     LAST_KEY,
     MAX_LISTED,
     OPEN,
@@ -70,6 +71,11 @@ class PostgresDeadLetters(DeadLetters):
     async def requests_of(self, streams: Sequence[str]) -> list[tuple[str, int]]:
         rows = await self._connections.readers.fetch("requests_of", list(streams))
         return [(stream, version) for stream, version in rows]
+
+    async def of_sku(self, sku: str, domains: Collection[str], limit: int) -> list[DeadLetterHeader]:
+        bindings = (list(KINDS), list(domains), sku, MAX_LISTED, limit)
+        rows = await self._connections.readers.fetch("dead_letters_of_sku", *bindings)
+        return [DeadLetterHeader(*row) for row in rows]
 
     async def waiting(self, after: WaitingKey = FIRST_WAITING, limit: int = 500) -> list[WaitingKey]:
         rows = await self._connections.readers.fetch("waiting_dead_letters", *after.reference, *after[1:], limit)

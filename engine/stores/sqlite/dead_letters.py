@@ -93,6 +93,15 @@ class SQLiteDeadLetters(DeadLetters):
         rows = await self._connections.events_browser.fetch("requests_of", apsw.carray(tuple(streams)))
         return [(stream, version) for stream, version in rows]
 
+    async def of_sku(self, sku: str, domains: Collection[str], limit: int) -> list[DeadLetterHeader]:
+        bindings = {"sku": sku, "domains": orjson.dumps([*domains]).decode(), "longest": MAX_LISTED, "limit": limit}
+
+        def read(connection: apsw.Connection) -> list[Row]:
+            return connection.execute(SQL["dead_letters_of_sku"], bindings).fetchall()
+
+        files = [await reader.run(read) for reader in self._readers(None)]
+        return sorted([DeadLetterHeader(*row) for rows in files for row in rows], key=_place, reverse=True)[:limit]
+
     async def waiting(self, after: WaitingKey = FIRST_WAITING, limit: int = 500) -> list[WaitingKey]:
         bindings = (*after.reference, *after[1:], limit)
         rows = await self._connections.events_browser.fetch("waiting_dead_letters", *bindings)

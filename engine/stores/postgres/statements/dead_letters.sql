@@ -91,6 +91,18 @@ WHERE kind = 'projection' AND domain = $6 AND originator_id = ANY ($7::text[]) A
 SELECT originator_id, originator_version FROM dead_letters
 WHERE kind = 'ingest' AND domain = '' AND originator_id = ANY ($1::text[]) AND resolution IS NULL;
 
+-- dead_letters_of_sku --
+-- The open dead letters of the streams of a SKU in some domains, the newest first, without bodies.
+SELECT kind, number, domain, originator_id, originator_version, revision, left(error, $4::integer),
+       to_char(recorded_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'), resolution,
+       to_char(resolved_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'), resolved_by, reason, position, via,
+       to_char(purged_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'), purged_by
+FROM dead_letters
+WHERE resolution IS NULL AND kind = ANY ($1::text[]) AND domain = ANY ($2::text[])
+    AND originator_id >= $3::text || '/' AND originator_id < $3::text || '0'
+ORDER BY recorded_at DESC, kind DESC, number DESC
+LIMIT $5;
+
 -- purge_dead_letters --
 -- Removes the bodies of the oldest expired dead letters, of a kind, or requests, open or resolved, up to a number or a size.
 UPDATE dead_letters SET error = $1, purged_at = $2::text::timestamptz, purged_by = $3, state = '', headers = '{}'

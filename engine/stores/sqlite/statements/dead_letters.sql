@@ -81,6 +81,17 @@ WHERE originator_id IN carray(?) AND resolution IS NULL;
 SELECT originator_id, originator_version FROM dead_letters
 WHERE domain = '' AND originator_id IN carray(?) AND resolution IS NULL;
 
+-- dead_letters_of_sku --
+-- The open dead letters of the streams of a SKU in some domains, the newest first, without bodies.
+SELECT kind, number, domain, originator_id, originator_version, revision, substr(error, 1, :longest), recorded_at,
+       resolution, resolved_at, resolved_by, reason, position, via,
+       purged_at, purged_by
+FROM dead_letters
+WHERE resolution IS NULL AND domain IN (SELECT value FROM json_each(:domains))
+    AND originator_id >= :sku || '/' AND originator_id < :sku || '0'
+ORDER BY recorded_at DESC, kind DESC, number DESC
+LIMIT :limit;
+
 -- purge_dead_letters --
 -- Removes the bodies of the oldest expired dead letters, requests or of a kind, open or resolved, up to a number or a size.
 UPDATE dead_letters SET error = ?, purged_at = ?, purged_by = ?, state = x'', headers = x'7b7d'

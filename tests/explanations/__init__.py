@@ -1,0 +1,1 @@
+"""Tests of `pagefold.engine.explanations`."""
