@@ -12,7 +12,7 @@ EVENTS = (
     ("catalog", "pim", 1, {"attributes": {"size": "M", "note": "wide " * 60}, "localized": {"name": {"de": "Hemd"}}}),
     ("pricing", "erp", 5, {"currency": "EUR", "amount": "19.90"}),
     ("pricing", "erp", 4, {"currency": "EUR", "amount": "17.90"}),
-    ("inventory", "wms", 1, {"available": 5, "safetyStock": 2}),
+    ("inventory", "wms-berlin", 1, {"available": 5, "safetyStock": 2}),
     ("catalog", "pim", 2, None),
 )
 
@@ -61,8 +61,8 @@ def test_one_value_with_all_that_is_known_of_it() -> None:
     assert "amount 19.90 erp version 4, position 3 has 17.90: The source has sent a newer version" in price
     assert "id " in price
     stock = run_pagefold("why", "A", "web-de", "inventory.available").out
-    assert "wms has available: 5" in stock
-    assert "wms has safetyStock: 2" in stock
+    assert "wms-berlin has available: 5" in stock
+    assert "wms-berlin has safetyStock: 2" in stock
     assert "sourceVersions.pricing/erp  5" in run_pagefold("why", "A", "web-de", "sourceVersions").out
     assert "No event that counts has it" in run_pagefold("why", "A", "web-de", "color").out
 

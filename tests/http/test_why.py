@@ -26,11 +26,3 @@ async def test_the_answer_is_that_of_the_library(shop: Shop) -> None:
         assert (await client.get(f"/v1/pages/nowhere/{SKU}/why")).status_code == 404
         assert (await client.get(f"/v1/pages/web-de/{'x' * 129}/why")).status_code == 422
         assert (await client.get(ADDRESS, params={"path": ""})).status_code == 422
-
-
-async def test_open_reads_do_not_explain(shop: Shop) -> None:
-    """The answer has what is not on the page: it takes a token of the scope `read`, also where pages do not."""
-    await say(shop, catalog("A"))
-    async with client_of(service_of(shop, reads_open=True)) as client:
-        assert (await client.get(f"/v1/pages/web-de/{SKU}")).status_code == 200
-        assert (await client.get(ADDRESS)).status_code == 401
