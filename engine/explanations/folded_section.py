@@ -11,7 +11,8 @@ from pagefold.domains import AnyDomain, Contribution
 from pagefold.domains.domain import fields_of
 from pagefold.domains.fold_trace import Given, Path
 from pagefold.engine.explanations.page_inputs import OLDER_EVENTS
-from pagefold.engine.folding.folder import Folder, ValidEvents
+from pagefold.engine.folding.fold_results import ValidEvents
+from pagefold.engine.folding.folder import Folder
 from pagefold.engine.folding.older_versions import add_older_versions
 from pagefold.engine.stores.log_records import StoredEvent
 from pagefold.engine.stores.past_log import HeadReader, PastLog

@@ -3,20 +3,21 @@
 from collections.abc import AsyncGenerator, Collection, Iterable, Mapping, Sequence
 from copy import copy
 from operator import itemgetter
-from typing import NamedTuple, Self, TypeAlias
+from typing import NamedTuple, Self
 
 import msgspec
 
 from pagefold.domains import AnyDomain
 from pagefold.engine.errors import ReadTooLarge
 from pagefold.engine.folding.fold_errors import FoldError, ParentError, dead_letter_of
+from pagefold.engine.folding.fold_results import FoldedSections, FoldResult, Heads, ValidEvents, ValidSections
 from pagefold.engine.folding.older_versions import add_older_versions
 from pagefold.engine.folding.parent_reader import ParentReader, Spellings
 from pagefold.engine.folding.source_resets import without_payload
 from pagefold.engine.folding.stored_links import store_references, with_variants
 from pagefold.engine.runtime.clock import now
 from pagefold.engine.runtime.compute_thread import compute_in_thread
-from pagefold.engine.stores.dead_letter_records import NewDeadLetter, Resolution
+from pagefold.engine.stores.dead_letter_records import Resolution
 from pagefold.engine.stores.log_records import StoredEvent
 from pagefold.engine.stores.past_log import HeadReader
 from pagefold.engine.stores.reference_records import ReferenceChange, References
@@ -47,62 +48,6 @@ MIN_TIMESTAMP = "0001-01-01T00:00:00.000000Z"
 _UNDECODABLE = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
 
 _sku = itemgetter(0)
-
-Heads: TypeAlias = dict[str, StoredEvent]
-
-
-class FoldResult(NamedTuple):
-    """What one transaction folded.
-
-    `heads` are all that it read, `bad` those that could not be folded, `settled` those that need no further fold;
-    `changed` is the number of SKUs whose sections changed. Large heads come without their payload.
-    """
-
-    heads: list[StoredEvent]
-    bad: list[StoredEvent]
-    settled: list[StoredEvent]
-    changed: int
-
-
-class FoldedSections(NamedTuple):
-    """The sections that heads give, by SKU, the heads that could not be folded, and the dead letters that say why.
-
-    `references` are those that the heads state, and their links to parents. `older` are the SKUs that needed versions
-    before the heads, each with the newest position of these. `parents` are those of the SKUs, None if nothing is
-    inherited.
-    """
-
-    sections: list[SharedSections]
-    bad: list[StoredEvent]
-    dead_letters: list[NewDeadLetter]
-    references: References
-    older: dict[str, int]
-    parents: Parents | None = None
-
-
-class ValidSections(NamedTuple):
-    """The sections of SKUs that fold without errors, by SKU, and the references that their heads state."""
-
-    sections: list[SharedSections]
-    references: References
-
-
-class ValidEvents(NamedTuple):
-    """The sections of one SKU, or what they need, and what they are folded from.
-
-    That is the newest event of each stream that can be folded.
-
-    `events` are those events, `decoded` the same decoded, by stream; where none can be folded, the oldest event, and an
-    empty withdrawal. `laid` are the decoded ones laid over those of the `parents`. `failed` are the heads that cannot
-    be folded, and why; those that have no parents for a reason are among them, and count.
-    """
-
-    sections: SharedSections | KeptPages
-    events: Heads
-    decoded: dict[str, DecodedEvent]
-    laid: Mapping[str, DecodedEvent]
-    failed: list[tuple[StoredEvent, str]]
-    parents: Parents | None
 
 
 class _Folded(NamedTuple):

@@ -17,7 +17,7 @@ import msgspec
 
 from pagefold.domains.domain import JSON
 from pagefold.engine.errors import ReadTooLarge
-from pagefold.engine.folding.folder import FoldedSections
+from pagefold.engine.folding.fold_results import FoldedSections
 from pagefold.engine.folding.mixed_pages import mark_mixed
 from pagefold.engine.folding.stored_links import store_references
 from pagefold.engine.replay.section_verifier import (

@@ -15,7 +15,8 @@ import anyio
 from pagefold.domains import AnyDomain
 from pagefold.engine.configuration.config import Config
 from pagefold.engine.errors import ReadTooLarge
-from pagefold.engine.folding.folder import FoldedSections, Folder, ValidSections
+from pagefold.engine.folding.fold_results import FoldedSections, ValidSections
+from pagefold.engine.folding.folder import Folder
 from pagefold.engine.runtime.task_groups import run_beside
 from pagefold.engine.stores.log_records import ScannedHeads, StoredEvent
 from pagefold.engine.stores.reference_records import changes_of_references

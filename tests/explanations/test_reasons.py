@@ -272,3 +272,31 @@ async def test_statements_of_a_release(shop: Shop) -> None:
     await shop.releases.publish("spring", by="ada", reason="a test")
     await shop.catch_up()
     assert codes(at(await shop.why(SKU, "web-de"), "catalog.attributes.code")) == ["lower-rank"]
+
+
+async def test_what_a_variant_inherits(store_url: str) -> None:
+    """A value of the parent is from the parent's event; a parent that does not exist, and a cycle, are named."""
+    async with pagefold.open(explaining(store_url)) as shop:
+        parent = {"attributes": {"fit": "slim"}, "localized": {"name": {"de": "Hemd", "en": "Shirt"}}}
+        await say(shop, event("catalog", parent, sku="TSHIRT"))
+        variant = {"attributes": {"size": "M"}, "localized": {"name": {"en": "Shirt M"}}, "parent": "TSHIRT"}
+        await say(shop, event("catalog", variant))
+        page = await shop.why(SKU, "web-de")
+        skus = {each.position: each.sku for each in page.events}
+        values = {each.path.rpartition(".")[2]: each for each in section_of(page, "catalog").values}
+        assert {name: [skus[each.event] for each in values[name].inputs] for name in ("fit", "name", "size")} == {
+            "fit": ["TSHIRT"],
+            "name": ["TSHIRT"],
+            "size": [SKU],
+        }
+        assert [each.stored for each in page.sections] == ["same"] * 4
+        await append(shop, event("catalog", {"attributes": {"fit": "wide"}}, sku="TSHIRT", version=2))
+        page = await shop.why(SKU, "web-de")
+        assert section_of(page, "catalog").stored == "not-folded"
+        assert "not-folded" in codes(at(page, "catalog.attributes.fit"))
+        await say(shop, event("catalog", variant | {"parent": "NOBODY"}, version=2))
+        assert codes(at(await shop.why(SKU, "web-de"), "catalog.parent"))[-1:] == ["no-parent"]
+        await say(shop, event("catalog", variant | {"parent": SKU}, version=3))
+        found = section_of(await shop.why(SKU, "web-de"), "catalog").reasons
+        assert codes(found) == ["not-inherited", "dead-letter"]
+        assert "cycle" in found[0].detail

@@ -19,7 +19,8 @@ import structlog
 
 import pagefold
 from pagefold.engine.consumers import log_tail
-from pagefold.engine.folding.folder import Folder, FoldResult
+from pagefold.engine.folding.fold_results import FoldResult
+from pagefold.engine.folding.folder import Folder
 from pagefold.engine.stores.log_records import StoredEvent
 from pagefold.engine.stores.store import FoldTransaction
 from pagefold.projections import SharedSections
