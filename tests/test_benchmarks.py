@@ -87,6 +87,7 @@ def test_every_line_is_there_on_both_stores(run: tuple[str, dict[str, Any], Path
             assert {line["events"] for line in lines if line["name"] == name} == {SMALL, LARGE}
         assert {"append, single events", "append to readable", "read a page", "apply, memory"} <= set(by_name)
         assert {"append and apply, one event at a time", "apply, more channels", "apply, more sources"} <= set(by_name)
+        assert set(by_name["a change of a parent with variants"]["sides"]) == {"pagefold", "baseline"}
     assert any(line["name"] == "read pages, 64 at a time" for line in report["lines"])
 
 

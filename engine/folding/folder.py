@@ -267,12 +267,10 @@ class Folder:
         return None if failed or kept else sections
 
     def fold_few(self, heads: Sequence[StoredEvent]) -> list[SharedSections] | None:
-        """The sections of the SKUs of these heads, by SKU.
+        """The sections of the SKUs of these heads, by SKU, where nothing `inherits`.
 
-        None if any cannot be folded, inherits, states references, or needs older versions.
+        None if any cannot be folded, states references, or needs older versions.
         """
-        if self._parents is not None:
-            return None
         sections, failed, references, kept = self._fold_valid(heads, None)
         return None if failed or references or kept else sorted(sections, key=_sku)
 

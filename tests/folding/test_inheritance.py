@@ -1,6 +1,7 @@
 """Variants inherit from their parents, whatever the order in which events arrive."""
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from itertools import pairwise
 from typing import NamedTuple
 
@@ -12,8 +13,11 @@ from hypothesis import strategies as st
 import pagefold
 from pagefold import Config, DomainEvent, Shop
 from pagefold.engine.folding import folder
+from pagefold.engine.folding.folder import Folder
 from pagefold.engine.replay import section_verifier
+from pagefold.engine.stores.log_records import StoredEvent
 from pagefold.engine.stores.reference_records import StoredReference
+from tests.support.processes import eventually
 from tests.support.small_shop import (
     SOURCES,
     Document,
@@ -23,6 +27,7 @@ from tests.support.small_shop import (
     assert_every_event_is_counted,
     configured,
     event,
+    keys_of,
     pages_in,
     pages_of,
     say,
@@ -218,6 +223,80 @@ async def test_lost_links_are_found_and_repaired(store_url: str) -> None:
         assert set(pages) == set(await pages_of(shop))
 
 
+async def test_lost_spellings_are_repaired_and_so_are_the_variants_that_they_lead_to(store_url: str) -> None:
+    """The variant, whose name sorts first, was folded before its parent can be found again."""
+    async with pagefold.open(inheriting(store_url, ignore_case=True)) as shop:
+        await say(shop, product("z", attributes={"a": 1}), product("A", parent="Z"))
+        await lose_links(shop)
+        await say(shop, product("A", version=2, parent="Z", attributes={"b": 2}))
+        assert await attributes(shop, "A") == {"b": 2}
+        assert (await shop.replay()).changed > 0
+        assert await attributes(shop, "A") == {"a": 1, "b": 2}
+        assert (await shop.verify()).changed == 0
+
+
+async def test_a_small_window_of_a_worker_changes_variants_too(store_url: str) -> None:
+    """A worker that is up to date folds a change of a parent at once, and what is below it."""
+    async with pagefold.open(inheriting(store_url)) as shop:
+
+        async def has_changed(version: int) -> bool:
+            return await attributes(shop, "V") == {"a": version}
+
+        await say(shop, product("P", attributes={"a": 1}), product("V", parent="P"))
+        async with shop.working():
+            for version in (2, 3):
+                await append(shop, product("P", version=version, attributes={"a": version}))
+                await eventually(partial(has_changed, version), "the variant has changed")
+
+
+async def test_an_incomplete_variant_keeps_an_older_version_of_its_own(store_url: str) -> None:
+    """It is complete by what its parent says of a channel; without that, an older version counts, alone."""
+    requirements = [{"name": "both", "requires": [{"attributes": ["a", "b"]}]}]
+    web = {"locale": "de", "currency": "EUR", "requirements": requirements, "incomplete": "keep"}
+    config = inheriting(store_url)
+    config = Config.parse({**msgspec.to_builtins(config), "channels": {"web-de": web}}, store=store_url)
+    async with pagefold.open(config) as shop:
+        both = {"a": 1, "b": 1}
+        await say(shop, product("V", parent="P", attributes=both), product("P", channel="web-de", attributes={"c": 0}))
+        assert await attributes(shop, "V") == {**both, "c": 0}
+        await say(shop, product("V", version=2, parent="P", attributes={"a": 2}))
+        assert await attributes(shop, "V") == both
+        await say(shop, product("P", version=2, channel="web-de", attributes={"b": 5}))
+        assert await attributes(shop, "V") == {"a": 2, "b": 5}
+        assert (await shop.verify()).changed == 0
+
+
+async def test_many_variants_are_folded_a_chunk_at_a_time(store_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No more of them are in memory than of other products, and all of them change."""
+    sizes: list[int] = []
+    read = Folder.heads
+
+    async def counted(self: Folder, skus: Sequence[str], *rest: object) -> list[StoredEvent]:
+        sizes.append(len(skus))
+        return await read(self, skus, *rest)  # type: ignore[arg-type]  # as it was called
+
+    async with pagefold.open(inheriting(store_url)) as shop:
+        await say(
+            shop, product("P", attributes={"a": 1}), *(product(f"V-{each:04}", parent="P") for each in range(300))
+        )
+        monkeypatch.setattr(folder, "CHUNK_SKUS", 50)
+        monkeypatch.setattr(Folder, "heads", counted)
+        await say(shop, product("P", version=2, attributes={"a": 2}))
+        assert (len(sizes), max(sizes)) == (7, 43)
+        pages = [await attributes(shop, f"V-{each:04}") for each in range(300)]
+        assert pages == [{"a": 2}] * 300
+
+
+async def test_recover_folds_variants_of_the_log_that_is_there(store_url: str) -> None:
+    """Also after all links were lost."""
+    async with pagefold.open(inheriting(store_url, ignore_case=True)) as shop:
+        await say(shop, *MODELS, VARIANT)
+        pages, kept = await pages_of(shop), await links(shop)
+        await lose_links(shop)
+        await shop.recover()
+        assert (await pages_of(shop), await links(shop)) == (pages, kept)
+
+
 TEE = {"name": "Tee", "material": "cotton", "ean": "1"}
 
 
@@ -317,7 +396,7 @@ SETTINGS: Sequence[Document] = [
 
 
 @given(family=families())
-@settings(max_examples=15)
+@settings(max_examples=12)
 @pytest.mark.parametrize("inherit", SETTINGS)
 async def test_pages_are_those_of_the_model_whatever_the_order(
     store_url: str, inherit: Document, family: Family, monkeypatch: pytest.MonkeyPatch
@@ -351,4 +430,5 @@ async def outcome_of(chosen: Config, events: Sequence[DomainEvent], cuts: Sequen
 
 async def own_pages(shop: Shop, prefix: str) -> dict[tuple[str, str], bytes | None]:
     """The pages of one example."""
-    return {key: page for key, page in (await pages_of(shop)).items() if key[0].startswith(prefix)}
+    keys = [key for key in await keys_of(shop.store) if key[0].startswith(prefix)]
+    return {key: await shop.pages.get_json(*key, disabled=True) for key in keys}
