@@ -10,6 +10,7 @@ from pagefold.domains import DOMAINS
 from pagefold.domains.catalog import Catalog
 from pagefold.domains.channel_view import ChannelView, ShownProduct, TextLocales
 from pagefold.domains.domain import Contribution, InvalidPayload
+from pagefold.domains.fold_trace import FoldTrace
 from pagefold.engine.folding.folder import Folder
 from pagefold.engine.stores.store import Store
 from pagefold.projections import Channel
@@ -65,7 +66,8 @@ class ContractPreview:
     def __init__(self, channel: Channel, view: ChannelView, contract: CompiledContract, samples: int) -> None:
         self.found = Preview()
         self._samples = samples
-        self._channel = msgspec.structs.replace(channel, view=_Observer(view, contract, self.found))
+        observer: ChannelView = _Observer(view, contract, self.found)
+        self._channel = msgspec.structs.replace(channel, view=observer)
 
     async def add_store(self, store: Store) -> None:
         """Adds every product of a store. Raises `StoreUnavailable`."""
@@ -105,10 +107,12 @@ class _Observer:
         self._named = contract.named
         self._found = found
 
-    def shown(self, product: ShownProduct, locales: TextLocales) -> tuple[ShownProduct, bool] | None:
+    def shown(
+        self, product: ShownProduct, locales: TextLocales, trace: FoldTrace | None = None
+    ) -> tuple[ShownProduct, bool] | None:
         """What the view shows."""
         given = ShownProduct(product.attributes, product.categories, product.family, product.parent)
-        result = self._view.shown(product, locales)
+        result = self._view.shown(product, locales, trace)
         found = self._found
         found.products += 1
         found.unready += result is None or not result[1]
