@@ -33,6 +33,11 @@ settings.register_profile(
 settings.load_profile("pagefold")
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The benchmarks are first: their one run takes longest, and at the end other workers would wait for it."""
+    items.sort(key=lambda item: item.path.name != "test_benchmarks.py")
+
+
 @pytest.fixture(autouse=True)
 def _plain_logging() -> Iterator[None]:
     """Resets structlog after a test, so that the next one logs to its own streams."""
