@@ -37,6 +37,12 @@ The other fields of the product as it was folded, the channel's locale, and wher
 SOURCE_POLICIES = ("withdraw", "refuse")
 """What becomes of a blank value where a statement is made, and not in a channel."""
 
+LOOK_UP = frozenset({"lookup", "translate"})
+"""Transforms that are given the same few texts again and again, and make the same of them."""
+
+MAX_REMEMBERED, MAX_REMEMBERED_LENGTH = 1_000, 200
+"""How many texts an attribute remembers, and how long they may be."""
+
 Name = Annotated[str, msgspec.Meta(min_length=1, max_length=200)]
 Spec: TypeAlias = str | dict[str, object]
 
@@ -194,6 +200,10 @@ class CompiledContract:
         self._made = [each for each in attributes if each.renames is None]
         codes = (code for each in [*attributes, *self._fields] for code in each.codes)
         self.named = frozenset([*self._by_name, *codes])
+        self._names_of: dict[str, list[str]] = {}
+        for each in attributes:
+            for code in each.codes:
+                self._names_of.setdefault(code, []).append(each.name)
 
     @property
     def reads(self) -> dict[str, tuple[str, ...]]:
@@ -314,7 +324,7 @@ class CompiledContract:
 
     def _foreign(self, codes: set[str]) -> set[str]:
         """The attributes that are made of foreign texts."""
-        made = {each.name for each in self._by_name.values() if not codes.isdisjoint(each.codes)}
+        made = {name for code in codes for name in self._names_of.get(code, ())}
         return made | (codes - self.named) if self._keeps_others else made
 
     def _compiled(self, table: str, name: str, spec: Spec) -> _Attribute:
@@ -329,10 +339,13 @@ class CompiledContract:
         names = [path_names(path, key) for path in sorted(strict.paths)]
         codes = tuple(dict.fromkeys(each[0] for each in names if each))
         is_path = isinstance(spec, str) or spec.keys() == {"from"}
-        renames = codes[0] if is_path and list(map(len, names)) == [1] else None
+        is_one_code = list(map(len, names)) == [1]
+        renames = codes[0] if is_path and is_one_code else None
+        is_looked_up = is_one_code and not facts and isinstance(spec, dict) and not LOOK_UP.isdisjoint(spec)
+        read = _remembering(strict.read, codes[0]) if is_looked_up else strict.read
         is_localized = strict.output is ValueType.LOCALIZED
         path: Path = (name,) if table == "fields" else (table, name)
-        return _Attribute(name, strict.read, lenient.read, is_localized, codes, tuple(facts), renames, path)
+        return _Attribute(name, read, lenient.read, is_localized, codes, tuple(facts), renames, path)
 
     def _mapping(self, spec: Spec, key: str, lookups: Level, facts: dict[str, None]) -> CompiledMapping:
         """A mapping in which a lookup without a result is an error, or left out. Adds the `facts` that it reads."""
@@ -378,6 +391,23 @@ def parse_contract(document: Mapping[str, object]) -> ChannelContract:
 def _is_category(value: object) -> bool:
     """Whether a value is a category, or a path of categories."""
     return isinstance(value, str) or (isinstance(value, list) and all(isinstance(each, str) for each in value))
+
+
+def _remembering(read: Reader, code: str) -> Reader:
+    """The reader of one attribute, which remembers what it makes of texts."""
+    made: dict[str, object] = {}
+
+    def remembered(record: object) -> object:
+        text = record.get(code)  # type: ignore[attr-defined]  # it is a product's attributes
+        if type(text) is not str or len(text) > MAX_REMEMBERED_LENGTH:
+            return read(record)
+        if text not in made:
+            if len(made) >= MAX_REMEMBERED:
+                made.clear()
+            made[text] = read(record)
+        return made[text]
+
+    return remembered
 
 
 def _rest(read: Reader, record: object) -> object:

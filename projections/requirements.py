@@ -201,8 +201,13 @@ class _Ruled(NamedTuple):
         """What they say of a value together, and whether it blocks."""
         if not is_filled(value):
             return (MISSING, self.blocks) if self.is_required else (NOT_ASKED, False)
-        broken = [blocks for rule, blocks in self.rules if not _passes(rule, value)]
-        return (INVALID, True in broken) if broken else (MET, False)
+        state, is_blocked = MET, False
+        for rule, blocks in self.rules:
+            try:
+                rule(value)
+            except InvalidValue:
+                state, is_blocked = INVALID, is_blocked or blocks
+        return state, is_blocked
 
 
 class _FamilyNeeds(NamedTuple):
@@ -249,8 +254,10 @@ class Requirements:
         states = [(each.name, each.state(get(each.name))) for each in needs.ruled]
         states += [(label, _worst(own, product, foreign)) for label, own in needs.others]
         for label, (state, blocks) in states:
-            asked += state is not NOT_ASKED
-            if state is MISSING or state is INVALID:
+            if state is MET:
+                asked += 1
+            elif state is not NOT_ASKED:
+                asked += 1
                 found.append((label, state, blocks))
         if trace is not None:
             self._explain([label for label, _, _ in found], product, foreign, trace)

@@ -20,6 +20,8 @@ Limit: TypeAlias = int | float | str
 Format: TypeAlias = Literal["url", "email", "gtin", "locale", "currency", "country", "color"]
 
 MAX_ALLOWED_SHOWN = 10
+MAX_PLAIN = 2**53
+"""Integers below it have few enough digits."""
 
 _url = re.compile(r"https?://[A-Za-z0-9._~:@%\-\[\]]{1,255}(?:[/?#][^\s\x00-\x1f<>\"\\^`{|}]*)?", re.ASCII).fullmatch
 _email = re.compile(
@@ -81,12 +83,28 @@ def compile_rules(spec: object, key: str) -> Rule:
     of_items = [*_number_rules(rules, key), *_text_rules(rules), *_form_rules(rules, key)]
     of_whole = _list_rules(rules)
 
+    if not of_whole and len(of_items) == 1:
+        return _of_items(of_items[0])
+
     def check(value: object) -> None:
         for rule in of_whole:
             rule(value)
         for each in value if type(value) is list else (value,):
             for rule in of_items:
                 rule(each)
+
+    return check
+
+
+def _of_items(rule: Rule) -> Rule:
+    """A rule that holds for each item of a list, as most do that stand alone."""
+
+    def check(value: object) -> None:
+        if type(value) is list:
+            for each in value:
+                rule(each)
+        else:
+            rule(value)
 
     return check
 
@@ -117,7 +135,7 @@ def _number_rules(rules: Rules, key: str) -> list[Rule]:
         least = _limit(rules.min, key, "min")
 
         def not_below(value: object) -> None:
-            if read_decimal(value) < least:
+            if _number(value) < least:
                 raise InvalidValue("below_minimum", value, f"is less than {least}")
 
         found.append(not_below)
@@ -125,11 +143,16 @@ def _number_rules(rules: Rules, key: str) -> list[Rule]:
         most = _limit(rules.max, key, "max")
 
         def not_above(value: object) -> None:
-            if read_decimal(value) > most:
+            if _number(value) > most:
                 raise InvalidValue("above_maximum", value, f"is greater than {most}")
 
         found.append(not_above)
     return found
+
+
+def _number(value: object) -> Decimal | int:
+    """A number to compare: integers as they are, which takes a fifth of the time."""
+    return value if type(value) is int and -MAX_PLAIN < value < MAX_PLAIN else read_decimal(value)
 
 
 def _text(value: object) -> str:

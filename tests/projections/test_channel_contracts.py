@@ -95,6 +95,22 @@ def test_labels_are_in_the_language_of_the_channel() -> None:
     assert shown(document, {"color": "9"}) == ({}, ["color"])
 
 
+def test_what_was_looked_up_before_is_shown_again() -> None:
+    """However many texts were between, and however long they are; a value that is not there is never mapped."""
+    rows = {f"{number}": f"color {number}" for number in range(1_500)} | {"x" * 500: "long"}
+    document = {
+        "tables": {"colors": {"rows": rows}},
+        "attributes": {"color": {"from": "code", "lookup": "colors"}, "again": {"from": "code", "lookup": "colors"}},
+    }
+    contract = compiled(document)
+    codes = [*map(str, range(1_500)), "x" * 500, "none", 7, None, "7", "none", "x" * 500]
+    for code in codes:
+        found = contract.applied(msgspec_product({"code": code}), set())
+        expected = rows.get(str(code))
+        assert found.product.attributes == ({} if expected is None else {"color": expected, "again": expected})
+        assert found.unmapped == (["color", "again"] if code == "none" else [])
+
+
 @pytest.mark.parametrize("level", ["skip", "warn", "fail"])
 def test_what_cannot_be_mapped_is_left_out(level: str) -> None:
     """Of a list, what can be mapped stays; other attributes are as they would be. `skip` does not report it."""
