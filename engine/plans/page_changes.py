@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from typing import Literal, NamedTuple, TypeAlias
 
 import msgspec
@@ -134,6 +135,7 @@ class PageComparer:
         return [effect for effect, holds in found.items() if holds]
 
 
+@lru_cache(maxsize=10_000)
 def field_name(path: str) -> str:
     """The path of a field without the places in lists: `media.assets[0].url` is `media.assets[].url`."""
     return _index.sub("[]", path)

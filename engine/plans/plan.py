@@ -43,7 +43,9 @@ class ChannelPlan(msgspec.Struct, rename="camel"):
         _count(self.effects, change.effects)
         _count(self.domains, change.domains)
         names = {field_name(field.path) for field in change.fields}
-        _count(self.fields, {name if self._has_room(name) else OTHER_FIELDS for name in names})
+        if len(self.fields) + len(names) > MAX_FIELDS:
+            names = {name if self._has_room(name) else OTHER_FIELDS for name in names}
+        _count(self.fields, names)
 
     def merge(self, other: "ChannelPlan") -> None:
         """Adds what was counted in other pages of the channel."""

@@ -120,13 +120,14 @@ class Planner:
                 for each in view.shown(found):
                     sections.setdefault(each.sku, {})[each.domain] = each
         skus = list(map(decode_part, step.skus))
-        compared = await compute_in_thread(lambda: self._compared(skus, before, after))
+        compared, plan = await compute_in_thread(lambda: self._compared(skus, before, after))
         count = sum(len(each.channels) for own in before.values() for each in own.values())
         changes = [change for each in compared for change in each.changes] if self._every_change else []
-        return PlannedRange(Plan.of(compared), count, step.rest, changes)
+        return PlannedRange(plan, count, step.rest, changes)
 
-    def _compared(self, skus: Sequence[str], before: _Sections, after: _Sections) -> list[ComparedPages]:
-        return [self._comparer.compare(sku, before.get(sku, {}), after.get(sku, {})) for sku in skus]
+    def _compared(self, skus: Sequence[str], before: _Sections, after: _Sections) -> tuple[list[ComparedPages], Plan]:
+        compared = [self._comparer.compare(sku, before.get(sku, {}), after.get(sku, {})) for sku in skus]
+        return compared, Plan.of(compared)
 
 
 class _DomainPlan:
