@@ -12,6 +12,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from types import MappingProxyType
 
 from pagefold import Config, DomainEvent
 from pagefold.engine.intake.event_validator import EventValidator
@@ -50,21 +51,30 @@ _WORDS = (
 
 
 def config(
-    store: str, prices: Path | None = None, *, channels: int = len(CHANNELS), sources: int = len(SOURCES)
+    store: str,
+    prices: Path | None = None,
+    *,
+    channels: int = len(CHANNELS),
+    sources: int = len(SOURCES),
+    shown: Mapping[str, object] = MappingProxyType({}),
 ) -> Config:
     """The shop's configuration, with its store at a URL, and a file for the ERP's snapshot.
 
     More channels are like the first ones, under other names. More sources are of the same domains, and send nothing.
+    `shown` is what each channel says besides, such as its contract.
     """
-    return Config.parse(_document(store, prices, channels, sources), store=store)
+    return Config.parse(_document(store, prices, channels, sources, shown), store=store)
 
 
-def _document(store: str, prices: Path | None, channels: int, sources: int) -> dict[str, object]:
+def _document(
+    store: str, prices: Path | None, channels: int, sources: int, shown: Mapping[str, object]
+) -> dict[str, object]:
     named = {
         f"{name}-{number // len(CHANNELS)}" if number >= len(CHANNELS) else name: {
             "fallbacks": ["en"],
             "requires": ["catalog", "pricing", "inventory"],
             **channel,
+            **shown,
         }
         for number, (name, channel) in zip(range(channels), itertools.cycle(CHANNELS.items()), strict=False)
     }

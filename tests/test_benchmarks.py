@@ -16,10 +16,11 @@ from xml.etree import ElementTree as ET
 
 import apsw
 import asyncpg
+import msgspec
 import pytest
 
 import pagefold
-from benchmarks import bench_http_cache, bench_peers, bench_transforms, price_workload
+from benchmarks import bench_channels, bench_http_cache, bench_peers, bench_transforms, price_workload
 from benchmarks.__main__ import LINES, sizes
 from benchmarks.baseline import CHANNELS_OF_SOURCE, STREAMS_PER_READ, HeadChunk, chunk_of, rows_of
 from benchmarks.bench_http_cache import CACHES
@@ -38,6 +39,7 @@ from benchmarks.report import Report, bound, markdown, number, verdict
 from benchmarks.run_settings import Bench
 from benchmarks.throwaway_stores import PostgresStores, SQLiteStores, Stores
 from benchmarks.workload import RECORDED_AT, SHARES, Workload, config, encode_events
+from pagefold.domains.channel_view import Completeness, ShownProduct
 from pagefold.engine.intake.event_parser import parse_event
 from pagefold.engine.intake.event_validator import EventValidator
 from pagefold.engine.stores.section_rows import decode_sections, parse_channels
@@ -106,6 +108,15 @@ def test_rebuilds_are_there_on_both_stores(run: tuple[str, dict[str, Any], Path]
         assert {"rebuild, everything drifted", "rebuild, memory"} <= {line["name"] for line in lines}
 
 
+def test_plans_are_there_on_both_stores(run: tuple[str, dict[str, Any], Path]) -> None:
+    """A plan is compared with `verify`, and its pages are those of one channel, which the benchmark checks."""
+    _, report, _ = run
+    for store in ("sqlite", "postgres"):
+        found = [line for line in report["lines"] if line["store"] == store and line["name"].startswith("plan of")]
+        assert [line["events"] for line in found] == [SMALL, LARGE]
+        assert all(set(line["sides"]) == {"plan", "verify"} for line in found)
+
+
 def test_syncs_are_there_on_both_stores(run: tuple[str, dict[str, Any], Path]) -> None:
     """A sync is compared with a loop that appends the same, which the benchmark checks; and its memory is measured."""
     _, report, _ = run
@@ -113,6 +124,34 @@ def test_syncs_are_there_on_both_stores(run: tuple[str, dict[str, Any], Path]) -
         found = {line["name"]: line for line in report["lines"] if line["store"] == store}
         assert set(found["delta sync"]["sides"]) == {"pagefold", "baseline"}
         assert len(found["delta sync, memory"]["sides"]) == 2
+
+
+def test_channels_with_contracts_are_there_on_both_stores(run: tuple[str, dict[str, Any], Path]) -> None:
+    """They are compared with channels that have none, for all domains and for the catalog alone."""
+    _, report, _ = run
+    for store in ("sqlite", "postgres"):
+        found = [line for line in report["lines"] if line["store"] == store and "with contracts" in line["name"]]
+        assert [line["name"].endswith("catalog alone") for line in found] == [False, True]
+        assert all(set(line["sides"]) == {bench_channels.PLAIN, bench_channels.SHOWN} for line in found)
+
+
+def test_the_contract_of_the_benchmark_shows_fifty_attributes() -> None:
+    """Each product has them all, mapped, in the channel's language, and lacks nothing; and fifty are read."""
+    shown = {"contract": bench_channels.contract(), "requirements": [bench_channels.requirements()]}
+    [channel, *_] = config("sqlite:///nowhere", shown=shown).resolved_channels
+    view = channel.view
+    assert view is not None
+    for event in bench_channels.RichProducts(catalog_alone=True).changes(20):
+        assert isinstance(event.payload, bytes)
+        payload = json.loads(event.payload)
+        texts = {code: text["de"] for code, text in payload["localized"].items()}
+        product = ShownProduct(payload["attributes"] | texts, payload["categories"], payload["family"], None)
+        assert len(product.attributes) == 50
+        found = view.shown(product, lambda: dict.fromkeys(("text0", "text1", "text2", "text3", "text4"), "de"))
+        assert found is not None
+        assert found[1]
+        assert len(found[0].attributes) == 50
+        assert (found[0].unmapped, found[0].completeness) == (msgspec.UNSET, Completeness(100, []))
 
 
 @pytest.mark.skipif(shutil.which("wrk") is None, reason="wrk is not installed")
@@ -263,8 +302,9 @@ def test_numbers_are_sane(run: tuple[str, dict[str, Any], Path]) -> None:
             targets += limited
     over_http = 2 * 2 if shutil.which("wrk") else 0
     growth, one_at_a_time, mapped, synced = 2 * (1 + 1 + 1 + 2 + 3 + 1), 2 * 2, 1 + 6, 2 * 2
+    shown, planned = 2 * 1, 2 * 2
     of_the_log = 2 * (1 + 2 + 1 + 1 + 1 + 2) + 2 + 2 * (2 + 1 + 2 + 2)
-    assert targets == of_the_log + growth + one_at_a_time + mapped + synced + over_http
+    assert targets == of_the_log + growth + one_at_a_time + mapped + synced + shown + planned + over_http
 
 
 def test_the_table_names_the_machine(run: tuple[str, dict[str, Any], Path]) -> None:
@@ -443,4 +483,4 @@ def test_the_command_line_reads_sizes() -> None:
     """`k` and `M` are understood, and sizes are sorted."""
     assert sizes("1M,100k") == [100_000, 1_000_000]
     assert sizes("500") == [500]
-    assert len(LINES) == 22
+    assert len(LINES) == 24
