@@ -30,13 +30,19 @@ def changes_between(before: dict[str, JSON], after: dict[str, JSON]) -> list[Fie
 
 def flatten(value: JSON, path: str = "") -> dict[str, JSON]:
     """The leaves of a document, by dotted path. Empty containers and scalars are leaves; null has none."""
-    if isinstance(value, dict) and value:
-        items = ((f"{path}.{key}" if path else key, item) for key, item in value.items())
-    elif isinstance(value, list) and value:
-        items = ((f"{path}[{index}]", item) for index, item in enumerate(value))
-    else:
-        return {} if value is None else {path: value}
     leaves: dict[str, JSON] = {}
-    for name, item in items:
-        leaves |= flatten(item, name)
+    _add_leaves(leaves, value, path)
     return leaves
+
+
+def _add_leaves(leaves: dict[str, JSON], value: JSON, path: str) -> None:
+    if isinstance(value, str):  # as most are
+        leaves[path] = value
+    elif isinstance(value, dict) and value:
+        for key, item in value.items():
+            _add_leaves(leaves, item, f"{path}.{key}" if path else key)
+    elif isinstance(value, list) and value:
+        for index, item in enumerate(value):
+            _add_leaves(leaves, item, f"{path}[{index}]")
+    elif value is not None:
+        leaves[path] = value

@@ -82,18 +82,35 @@ class PageComparer:
         self._fields = {}  # channels of one SKU often share contents
         live: list[str] = []
         changes: list[PageChange] = []
+        before, after = dict(sorted(before.items())), dict(sorted(after.items()))
+        differing = [(before.get(name), after.get(name)) for name in {**before, **after}]
+        differing = [(own, other) for own, other in differing if own is not other]
         for channel in self._channels:
+            if self._stays(channel, differing):
+                if self._is_live(_rows(before, channel)):
+                    live.append(channel)
+                continue
             old = _rows(before, channel) if channel in self._before.requires else ()
             new = _rows(after, channel) if channel in self._after.requires else ()
             was_live = self._is_live(old)
             if was_live:
                 live.append(channel)
-            if _shown(old) == _shown(new) and self._before.requires.get(channel) == self._after.requires.get(channel):
+            if _shown(old) == _shown(new) and self._has_same_requirements(channel):
                 continue
             pages = self._page(self._before, sku, channel, old), self._page(self._after, sku, channel, new)
             if pages[0] != pages[1]:
                 changes.append(self._change(sku, channel, old, new, was_live=was_live))
         return ComparedPages(live, changes)
+
+    def _stays(self, channel: str, differing: Sequence[tuple[SharedSections | None, SharedSections | None]]) -> bool:
+        """Whether a channel has the same sections under both, in the domains that differ in any channel."""
+        return self._has_same_requirements(channel) and all(
+            own is not None and other is not None and _content(own, channel) == _content(other, channel)
+            for own, other in differing
+        )
+
+    def _has_same_requirements(self, channel: str) -> bool:
+        return channel in self._before.requires and self._before.requires[channel] == self._after.requires.get(channel)
 
     @staticmethod
     def _page(splicer: Splicer, sku: str, channel: str, rows: Rows) -> bytes | None:
@@ -141,11 +158,18 @@ def field_name(path: str) -> str:
     return _index.sub("[]", path)
 
 
+def _content(own: SharedSections, channel: str) -> Content | None:
+    index = own.channels.index_of.get(channel)
+    return None if index is None else own.contents[index]
+
+
 def _rows(sections: _Domains, channel: str) -> Rows:
     return tuple(
-        (domain, own.contents[own.channels.index_of[channel]])
-        for domain, own in sorted(sections.items())
-        if channel in own.channels.index_of
+        [
+            (domain, own.contents[own.channels.index_of[channel]])
+            for domain, own in sections.items()
+            if channel in own.channels.index_of
+        ]
     )
 
 
@@ -159,7 +183,8 @@ def _fields_of(old: Rows, new: Rows) -> _Fields:
     before, after = dict(old), dict(new)
     changed = [name for name in before.keys() | after.keys() if before.get(name) != after.get(name)]
     flat, other = _flat(before, changed), _flat(after, changed)
-    emptied = bool(_filled(flat) - _filled(other))
+    gone = _filled({path: value for path, value in flat.items() if path not in other or other[path] != value})
+    emptied = bool(gone and gone - _filled(other))
     return _Fields(changes_between(flat, other), emptied, bool(_sources(before) - _sources(after)))
 
 
