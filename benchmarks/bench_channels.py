@@ -15,7 +15,7 @@ from benchmarks.throwaway_stores import Stores
 from benchmarks.workload import Workload, config
 from pagefold import DomainEvent
 
-EVENTS = 50_000
+EVENTS = 20_000
 CODES, NUMBERS, TEXTS, FEATURES = range(10), range(5), range(5), range(30)
 COLORS = 500
 
