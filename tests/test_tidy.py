@@ -3,6 +3,7 @@
 import ast
 import io
 import re
+import subprocess
 import tokenize
 import tomllib
 from collections.abc import Iterator
@@ -17,6 +18,10 @@ CORE = ("domains", "projections")
 PACKAGES = (*CORE, "engine")
 CODE = (*PACKAGES, "tests", "benchmarks")
 TEXT_SUFFIXES = ("", ".md", ".py", ".sql", ".toml", ".typed")
+TOP = {
+    *(".ci", ".gitattributes", ".gitignore", "CHANGELOG.md", "LICENSE", "README.md"),
+    *("pyproject.toml", "requirements.lock", *CODE, "docs", "pagefold", "scripts"),
+}
 MAX_FUNCTION_LINES = 60
 MAX_MODULE_LINES = 500
 
@@ -33,6 +38,14 @@ UNFINISHED = re.compile(r"\b(TO[D]O|FIX[M]E|X[X]X)\b")
 def relative(path: Path) -> str:
     """The path from the top of the repository."""
     return path.relative_to(ROOT).as_posix()
+
+
+def test_the_top_of_the_tree_has_nothing_else() -> None:
+    """What a trial leaves there is not committed."""
+    listed = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=False)  # noqa: S607  # the one of the checkout
+    if listed.returncode:
+        pytest.skip("not a checkout")
+    assert {line.partition("/")[0] for line in listed.stdout.splitlines()} <= TOP
 
 
 def python_files(*folders: str) -> list[Path]:

@@ -14,6 +14,9 @@ from typing import Any, Literal, NamedTuple, TypeAlias
 import msgspec
 import orjson
 
+from pagefold.engine.demo.reference_completeness import measured
+from pagefold.engine.demo.reference_texts import foreign_texts, text_for, translated
+
 Document: TypeAlias = dict[str, Any]
 """A decoded JSON object. `Any`, because its shape depends on its writer."""
 
@@ -108,9 +111,9 @@ class Model:
             self._heads[stream] = AcceptedEvent(version, parse_timestamp(event["occurredAt"]), payload)
         return "appended"
 
-    def copy(self) -> "Model":
-        """A copy of the model."""
-        other = Model({"sources": self._sources, "channels": self._channels})
+    def copy(self, config: Mapping[str, Any] | None = None) -> "Model":
+        """A copy of the model, under another configuration if one is given."""
+        other = Model(config or {"sources": self._sources, "channels": self._channels})
         other._contents = self._contents.copy()
         other._heads = self._heads.copy()
         return other
@@ -226,7 +229,7 @@ class Model:
             counting = [accepted for accepted in heads if applies(accepted, domain, channel)]
             versions[source] = (counting or heads)[0].version
             inputs += [Input(source, accepted.payload) for accepted in counting[:1] if accepted.payload is not None]
-            if domain == "catalog" and counting and self._sources[source].get("inherit"):
+            if domain == "catalog" and counting and self._sources[source].get("inherit") is not None:
                 shared = self._heads.get(Stream(sku, "*", domain, source))
                 if shared is not None and shared.payload is not None:
                     seen += self._parents(sku, "*", source, shared.payload)[1]
@@ -236,7 +239,11 @@ class Model:
         newest = max(accepted.occurred_at for accepted in seen)
         body = section(domain, inputs, channel) if inputs else None
         ready = body is not None and (domain != "media" or body["assets"] != [])
-        return PageSection(versions, newest, body, ready)
+        if domain == "catalog" and body is not None and channel.get("requirements"):
+            lacking = measured(body, foreign_texts([each.payload for each in inputs], channel), channel["requirements"])
+            body["completeness"], ready = lacking.completeness, not lacking.blocked
+            body = None if lacking.blocked and channel.get("incomplete") == "hide" else body
+        return PageSection(versions, newest, body, ready and body is not None)
 
     def _parents(
         self, sku: str, channel: str, source: str, payload: Document
@@ -270,8 +277,10 @@ class Model:
     def _named(self, parent: str, source: str, *, ignore_case: bool) -> list[str]:
         """The SKUs that a parent's name may mean: first the one written so, then others by name if case is ignored."""
         exact = normal(parent)
+        if not ignore_case:
+            return [exact]
         known = {stream.sku for stream in self._heads if (stream.domain, stream.source) == ("catalog", source)}
-        same = {sku for sku in known if ignore_case and normal(sku.casefold()) == normal(exact.casefold())}
+        same = {sku for sku in known if normal(sku.casefold()) == normal(exact.casefold())}
         return [exact, *sorted(same - {exact})]
 
     def _laid_over(self, payload: Document, parents: Sequence[Document], source: str) -> Document:
@@ -368,16 +377,6 @@ def first(inputs: Sequence[Input], field: str, default: object) -> object:
     return next((payload[field] for _, payload in inputs if field in payload), default)
 
 
-def text_for(channel: Document, text: Mapping[str, Any]) -> Any:  # noqa: ANN401  # a text, or a list of them
-    """The text or the texts for the channel's locale (`de-AT`, then `de`), else for its fallbacks, in the same way."""
-    for locale in map(normal_locale, [channel["locale"], *channel.get("fallbacks", [])]):
-        while locale:
-            if found := said(text.get(locale)):
-                return found
-            locale = locale.rpartition("-")[0]  # noqa: PLW2901  # "de-AT" becomes "de", and "de" ends the search
-    return None
-
-
 def canonical(payload: Mapping[str, Any]) -> Document:
     """A payload in canonical form, in which equal contents are equal.
 
@@ -438,25 +437,6 @@ def amount(text: str, currency: str) -> str:
     exact = Decimal(text).normalize()
     digits = -int(exact.as_tuple().exponent)
     return f"{exact:.{max(digits, MINOR_DIGITS.get(currency, 2))}f}"
-
-
-def translated(text: Mapping[str, Any]) -> Document:
-    """A text by locale, or a list of texts, without blank ones."""
-    return {normal_locale(locale): said(each) for locale, each in text.items() if said(each)}
-
-
-def said(text: Any) -> Any:  # noqa: ANN401  # a text, a list of them, or null
-    """What a text says, or the texts of a list; nothing if that is blank."""
-    if isinstance(text, list):
-        return [each for each in text if each.strip()]
-    return text if text is not None and text.strip() else None
-
-
-def normal_locale(locale: str) -> str:
-    """A locale as BCP 47 writes it: `de_at` is `de-AT`."""
-    language, *others = locale.partition(".")[0].replace("_", "-").split("-")
-    forms = {2: str.upper, 4: str.title}
-    return "-".join([language.lower(), *(forms.get(len(part), str.lower)(part) for part in others)])
 
 
 def normal(sku: str) -> str:

@@ -5,7 +5,6 @@ and in order; `faults` makes them arrive otherwise.
 """
 
 import itertools
-import json
 import random
 import unicodedata
 from collections import defaultdict
@@ -16,84 +15,9 @@ from typing import NamedTuple, TypeAlias
 from urllib.parse import quote
 
 from pagefold.engine.demo.reference_model import Document
+from pagefold.engine.demo.sample_config import sample_config
 
 Text: TypeAlias = dict[str, str]
-
-CONFIG = """\
-# Halm & Faden: one shop, four channels, two warehouses.
-[store]
-url = {url}
-
-[sources.pim]                                    # what a product is
-domains = ["catalog"]
-[sources.erp]                                    # what it costs
-domains = ["pricing"]
-[sources.wms-berlin]                             # how many there are
-domains = ["inventory"]
-[sources.wms-reno]
-domains = ["inventory"]
-[sources.dam]                                    # what it looks like
-domains = ["media"]
-
-[channels.web-de]
-locale = "de-DE"
-fallbacks = ["en"]
-currency = "EUR"
-requires = ["catalog", "pricing", "inventory", "media"]
-[channels.web-de.sources]
-inventory = ["wms-berlin"]
-
-[channels.marketplace-de]
-locale = "de-DE"
-fallbacks = ["en"]
-currency = "EUR"
-requires = ["catalog", "pricing", "inventory"]
-[channels.marketplace-de.sources]
-inventory = ["wms-berlin"]
-
-[channels.web-fr]
-locale = "fr-FR"
-fallbacks = ["en"]
-currency = "EUR"
-requires = ["catalog", "pricing", "inventory", "media"]
-[channels.web-fr.sources]
-inventory = ["wms-berlin", "wms-reno"]
-
-[channels.web-us]
-locale = "en-US"
-fallbacks = []
-currency = "USD"
-requires = ["catalog", "pricing", "inventory", "media"]
-[channels.web-us.sources]
-inventory = ["wms-reno", "wms-berlin"]
-"""
-
-SNAPSHOTS = """
-# Each source's snapshot. The demo takes less than a minute, so there is no time to settle.
-[sources.pim.snapshot]
-file = {pim}
-settle = 0
-[sources.erp.snapshot]
-file = {erp}
-settle = 0
-[sources.wms-berlin.snapshot]
-file = {berlin}
-settle = 0
-[sources.wms-reno.snapshot]
-file = {reno}
-settle = 0
-[sources.dam.snapshot]
-file = {dam}
-settle = 0
-"""
-
-SNAPSHOT_FILES = {
-    "pim": "pim.ndjson.gz",
-    "erp": "erp.ndjson",
-    "berlin": "wms-berlin.ndjson",
-    "reno": "wms-reno.ndjson.gz",
-    "dam": "dam.ndjson.gz",
-}
 
 WAREHOUSES = ("wms-berlin", "wms-reno")
 
@@ -222,13 +146,12 @@ class Shop:
         self.products: Sequence[Product] = products[: skus - launched]
         self.launched: Sequence[Product] = products[skus - launched :]
 
-    def config(self, url: str, snapshots: Path | None = None) -> str:
-        """The shop's configuration as TOML. With a folder of snapshots, every source has a file in it."""
-        text = CONFIG.format(url=json.dumps(url))
-        if snapshots is None:
-            return text
-        files = {name: json.dumps(str(snapshots / file)) for name, file in SNAPSHOT_FILES.items()}
-        return text + SNAPSHOTS.format(**files)
+    def config(self, url: str, snapshots: Path | None = None, *, requirements: bool = True) -> str:
+        """The shop's configuration as TOML. With a folder of snapshots, every source has a file in it.
+
+        What products must have is left out without `requirements`: it needs packages that may not be installed.
+        """
+        return sample_config(url, snapshots, requirements=requirements)
 
     def catalog(self) -> Iterator[Document]:
         """The first event of every stream, at version 1: about six events per SKU. The same at every call."""
@@ -428,7 +351,10 @@ def _variants(family: Family, model: str, rng: random.Random) -> Iterator[Produc
 
 
 def _description(product: Product) -> Document:
-    """A product's catalog payload. Some models have no French description, so the English one is used."""
+    """A product's catalog payload. A variant's has what is its own, its parent's also what they have in common.
+
+    Some models have no French description, so the English one is used.
+    """
     family, colour, material = product.family, COLOURS[product.colour], MATERIALS[product.material]
     praise = CLAIMS[product.cents % len(CLAIMS)]
     description = text(
@@ -438,25 +364,24 @@ def _description(product: Product) -> Document:
     )
     if len(product.model) % 2:
         del description["fr"]
+    name = text(
+        f"{family.name['de']} {product.model}, {colour['de']}",
+        f"{product.model} {family.name['en']}, {colour['en']}",
+        f"{family.name['fr']} {product.model}, {colour['fr']}",
+    )
+    own: Document = {"attributes": {"size": product.size}, "localized": {"name": name, "colour": colour}}
+    if product.parent is not None:
+        return own | {"parent": product.parent}
+    shared = {
+        "material": product.material,
+        "newIn": product.cents % 4 == 0,
+        "weight": {"value": (product.cents % 97 + 5) / 100, "unit": "kg"},
+    }
     return {
         "family": family.code.lower(),
-        "parent": product.parent,
         "categories": [family.category, f"models/{product.model.lower()}"],
-        "attributes": {
-            "size": product.size,
-            "material": product.material,
-            "newIn": product.cents % 4 == 0,
-            "weight": {"value": (product.cents % 97 + 5) / 100, "unit": "kg"},
-        },
-        "localized": {
-            "name": text(
-                f"{family.name['de']} {product.model}, {colour['de']}",
-                f"{product.model} {family.name['en']}, {colour['en']}",
-                f"{family.name['fr']} {product.model}, {colour['fr']}",
-            ),
-            "colour": colour,
-            "description": description,
-        },
+        "attributes": own["attributes"] | shared,
+        "localized": own["localized"] | {"description": description},
     }
 
 

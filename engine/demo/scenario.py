@@ -24,6 +24,7 @@ from pagefold.engine.demo.reference_model import DOMAINS, Document, Model
 from pagefold.engine.demo.report_data import Report, Throughput, fault_reports, hot_product, problems_of, rebuild_report
 from pagefold.engine.demo.source_feeds import Ledger
 from pagefold.engine.errors import ConfigurationError
+from pagefold.engine.runtime.extras import is_installed
 from pagefold.engine.shop import Shop, open_shop
 
 STATUS_PAUSE_FACTOR = 10
@@ -61,7 +62,7 @@ async def run_demo(size: Size, url: str, snapshots: Path, screen: Screen) -> Rep
     The sources write their snapshots into an existing folder.
     """
     sample = size.sample()
-    text = sample.config(url, snapshots)
+    text = sample.config(url, snapshots, requirements=is_installed("contracts"))
     log_observer = LogObserver()
     log_observer.warn = screen.note
     with log_observer.listening():

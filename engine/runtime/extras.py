@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib.util import find_spec
 from typing import Literal, TypeAlias
 
 from pagefold.engine.errors import ExtraMissing
@@ -40,6 +41,11 @@ def missing_extra(error: BaseException, user: str, extra: Extra | None = None) -
         cause = cause.__cause__
     package = "" if cause is None else (cause.name or "").partition(".")[0]
     return ExtraMissing(user, extra or EXTRA_OF[package], package) if package in EXTRA_OF else None
+
+
+def is_installed(extra: Extra) -> bool:
+    """Whether every package of an extra can be imported."""
+    return all(find_spec(package) is not None for package, brought_by in EXTRA_OF.items() if brought_by == extra)
 
 
 @contextmanager

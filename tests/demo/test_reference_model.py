@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from pagefold.engine.demo import reference_completeness, reference_texts
 from pagefold.engine.demo import reference_model as model_module
 from pagefold.engine.demo.faults import BROKEN, NEAR, Faults, inject_faults
 from pagefold.engine.demo.reference_model import Document, Drift, Model, Stream, stream_of
@@ -364,11 +365,14 @@ def test_withdraw(model: Model) -> None:
 
 
 def test_model_is_independent() -> None:
-    """The model imports the standard library and two codecs, and nothing that it checks."""
-    tree = ast.parse(Path(model_module.__file__).read_text(encoding="utf-8"))
-    imported = {alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names}
-    imported |= {node.module or "." for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
-    assert {name.partition(".")[0] for name in imported} - sys.stdlib_module_names == {"msgspec", "orjson"}
+    """The model's modules import the standard library and two codecs, and nothing that they check."""
+    own = {each.__name__: each for each in (model_module, reference_completeness, reference_texts)}
+    imported: set[str] = set()
+    for module in own.values():
+        tree = ast.parse(Path(str(module.__file__)).read_text(encoding="utf-8"))
+        imported |= {alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names}
+        imported |= {node.module or "." for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
+    assert {name.partition(".")[0] for name in imported - own.keys()} - sys.stdlib_module_names == {"msgspec", "orjson"}
 
 
 # --- the shop -----------------------------------------------------------------------------------------------------
@@ -419,13 +423,17 @@ def test_some_products_are_hot() -> None:
 
 
 def test_whole_shop_is_ready() -> None:
-    """The catalog makes every page of every channel ready."""
+    """The catalog makes every page of every channel ready; with requirements, those that lack something are not."""
     shop = Shop(skus=200)
-    model = Model(tomllib.loads(shop.config("sqlite:///shop")))
-    submit(model, *shop.catalog())
-    pages = [model.page(sku, channel) or b"" for sku, channel in model.pages()]
-    assert len(pages) == 800
-    assert all(b'"status":"live","ready":true' in page for page in pages)
+    ready = {}
+    for requirements in (False, True):
+        model = Model(tomllib.loads(shop.config("sqlite:///shop", requirements=requirements)))
+        submit(model, *shop.catalog())
+        pages = {key: model.page(*key) or b"" for key in model.pages()}
+        assert len(pages) == 800
+        ready[requirements] = Counter(key[1] for key, page in pages.items() if b'"status":"live","ready":true' in page)
+    assert set(ready[False].values()) == {200}
+    assert [channel for channel, number in ready[True].items() if number < 200] == ["marketplace-de", "web-fr"]
 
 
 # --- the faults ---------------------------------------------------------------------------------------------------
