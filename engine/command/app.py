@@ -37,6 +37,7 @@ from pagefold.engine.command.rebuild import rebuild
 from pagefold.engine.command.rebuilds import rebuilds
 from pagefold.engine.command.recover import recover
 from pagefold.engine.command.references import references
+from pagefold.engine.command.releases import releases
 from pagefold.engine.command.requirements import requirements
 from pagefold.engine.command.schedule import schedule
 from pagefold.engine.command.schema import schema
@@ -89,6 +90,7 @@ pagefold check                          # find everything that is wrong in it
 pagefold contracts check prices.csv …   # what a contract makes of an export
 pagefold plan --config new.toml         # what other channels or sources would change
 pagefold apply --reason …               # let the channels and sources of the file count
+pagefold releases publish summer …      # let prepared texts and prices count, all at once
 pagefold ingest prices.ndjson stock.gz  # append the events in two files
 erp-export | pagefold ingest -          # append what a program writes
 pagefold work                           # fold new events, until Ctrl-C
@@ -165,7 +167,19 @@ contracts.command(contract_diff)
 contracts.command(generate)
 contracts.command(suggest)
 contracts.command(fields)
-for group in (pages, dead_letters, rebuilds, schedule, fetches, epochs, contracts, requirements, tokens, schema):
+for group in (
+    pages,
+    dead_letters,
+    rebuilds,
+    schedule,
+    fetches,
+    epochs,
+    contracts,
+    requirements,
+    releases,
+    tokens,
+    schema,
+):
     app.command(group)
 
 

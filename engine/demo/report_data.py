@@ -9,6 +9,7 @@ from pagefold.engine.demo.loss_scenario import LossResult
 from pagefold.engine.demo.page_check import Verdict
 from pagefold.engine.demo.reference_model import Drift, Stream
 from pagefold.engine.demo.source_feeds import Ledger, UnexpectedOutcome
+from pagefold.engine.demo.views_check import ViewsVerdict
 from pagefold.engine.events import Outcome
 from pagefold.engine.reading.history import HistoryEntry
 from pagefold.engine.reading.status import DomainStatus
@@ -96,7 +97,10 @@ class Throughput(_Figures, frozen=True):
 
 
 class Report(_Figures, frozen=True):
-    """The whole demo. `problems` are sentences; the demo succeeded if there are none."""
+    """The whole demo. `problems` are sentences; the demo succeeded if there are none.
+
+    `views` and `rebuild` are None if a page was wrong before.
+    """
 
     seed: int
     skus: int
@@ -111,6 +115,7 @@ class Report(_Figures, frozen=True):
     domains: list[DomainStatus]
     sections_written: dict[str, int]
     pages: Verdict
+    views: ViewsVerdict | None
     throughput: Throughput
     rebuild: RebuildReport | None
     product: HotProduct
@@ -122,9 +127,11 @@ class Report(_Figures, frozen=True):
         return not self.problems
 
 
-def problems_of(ledger: Ledger, verdict: Verdict, loss_result: LossResult | None) -> list[str]:
+def problems_of(
+    ledger: Ledger, verdict: Verdict, views: ViewsVerdict | None, loss_result: LossResult | None
+) -> list[str]:
     """Returns everything that is wrong, as sentences."""
-    problems = []
+    problems = [] if views is None else [*views.problems]
     if verdict.differing:
         problems.append(f"{verdict.differing:,} of {verdict.pages:,} pages differ from the model")
     if ledger.unexpected_count:

@@ -259,6 +259,11 @@ def _print_verdict(report: Report, console: Console) -> None:
         f"Every line had the expected outcome, and each of {events:,} events was counted once; {report.seconds:.1f} s."
     )
     console.print(Text(f"✔ {counts}", style="bold green"))
+    if report.views is not None:
+        views = report.views
+        named = f"{views.diff:,} that are different since, and {views.plan:,} that another configuration would change"
+        text = f"{views.as_of:,} pages as they were, {named}, are those of the model"
+        console.print(Text(f"✔ {text}.", style="bold green"))
     if report.rebuild is not None:
         found = f"all {report.rebuild.events:,} drifted streams, and no others"
         wrong = f"{report.rebuild.pages_differing:,} wrong pages were repaired"

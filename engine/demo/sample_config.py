@@ -76,7 +76,7 @@ severity = "warns"
 name = "marketplace"
 [[channels.marketplace-de.requirements.requires]]
 attributes = ["name"]
-check = { max_length = 26 }
+check = { max_length = 22 }
 [[channels.marketplace-de.requirements.requires]]
 fields = ["family", "categories"]
 """

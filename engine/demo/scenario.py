@@ -23,6 +23,7 @@ from pagefold.engine.demo.page_check import Verdict, check_counters, reads_a_sec
 from pagefold.engine.demo.reference_model import DOMAINS, Document, Model
 from pagefold.engine.demo.report_data import Report, Throughput, fault_reports, hot_product, problems_of, rebuild_report
 from pagefold.engine.demo.source_feeds import Ledger
+from pagefold.engine.demo.views_check import ViewsVerdict, check_views
 from pagefold.engine.errors import ConfigurationError
 from pagefold.engine.runtime.extras import is_installed
 from pagefold.engine.shop import Shop, open_shop
@@ -68,7 +69,7 @@ async def run_demo(size: Size, url: str, snapshots: Path, screen: Screen) -> Rep
     with log_observer.listening():
         async with open_shop(Config.parse(text, store=url)) as shop:
             await _check_empty(shop)
-            return await _DemoRun(shop, size, sample, Model(tomllib.loads(text)), log_observer, screen).run_demo()
+            return await _DemoRun(shop, size, sample, text, log_observer, screen).run_demo()
 
 
 async def _check_empty(shop: Shop) -> None:
@@ -85,12 +86,13 @@ class _DemoRun:
     """One run of the demo."""
 
     def __init__(
-        self, shop: Shop, size: Size, sample: sample_shop.Shop, model: Model, log_observer: LogObserver, screen: Screen
+        self, shop: Shop, size: Size, sample: sample_shop.Shop, config: str, log_observer: LogObserver, screen: Screen
     ) -> None:
         self._shop = shop
         self._size = size
         self._sample = sample
-        self._model = model
+        self._config = config
+        self._model = Model(tomllib.loads(config))
         self._screen = screen
         self._ledger = Ledger()
         self._next_status_at = 0.0
@@ -108,7 +110,7 @@ class _DemoRun:
 
     async def run_demo(self) -> Report:
         """Runs both phases and displays them. The phase with losses is skipped if a page is wrong."""
-        loss_result = None
+        loss_result, views = None, None
         changes = self._sample.changes(self._size.changes)
         with self._screen.showing():
             async with anyio.create_task_group() as group:
@@ -116,6 +118,8 @@ class _DemoRun:
                 await self._send_changes(changes, self._size.changes - self._size.lossy_changes)
                 verdict = await self._compare_pages()
                 if not verdict.differing:
+                    self._display.begin("Comparing views with the model", 0, "views")
+                    views = await check_views(self._shop, self._model, self._config)
                     loss_result = await LossScenario(self._phase, self._sample, self._model).run_demo(
                         changes, self._size.lossy_changes
                     )
@@ -124,7 +128,7 @@ class _DemoRun:
                 group.cancel_scope.cancel()
             self._next_status_at = 0.0
             await self._refresh()
-        return await self._report(verdict, loss_result, reads)
+        return await self._report(verdict, views, loss_result, reads)
 
     async def _send_changes(self, changes: Iterator[Document], count: int) -> None:
         """Delivers the catalog and a day's changes."""
@@ -153,11 +157,13 @@ class _DemoRun:
             )
         self._screen.show(self._display)
 
-    async def _report(self, verdict: Verdict, loss_result: LossResult | None, reads: float) -> Report:
+    async def _report(
+        self, verdict: Verdict, views: ViewsVerdict | None, loss_result: LossResult | None, reads: float
+    ) -> Report:
         status = await self._shop.status()
         events = loss_result.events if loss_result else {domain: self._model.events(domain) for domain in DOMAINS}
         counters = check_counters(status, events, self._ledger.conflicts)
-        problems = problems_of(self._ledger, verdict, loss_result)
+        problems = problems_of(self._ledger, verdict, views, loss_result)
         return Report(
             seed=self._size.seed,
             skus=self._size.skus,
@@ -172,6 +178,7 @@ class _DemoRun:
             domains=status.domains,
             sections_written=dict(self._display.log_observer.written),
             pages=verdict,
+            views=views,
             throughput=Throughput(
                 lines=self._ledger.lines / self._phase.delivering,
                 folded=self._ledger.outcomes["appended"] / self._phase.folding,

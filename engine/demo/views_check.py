@@ -1,4 +1,4 @@
-"""Compares the views of pages with the model: as they were, what is different since, and under another configuration."""
+"""Compares views of pages with the model: as they were, what is different since, under another configuration."""
 
 import tomllib
 from collections.abc import Collection, Mapping
@@ -102,7 +102,7 @@ async def _differing(shop: Shop, before: View) -> set[Key]:
         named.update((change.sku, change.channel) for change in part.changes)
 
     after = await shop.past.view(None)
-    await shop.diff.between(before, after, on_planned=keep, every_change=True)
+    await shop.diff(before, after, on_planned=keep, every_change=True)
     return named
 
 
