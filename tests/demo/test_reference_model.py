@@ -11,7 +11,7 @@ import pytest
 
 from pagefold.engine.demo import reference_completeness, reference_texts
 from pagefold.engine.demo import reference_model as model_module
-from pagefold.engine.demo.faults import inject_faults
+from pagefold.engine.demo.faults import Faults, inject_faults
 from pagefold.engine.demo.reference_model import Document, Drift, Model, Stream
 from pagefold.engine.demo.sample_shop import Shop
 
