@@ -300,11 +300,11 @@ def test_numbers_are_sane(run: tuple[str, dict[str, Any], Path]) -> None:
             limited = claim["at_least"] is not None or claim["at_most"] is not None
             assert claim["met"] in ((True, False) if limited else (None,))
             targets += limited
-    over_http = 2 * 2 if shutil.which("wrk") else 0
+    over_http = 2 * 3 if shutil.which("wrk") else 0
     growth, one_at_a_time, mapped, synced = 2 * (1 + 1 + 1 + 2 + 3 + 1), 2 * 2, 1 + 6, 2 * 2
-    shown, planned = 2 * 1, 2 * 2
+    shown, planned, inherited = 2 * 1, 2 * 2, 2 * 1
     of_the_log = 2 * (1 + 2 + 1 + 1 + 1 + 2) + 2 + 2 * (2 + 1 + 2 + 2)
-    assert targets == of_the_log + growth + one_at_a_time + mapped + synced + shown + planned + over_http
+    assert targets == of_the_log + growth + one_at_a_time + mapped + synced + shown + planned + inherited + over_http
 
 
 def test_the_table_names_the_machine(run: tuple[str, dict[str, Any], Path]) -> None:
@@ -483,4 +483,4 @@ def test_the_command_line_reads_sizes() -> None:
     """`k` and `M` are understood, and sizes are sorted."""
     assert sizes("1M,100k") == [100_000, 1_000_000]
     assert sizes("500") == [500]
-    assert len(LINES) == 24
+    assert len(LINES) == 26
