@@ -15,7 +15,12 @@ class InheritConfig(Table, frozen=True):
     """What the source states of a variant is laid over what it states of its parent."""
 
     levels: Annotated[
-        int, Meta(ge=1, le=MAX_LEVELS, description="The most parents above a variant: its parent, its parent's, …")
+        int,
+        Meta(
+            ge=1,
+            le=MAX_LEVELS,
+            description="The most parents above a variant: its parent, the parent of that, and so on.",
+        ),
     ] = MAX_LEVELS
     ignore_case: Annotated[
         bool,

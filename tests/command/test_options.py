@@ -17,7 +17,7 @@ MISSPELT = [
     (("ingest", "--rejcts", "f"), "--rejcts: unknown option; did you mean --rejects?"),
     (("ingest", "a.ndjson", "--rejcts=f"), "--rejcts: unknown option; did you mean --rejects?"),
     (("ingest", "-", "--hepl"), "--hepl: unknown option; did you mean --help?"),
-    (("get", "--all"), "--all: unknown option; `--help` lists the options"),
+    (("get", "--all"), "--all: unknown option; did you mean --at?"),
     (("get", "-x", "web-de"), "-x: unknown option"),
     (("history", "--domin", "pricing"), "--domin: unknown option; did you mean --domain?"),
     (("status", "--stor", "x"), "--stor: unknown option; did you mean --store?"),

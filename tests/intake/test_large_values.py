@@ -227,8 +227,8 @@ class Watch:
         log = type(store.log)
         read, scan, touched = log.heads, log.scan, log.touched
 
-        async def heads(me: object, streams: Sequence[str], *, max_bytes: int | None = None) -> list[StoredEvent]:
-            return self._seen(await read(me, streams, max_bytes=max_bytes))  # type: ignore[arg-type]  # it is the log
+        async def heads(me: object, streams: Sequence[str], **bounds: int | None) -> list[StoredEvent]:
+            return self._seen(await read(me, streams, **bounds))  # type: ignore[arg-type]  # it is the log
 
         async def scanned(me: object, *args: object, **bounds: object) -> object:
             found = await scan(me, *args, **bounds)  # type: ignore[arg-type]  # as it was called

@@ -18,6 +18,7 @@ from pagefold.engine.replay import section_verifier
 from tests.support.processes import children
 from tests.support.rebuild_fixtures import (
     CHANGES,
+    POLICIES,
     Intruder,
     renamed,
     with_new_channel,
@@ -102,7 +103,7 @@ RANDOM_CHANGES: Sequence[Callable[[random.Random], Change]] = [
     lambda _: lambda config: with_source_order(config, "pim2", "pim"),
     lambda _: lambda config: renamed(config, "erp", "sap"),
     lambda _: lambda config: renamed(config, "dam", "dam2"),
-    *[lambda _, name=name: CHANGES[name] for name in ("filtered", "hidden", "kept")],  # type: ignore[misc]  # a default
+    *[lambda _, change=change: change for change in POLICIES.values()],
 ]
 """Makers of random changes of the configuration."""
 
@@ -159,11 +160,11 @@ def _small_steps(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("_small_steps")
-@pytest.mark.parametrize("name", sorted(CHANGES))
+@pytest.mark.parametrize("name", sorted(CHANGES | POLICIES))
 async def test_several_processes_plan_the_same(shop: Shop, name: str) -> None:
     """As one, step by step; no process is left."""
     await say(shop, *products(random.Random(7)))
-    changed = CHANGES[name](shop.config)
+    changed = (CHANGES | POLICIES)[name](shop.config)
     alone, named = await planned(shop, changed)
     together, others = await planned(shop, changed, processes=2)
     assert together.plan.channels == alone.plan.channels

@@ -276,14 +276,14 @@ async def test_a_change_of_the_configuration_reaches_every_page(config: Config) 
     """`catch_up` replays the domains concerned, there and back, and stores the new fingerprints."""
     async with pagefold.open(config) as shop:
         await say(shop, *products())
-    for change in CHANGES.values():
+    for name, change in CHANGES.items():
         changed = change(config)
         async with pagefold.open(changed) as shop:
             await apply_file(shop)
             status = {each.domain: each.configuration_changed for each in (await shop.status()).domains}
             stale = {each.name for each in DOMAINS if config.fingerprint(each) != changed.fingerprint(each)}
             assert {domain for domain, outdated in status.items() if outdated} == stale != set()
-            assert (await shop.replay(write=False)).changed > 0
+            assert (await shop.replay(write=False)).changed > 0, name
             await shop.catch_up()
             assert await fingerprints(shop) == fingerprints_of(changed)
             assert await pages_of(shop) == pages_under(changed, products()) != pages_under(config, products())

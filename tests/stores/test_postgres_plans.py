@@ -134,7 +134,7 @@ HOT = [
 ]
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def full_database(postgres_server: PostgresServer) -> Iterator[str]:
     """A database for a store whose tables are filled while its statements are prepared."""
     url = postgres_server.create_database()

@@ -292,7 +292,7 @@ SHORT_CODES: Document = {
     "requires": [{"attributes": ["code"], "check": {"max_length": len("SKU-00 1")}}],
 }
 
-CHANGES: Mapping[str, Callable[[Config], Config]] = {
+CHANGES: dict[str, Callable[[Config], Config]] = {
     "locale": lambda config: with_channel(config, "web-de", locale="fr-FR", fallbacks=["en"]),
     "fallbacks": lambda config: with_channel(config, "web-us", locale="fr-FR", fallbacks=["de"]),
     "rank": lambda config: with_channel(config, "web-us", sources={"catalog": ["pim", "pim2"], "media": []}),
@@ -301,8 +301,12 @@ CHANGES: Mapping[str, Callable[[Config], Config]] = {
     "currency": lambda config: with_channel(config, "market-at", currency="USD"),
     "removed": lambda config: without_channel(config, "outlet-de"),
     "new": lambda config: with_new_channel(config, "web-fr"),
+}
+"""The changes of a configuration that change pages."""
+
+POLICIES: dict[str, Callable[[Config], Config]] = {
     "filtered": lambda config: with_channel(config, "web-us", filters={"own": OWN_PRODUCTS}),
     "hidden": lambda config: with_channel(config, "web-us", requirements=[SHORT_CODES], incomplete="hide"),
     "kept": lambda config: with_channel(config, "web-us", requirements=[SHORT_CODES], incomplete="keep"),
 }
-"""The changes of a configuration that change pages."""
+"""Changes of what a channel shows of products that have such codes, which the model does not know."""
