@@ -82,8 +82,9 @@ class TokenService:
     ) -> tuple[Secret, Token]:
         """Creates a token, durably. Its secret is returned only here.
 
-        With the scope `ingest` it is bound to a configured source, otherwise to none. Raises `InvalidTokenRequest`, and
-        `StoreUnavailable`, after which the store may have a token whose secret was never shown: harmless, and listed.
+        With the scope `ingest` it is bound to a configured source or a release (`release/NAME`), otherwise to none.
+        Raises `InvalidTokenRequest`, and `StoreUnavailable`, after which the store may have a token whose secret was
+        never shown: harmless, and listed.
         """
         allowed = frozenset(scopes)
         _check_scopes(allowed)

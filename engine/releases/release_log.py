@@ -88,8 +88,8 @@ class ReleaseLog:
             kept = self._records if after != NEVER else []
             self._records = [*kept, *await self._read(after, newest)]
             self.known = Release.of(self._records)
-            self.names.clear()
-            self.names.update(self.known)
+            self.names.update(self.known)  # never without a known name: events are validated in another thread, too
+            self.names.intersection_update(self.known)
         return self.known
 
     async def follow(self) -> None:

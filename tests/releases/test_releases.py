@@ -11,7 +11,7 @@ import pagefold
 from pagefold import Config, DomainEvent, Shop
 from pagefold.domains.values import format_timestamp
 from pagefold.engine.demo.reference_model import Model
-from pagefold.engine.errors import InvalidRelease, Rejected
+from pagefold.engine.errors import InvalidRelease, InvalidTokenRequest, Rejected
 from pagefold.engine.plans.page_changes import PageChange
 from pagefold.engine.plans.planner import PlannedRange
 from pagefold.engine.plans.saved_plan import SavedPlan
@@ -204,6 +204,14 @@ async def test_a_release_of_another_process_is_known_soon(shop: Shop, config: Co
         group.cancel_scope.cancel()
     async with pagefold.open(config) as late:
         assert (await late.append(summer()[:1]))[0].outcome == "duplicate"
+
+
+async def test_a_token_of_a_release(prepared: Shop) -> None:
+    """It may write for that release and for nothing else."""
+    secret, token = await prepared.tokens.create(["ingest"], source=SUMMER, label="the agency")
+    assert (token.source, bool(secret)) == (SUMMER, True)
+    with pytest.raises(InvalidTokenRequest, match="unknown source 'release/'"):
+        await prepared.tokens.create(["ingest"], source="release/", label="nobody")
 
 
 @pytest.mark.parametrize("name", ["summer", "", "a/b", "a b", "ü", "x" * 65])
