@@ -105,7 +105,7 @@ def test_a_server_on_a_full_disk_reads_and_recovers(place: Path, small_disk: Dis
     assert place.is_dir()
     small_disk.fill()
     with serving("--work", "--workers", str(workers)) as server:
-        assert server.get("/v1/pages/web-de/A").status_code == 200
+        within(30, "it reads", lambda: server.get("/v1/pages/web-de/A").status_code == 200)
         within(30, "its processes answer", lambda: problems(server, "/readyz/reads") == {})
         assert problems(server, "/readyz/ingest")["log"] == "the disk is full"
         begun = time.monotonic()
