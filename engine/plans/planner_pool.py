@@ -8,8 +8,8 @@ import msgspec
 from pagefold.domains import DOMAINS
 from pagefold.engine.plans.page_view import PageView, SentView
 from pagefold.engine.plans.plan import Plan
+from pagefold.engine.plans.plan_task import PlanTask
 from pagefold.engine.plans.planner import OnPlanned, PlannedRange, Planner
-from pagefold.engine.plans.planner_process import PlanTask
 from pagefold.engine.replay.line_process import LineProcess, ProcessLost
 from pagefold.engine.replay.section_verifier import StreamRange, split_ranges
 from pagefold.engine.replay.verifier_pool import MIN_EVENTS, RANGES_PER_PROCESS, processors

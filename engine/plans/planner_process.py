@@ -11,21 +11,13 @@ from collections.abc import Iterable
 import msgspec
 
 from pagefold.engine.errors import StoreError
-from pagefold.engine.plans.page_view import SentView
+from pagefold.engine.plans.plan_task import PlanTask
 from pagefold.engine.plans.planner import Planner
 from pagefold.engine.replay.line_process import write_reply
 from pagefold.engine.replay.section_verifier import StreamRange
 from pagefold.engine.runtime import logs
 from pagefold.engine.runtime.event_loop import run
 from pagefold.engine.stores import open_store
-
-
-class PlanTask(msgspec.Struct, frozen=True, array_like=True):
-    """What a process plans: two views, and whether it names every change."""
-
-    before: SentView
-    after: SentView
-    every_change: bool
 
 
 async def serve(lines: Iterable[bytes]) -> int:

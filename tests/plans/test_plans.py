@@ -161,8 +161,8 @@ def _small_steps(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("_small_steps")
 @pytest.mark.parametrize("name", sorted(CHANGES | POLICIES))
-async def test_several_processes_plan_the_same(shop: Shop, name: str) -> None:
-    """As one, step by step; no process is left."""
+async def test_several_processes_plan_the_same(shop: Shop, name: str, capfd: pytest.CaptureFixture[str]) -> None:
+    """As one, step by step; no process is left, and none prints anything."""
     await say(shop, *products(random.Random(7)))
     changed = (CHANGES | POLICIES)[name](shop.config)
     alone, named = await planned(shop, changed)
@@ -171,6 +171,7 @@ async def test_several_processes_plan_the_same(shop: Shop, name: str) -> None:
     assert (together.plan.skus, len(alone.plan.samples) > 0) == (len(SKUS), bool(named))
     assert sorted(map(key_of, named)) == sorted(map(key_of, others))
     assert children() == []
+    assert capfd.readouterr().err == ""
 
 
 def key_of(change: PageChange) -> tuple[str, str]:
