@@ -39,6 +39,13 @@ class Applied(NamedTuple):
     position: int
     record: AppliedRecord
 
+    @property
+    def summary(self) -> dict[str, object]:
+        """What people want to know of it: all but the settings, by JSON name."""
+        number, position, record = self
+        who = {"by": record.by, "reason": record.reason, "recordedAt": record.recorded_at}
+        return {"number": number, "position": position, **who}
+
     @classmethod
     def of(cls, event: StoredEvent) -> Self:
         """The configuration in an event."""

@@ -8,12 +8,10 @@ from cyclopts import App, Parameter
 import pagefold
 from pagefold.engine.command.console import print_message, printable, show_table, write_bytes
 from pagefold.engine.command.dead_letters import Operator, login_name
-from pagefold.engine.command.options import AsJSON, DomainName, Exit, Injected, Options
+from pagefold.engine.command.options import AsJSON, DomainName, Exit, Injected, Options, Reason
 from pagefold.engine.intake.epoch_registry import Note
 from pagefold.engine.intake.epoch_service import EpochNote
 from pagefold.engine.runtime.event_loop import run
-
-Reason = Annotated[str, Parameter(name="--reason", help="The reason, for the record.")]
 
 epochs = App(
     name="epochs",

@@ -18,6 +18,8 @@ from pagefold.engine.runtime import logs
 
 LOG_LEVEL_VARIABLE = "PAGEFOLD_LOG_LEVEL"
 
+Reason = Annotated[str, Parameter(name="--reason", help="The reason, for the record.")]
+
 _everywhere = Group("Options of every command", sort_key=99)
 
 

@@ -12,7 +12,7 @@ import pagefold
 from pagefold.engine.applied.applied_log import Applied
 from pagefold.engine.command.console import count, print_error, print_message, printable, write_json
 from pagefold.engine.command.dead_letters import Operator, login_name
-from pagefold.engine.command.options import AsJSON, Exit, Injected, Options, Processes
+from pagefold.engine.command.options import AsJSON, Exit, Injected, Options, Processes, Reason
 from pagefold.engine.command.page_differences import comparison_meter, show_counts, show_samples
 from pagefold.engine.command.signals import stoppable
 from pagefold.engine.command.verify import print_lines, section_count
@@ -21,8 +21,6 @@ from pagefold.engine.plans.plan import Plan
 from pagefold.engine.plans.saved_plan import SavedPlan
 from pagefold.engine.runtime.event_loop import run
 from pagefold.engine.shop import Shop
-
-Reason = Annotated[str, Parameter(name="--reason", help="The reason, for the record.")]
 
 
 def plan(
@@ -131,14 +129,13 @@ async def _apply(  # noqa: PLR0913  # what the command was asked for
             applied = await shop.apply(chosen, by=operator, reason=reason)
     if applied is None:
         return stop.exit_code
-    number, position, record = applied
     if as_json:
-        document = msgspec.to_builtins(record)
-        del document["settings"]
-        write_json({"number": number, "position": position} | document)
+        write_json(applied.summary)
     else:
         pages = count(chosen.plan.changed, "page")
-        print_message(f"configuration {number} counts from now on; {pages} change as soon as workers have folded them")
+        print_message(
+            f"configuration {applied.number} counts from now on; {pages} change as soon as workers have folded them"
+        )
     return Exit.DONE
 
 

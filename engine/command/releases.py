@@ -21,7 +21,16 @@ from pagefold.engine.command.console import (
     write_json,
 )
 from pagefold.engine.command.dead_letters import Operator, login_name
-from pagefold.engine.command.options import AsJSON, Exit, Injected, Options, Processes, UsageError, check_has_pages
+from pagefold.engine.command.options import (
+    AsJSON,
+    Exit,
+    Injected,
+    Options,
+    Processes,
+    Reason,
+    UsageError,
+    check_has_pages,
+)
 from pagefold.engine.command.page_differences import comparison_meter, show_counts, show_samples
 from pagefold.engine.command.signals import stoppable
 from pagefold.engine.command.verify import print_lines, section_count
@@ -31,7 +40,6 @@ from pagefold.engine.runtime.event_loop import run
 from pagefold.engine.shop import Shop
 
 Name = Annotated[str, Parameter(name="NAME")]
-Reason = Annotated[str, Parameter(name="--reason", help="The reason, for the record.")]
 Task: TypeAlias = Callable[[Shop, str], Awaitable[int]]
 
 releases = App(
@@ -357,11 +365,8 @@ def _run(options: Options, operator: str | None, do: Task) -> int:
 
 
 def _report(applied: Applied, what: str, *, as_json: bool) -> int:
-    number, position, record = applied
     if as_json:
-        document = msgspec.to_builtins(record)
-        del document["settings"]
-        write_json({"number": number, "position": position} | document)
+        write_json(applied.summary)
     else:
-        print_message(f"{what}, with configuration {number}; pages follow as soon as workers have folded them")
+        print_message(f"{what}, with configuration {applied.number}; pages follow as soon as workers have folded them")
     return Exit.DONE

@@ -98,7 +98,7 @@ class ReleaseService:
         Raises `InvalidRelease` for a name that exists or cannot be one, and `Rejected` for a blank person or reason.
         """
         if not is_release_name(name):
-            raise InvalidRelease("name", f"{name!r:.100} has other characters than letters, digits, '.', '_' and '-'")
+            raise InvalidRelease("name", f"{name!r:.100} is not 1 to 64 letters, digits, '.', '_' and '-'")
         check_operator(by)
         check_reason(reason)
         while name not in await self._log.refresh():
