@@ -33,7 +33,7 @@ from benchmarks.run_settings import Bench, new_stores, peak
 from benchmarks.throwaway_stores import Stores
 from benchmarks.workload import RECORDED_AT, config
 from pagefold.engine.rebuild.rebuild_service import RebuildService
-from pagefold.engine.rebuild.run_aggregate import RunCounts
+from pagefold.engine.rebuild.run_records import RunCounts
 from pagefold.engine.stores.event_state import EncodedEvent
 
 MIN_RATIO = 0.6

@@ -28,6 +28,7 @@ PagefoldError
 ├── RecoveryUnderWay        another process is recovering this store
 ├── PagesWouldGo            a recovery would remove many pages, and was not confirmed
 ├── PlanOutdated            a plan began from a configuration, log or release that counts no longer
+├── CountChanged            what a decision was made about is of another number by now
 ├── UnreadablePlan          a file has no plan
 ├── UnknownDeadLetter       there is no dead letter with this id
 ├── DeadLetterResolved      the dead letter is no longer open
@@ -281,6 +282,13 @@ class RecoveryUnderWay(PagefoldError):
 
     def __init__(self) -> None:
         super().__init__("a recovery of this store is under way already")
+
+
+class CountChanged(PagefoldError):
+    """What a decision was made about is of another number by now. Nothing was done."""
+
+    def __init__(self, expected: int, found: int) -> None:
+        super().__init__(f"expected {expected:,}, but it is {found:,} by now: look again")
 
 
 class PlanOutdated(PagefoldError):

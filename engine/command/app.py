@@ -49,6 +49,7 @@ from pagefold.engine.command.why import why
 from pagefold.engine.command.work import work
 from pagefold.engine.errors import (
     ConfigurationError,
+    CountChanged,
     DeadLetterResolved,
     ExtraMissing,
     InvalidTokenRequest,
@@ -57,7 +58,10 @@ from pagefold.engine.errors import (
     PlanOutdated,
     RecoveryUnderWay,
     Rejected,
+    RunStateError,
+    RunTakenOver,
     UnknownDeadLetter,
+    UnknownRun,
     UnknownToken,
     UnreadablePlan,
 )
@@ -277,6 +281,10 @@ def _exit_code(error: BaseException) -> int:
             | RecoveryUnderWay()
             | PagesWouldGo()
             | PlanOutdated()
+            | CountChanged()
+            | UnknownRun()
+            | RunStateError()
+            | RunTakenOver()
         ):
             return Exit.REFUSED
         case (

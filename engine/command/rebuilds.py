@@ -17,7 +17,8 @@ from pagefold.engine.command.console import (
     write_json,
     write_pieces,
 )
-from pagefold.engine.command.options import AsJSON, Exit, Injected, Options, UsageError
+from pagefold.engine.command.dead_letters import Operator, login_name
+from pagefold.engine.command.options import AsJSON, Exit, Injected, Options, Reason, UsageError
 from pagefold.engine.command.run_report import (
     STATE_STYLES,
     UNLIMITED,
@@ -41,10 +42,11 @@ if TYPE_CHECKING:
 rebuilds = App(
     name="rebuilds",
     help="""\
-List and show the runs of `pagefold rebuild`: their states, findings and changes.
+List and show the runs of `pagefold rebuild`, and decide about those that are held.
 
 A run is *running*; *interrupted*, if its process is gone; *held*, if what it would withdraw or remove needs a
-confirmation; *completed*; or *failed*. Any run that is not completed can be resumed: `pagefold rebuild --resume RUN`.
+decision; *approved*, until a worker resumes it; *refused*; *completed*; or *failed*. Any other than a completed or
+refused one can be resumed: `pagefold rebuild --resume RUN`.
 """,
     help_epilogue="",
 )
@@ -142,3 +144,63 @@ async def _show(identifier: str, options: Options, *, as_json: bool) -> int:
     if (hint := next_step(report)) is not None:
         print_message(hint)
     return Exit.DONE
+
+
+RunId = Annotated[str, Parameter(name="RUN")]
+
+
+@rebuilds.command
+def approve(
+    identifier: RunId,
+    /,
+    *,
+    reason: Reason,
+    operator: Operator = None,
+    expect: Annotated[int | None, Parameter(metavar="N")] = None,
+    options: Injected = Options(),  # noqa: B008  # it is immutable
+) -> int:
+    """Approve what a held run would withdraw or remove. A worker resumes it within ten seconds.
+
+    Without a worker, `pagefold rebuild --resume RUN` does. Exit code 1 if the run is unknown or not held, or if it
+    would remove another number than --expect.
+
+    Parameters
+    ----------
+    expect
+        How many streams it would withdraw, or take values from. Any number unless given.
+    """
+    return run(lambda: _approve(identifier, operator or login_name(), reason, expect, options))
+
+
+async def _approve(run_id: str, by: str, reason: str, expect: int | None, options: Options) -> int:
+    async with pagefold.open(options.load(), create=False) as shop, shop.rebuilds() as service:
+        report = await service.approve(run_id, by=by, reason=reason, expected=expect)
+    print_message(f"{run_id} is approved: a worker resumes it, and {_removals(report)}")
+    return Exit.DONE
+
+
+@rebuilds.command
+def refuse(
+    identifier: RunId,
+    /,
+    *,
+    reason: Reason,
+    operator: Operator = None,
+    options: Injected = Options(),  # noqa: B008  # it is immutable
+) -> int:
+    """Refuse what a held run would withdraw or remove. It ends; the next run reads the snapshot again.
+
+    What it has repaired stays. Exit code 1 if the run is unknown or not held.
+    """
+    return run(lambda: _refuse(identifier, operator or login_name(), reason, options))
+
+
+async def _refuse(run_id: str, by: str, reason: str, options: Options) -> int:
+    async with pagefold.open(options.load(), create=False) as shop, shop.rebuilds() as service:
+        await service.refuse(run_id, by=by, reason=reason)
+    print_message(f"{run_id} is refused: nothing is withdrawn or removed")
+    return Exit.DONE
+
+
+def _removals(report: "RunReport") -> str:
+    return f"{count(report.removals, 'stream')} of {printable(report.source)} will be withdrawn or lose values"

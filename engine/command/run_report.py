@@ -31,6 +31,8 @@ STATE_STYLES: "Mapping[ReportedRunState, str]" = {
     "running": "cyan",
     "interrupted": "yellow",
     "held": "yellow",
+    "approved": "cyan",
+    "refused": "yellow",
     "completed": "green",
     "failed": "red",
 }
@@ -56,6 +58,7 @@ def run_facts(report: "RunReport") -> Iterator[Text]:
         "domains": ", ".join(report.domains),
         "SKUs": f"those with the prefix {printable(report.prefix)}" if report.prefix else "all",
         "repairs": f"only {printable(report.first)}" if report.first else "all",
+        **_decision(report),
         "snapshot": "complete" if report.complete else report.reason or "not compared completely",
         "in the log": f"{count(report.live, 'stream')} of {report.source}",
     }
@@ -102,6 +105,14 @@ def _counts(report: "RunReport") -> Text:
         for name, number in numbers.items()
     ]
     return Text("  ") + Text(", ").join(parts)
+
+
+def _decision(report: "RunReport") -> dict[str, str]:
+    """Who approved or refused a run that was held, and why."""
+    if not report.decided_by:
+        return {}
+    word = "refused" if report.state == "refused" else "approved"
+    return {word: f"by {printable(report.decided_by)}: {printable(report.decided_because)}"}
 
 
 def warnings(report: "RunReport") -> Iterator[str]:
@@ -174,7 +185,13 @@ def next_step(report: "RunReport") -> str | None:
     if report.state == "held" and report.run is None:
         return f"`pagefold rebuild --source {report.source} --yes` {_consents_to(report)}"
     if report.state == "held":
-        return f"`pagefold rebuild --resume {report.run} --yes` {_consents_to(report)}"
+        run = report.run
+        return (
+            f"`pagefold rebuild --resume {run} --yes` {_consents_to(report)}; `pagefold rebuilds approve {run} "
+            f"--reason …` lets a worker do it, and `pagefold rebuilds refuse {run} --reason …` ends the run"
+        )
+    if report.state == "approved":
+        return f"a worker resumes it; without one, `pagefold rebuild --resume {report.run}` does"
     if report.state == "interrupted" or (report.state == "failed" and not report.superseded_by):
         return f"`pagefold rebuild --resume {report.run}` resumes it"
     return None

@@ -6,7 +6,7 @@ from typing import NamedTuple
 from pagefold.domains.domain import JSON
 from pagefold.engine.rebuild.row_comparer import Comparison
 from pagefold.engine.rebuild.row_order import MAX_REFUSALS, Refusal, SkippedRows
-from pagefold.engine.rebuild.run_aggregate import RunCounts
+from pagefold.engine.rebuild.run_records import RunCounts
 
 
 @dataclass(slots=True)

@@ -13,8 +13,9 @@ from eventsourcing.utils import register_topic
 
 from pagefold.engine.events import ValidatedEvent
 from pagefold.engine.rebuild.excerpts import MAX_EXAMPLES
-from pagefold.engine.rebuild.run_aggregate import RebuildRun, RunCounts
+from pagefold.engine.rebuild.run_aggregate import RebuildRun
 from pagefold.engine.rebuild.run_observer import Finding
+from pagefold.engine.rebuild.run_records import RunCounts
 
 MAX_EVENT_BYTES = 2 * 1024 * 1024
 """Maximum bytes of the rows in one event of a run; the last row may exceed it."""

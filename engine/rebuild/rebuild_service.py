@@ -3,7 +3,7 @@
 import os
 import socket
 import time
-from collections.abc import AsyncIterator, Collection
+from collections.abc import AsyncIterator, Callable, Collection
 from contextlib import asynccontextmanager
 from datetime import timedelta
 from typing import Literal, TypeAlias
@@ -15,16 +15,18 @@ from pagefold.domains.values import format_timestamp
 from pagefold.engine.configuration.config import Config
 from pagefold.engine.configuration.snapshot_config import SnapshotConfig
 from pagefold.engine.configuration.spelling import suggestion
-from pagefold.engine.errors import ConfigurationError, RebuildInProgress, RunNotResumable, SourceFailed
+from pagefold.engine.errors import ConfigurationError, CountChanged, RebuildInProgress, RunNotResumable, SourceFailed
 from pagefold.engine.folding.source_resets import RESET_THRESHOLD
 from pagefold.engine.intake.epoch_registry import EpochRegistry
 from pagefold.engine.intake.epoch_service import EpochService
 from pagefold.engine.intake.event_validator import EventValidator
+from pagefold.engine.intake.operators import check_operator, check_reason
 from pagefold.engine.rebuild.excerpts import clean
 from pagefold.engine.rebuild.older_rows import record_epoch
 from pagefold.engine.rebuild.repair_priority import EVERYTHING, RepairPriority
-from pagefold.engine.rebuild.run_aggregate import RebuildRun, RunCounts, RunSpec
+from pagefold.engine.rebuild.run_aggregate import RebuildRun
 from pagefold.engine.rebuild.run_observer import Finding, RunObserver
+from pagefold.engine.rebuild.run_records import RunCounts, RunSpec
 from pagefold.engine.rebuild.run_repository import RunRepository
 from pagefold.engine.rebuild.source_rebuild import SourceRebuild
 from pagefold.engine.snapshots import open_snapshot
@@ -32,8 +34,11 @@ from pagefold.engine.snapshots.request_limiter import RequestLimiter
 from pagefold.engine.snapshots.snapshot import Snapshot
 from pagefold.engine.stores.store import Store
 
-ReportedRunState: TypeAlias = Literal["running", "interrupted", "held", "completed", "failed"]
-"""The state of a run; an interrupted run is recorded as running, but its process is gone."""
+ReportedRunState: TypeAlias = Literal["running", "interrupted", "held", "approved", "refused", "completed", "failed"]
+"""The state of a run; an interrupted run is recorded as running, but its process is gone.
+
+`held` runs wait for an operator, `approved` ones for a worker.
+"""
 
 
 class RebuildRequest(msgspec.Struct, frozen=True, kw_only=True):
@@ -68,11 +73,12 @@ class RunReport(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     `run` is None for a dry run. `complete`: the snapshot proves what it lacks; `reason` says why not, or why the run
     failed; `superseded_by` names the run that replaced it. `live` streams of the source were in the log. More than
     `held_limit` removals need confirmation; `losses` are what corrections would remove from more: (path, streams,
-    (stream, value) samples). `looks_reset`: everything in the snapshot is older than the log, or some of it although
-    the snapshot was taken later; `older` names some of it. `recreated` names some recreated records. `epoch` is the one
-    that the run started, 0 for none. `lasted` is the time in seconds from its start to its last event, `seconds` the
-    time this process worked on it. `samples` are (stream, drift, (path, log, snapshot) of each field that differs);
-    `refusals` (row, path, reason).
+    (stream, value) samples). `removals` of a held run are the orphans that it would withdraw, and the streams that
+    would lose values; `decided_by` is who approved or refused them, and `decided_because` why. `looks_reset`:
+    everything in the snapshot is older than the log, or some of it although the snapshot was taken later; `older`
+    names some of it. `recreated` names some recreated records. `epoch` is the one that the run started, 0 for none.
+    `lasted` is the time in seconds from its start to its last event, `seconds` the time this process worked on it.
+    `samples` are (stream, drift, (path, log, snapshot) of each field that differs); `refusals` (row, path, reason).
     """
 
     run: str | None
@@ -91,6 +97,9 @@ class RunReport(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     live: int
     held_limit: int
     losses: list[JSON]
+    removals: int
+    decided_by: str
+    decided_because: str
     looks_reset: bool
     lasted: float
     seconds: float
@@ -126,7 +135,10 @@ def report_of(run: RebuildRun, *, dry_run: bool = False, seconds: float = 0.0, a
         counts=counts,
         live=run.live,
         held_limit=run.held_limit,
-        losses=run.losses if run.state == "held" else [],
+        losses=run.losses if run.state in ("held", "approved", "refused") else [],
+        removals=run.removals,
+        decided_by=run.decided_by,
+        decided_because=run.decided_because,
         looks_reset=all_older or counts.reset > 0,
         lasted=seconds if dry_run else (run.modified_on - run.created_on).total_seconds(),
         seconds=seconds,
@@ -214,6 +226,30 @@ class RebuildService:
                     return await self._continue(run, snapshot, observer, rows_per_second)
             return await self._continue(run, None, observer)
 
+    async def approve(self, run_id: str, *, by: str, reason: str, expected: int | None = None) -> RunReport:
+        """Allows what a held run would remove: a worker resumes it, or a call of `resume`.
+
+        Raises `UnknownRun`, `RunStateError` if it is not held, `CountChanged` if it would remove another number than
+        `expected`, `Rejected` for a name or reason that is blank or no text, and `RunTakenOver`.
+        """
+        return await self._decided(run_id, RebuildRun.approve, by, reason, expected)
+
+    async def refuse(self, run_id: str, *, by: str, reason: str) -> RunReport:
+        """Ends a held run, which removes nothing. Raises what `approve` raises."""
+        return await self._decided(run_id, RebuildRun.refuse, by, reason, None)
+
+    async def approved(self, source: str) -> str | None:
+        """The newest run of a source if it is approved, or was and its process ended."""
+        newest = next(iter(await self.newest(1, source)), None)
+        if newest is None or not newest.decided_by or newest.state not in ("approved", "interrupted"):
+            return None
+        return newest.run
+
+    async def resume_approved(self, source: str) -> RunReport | None:
+        """Resumes the run that is `approved`, if there is one. Raises what `resume` raises."""
+        run_id = await self.approved(source)
+        return None if run_id is None else await self.resume(run_id)
+
     async def report(self, run_id: str) -> RunReport:
         """The report of a run."""
         return await self._reported(await self.runs.get(run_id))
@@ -230,6 +266,19 @@ class RebuildService:
         async for streams in self.runs.orphans(run_id):
             for stream in streams:
                 yield stream, "orphan"
+
+    async def _decided(
+        self, run_id: str, decide: Callable[[RebuildRun, str, str], None], by: str, reason: str, expected: int | None
+    ) -> RunReport:
+        check_operator(by)
+        check_reason(reason)
+        await self._store.proof.prove()
+        run = await self.runs.get(run_id)
+        if expected is not None and run.state == "held" and run.removals != expected:
+            raise CountChanged(expected, run.removals)
+        decide(run, by, reason)
+        await self.runs.save(run)
+        return report_of(run)
 
     async def _reported(self, run: RebuildRun) -> RunReport:
         alive = True

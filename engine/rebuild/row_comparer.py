@@ -19,7 +19,8 @@ from pagefold.engine.intake.canonical_payloads import is_same_content
 from pagefold.engine.intake.event_validator import EventValidator
 from pagefold.engine.rebuild.epoch_placement import PLAIN, Placement
 from pagefold.engine.rebuild.row_order import Refusal, StreamRow, decode_event
-from pagefold.engine.rebuild.run_aggregate import Drifted, RunCounts
+from pagefold.engine.rebuild.run_aggregate import Drifted
+from pagefold.engine.rebuild.run_records import RunCounts
 from pagefold.engine.snapshots.coverage import Coverage
 from pagefold.engine.stores.event_state import CONTENT_START, DriftKind, EventState, repair_encoder, state_ending
 from pagefold.engine.stores.log_records import SEPARATOR, CorrectionEvent, StoredEvent

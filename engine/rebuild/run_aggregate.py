@@ -8,13 +8,15 @@ by chunk, what the snapshot lacks. Every step is an event, so another process ca
                  compare_again if corrections were withheld
     done         from `complete` on
 
+A run that is held waits for a decision: `approve`, and a worker resumes it, or `refuse`, which ends it.
+
 The lists of streams are only in the events: a run may find millions. `run_repository.py` reads them.
 """
 
 import secrets
 from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import Any, Final, Literal, TypeAlias, TypedDict
+from typing import Any, Final, Literal, TypeAlias
 
 import msgspec
 from eventsourcing.domain import (
@@ -29,96 +31,20 @@ from pagefold.domains.domain import JSON
 from pagefold.domains.values import format_timestamp
 from pagefold.engine.errors import RunStateError
 from pagefold.engine.rebuild.excerpts import MAX_EXAMPLES, MAX_REASON_LENGTH, clean, shorten, shorten_json
+from pagefold.engine.rebuild.run_records import Cursor, RunCounts, RunSpec
 from pagefold.engine.runtime.clock import now
 from pagefold.engine.stores.event_state import DriftKind
 
 Drifted: TypeAlias = Mapping[DriftKind, Sequence[str]]
 """The drifted streams, by kind of drift."""
 
-RunState: TypeAlias = Literal["running", "held", "completed", "failed"]
+RunState: TypeAlias = Literal["running", "held", "approved", "refused", "completed", "failed"]
 Phase: TypeAlias = Literal["comparing", "withdrawing", "done"]
 
 NOTHING_DRIFTED: Final[Drifted] = {}
 
 MAX_LISTED_STREAMS = 50_000
 """Maximum streams in a list of an event, which keeps an event below a few megabytes."""
-
-
-class RunCounts(msgspec.Struct, gc=False):
-    """Numbers of rows and orphans, by result.
-
-    `repeated` rows name a stream that an earlier row named; `refused` rows broke a rule, and the `unreadable` ones
-    among them do not even name a stream; `elsewhere` rows name an unknown channel. `orphans` are candidates: some are
-    `withdrawn`, others `spared`, because their source has sent an event since. `uncovered` streams are not withdrawn,
-    and the snapshot cannot name them. `older` rows are older than the log; `reset` counts those whose snapshot was
-    taken after the newer event. `recreated` rows proved to be recreated records, and no longer count as older.
-    `left_out` rows do not count, according to the contract. `deferred` differences are left to a run that repairs all.
-    """
-
-    rows: int = 0
-    equal: int = 0
-    missing: int = 0
-    newer: int = 0
-    changed: int = 0
-    older: int = 0
-    repeated: int = 0
-    refused: int = 0
-    unreadable: int = 0
-    orphans: int = 0
-    withdrawn: int = 0
-    spared: int = 0
-    elsewhere: int = 0
-    uncovered: int = 0
-    reset: int = 0
-    recreated: int = 0
-    left_out: int = 0
-    deferred: int = 0
-
-    def __add__(self, other: "RunCounts") -> "RunCounts":
-        both = zip(msgspec.structs.astuple(self), msgspec.structs.astuple(other), strict=True)
-        return RunCounts(*(one + another for one, another in both))
-
-    def as_dict(self) -> dict[str, int]:
-        """The counts by name, without zeros."""
-        return {name: number for name, number in msgspec.structs.asdict(self).items() if number}
-
-    @classmethod
-    def of(cls, numbers: dict[str, int]) -> "RunCounts":
-        """The inverse of `as_dict`. Unknown names are ignored."""
-        return msgspec.convert(numbers, cls)
-
-
-class Cursor(TypedDict):
-    """Where comparing resumes: after a place in the snapshot, in the snapshot's form, and after a stream."""
-
-    snapshot: JSON
-    stream: str
-
-
-class RunSpec(msgspec.Struct, frozen=True, kw_only=True):
-    """What a run is to do. `process` is `host:pid`.
-
-    `start_position` is the end of the log when the run begins. `snapshot` is the snapshot's name, `identity` its
-    identity, `written_at` the earliest time that its export may have begun, as fixed-width UTC text. `prefix` is a
-    prefix of SKUs, "" for all; `max_orphans` is as in the configuration. The snapshot may lack events of the last
-    `settle` seconds before it was taken. `baseline` is the number of distinct rows in the source's last complete
-    snapshot, None if there was none. `keeps_absent`: what the snapshot lacks is not withdrawn, whatever it proves.
-    `first` is what alone is repaired, see `RepairPriority`; "" for everything.
-    """
-
-    source: str
-    domains: list[str]
-    start_position: int
-    snapshot: str
-    identity: str
-    process: str
-    prefix: str = ""
-    max_orphans: JSON = None
-    written_at: str | None = None
-    settle: float = 0.0
-    baseline: int | None = None
-    keeps_absent: bool = False
-    first: str = ""
 
 
 class RunEvent(CanMutateAggregate[str], metaclass=MetaDomainEvent):
@@ -180,6 +106,8 @@ class RebuildRun(BaseAggregate[str]):
         self.held_limit = 0
         self.losses: list[JSON] = []
         self.confirmed = False
+        self.decided_by = ""
+        self.decided_because = ""
         self.withdrawn_after = ""
         self.recreated_after = ""
         self.recreated: list[str] = []
@@ -296,6 +224,31 @@ class RebuildRun(BaseAggregate[str]):
             run.held_limit = self.limit
             run.losses = self.losses
 
+    class Approved(Event):
+        """An operator allows what the run would remove. A worker resumes it."""
+
+        TOPIC = "engine.rebuild.run:Rebuild.Approved"
+        by: str
+        reason: str
+
+        def apply(self, run: "RebuildRun") -> None:
+            """The run waits for a worker."""
+            run.state = "approved"
+            run.confirmed = True
+            run.decided_by, run.decided_because = self.by, self.reason
+
+    class Refused(Event):
+        """An operator refuses what the run would remove."""
+
+        TOPIC = "engine.rebuild.run:Rebuild.Refused"
+        by: str
+        reason: str
+
+        def apply(self, run: "RebuildRun") -> None:
+            """No more events can follow: another snapshot is another run."""
+            run.state = "refused"
+            run.decided_by, run.decided_because = self.by, self.reason
+
     class Resumed(Event):
         """A process resumes the run."""
 
@@ -377,8 +330,13 @@ class RebuildRun(BaseAggregate[str]):
 
     @property
     def resumable(self) -> bool:
-        """Whether the run is unfinished and not superseded."""
-        return self.state != "completed" and not self.superseded_by
+        """Whether the run is unfinished, not refused and not superseded."""
+        return self.state not in ("completed", "refused") and not self.superseded_by
+
+    @property
+    def removals(self) -> int:
+        """How many orphans a held run would withdraw, and how many streams would lose values."""
+        return self.held_orphans + (self.withheld if self.losses else 0)
 
     def chunk_compared(  # noqa: PLR0913  # the event's own fields, by name
         self,
@@ -457,8 +415,18 @@ class RebuildRun(BaseAggregate[str]):
         examples = [shorten_json(each) for each in losses[:MAX_EXAMPLES]]
         self.trigger_event(self.Held, orphans=orphans, limit=limit, losses=examples)
 
+    def approve(self, by: str, reason: str) -> None:
+        """Allows what a held run would remove."""
+        self._check("be approved", holds=self.state == "held")
+        self.trigger_event(self.Approved, by=by, reason=reason)
+
+    def refuse(self, by: str, reason: str) -> None:
+        """Ends a held run. Nothing is removed."""
+        self._check("be refused", holds=self.state == "held")
+        self.trigger_event(self.Refused, by=by, reason=reason)
+
     def resume(self, process: str, *, confirmed: bool = False) -> None:
-        """Resumes a run that was interrupted, held, or failed."""
+        """Resumes a run that was interrupted, held, approved, or failed."""
         self._check("be resumed", holds=self.resumable)
         self.trigger_event(self.Resumed, process=process, confirmed=confirmed)
 
@@ -475,7 +443,7 @@ class RebuildRun(BaseAggregate[str]):
 
     def fail(self, reason: str) -> None:
         """Ends the run early, until it is resumed."""
-        self._check("fail", holds=self.state in ("running", "held"))
+        self._check("fail", holds=self.state in ("running", "held", "approved"))
         self.trigger_event(self.Failed, reason=shorten(reason, MAX_REASON_LENGTH), superseded_by="")
 
     def supersede(self, run_id: str) -> None:

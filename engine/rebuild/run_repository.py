@@ -25,8 +25,9 @@ from eventsourcing.utils import Environment, EnvType, register_topic
 
 from pagefold.engine.errors import RunTakenOver, UnknownRun
 from pagefold.engine.rebuild.older_rows import OlderRowsFound, RecreatedCandidate
-from pagefold.engine.rebuild.run_aggregate import RebuildRun, RunCounts, RunEvent, RunSpec
+from pagefold.engine.rebuild.run_aggregate import RebuildRun, RunEvent
 from pagefold.engine.rebuild.run_observer import Finding
+from pagefold.engine.rebuild.run_records import RunCounts, RunSpec
 from pagefold.engine.recorders import PagefoldFactory
 from pagefold.engine.recorders.datastore import Datastore
 from pagefold.engine.runtime.task_groups import unwrap_group

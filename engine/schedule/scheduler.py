@@ -15,9 +15,9 @@ from pagefold.engine.runtime.clock import moment, now
 from pagefold.engine.runtime.logs import Logger
 from pagefold.engine.runtime.task_groups import run_together
 from pagefold.engine.runtime.timetable import Timetable
-from pagefold.engine.schedule.tasks import TaskOutcome, run_task, sync_source
+from pagefold.engine.schedule.tasks import TaskOutcome, resume_approved, run_task, sync_source
 from pagefold.engine.shop import Shop
-from pagefold.engine.stores.schedule_records import sync_task
+from pagefold.engine.stores.schedule_records import APPROVED, sync_task
 
 CLAIM = "schedule"
 
@@ -47,8 +47,9 @@ def timetables(config: Config) -> dict[str, Timetable]:
 
 
 def has_work(config: Config) -> bool:
-    """Whether there is anything to be done at certain times."""
-    return bool(config.schedule.tasks) or any(source.delta is not None for source in config.sources.values())
+    """Whether there is anything to be done at certain times, or when an operator has approved it."""
+    sources = config.sources.values()
+    return bool(config.schedule.tasks) or any(source.delta or source.snapshot for source in sources)
 
 
 Work: TypeAlias = Callable[[], Awaitable[TaskOutcome]]
@@ -77,7 +78,8 @@ class Scheduler:
                         await self._close_abandoned()
                         deltas = [name for name, source in self._shop.config.sources.items() if source.delta]
                         syncs = [partial(self._keep_synced, name) for name in deltas]
-                        await run_together(*syncs, *(partial(self._keep, name) for name in self._timetables))
+                        tasks = (partial(self._keep, name) for name in self._timetables)
+                        await run_together(*syncs, *tasks, self._keep_approved)
             except StoreError as error:
                 log.warning("the schedule waits for the store", error=str(error))
             await anyio.sleep(RETRY_SECONDS)
@@ -122,6 +124,18 @@ class Scheduler:
                 continue
             await self._logged(name, at, partial(sync_source, self._shop, source, self._clock))
 
+    async def _keep_approved(self) -> None:
+        """Resumes the rebuilds that were held and are approved by now."""
+        sources = [name for name, source in self._shop.config.sources.items() if source.snapshot is not None]
+        if not sources:
+            return
+        async with self._shop.rebuilds() as service:
+            while True:
+                for source in sources:
+                    if await service.approved(source) is not None:
+                        await self._logged(APPROVED, self._clock(), partial(resume_approved, service, source))
+                await anyio.sleep(POLL_SECONDS)
+
     async def _abandoned(self, name: str, last: datetime) -> datetime | None:
         """The time of the newest run if its process ended, and it was not begun too often."""
         newest = [run for run in await self._records.newest(MAX_ATTEMPTS, name) if run.due == format_timestamp(last)]
@@ -130,7 +144,7 @@ class Scheduler:
 
     async def _close_abandoned(self) -> None:
         """Notes the runs whose process has ended: this process has the claim, and none of its own yet."""
-        for name in (*self._timetables, *map(sync_task, self._shop.config.sources)):
+        for name in (APPROVED, *self._timetables, *map(sync_task, self._shop.config.sources)):
             for run in await self._records.newest(1, name):
                 if run.state == "running":
                     await self._records.end(run.number, "failed", ENDED_EARLY, now())

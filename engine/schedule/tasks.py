@@ -104,6 +104,17 @@ async def _resumed(service: RebuildService, source: str, request: RebuildRequest
     return None
 
 
+async def resume_approved(service: RebuildService, source: str) -> TaskOutcome:
+    """Resumes the rebuild of a source that is approved. Raises `StoreError`."""
+    try:
+        report = await service.resume_approved(source)
+    except RebuildInProgress as error:
+        return TaskOutcome("attention", f"{source}: {error}")
+    except (SourceFailed, ConfigurationError, RunNotResumable) as error:
+        return TaskOutcome("failed", f"{source}: {error}")
+    return TaskOutcome("done", "nothing to do") if report is None else _outcome_of(source, report)
+
+
 def _outcome_of(name: str, report: RunReport) -> TaskOutcome:
     counts = report.counts
     numbers = {"drifted": report.drifted, "withdrawn": counts.withdrawn, "refused": counts.refused}

@@ -11,6 +11,10 @@ KEPT_RUNS = 100
 """Runs of a task that are kept, the newest."""
 
 
+APPROVED = "approved rebuilds"
+"""The name under which rebuilds that were held, and are resumed, are recorded. No task can have it."""
+
+
 def sync_task(source: str) -> str:
     """The name under which the syncs of a source are recorded. No task of the configuration can have it."""
     return f"sync {source}"

@@ -10,7 +10,7 @@ import pytest
 
 import pagefold
 from pagefold.engine.command.console import JSONList, percent
-from pagefold.engine.rebuild.run_aggregate import RunSpec
+from pagefold.engine.rebuild.run_records import RunSpec
 from tests.support.command_line import Ran, event, finished, lines_file, on_sqlite, product, run_pagefold, spawn
 from tests.support.rebuild_fixtures import Intruder
 from tests.support.snapshot_folder import SKUS, amount, counts_of, drift_of, export, prices, say, settle_with_snapshots

@@ -22,8 +22,9 @@ from pagefold.engine.rebuild.older_rows import (
     record_older_rows,
 )
 from pagefold.engine.rebuild.rebuild_service import RebuildRequest
-from pagefold.engine.rebuild.run_aggregate import RebuildRun, RunSpec
+from pagefold.engine.rebuild.run_aggregate import RebuildRun
 from pagefold.engine.rebuild.run_observer import Finding
+from pagefold.engine.rebuild.run_records import RunSpec
 from pagefold.engine.stores.epoch_fence import Fence
 from pagefold.engine.stores.log_records import CorrectionEvent
 from pagefold.projections.epochs import MAX_EPOCH, epoch_of, version_of, versioned

@@ -16,7 +16,7 @@ from pagefold.engine.rebuild.row_comparer import (
     row_event_of,
     split_equal,
 )
-from pagefold.engine.rebuild.run_aggregate import RunCounts
+from pagefold.engine.rebuild.run_records import RunCounts
 from pagefold.engine.snapshots.row import Row
 from pagefold.engine.stores.event_state import DriftKind, head_content, repair_encoder
 from pagefold.engine.stores.log_records import StoredEvent

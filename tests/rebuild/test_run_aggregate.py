@@ -2,7 +2,8 @@
 
 import random
 
-from pagefold.engine.rebuild.run_aggregate import RebuildRun, RunCounts
+from pagefold.engine.rebuild.run_aggregate import RebuildRun
+from pagefold.engine.rebuild.run_records import RunCounts
 
 
 def test_topics_stay_what_they_are() -> None:

@@ -14,7 +14,8 @@ from eventsourcing.persistence import InterfaceError
 from pagefold import Config, Shop
 from pagefold.engine.errors import RunStateError, RunTakenOver, StoreUnavailable, UnknownRun
 from pagefold.engine.rebuild.excerpts import MAX_EXAMPLES, MAX_TEXT_LENGTH
-from pagefold.engine.rebuild.run_aggregate import MAX_LISTED_STREAMS, Drifted, RebuildRun, RunCounts, RunSpec
+from pagefold.engine.rebuild.run_aggregate import MAX_LISTED_STREAMS, Drifted, RebuildRun
+from pagefold.engine.rebuild.run_records import RunCounts, RunSpec
 from pagefold.engine.rebuild.run_repository import REGISTER, SNAPSHOT_EVERY, RunRepository, open_runs
 from pagefold.engine.stores import open_store
 from pagefold.engine.stores.store import Store
@@ -95,7 +96,8 @@ async def test_the_life_of_a_run(store: Store) -> None:
             partial(compare, run, STREAMS[6:7]),
             partial(run.compared, complete=True, taken_at="2026-11-23T01:00:00.000000Z"),
             partial(run.hold, 3, 1),
-            partial(run.resume, "host:3", confirmed=True),
+            partial(run.approve, "ada", "a range was given up"),
+            partial(run.resume, "host:3"),
             partial(run.withdraw, STREAMS[3:5], spared=1, after=STREAMS[5]),
             run.complete,
         ]
@@ -108,6 +110,7 @@ async def test_the_life_of_a_run(store: Store) -> None:
         assert stood == [("running", "comparing")] * 3 + [("failed", "comparing")] + [("running", "comparing")] * 2 + [
             ("running", "withdrawing"),
             ("held", "withdrawing"),
+            ("approved", "withdrawing"),
             ("running", "withdrawing"),
             ("running", "withdrawing"),
             ("completed", "done"),
@@ -125,6 +128,8 @@ def test_a_command_needs_its_state() -> None:
     run = RebuildRun.start(plan())
     early = (
         run.complete,
+        partial(run.approve, "ada", "for a test"),
+        partial(run.refuse, "ada", "for a test"),
         partial(run.hold, 1, 0),
         partial(run.withdraw, STREAMS[:1], spared=0, after=STREAMS[0]),
     )

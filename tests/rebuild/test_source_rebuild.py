@@ -13,7 +13,7 @@ import pagefold
 from pagefold import Config, DomainEvent, Shop
 from pagefold.engine.errors import RebuildInProgress, RunNotResumable, SourceFailed, StoreUnavailable
 from pagefold.engine.rebuild.rebuild_service import RebuildRequest
-from pagefold.engine.rebuild.run_aggregate import RunSpec
+from pagefold.engine.rebuild.run_records import RunSpec
 from pagefold.engine.stores.epoch_fence import Fence
 from pagefold.engine.stores.log_records import CorrectionEvent
 from tests.support.rebuild_fixtures import (
