@@ -4,7 +4,7 @@ from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from itertools import chain
-from operator import attrgetter
+from types import MappingProxyType
 from typing import Any, NamedTuple, TypeAlias
 
 import msgspec
@@ -166,10 +166,13 @@ _Inputs: TypeAlias = tuple[list[Contribution[Any]], bytes, str, str]
 
 
 class ChannelFold:
-    """One domain of one channel: the streams it listens to, and what of the channel its sections depend on."""
+    """One domain of one channel: the streams it listens to, and what of the channel its sections depend on.
 
-    def __init__(self, domain: AnyDomain, channel: Channel) -> None:
-        self.channel = channel.name
+    Its sections are shown under the name `shown_as`.
+    """
+
+    def __init__(self, domain: AnyDomain, channel: Channel, shown_as: str) -> None:
+        self.channel = shown_as
         self.context = channel.context()
         sources = channel.sources.get(domain.name, ())
         own = [stream_suffix(channel.name, domain.name, source) for source in sources]
@@ -361,12 +364,16 @@ class DomainFold:
     """Folds one domain for all channels: which streams it needs for a change, and the sections they give.
 
     `suffixes` are those of all streams that any channel listens to; `max_contents` is how many different sections an
-    event for `*` gives.
+    event for `*` gives. `others` are the channels of another configuration by other names, under which their sections
+    are shown beside those of `channels`.
     """
 
-    def __init__(self, domain: AnyDomain, channels: Sequence[Channel]) -> None:
+    def __init__(
+        self, domain: AnyDomain, channels: Iterable[Channel], others: Mapping[str, Channel] = MappingProxyType({})
+    ) -> None:
         self._domain = domain
-        self._channels = [ChannelFold(domain, channel) for channel in sorted(channels, key=attrgetter("name"))]
+        named = sorted({**{channel.name: channel for channel in channels}, **others}.items())
+        self._channels = [ChannelFold(domain, channel, name) for name, channel in named]
         self._compiled: dict[tuple[str, ...], _CompiledFold] = {}
         self.suffixes = dict.fromkeys(chain.from_iterable(fold.suffixes for fold in self._channels))
         self.max_contents = len({(fold.input_key, fold.output_key) for fold in self._channels})

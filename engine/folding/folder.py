@@ -3,6 +3,7 @@
 from collections.abc import AsyncGenerator, Collection, Iterable, Mapping, Sequence
 from copy import copy
 from operator import itemgetter
+from types import MappingProxyType
 from typing import NamedTuple, Self
 
 import msgspec
@@ -65,11 +66,18 @@ class _Folded(NamedTuple):
 class Folder:
     """Folds one domain under one configuration.
 
-    `suffixes` are those of all streams that can give a section.
+    `suffixes` are those of all streams that can give a section. `others` are channels of another configuration that
+    are folded beside: see `DomainFold`.
     """
 
-    def __init__(self, domain: AnyDomain, channels: Sequence[Channel], log: HeadReader) -> None:
-        self._fold = DomainFold(domain, channels)
+    def __init__(
+        self,
+        domain: AnyDomain,
+        channels: Sequence[Channel],
+        log: HeadReader,
+        others: Mapping[str, Channel] = MappingProxyType({}),
+    ) -> None:
+        self._fold = DomainFold(domain, channels, others)
         self._domain = domain.name
         self._log = log
         self._max_bytes = CHUNK_BYTES // (1 + self._fold.max_contents)
@@ -263,8 +271,16 @@ class Folder:
         """
         if self._parents is not None:
             return None
+        sections, others = self.fold_without_reading(heads)
+        return None if others else sections
+
+    def fold_without_reading(self, heads: Sequence[StoredEvent]) -> tuple[list[SharedSections], set[str]]:
+        """The sections of the SKUs of these heads, in any order, where nothing `inherits`.
+
+        The other SKUs (encoded) cannot be folded, or need older versions.
+        """
         sections, failed, _, kept = self._fold_valid(heads, None)
-        return None if failed or kept else sections
+        return sections, {*failed, *kept}
 
     def fold_few(self, heads: Sequence[StoredEvent]) -> list[SharedSections] | None:
         """The sections of the SKUs of these heads, by SKU, where nothing `inherits`.

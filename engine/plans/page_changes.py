@@ -1,8 +1,9 @@
 """What a change of the configuration does to pages: compares the pages of one SKU under two configurations. Pure."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
+from itertools import chain
 from typing import Literal, NamedTuple, TypeAlias
 
 import msgspec
@@ -10,8 +11,8 @@ import msgspec
 from pagefold.domains import DOMAINS
 from pagefold.domains.domain import JSON
 from pagefold.projections import Channel, SharedSections, Splicer
-from pagefold.projections.field_changes import FieldChange, changes_between, flatten
-from pagefold.projections.section_fold import Content
+from pagefold.projections.field_changes import FieldChange, changes_between, differing_leaves, flatten
+from pagefold.projections.section_fold import ChannelMap, Content
 
 Effect: TypeAlias = Literal["added", "removed", "disabled", "enabled", "ready", "unready", "emptied", "source_lost"]
 """What happens to a page, beside other values.
@@ -73,44 +74,45 @@ class PageComparer:
     def __init__(self, before: Sequence[Channel], after: Sequence[Channel]) -> None:
         self._before = Splicer(DOMAINS, before)
         self._after = Splicer(DOMAINS, after)
-        self._channels = sorted({*self._before.requires, *self._after.requires})
         self._identity = next(domain.name for domain in DOMAINS if domain.gives_identity)
+        required, others = self._before.requires, self._after.requires
+        self._other_requirements = {name for name in required | others if required.get(name) != others.get(name)}
         self._fields: dict[tuple[Rows, Rows], _Fields] = {}
 
     def compare(self, sku: str, before: _Domains, after: _Domains) -> ComparedPages:
         """Compares the pages of one SKU, which its sections under the two configurations give."""
         self._fields = {}  # channels of one SKU often share contents
-        live: list[str] = []
-        changes: list[PageChange] = []
+        live = self._live(before)
+        if not (differing := self._differing(before, after)):
+            return ComparedPages(live, [])
         before, after = dict(sorted(before.items())), dict(sorted(after.items()))
-        differing = [(before.get(name), after.get(name)) for name in {**before, **after}]
-        differing = [(own, other) for own, other in differing if own is not other]
-        for channel in self._channels:
-            if self._stays(channel, differing):
-                if self._is_live(_rows(before, channel)):
-                    live.append(channel)
-                continue
-            old = _rows(before, channel) if channel in self._before.requires else ()
-            new = _rows(after, channel) if channel in self._after.requires else ()
-            was_live = self._is_live(old)
-            if was_live:
-                live.append(channel)
-            if _shown(old) == _shown(new) and self._has_same_requirements(channel):
-                continue
-            pages = self._page(self._before, sku, channel, old), self._page(self._after, sku, channel, new)
-            if pages[0] != pages[1]:
-                changes.append(self._change(sku, channel, old, new, was_live=was_live))
-        return ComparedPages(live, changes)
+        changes = [self._compared(sku, channel, before, after) for channel in sorted(differing)]
+        return ComparedPages(live, [change for change in changes if change is not None])
 
-    def _stays(self, channel: str, differing: Sequence[tuple[SharedSections | None, SharedSections | None]]) -> bool:
-        """Whether a channel has the same sections under both, in the domains that differ in any channel."""
-        return self._has_same_requirements(channel) and all(
-            own is not None and other is not None and _content(own, channel) == _content(other, channel)
-            for own, other in differing
-        )
+    def _live(self, sections: _Domains) -> list[str]:
+        """The channels that have a live page, by name."""
+        channels = set(chain.from_iterable([own.channels.index_of for own in sections.values()]))
+        if (identity := sections.get(self._identity)) is not None:
+            contents = identity.contents
+            channels.difference_update([name for name, i in identity.channels.index_of.items() if not contents[i][0]])
+        return sorted(channels)
 
-    def _has_same_requirements(self, channel: str) -> bool:
-        return channel in self._before.requires and self._before.requires[channel] == self._after.requires.get(channel)
+    def _differing(self, before: _Domains, after: _Domains) -> set[str]:
+        """The channels whose sections or requirements differ: only their pages may."""
+        differing = set(self._other_requirements)
+        for name in before.keys() | after.keys():
+            own, other = before.get(name), after.get(name)
+            if own is not other:
+                differing.update(_differing_channels(own, other))
+        return differing
+
+    def _compared(self, sku: str, channel: str, before: _Domains, after: _Domains) -> PageChange | None:
+        """The change of one page; None if it has none."""
+        old, new = _rows(before, channel), _rows(after, channel)
+        is_other = [(name, content[:4]) for name, content in old] != [(name, content[:4]) for name, content in new]
+        if not is_other:  # the page may have the same time, and be as ready, whatever its sections are
+            is_other = self._page(self._before, sku, channel, old) != self._page(self._after, sku, channel, new)
+        return self._change(sku, channel, old, new) if is_other else None
 
     @staticmethod
     def _page(splicer: Splicer, sku: str, channel: str, rows: Rows) -> bytes | None:
@@ -126,12 +128,13 @@ class PageComparer:
         ready = {domain for domain, content in rows if content[1]}
         return channel in splicer.requires and ready >= splicer.requires[channel]
 
-    def _change(self, sku: str, channel: str, old: Rows, new: Rows, *, was_live: bool) -> PageChange:
+    def _change(self, sku: str, channel: str, old: Rows, new: Rows) -> PageChange:
         contents, others = dict(_shown(old)), dict(_shown(new))
         domains = sorted(name for name in contents.keys() | others.keys() if contents.get(name) != others.get(name))
         fields = self._fields.get((old, new))
         if fields is None:
             fields = self._fields[old, new] = _fields_of(old, new)
+        was_live = self._is_live(old)
         effects = self._effects(channel, old, new, fields, was_live=was_live)
         return PageChange(sku, channel, effects, domains, fields.changes, was_live)
 
@@ -158,6 +161,27 @@ def field_name(path: str) -> str:
     return _index.sub("[]", path)
 
 
+def _differing_channels(before: SharedSections | None, after: SharedSections | None) -> Iterable[str]:
+    """The channels whose sections of one domain differ."""
+    if before is None or after is None:
+        one = before or after
+        return () if one is None else one.channels.index_of
+    if before.contents is after.contents:  # folded at once
+        return _moved(before.channels, after.channels)
+    return [
+        channel
+        for channel in before.channels.index_of.keys() | after.channels.index_of.keys()
+        if _content(before, channel) != _content(after, channel)
+    ]
+
+
+@lru_cache(maxsize=10_000)
+def _moved(before: ChannelMap, after: ChannelMap) -> frozenset[str]:
+    """The channels that have not the same content in both maps."""
+    own, other = before.index_of, after.index_of
+    return frozenset([channel for channel in own.keys() | other.keys() if own.get(channel) != other.get(channel)])
+
+
 def _content(own: SharedSections, channel: str) -> Content | None:
     index = own.channels.index_of.get(channel)
     return None if index is None else own.contents[index]
@@ -182,26 +206,33 @@ def _fields_of(old: Rows, new: Rows) -> _Fields:
     """The fields of all sections that differ."""
     before, after = dict(old), dict(new)
     changed = [name for name in before.keys() | after.keys() if before.get(name) != after.get(name)]
-    flat, other = _flat(before, changed), _flat(after, changed)
+    flat: dict[str, JSON] = {}
+    other: dict[str, JSON] = {}
+    for name in changed:
+        leaves, others = differing_leaves(_body(before, name), _body(after, name), name)
+        flat |= leaves
+        other |= others
     gone = _filled({path: value for path, value in flat.items() if path not in other or other[path] != value})
-    emptied = bool(gone and gone - _filled(other))
-    return _Fields(changes_between(flat, other), emptied, bool(_sources(before) - _sources(after)))
+    if gone := gone - _filled(other):
+        for name in changed:  # what is equal counts, too: an item of a list may go while others stay
+            gone -= _filled(flatten(_body(after, name), name))
+    return _Fields(changes_between(flat, other), bool(gone), bool(_sources(before, changed) - _sources(after, changed)))
 
 
-def _sources(contents: Mapping[str, Content]) -> set[str]:
-    """The sources of a page, as `domain/source`."""
-    return {source for content in contents.values() for source in msgspec.json.decode(content[2], type=dict[str, int])}
-
-
-def _flat(contents: Mapping[str, Content], domains: Sequence[str]) -> dict[str, JSON]:
-    fields: dict[str, JSON] = {}
+def _sources(contents: Mapping[str, Content], domains: Iterable[str]) -> set[str]:
+    """The sources of some sections, as `domain/source`."""
+    found: set[str] = set()
     for domain in domains:
-        body = contents[domain][3] if domain in contents else None
-        if body is not None:
-            fields |= flatten(msgspec.json.decode(body), domain)
-    return fields
+        if domain in contents:
+            found |= msgspec.json.decode(contents[domain][2], type=dict[str, int]).keys()
+    return found
+
+
+def _body(contents: Mapping[str, Content], domain: str) -> JSON:
+    body = contents[domain][3] if domain in contents else None
+    return None if body is None else msgspec.json.decode(body)
 
 
 def _filled(fields: Mapping[str, JSON]) -> set[str]:
-    """The fields with a value. An item of a list may go while others stay."""
+    """The fields with a value."""
     return {field_name(path) for path, value in fields.items() if value not in BLANK}

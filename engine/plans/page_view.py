@@ -43,7 +43,7 @@ class PageView(NamedTuple):
         """The sections that count in this view, of those that were folded; a SKU without any is left out."""
         for each in folded:
             if self.channel is None:
-                if each.contents:
+                if each.channels.index_of:
                     yield each
             elif (index := each.channels.index_of.get(self.channel)) is not None:
                 channels = ChannelMap({self.shown_as or self.channel: 0})

@@ -1,5 +1,6 @@
 """What a plan found: counts by channel, domain and field, some samples, and whether it takes too much away."""
 
+from collections import Counter
 from collections.abc import Iterable
 from typing import Self
 
@@ -74,13 +75,15 @@ class Plan(msgspec.Struct, rename="camel"):
     def of(cls, compared: Iterable[ComparedPages]) -> Self:
         """The plan of some SKUs."""
         plan = cls()
+        live: Counter[str] = Counter()
         for each in compared:
             plan.skus += 1
-            for channel in each.live:
-                plan.channel(channel).live += 1
+            live.update(each.live)
             for change in each.changes:
                 plan.channel(change.channel).add(change)
                 plan._sample(change)
+        for name, number in sorted(live.items()):
+            plan.channel(name).live = number
         return plan
 
     def channel(self, name: str) -> ChannelPlan:

@@ -1,6 +1,6 @@
 """Folds the pages of two views from the same scan of the log, and compares them. Writes nothing, and takes no locks."""
 
-from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Sequence
 from itertools import chain
 from typing import NamedTuple, TypeAlias
 
@@ -12,6 +12,7 @@ from pagefold.engine.folding.folder import Folder
 from pagefold.engine.folding.logged_spellings import spellings_for
 from pagefold.engine.plans.page_changes import ComparedPages, PageChange, PageComparer
 from pagefold.engine.plans.page_view import PageView
+from pagefold.engine.plans.paired_folder import PairedFolder
 from pagefold.engine.plans.plan import Plan
 from pagefold.engine.replay.section_verifier import MAX_STEP_BYTES, STEP_STREAMS, ScanStep, StreamRange, next_step
 from pagefold.engine.runtime.compute_thread import compute_in_thread
@@ -131,7 +132,7 @@ class Planner:
 
 
 class _DomainPlan:
-    """One domain in two views: folded once where they give it the same sections."""
+    """One domain in two views: folded once where they give it the same sections, and at once where they share heads."""
 
     def __init__(self, store: Store, domain: AnyDomain, before: PageView, after: PageView) -> None:
         sources = dict.fromkeys(
@@ -147,6 +148,10 @@ class _DomainPlan:
             if self._folds_alike
             else Folder(domain, after.config.resolved_channels, _log_of(store, after))
         )
+        self._paired: PairedFolder | None = None
+        if self._is_one_moment and not (self._folds_alike or self._before.inherits or self._after.inherits):
+            channels = before.config.resolved_channels, after.config.resolved_channels
+            self._paired = PairedFolder(domain, *channels, _log_of(store, before))
         self._spellings = [
             spellings_for(store, folder.ignoring_case, view.spelled)
             for folder, view in ((self._before, before), (self._after, after))
@@ -158,6 +163,16 @@ class _DomainPlan:
         """The sections before and after. Events that cannot be folded count as they do for a consumer."""
         old = self._own(before)
         new = old if after is before else self._own(after)
+        if self._paired is not None and new is old:
+            paired = await self._paired.sections(old)
+            left = _heads_of(paired.left, old) if paired.left else []
+            sections, others = await self._folded(left, left)
+            return paired.before + sections, paired.after + others
+        return await self._folded(old, new)
+
+    async def _folded(
+        self, old: list[StoredEvent], new: list[StoredEvent]
+    ) -> tuple[list[SharedSections], list[SharedSections]]:
         folded = await self._before.sections(old, self._spellings[0])
         # the same heads give the same, unless parents or older versions may have come between two moments
         may_differ = not self._is_one_moment and (self._before.inherits or bool(folded.older))
@@ -169,7 +184,7 @@ class _DomainPlan:
         return [head for head in heads if head[4] == self._domain and head[1].endswith(self.suffixes)]
 
 
-def _heads_of(skus: Sequence[str], heads: Sequence[StoredEvent]) -> list[StoredEvent]:
+def _heads_of(skus: Collection[str], heads: Sequence[StoredEvent]) -> list[StoredEvent]:
     wanted = set(skus)
     return [head for head in heads if head.originator_id.partition("/")[0] in wanted]
 

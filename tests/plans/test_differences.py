@@ -27,6 +27,7 @@ from tests.support.small_shop import (
     catalog,
     configured,
     event,
+    media,
     price,
     say,
     stock,
@@ -110,6 +111,17 @@ async def test_two_moments_differ_in_the_pages_that_differ(
                 if (each.sku, each.channel) in old:
                     is_new, is_gone = old[each.sku, each.channel] is None, new[each.sku, each.channel] is None
                     assert ("added" in each.effects, "removed" in each.effects) == (is_new, is_gone)
+
+
+async def test_an_item_that_goes_while_others_stay_empties_nothing(shop: Shop) -> None:
+    """A field of a list is emptied with its last item."""
+    views: list[View] = []
+    for version, urls in enumerate([("a.webp", "b.webp"), ("a.webp",), ()], 1):
+        await say(shop, catalog("shirt", version=version), media(*urls, version=version))
+        views.append(await shop.past.view(await shop.store.log.end()))
+    for before, after, emptied in ((0, 1, False), (1, 2, True), (2, 0, False)):
+        _, changes = await compared(shop, views[before], views[after])
+        assert {("emptied" in each.effects) for each in changes} == {emptied}
 
 
 async def test_two_channels_differ_in_the_pages_that_differ(shop: Shop) -> None:

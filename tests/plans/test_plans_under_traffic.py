@@ -12,6 +12,9 @@ from tests.support.fault_scenario import SOAK_SEED
 from tests.support.small_shop import CHANNELS, catalog, configured, media, price, stock
 
 BUSY, QUIET = frozenset(SKUS[:6]), frozenset(SKUS[6:])
+LEASE_SECONDS = 30.0
+"""As usual. The server ends the transaction of a client that is silent for so long, as one is on a busy machine."""
+
 CHANGES_OF_A_BASIS = 5
 """Changes that are made one upon the other, before another one begins from the first configuration."""
 
@@ -20,7 +23,7 @@ CHANGES_OF_A_BASIS = 5
 async def test_a_plan_is_exact_under_traffic(store_url: str, plans: int, seed: int) -> None:
     """The pages of products that nobody speaks of change exactly as planned; the others are folded right."""
     luck = random.Random(seed)
-    config = base = configured(store_url)
+    config = base = configured(store_url, work={"poll_seconds": 0.05, "lease_seconds": LEASE_SECONDS})
     channels = sorted({*CHANNELS, "web-fr"})
     async with pagefold.open(base) as shop, anyio.create_task_group() as group:
         await shop.append(products(luck))
