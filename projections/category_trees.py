@@ -73,12 +73,12 @@ class PlacedCategories(NamedTuple):
     """The categories of a product in a tree.
 
     `paths` lead from a root to each category that the channel shows, `breadcrumb` has the texts of the first path that
-    no other one continues. `has_unknown` says whether the tree lacks one.
+    no other one continues. `unknown` are those that the tree lacks.
     """
 
     paths: list[object]
     breadcrumb: list[str]
-    has_unknown: bool
+    unknown: list[str]
 
 
 class CategoryTree:
@@ -99,8 +99,8 @@ class CategoryTree:
         known = self._paths
         named = list(dict.fromkeys(map(str, categories)))
         paths = [known[category] for category in named if category in known]
-        has_unknown = any(category not in known and category not in self._others for category in named)
-        return PlacedCategories([*paths], self._breadcrumb(paths), has_unknown)
+        unknown = [category for category in named if category not in known and category not in self._others]
+        return PlacedCategories([*paths], self._breadcrumb(paths), unknown)
 
     def _breadcrumb(self, paths: Sequence[list[str]]) -> list[str]:
         if not paths:

@@ -80,7 +80,7 @@ class View:
             product.unmapped = unmapped
         if placed is not None:
             product.breadcrumb = placed.breadcrumb
-            if placed.has_unknown:
+            if placed.unknown:
                 foreign.add(UNKNOWN_CATEGORY)
         if requirements is not None:
             product.completeness, lacks = requirements.measure(product, foreign, trace)
@@ -102,10 +102,10 @@ class View:
             level = self._contract.level
         elif placed is not None:
             product.categories = placed.paths
-        if placed is not None and placed.has_unknown and level != "skip":
+        if placed is not None and placed.unknown and level != "skip":
             unmapped = [*unmapped, "categories"]
             if trace is not None:
-                trace.lack(("categories",), "unmapped", "the channel's tree lacks one")
+                trace.lack(("categories",), "unmapped", f"the channel's tree lacks {', '.join(placed.unknown)}")
         return MappedProduct(product, foreign, sorted(set(unmapped)) if unmapped else unmapped)
 
     def hiding(self, product: ShownProduct) -> list[str]:

@@ -66,7 +66,7 @@ def why(
         The storefront or marketplace.
     path
         Only one place of the page, and all that is in it: pricing, pricing.amount, catalog.attributes.name. A name
-        alone is an attribute.
+        alone is an attribute, or a field of the catalog such as categories.
     as_json
         Print one JSON object: sku, channel, status, ready, position, reasons, values, sections, events.
     """

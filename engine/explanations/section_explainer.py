@@ -71,7 +71,7 @@ class SectionExplainer:
                 *await self._pending_reasons(name, inputs, folded),
             ],
             values=[] if body is None else values.values(),
-            absent=[] if body is None else values.absent(),
+            absent=values.lacking() if body is None else values.absent(),
         )
         events = [*heads, *folded.events.values(), *(each.event for each in (*uncounted, *older))]
         events += [each.event for origins in folded.origins.values() for each in origins]

@@ -14,6 +14,8 @@ from pagefold.projections.explanations import ReasonCode, Taken, leaves, written
 NOTHING: tuple[JSON, ...] = (None, [], {})
 """What a section has where no source has said anything."""
 
+_LACKING = frozenset({"missing", "invalid", "unmapped"})
+
 
 class SectionValues:
     """What is at each place of one section. `checkpoint` is how far the domain is folded."""
@@ -44,6 +46,14 @@ class SectionValues:
         return [
             AbsentValue(self._written(path), self._reasons(path) or [reason("not-stated")])
             for path in sorted(paths, key=written_path)
+        ]
+
+    def lacking(self) -> list[AbsentValue]:
+        """What keeps a section from being shown at all, and what else is wrong with it, by path."""
+        lacks = [each for each in self._fold.lacks if each.path and each.reason in _LACKING]
+        return [
+            AbsentValue(self._written(path), [reason(each.reason, each.detail) for each in lacks if each.path == path])
+            for path in sorted({each.path for each in lacks}, key=written_path)
         ]
 
     def _origins(self) -> dict[Path, Taken]:

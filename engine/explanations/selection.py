@@ -3,6 +3,7 @@
 import msgspec
 
 from pagefold.domains import DOMAINS
+from pagefold.domains.channel_view import ShownProduct
 from pagefold.engine.explanations.explanation import (
     AbsentValue,
     ExplainedSection,
@@ -15,13 +16,14 @@ from pagefold.projections.explanations import written_path
 
 _DOMAINS = frozenset(domain.name for domain in DOMAINS)
 _FIELDS = frozenset({"sku", "channel", "status", "ready", "readiness", "sourceVersions", "updatedAt"})
+_CATALOG_FIELDS = frozenset(ShownProduct.__struct_fields__) - {"attributes"}
 
 
 def explanation_of(page: PageExplanation, path: str) -> PageExplanation:
     """What the answer says of a place, such as `pricing.amount`, and of all that is in it.
 
-    A name that is no field of a page is an attribute. A value that nobody has stated is absent, for the reasons of its
-    section, or because no event has it.
+    A name that is no field of a page is an attribute; one that only the catalog has as a field, such as `categories`,
+    is that. A value that nobody has stated is absent, for the reasons of its section, or because no event has it.
     """
     first = path.partition(".")[0].partition("[")[0]
     if first in _FIELDS:
@@ -41,11 +43,14 @@ def _narrowed(page: PageExplanation, values: list[ExplainedValue], sections: lis
 
 
 def _attribute(page: PageExplanation, name: str) -> str:
-    """The place of an attribute, or of a part of it; its name may have dots."""
+    """The place of an attribute, or of a part of it, whose name may have dots; if there is none, of a catalog field."""
     places = [written_path(("catalog", "attributes", name)), f"catalog.attributes.{name}"]
     known = {each.path for section in page.sections for each in section.values}
     known |= {each.path for section in page.sections for each in section.absent}
-    return places[0] if places[0] in known else places[1]
+    if found := [place for place in places if place in known]:
+        return found[0]
+    is_field = name.partition(".")[0].partition("[")[0] in _CATALOG_FIELDS
+    return f"catalog.{name}" if is_field else places[1]
 
 
 def _section(section: ExplainedSection, place: str) -> ExplainedSection:

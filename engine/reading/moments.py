@@ -29,6 +29,9 @@ DATED_TOPICS = (*(domain.name for domain in DOMAINS), CONFIGURATION)
 """Topics whose events say when they were recorded: all that pages depend on."""
 
 _position = re.compile(r"[0-9]{1,19}", re.ASCII)
+_zone = r"(?:[Zz]|[+-]\d\d:?\d\d)"
+_minutes = re.compile(rf"(\d{{4}}-\d\d-\d\d[Tt ]\d\d:\d\d)({_zone})", re.ASCII)
+_without_zone = re.compile(rf"\d{{4}}-\d\d-\d\d(?!.*{_zone}$)", re.ASCII)
 
 
 class Moment(NamedTuple):
@@ -60,11 +63,11 @@ def parse_at(text: str) -> At:
         reason = f"{text} is beyond every position"
         raise ValueError(reason)
     with suppress(msgspec.ValidationError):
-        return _utc(msgspec.convert(text, Timestamp))
+        return _utc(msgspec.convert(_minutes.sub(r"\1:00\2", text), Timestamp))
     hint = ""
     if re.search(r"\d \d\d:\d\d$", text):
         hint = "; in a URL, + is written %2B"
-    elif re.match(r"\d{4}-\d\d-\d\d", text):
+    elif _without_zone.match(text):
         hint = "; a time needs its zone"
     reason = f"{text!r:.60} is no position and no time such as 2026-01-31T12:00:00Z{hint}"
     raise ValueError(reason)

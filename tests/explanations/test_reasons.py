@@ -145,8 +145,34 @@ async def test_contracts_and_requirements(store_url: str) -> None:
         page = await shop.why(SKU, "outlet-de")
         assert page.status == "disabled"
         assert codes(page.reasons)[0] == "incomplete"
+        lacking = {each.path: each.reasons for each in section_of(page, "catalog").absent}
+        assert {path: codes(reasons) for path, reasons in lacking.items()} == {
+            "catalog.attributes.name": ["missing"],
+            "catalog.attributes.size": ["invalid"],
+            "catalog.attributes.title or heading and kind": ["missing"],
+            "catalog.categories": ["missing"],
+        }
+        assert lacking["catalog.attributes.size"][0].detail.startswith("basic@1, a warning: ")
         await say(shop, event("catalog", {"attributes": {"size": "XXXL", "old": 1}}, version=2))
         assert codes(at(await shop.why(SKU, "web-us"), "catalog.attributes.old")) == ["not-in-contract"]
+
+
+async def test_fields_of_the_catalog_by_their_names(store_url: str) -> None:
+    """`categories` alone is the field, also where it is hidden; an attribute of that name, if there is one."""
+    async with pagefold.open(explaining(store_url)) as shop:
+        await say(shop, event("catalog", {"attributes": {"kept": 1}, "categories": ["b", "polos", "hats"]}))
+        page = await shop.why(SKU, "market-at")
+        [found] = explanation_of(page, "categories").sections
+        assert [each.path for each in found.values] == ["catalog.categories"]
+        assert [(each.code, each.detail) for each in found.values[0].reasons] == [
+            ("unmapped", "the channel's tree lacks polos, hats")
+        ]
+        page = await shop.why(SKU, "outlet-de")
+        [name] = explanation_of(page, "family").sections
+        assert [(each.path, codes(each.reasons)) for each in name.absent] == [("catalog.family", ["incomplete"])]
+        await say(shop, event("catalog", {"attributes": {"family": "x"}}, sku="OWN"))
+        [found] = explanation_of(await shop.why("OWN", "market-at"), "family").sections
+        assert [each.path for each in found.values] == ["catalog.attributes.family"]
 
 
 async def test_a_page_that_keeps_an_older_version(store_url: str) -> None:

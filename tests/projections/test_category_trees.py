@@ -26,16 +26,16 @@ def test_categories_are_paths_below_the_root() -> None:
     placed = tree("master").placed(["led_tvs", "print_tv", "radios", "led_tvs"])
     assert placed.paths == [["master", "tvs", "led_tvs"], ["master", "radios"]]
     assert placed.breadcrumb == ["Katalog", "TVs", "LED TVs"]
-    assert not placed.has_unknown
+    assert placed.unknown == []
     assert tree("tvs").placed(["led_tvs", "radios"]).paths == [["tvs", "led_tvs"]]
     assert tree("master", "print").placed(["print_tv", "tvs"]).paths == [["print", "print_tv"], ["master", "tvs"]]
 
 
 def test_a_category_that_the_tree_lacks() -> None:
     """It is not the same as one that the channel does not show."""
-    assert tree("master").placed(["tvs", "phones"]).has_unknown
-    assert tree("master").placed([]) == ([], [], False)
-    assert tree("master").placed(["print"]) == ([], [], False)
+    assert tree("master").placed(["tvs", "phones", "tvs"]).unknown == ["phones"]
+    assert tree("master").placed([]) == ([], [], [])
+    assert tree("master").placed(["print"]) == ([], [], [])
 
 
 def test_the_breadcrumb_leads_to_the_deepest() -> None:

@@ -1,5 +1,6 @@
 """Pages as they were: at every position the bytes that were folded then, on both stores."""
 
+import re
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -294,6 +295,8 @@ async def test_a_settled_time_is_found_once(shop: Shop, store_url: str, monkeypa
         ("0017", 17),
         ("2026-01-31T12:00:00Z", datetime(2026, 1, 31, 12, tzinfo=UTC)),
         ("2026-01-31T13:00:00.5+01:00", datetime(2026, 1, 31, 12, 0, 0, 500_000, tzinfo=UTC)),
+        ("2026-01-31T12:00Z", datetime(2026, 1, 31, 12, tzinfo=UTC)),
+        ("2026-01-31T13:00+01:00", datetime(2026, 1, 31, 12, tzinfo=UTC)),
     ],
 )
 def test_positions_and_times_are_read(text: str, expected: object) -> None:
@@ -309,18 +312,19 @@ def test_positions_and_times_are_read(text: str, expected: object) -> None:
         ("yesterday", "is no position and no time"),
         ("2026-01-31", "a time needs its zone"),
         ("2026-01-31T12:00:00", "a time needs its zone"),
-        ("2026-01-31T12:00:00 01:00", "in a URL, + is written %2B"),
+        ("2026-01-31T12:00:00 01:00", r"in a URL, \+ is written %2B"),
         ("9223372036854775808", "beyond every position"),
         ("\u0661", "is no position and no time"),
-        ("2026-02-30T12:00:00Z", "is no position and no time"),
+        ("2026-02-30T12:00:00Z", "such as 2026-01-31T12:00:00Z$"),
+        ("2026-01-31T24:00+01:00", "such as 2026-01-31T12:00:00Z$"),
         ("0001-01-01T00:00:00+05:00", "outside the years"),
     ],
 )
 def test_what_is_no_moment_is_refused(text: str, hint: str) -> None:
     """With what is allowed, and why it may have failed."""
-    with pytest.raises(ValueError, match=r"position|is no time") as refused:
+    with pytest.raises(ValueError, match=hint) as refused:
         parse_at(text)
-    assert hint in str(refused.value)
+    assert re.search(r"position|is no time", str(refused.value))
 
 
 @pytest.mark.parametrize("time", [datetime(2026, 1, 1), datetime.min.replace(tzinfo=UTC) - timedelta(0)])  # noqa: DTZ001
