@@ -17,10 +17,10 @@ ROOT = Path(__file__).resolve().parent.parent
 CORE = ("domains", "projections")
 PACKAGES = (*CORE, "engine")
 CODE = (*PACKAGES, "tests", "benchmarks")
-TEXT_SUFFIXES = ("", ".md", ".py", ".sql", ".toml", ".typed")
+TEXT_SUFFIXES = ("", ".conf", ".md", ".py", ".service", ".sql", ".timer", ".toml", ".typed", ".yaml", ".yml")
 TOP = {
     *(".ci", ".gitattributes", ".gitignore", "CHANGELOG.md", "LICENSE", "README.md"),
-    *("pyproject.toml", "requirements.lock", *CODE, "docs", "pagefold", "scripts"),
+    *("pyproject.toml", "requirements.lock", *CODE, "deploy", "docs", "pagefold", "scripts"),
 }
 MAX_FUNCTION_LINES = 60
 MAX_MODULE_LINES = 500
@@ -59,7 +59,7 @@ def python_files(*folders: str) -> list[Path]:
 
 def text_files() -> list[Path]:
     """Every file that people write: no caches, and nothing of git."""
-    folders = [ROOT / name for name in (*CODE, "docs", "scripts", ".ci") if (ROOT / name).is_dir()]
+    folders = [ROOT / name for name in (*CODE, "deploy", "docs", "scripts", ".ci") if (ROOT / name).is_dir()]
     nested = [path for folder in folders for path in folder.rglob("*") if path.is_file()]
     top = [path for path in ROOT.iterdir() if path.suffix in (".md", ".toml")]
     return [path for path in sorted(nested + top) if path.suffix in TEXT_SUFFIXES]

@@ -32,14 +32,20 @@ def requirements_of(name: str, extras: frozenset[str]) -> list[Requirement]:
 
 def brought(extra: str = "") -> set[str]:
     """Every distribution that `pagefold`, or `pagefold[extra]`, installs beside itself."""
-    waiting, seen = [("pagefold", frozenset({extra} if extra else ()))], set[tuple[str, frozenset[str]]]()
+    return needed_by("pagefold", extra)
+
+
+def needed_by(distribution_name: str, extra: str = "") -> set[str]:
+    """Every distribution that this one, with this extra, installs beside itself."""
+    waiting = [(distribution_name, frozenset({extra} if extra else ()))]
+    seen = set[tuple[str, frozenset[str]]]()
     while waiting:
         name, extras = waiting.pop()
         if (name, extras) in seen:
             continue
         seen.add((name, extras))
         waiting += [(canonicalize_name(each.name), frozenset(each.extras)) for each in requirements_of(name, extras)]
-    return {name for name, _ in seen} - {"pagefold"}
+    return {name for name, _ in seen} - {distribution_name}
 
 
 def megabytes(names: set[str]) -> float:

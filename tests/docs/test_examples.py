@@ -25,8 +25,8 @@ RUN = {"console", "sh", "shell", "python", "nginx"}
 """The languages of blocks that other tests run."""
 READ = {"toml", "json", "crontab", "yaml"}
 """The languages of blocks that the tests below read."""
-SHOWN = {"mermaid"}
-"""The languages of blocks that only a browser reads."""
+SHOWN = {"mermaid", "text"}
+"""The languages of blocks that only people read: diagrams, and commands for machines that tests do not have."""
 VARIABLES = {CONFIG_VARIABLE, STORE_VARIABLE, LOG_LEVEL_VARIABLE}
 
 _crontab_line = re.compile(r"((?:[\d*/,-]+ +){5})((?:\w+=\S+ +)*)(.+)")

@@ -10,7 +10,7 @@ from tests.support.documents import PAGES, README, ROOT, prose
 CHANGELOG = ROOT / "CHANGELOG.md"
 EVERY_PAGE = [README, CHANGELOG, *PAGES]
 each_page = pytest.mark.parametrize("page", EVERY_PAGE, ids=lambda page: page.name)
-FOLDERS = ("benchmarks", "docs", "domains", "engine", "pagefold", "projections", "scripts", "tests")
+FOLDERS = ("benchmarks", "deploy", "docs", "domains", "engine", "pagefold", "projections", "scripts", "tests")
 
 _link = re.compile(r"\[[^\]]+\]\(([^)\s]+)\)")
 _path = re.compile(rf"`((?:{'|'.join(FOLDERS)})/[\w./-]*)`")

@@ -20,9 +20,10 @@ class Server:
     def __init__(self, process: subprocess.Popen[str]) -> None:
         self.process = process
         self.said = wait_for(process, "listening on ")
-        found = re.search(r"listening on (http://127\.0\.0\.1:(\d+))", self.said)
+        found = re.search(r"listening on http://[\d.]+:(\d+)", self.said)
         assert found is not None
-        self.url, self.port = found[1], int(found[2])
+        self.port = int(found[1])
+        self.url = f"http://127.0.0.1:{self.port}"
 
     def get(self, path: str) -> httpx2.Response:
         """The response, over a separate connection."""
