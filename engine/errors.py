@@ -30,6 +30,8 @@ PagefoldError
 ├── PlanOutdated            a plan began from a configuration, log or release that counts no longer
 ├── CountChanged            what a decision was made about is of another number by now
 ├── UnreadablePlan          a file has no plan
+├── UnknownPlan             there is no plan with this id
+├── PlanDecided             the plan was applied or refused already
 ├── UnknownDeadLetter       there is no dead letter with this id
 ├── DeadLetterResolved      the dead letter is no longer open
 ├── UnknownCursor           the cursor is not one that a list returned
@@ -282,6 +284,20 @@ class RecoveryUnderWay(PagefoldError):
 
     def __init__(self) -> None:
         super().__init__("a recovery of this store is under way already")
+
+
+class UnknownPlan(PagefoldError):
+    """No plan with this id is kept."""
+
+    def __init__(self, plan: str) -> None:
+        super().__init__(f"no plan {plan!r} is kept: `pagefold plans list` lists them")
+
+
+class PlanDecided(PagefoldError):
+    """The plan is no longer open."""
+
+    def __init__(self, plan: str, state: str) -> None:
+        super().__init__(f"the plan {plan} is {state} already")
 
 
 class CountChanged(PagefoldError):

@@ -87,7 +87,7 @@ class Shop:
     contract below all of it. `counters` counts what this process has done, `faults` has its recent failures, `lag` is
     how far folding is behind, `source_lag` how far the sources that are asked; `reference_kinds` counts what is known
     of references. `config` is what was given, `applied` what pages are folded under. `releases` creates, publishes and
-    rolls back releases. `validator` has the rules that every event must keep.
+    rolls back releases, `plans` has plans that are kept. `validator` has the rules that every event must keep.
     """
 
     def __init__(self, store: Store, config: Config) -> None:
@@ -101,6 +101,7 @@ class Shop:
         self.completeness_history = CompletenessHistory(store, self.applied)
         self.applied.on_change(self.pages.configure)
         self._applier = Applier(store, self.applied)
+        self.plans = self._applier.plans
         self._explainer = Explainer(store, self.applied)
         self._releases = ReleaseLog(store)
         self.releases = ReleaseService(store, self.applied, self._applier, self._releases)
@@ -300,13 +301,14 @@ class Shop:
         """
         return await self.past.get(sku, channel, at, disabled=disabled)
 
-    async def apply(self, plan: SavedPlan, *, by: str, reason: str) -> Applied:
+    async def apply(self, plan: SavedPlan, *, by: str, reason: str, expected: int | None = None) -> Applied:
         """Applies the channels and sources of a plan, whatever that takes away. `by` is a person's name.
 
         Running workers and servers take them within seconds. Raises `PlanOutdated` if something else counts than the
-        plan began from, `Rejected` for a blank name or reason, and `LogReplaced`.
+        plan began from, `CountChanged` if it takes something from another number of live pages than `expected`,
+        `Rejected` for a blank name or reason, and `LogReplaced`.
         """
-        return await self._applier.apply(plan, by=by, reason=reason)
+        return await self._applier.apply(plan, by=by, reason=reason, expected=expected)
 
     async def recover(
         self,

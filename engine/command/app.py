@@ -33,6 +33,7 @@ from pagefold.engine.command.init import init
 from pagefold.engine.command.options import Exit, Options, UsageError
 from pagefold.engine.command.pages import pages
 from pagefold.engine.command.plan import apply, plan
+from pagefold.engine.command.plans import plans
 from pagefold.engine.command.rebuild import rebuild
 from pagefold.engine.command.rebuilds import rebuilds
 from pagefold.engine.command.recover import recover
@@ -55,12 +56,14 @@ from pagefold.engine.errors import (
     InvalidTokenRequest,
     PagefoldError,
     PagesWouldGo,
+    PlanDecided,
     PlanOutdated,
     RecoveryUnderWay,
     Rejected,
     RunStateError,
     RunTakenOver,
     UnknownDeadLetter,
+    UnknownPlan,
     UnknownRun,
     UnknownToken,
     UnreadablePlan,
@@ -180,6 +183,7 @@ for group in (
     epochs,
     contracts,
     requirements,
+    plans,
     releases,
     tokens,
     schema,
@@ -282,6 +286,8 @@ def _exit_code(error: BaseException) -> int:
             | PagesWouldGo()
             | PlanOutdated()
             | CountChanged()
+            | UnknownPlan()
+            | PlanDecided()
             | UnknownRun()
             | RunStateError()
             | RunTakenOver()

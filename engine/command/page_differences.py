@@ -36,12 +36,14 @@ def comparison_meter(title: str, sections: int, verb: str) -> Iterator[OnPlanned
         yield advance
 
 
-def show_counts(plan: Plan, seconds: float, verb: str, nothing: str) -> None:
+def show_counts(plan: Plan, seconds: float | None, verb: str, nothing: str) -> None:
     """Prints how many pages differ, by channel, and the fields that differ in most of them.
 
-    `verb` is what such pages do, `nothing` what is said if there are none.
+    `seconds` is how long that took, if it is known; `verb` is what such pages do, `nothing` what is said if there are
+    none.
     """
-    compared = f"{pace(plan.skus, 'product', seconds, complete=True)}, {count(plan.live, 'live page')}"
+    skus = count(plan.skus, "product") if seconds is None else pace(plan.skus, "product", seconds, complete=True)
+    compared = f"{skus}, {count(plan.live, 'live page')}"
     if not plan.changed:
         print_lines(Text(f"{compared}: {nothing}"))
         return

@@ -7,9 +7,10 @@ from pagefold.engine.applied.applied_configuration import AppliedConfiguration
 from pagefold.engine.applied.applied_log import NEVER, Applied
 from pagefold.engine.configuration.config import Config
 from pagefold.engine.configuration.page_settings import PageSettings
-from pagefold.engine.errors import PlanOutdated
+from pagefold.engine.errors import CountChanged, PlanOutdated
 from pagefold.engine.folding.logged_spellings import spelled_sources
 from pagefold.engine.intake.operators import check_operator, check_reason
+from pagefold.engine.plans.kept_plans import KeptPlans
 from pagefold.engine.plans.page_view import PageView
 from pagefold.engine.plans.plan import Plan
 from pagefold.engine.plans.planner import OnPlanned
@@ -31,6 +32,7 @@ class Applier:
     def __init__(self, store: Store, applied: AppliedConfiguration) -> None:
         self._store = store
         self._applied = applied
+        self.plans = KeptPlans(store)
 
     async def apply_first(self) -> None:
         """Applies the file if nothing was ever applied."""
@@ -39,7 +41,10 @@ class Applier:
             await self._append(self._applied.wanted(), NEVER, STARTED, "the first start")
 
     async def apply_file(self) -> None:
-        """Applies the file, as its `apply` says, if it says something else than what counts. Logs if it is held."""
+        """Applies the file, as its `apply` says, if it says something else than what counts.
+
+        If it is held, that is logged, and its plan is kept for a person, who may refuse it.
+        """
         await self.apply_first()
         file, number = self._applied.file, self._applied.number
         if not self._applied.is_held:
@@ -48,10 +53,14 @@ class Applier:
             log.warning("the configuration of the file is not applied: `pagefold plan` shows what would change")
             return
         before, settings = self._applied.config, self._applied.wanted()
-        if file.apply == "safe" and not same_pages(before, after := file.under(settings)):
-            plan = await plan_pages(self._store, *views(before, after))
-            if plan.excess:
-                _log_held(plan)
+        if file.apply == "safe" and not same_pages(before, file.under(settings)):
+            known = await self.plans.of_settings(settings.written.digest, number)
+            if known is not None and known.state == "refused":
+                log.warning("the configuration of the file is refused", plan=known.plan, by=known.decided_by)
+                return
+            saved = await self.plan(settings)
+            if saved.plan.excess:
+                _log_held(saved.plan, (await self.plans.keep(saved, STARTED)).plan)
                 return
         await self._append(settings, number, STARTED, "a start with changed files")
 
@@ -86,12 +95,14 @@ class Applier:
         )
         return SavedPlan(log_id, number, position, fingerprints_of(after), now(), settings, plan)
 
-    async def apply(self, plan: SavedPlan, *, by: str, reason: str) -> Applied:
+    async def apply(self, plan: SavedPlan, *, by: str, reason: str, expected: int | None = None) -> Applied:
         """Applies the settings of a plan.
 
-        Raises `PlanOutdated` if something else counts by now, and `Rejected` for a name or reason that is blank or no
-        text.
+        Raises `PlanOutdated` if something else counts by now, `CountChanged` if it takes something from another number
+        of live pages than `expected`, and `Rejected` for a name or reason that is blank or no text.
         """
+        if expected is not None and expected != plan.plan.taken:
+            raise CountChanged(expected, plan.plan.taken)
         check_operator(by)
         check_reason(reason)
         await self._applied.refresh()
@@ -99,6 +110,7 @@ class Applier:
         if not await self._append(plan.settings, plan.number, by, reason) or self._applied.newest is None:
             reason = "another configuration was applied just now"
             raise PlanOutdated(reason)
+        await self.plans.applied(plan, by=by, reason=reason)
         return self._applied.newest
 
     async def change(self, make: Callable[[], PageSettings], *, by: str, reason: str) -> Applied:
@@ -135,11 +147,12 @@ def same_pages(before: Config, after: Config) -> bool:
     return requires[0] == requires[1] and all(before.fingerprint(each) == after.fingerprint(each) for each in DOMAINS)
 
 
-def _log_held(plan: Plan) -> None:
+def _log_held(plan: Plan, kept_as: str) -> None:
     log.warning(
         "the configuration of the file is not applied: it takes something from too many live pages",
         pages=plan.taken,
         of=plan.live,
         channels=plan.excess,
-        remedy="`pagefold plan` shows them, `pagefold apply` applies it",
+        plan=kept_as,
+        remedy=f"`pagefold plans show {kept_as}` shows them; `pagefold apply` or `pagefold plans refuse` decides",
     )

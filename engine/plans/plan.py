@@ -20,6 +20,12 @@ MAX_FIELDS = 1_000
 
 OTHER_FIELDS = "…"
 
+CHANGED = "changed"
+"""In place of an effect: other values, and nothing else."""
+
+MAX_LISTED_SKUS = 100
+"""SKUs that a plan lists of each effect in a channel, the first in the order of SKUs."""
+
 BRAKE = OrphanLimit.parse(DEFAULT_ORPHANS)
 """How many live pages a configuration may take something from without a person: as a rebuild."""
 
@@ -27,7 +33,8 @@ BRAKE = OrphanLimit.parse(DEFAULT_ORPHANS)
 class ChannelPlan(msgspec.Struct, rename="camel"):
     """One channel: `live` pages before; those that are `changed`, and from how many live ones something is `taken`.
 
-    `effects` counts pages by effect, `domains` by domain whose section differs, `fields` by field that differs.
+    `effects` counts pages by effect, `domains` by domain whose section differs, `fields` by field that differs. `skus`
+    lists the first SKUs of each effect, and below `changed` those of pages without one.
     """
 
     live: int = 0
@@ -36,6 +43,7 @@ class ChannelPlan(msgspec.Struct, rename="camel"):
     effects: dict[str, int] = {}
     domains: dict[str, int] = {}
     fields: dict[str, int] = {}
+    skus: dict[str, list[str]] = {}
 
     def add(self, change: PageChange) -> None:
         """Counts a changed page."""
@@ -47,6 +55,9 @@ class ChannelPlan(msgspec.Struct, rename="camel"):
         if len(self.fields) + len(names) > MAX_FIELDS:
             names = {name if self._has_room(name) else OTHER_FIELDS for name in names}
         _count(self.fields, names)
+        effects: list[str] = [*change.effects]
+        for effect in effects or [CHANGED]:
+            self._list(effect, [change.sku])
 
     def merge(self, other: "ChannelPlan") -> None:
         """Adds what was counted in other pages of the channel."""
@@ -59,6 +70,13 @@ class ChannelPlan(msgspec.Struct, rename="camel"):
         for name, number in other.fields.items():
             known = name if self._has_room(name) else OTHER_FIELDS
             self.fields[known] = self.fields.get(known, 0) + number
+        for effect, skus in other.skus.items():
+            self._list(effect, skus)
+
+    def _list(self, effect: str, skus: list[str]) -> None:
+        listed = self.skus.setdefault(effect, [])
+        if len(listed) < MAX_LISTED_SKUS or skus[0] < listed[-1]:
+            self.skus[effect] = sorted([*listed, *skus])[:MAX_LISTED_SKUS]
 
     def _has_room(self, name: str) -> bool:
         return name in self.fields or len(self.fields) < MAX_FIELDS

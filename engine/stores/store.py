@@ -30,6 +30,7 @@ from pagefold.engine.stores.log_records import (
     TouchedStreams,
 )
 from pagefold.engine.stores.page_listing import ListedPage
+from pagefold.engine.stores.plan_records import Plans
 from pagefold.engine.stores.reference_records import KnownReferences, StoredReference
 from pagefold.engine.stores.schedule_records import Schedule
 from pagefold.engine.stores.store_health import StoreHealth
@@ -465,6 +466,7 @@ class Store(StoreHealth):
     fields: FieldLedger
     schedule: Schedule
     fetches: Fetches
+    plans: Plans
     proof: Proof
 
     @classmethod

@@ -17,6 +17,7 @@ from pagefold.engine.stores.postgres.leases import PostgresCoordination
 from pagefold.engine.stores.postgres.log import PostgresLog
 from pagefold.engine.stores.postgres.log_proof import PostgresProof
 from pagefold.engine.stores.postgres.pages import PostgresPages
+from pagefold.engine.stores.postgres.plans import PostgresPlans
 from pagefold.engine.stores.postgres.recorder_tables import PostgresRecords
 from pagefold.engine.stores.postgres.references import PostgresReferences
 from pagefold.engine.stores.postgres.schedule import PostgresSchedule
@@ -48,6 +49,7 @@ class PostgresStore(Store):
         self.fields = PostgresFieldLedger(connections)
         self.schedule = PostgresSchedule(connections)
         self.fetches = PostgresFetches(connections)
+        self.plans = PostgresPlans(connections)
 
     @classmethod
     async def open(cls, config: Config, *, create: bool = True, killable: bool = False) -> Self:  # noqa: ARG003  # the server ends the session of a frozen worker

@@ -16,6 +16,7 @@ from pagefold.engine.stores.sqlite.leases import SQLiteCoordination
 from pagefold.engine.stores.sqlite.log import SQLiteLog
 from pagefold.engine.stores.sqlite.log_proof import SQLiteProof
 from pagefold.engine.stores.sqlite.pages import SQLitePages
+from pagefold.engine.stores.sqlite.plans import SQLitePlans
 from pagefold.engine.stores.sqlite.recorder_tables import SQLiteRecords
 from pagefold.engine.stores.sqlite.references import SQLiteReferences
 from pagefold.engine.stores.sqlite.schedule import SQLiteSchedule
@@ -42,6 +43,7 @@ class SQLiteStore(Store):
         self.fields = SQLiteFieldLedger(connections)
         self.schedule = SQLiteSchedule(connections)
         self.fetches = SQLiteFetches(connections)
+        self.plans = SQLitePlans(connections)
 
     @classmethod
     async def open(cls, config: Config, *, create: bool = True, killable: bool = False) -> Self:
