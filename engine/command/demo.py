@@ -21,18 +21,26 @@ from pagefold.engine.demo.report_data import Report
 from pagefold.engine.demo.report_text import print_report
 from pagefold.engine.demo.scenario import Size, run_demo
 from pagefold.engine.runtime.event_loop import run
+from pagefold.engine.runtime.extras import needs_extra
 
 DEFAULT = Size()
 CONFIGURATION = "pagefold.toml"
 
+DEFAULT_PORT = 8080
+
+SERVED_SKUS = 400
+"""The products of a shop in motion: enough for every screen, and filled in three seconds."""
+
 
 def demo(  # noqa: PLR0913  # the command's options
     *,
-    skus: Annotated[int, Parameter(validator=Number(gte=100))] = DEFAULT.skus,
+    skus: Annotated[int | None, Parameter(validator=Number(gte=100))] = None,
     changes: Annotated[int, Parameter(validator=Number(gte=0))] = DEFAULT.changes,
     seed: int = DEFAULT.seed,
     keep: Annotated[bool, Parameter(show_default=False)] = False,
     plain: Annotated[bool, Parameter(show_default=False)] = False,
+    serve: Annotated[bool, Parameter(show_default=False)] = False,
+    port: Annotated[int | None, Parameter(validator=Number(gte=0, lte=65_535))] = None,
     as_json: AsJSON = False,
     options: Injected = Options(),  # noqa: B008  # it is immutable
 ) -> int:
@@ -41,7 +49,7 @@ def demo(  # noqa: PLR0913  # the command's options
     Parameters
     ----------
     skus
-        The number of products, 100 or more. Each has a page in four channels.
+        The number of products, 100 or more; 2,000 unless given. Each has a page in four channels.
     changes
         The number of changes after the catalog. Faults come in addition.
     seed
@@ -50,14 +58,35 @@ def demo(  # noqa: PLR0913  # the command's options
         Keep the temporary store, and print where it is.
     plain
         Print plain lines even on a terminal: no colours, no animation.
+    serve
+        Serve the dashboard of a shop in motion instead, until Ctrl-C: changes come in all the time, and some things
+        need a person. Its address is printed. 400 products, unless --skus says another number.
+    port
+        With --serve: the port, 8080 unless given; 0 chooses a free one.
     as_json
         Print the report as one JSON document.
     """
     if options.config is not None:
         raise UsageError("--config", "the demo brings its own configuration")
-    size = Size(skus=skus, changes=changes, seed=seed)
+    if port is not None and not serve:
+        raise UsageError("--port", "goes with --serve")
+    if serve and (as_json or plain):
+        raise UsageError("--serve", "reports nothing; --json and --plain cannot be combined with it")
+    if serve:
+        return _serve(skus, seed, DEFAULT_PORT if port is None else port, options, keep=keep)
+    size = Size(skus=skus or DEFAULT.skus, changes=changes, seed=seed)
     with _demo_store(options.store, size, keep=keep) as demo_store:
         return run(lambda: _demo(size, demo_store, plain=plain, as_json=as_json))
+
+
+def _serve(skus: int | None, seed: int, port: int, options: Options, *, keep: bool) -> int:
+    with needs_extra("demo --serve", "server"):
+        from pagefold.engine.command.demo_server import serve_demo  # noqa: PLC0415  # the demo alone needs no server
+    size = Size(skus=skus or SERVED_SKUS, seed=seed)
+    options.start_logging("error")
+    with _demo_store(options.store, size, keep=keep) as demo_store:
+        folder = demo_store.snapshots.parent
+        return run(lambda: serve_demo(size.sample(), demo_store.url, folder, port))
 
 
 class _DemoStore(NamedTuple):

@@ -69,10 +69,13 @@ async def _work(domains: Collection[str], options: Options) -> int:
 
 
 async def work_and_run_schedule(shop: Shop, domains: Collection[str] | None = None, *, enduring: bool = False) -> None:
-    """Runs the consumers, the tasks of the schedule and fetches if there are any, until it is cancelled."""
+    """Runs the consumers, and if there are any the tasks of the schedule, rebuilds that were approved, and fetches.
+
+    Until it is cancelled.
+    """
     running: list[Callable[[], Coroutine[object, object, None]]] = [partial(shop.work, domains, enduring=enduring)]
     sources = shop.config.sources.values()
-    if shop.config.schedule.tasks or any(source.delta is not None for source in sources):
+    if shop.config.schedule.tasks or any(source.delta or source.snapshot for source in sources):
         with needs_extra("[schedule]", "rebuild"):
             from pagefold.engine.schedule.scheduler import Scheduler  # noqa: PLC0415  # as many shops need no schedule
         running.append(Scheduler(shop).run)

@@ -146,7 +146,7 @@ class SourceFeeds:
                 await self._append(batch)
 
     async def _append(self, batch: Batch) -> None:
-        read = [_read(arrival.line) for arrival in batch]
+        read = [read_line(arrival.line) for arrival in batch]
         results = iter(await self._shop.append([each for each in read if isinstance(each, DomainEvent)]))
         for arrival, each in zip(batch, read, strict=True):
             result = each if isinstance(each, AppendResult) else next(results)
@@ -172,7 +172,8 @@ def _by_source(window: Batch, anyone: str) -> Iterator[tuple[str, Batch]]:
     yield from batches.items()
 
 
-def _read(line: bytes) -> DomainEvent | AppendResult:
+def read_line(line: bytes) -> DomainEvent | AppendResult:
+    """The event in a line, or why there is none."""
     try:
         return parse_event(line)
     except Rejected as refused:
