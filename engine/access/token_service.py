@@ -131,6 +131,11 @@ class TokenService:
         token = await self._find(digest_of(secret))
         return None if token is None else self._granted(token)
 
+    async def live_token(self, digest: bytes) -> Token | None:
+        """The token whose secret has this digest; None if it is unknown, expired or revoked. Cached as in `verify`."""
+        token = await self._find(digest)
+        return None if token is None or self._granted(token) is None else token
+
     def cached_grant(self, secret: str) -> Grant | None:
         """The result of `verify`, if the token is cached. Otherwise None."""
         if SECRET.fullmatch(secret) is None:

@@ -18,6 +18,7 @@ from pagefold.engine.command.signals import StopSignal, stoppable
 from pagefold.engine.command.supervisor import Start, Task, supervise
 from pagefold.engine.command.work import work_and_run_schedule
 from pagefold.engine.configuration.config import Config
+from pagefold.engine.dashboard.dashboard import Dashboard
 from pagefold.engine.errors import StoreError, StoreUnavailable
 from pagefold.engine.http.authorization import EVERYTHING, BearerAuthenticator, anonymous_grant
 from pagefold.engine.http.listening_socket import address_of, listen
@@ -107,7 +108,7 @@ async def _serve(shared: _Shared, start: Start | None = None) -> int:
             _consumers(shop, work=consumes),
             run_beside(lambda: restrict_once_tokens_exist(service, host)),
             run_beside(shop.follow),
-            serving(service, listener, links, stands_in=stands_in),
+            serving(service, listener, links, stands_in=stands_in, dashboard=Dashboard(service)),
         ):
             if number == WORKER:
                 print_message(f"listening on {address}")

@@ -10,6 +10,7 @@ from starlette.routing import Router
 from starlette.types import Receive, Scope, Send
 
 from pagefold.engine.http.authorization import authorize
+from pagefold.engine.http.handover import is_of_dashboard
 from pagefold.engine.http.headers import Header
 from pagefold.engine.http.openapi import document
 from pagefold.engine.http.page_reads import Application, PageReads, decoded
@@ -34,25 +35,30 @@ PUBLIC_GRANT = Grant("anybody", frozenset(), None)
 """The grant of a caller on a public route."""
 
 
-def application(service: ServerContext, routes: Sequence[Route] = ROUTES) -> Application:
-    """The whole server as one ASGI application."""
+def application(
+    service: ServerContext, routes: Sequence[Route] = ROUTES, dashboard: Application | None = None
+) -> Application:
+    """The whole server as one ASGI application. The `dashboard` answers requests below `/ui`."""
     service.description = document(routes)
     by_path: dict[str, dict[str, Route]] = {}
     for route in routes:
         by_path.setdefault(route.path, {})[route.method] = route
     paths = [Path(path, Endpoint(service, path, methods)) for path, methods in by_path.items()]
     router = Router(paths, redirect_slashes=False, default=Endpoint(service, UNKNOWN, {}))
-    return PageReads(service, _UndecodedPaths(router))
+    return PageReads(service, _UndecodedPaths(router, dashboard))
 
 
 class _UndecodedPaths:
     """Passes requests to the router with the undecoded path, so that an encoded slash does not separate segments."""
 
-    def __init__(self, router: Router) -> None:
+    def __init__(self, router: Router, dashboard: Application | None) -> None:
         self._router = router
+        self._dashboard = dashboard
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http":
+        if scope["type"] == "http" and self._dashboard is not None and is_of_dashboard(scope["raw_path"]):
+            await self._dashboard(scope, receive, send)
+        elif scope["type"] == "http":
             await self._router({**scope, "path": scope["raw_path"].decode("latin-1"), "root_path": ""}, receive, send)
         elif scope["type"] == "lifespan":
             await self._router(scope, receive, send)

@@ -37,6 +37,9 @@ OF_A_CONNECTION = 2
 CLOSED_ON_EXEC = getattr(socket, "MSG_CMSG_CLOEXEC", 0)
 """Closes the descriptors in child processes, where the system supports it."""
 
+DASHBOARD = b"/ui"
+"""Where the dashboard is: it reads and writes as operators do, so it is for the worker."""
+
 IsForOthers: TypeAlias = Callable[[bytes, bytes], bool]
 """Whether the other kind of process should answer a method and URL."""
 
@@ -51,7 +54,12 @@ log = Logger(__name__)
 def is_for_worker(routes: Iterable[Route]) -> IsForOthers:
     """Matches requests that are for the worker: they change something or are for operators."""
     is_one = _one_of(each for each in routes if not _is_for_readers(each) and not _is_for_anyone(each))
-    return lambda method, url: not url.startswith(PREFIX) and is_one(method, url)
+    return lambda method, url: not url.startswith(PREFIX) and (is_of_dashboard(url) or is_one(method, url))
+
+
+def is_of_dashboard(url: bytes) -> bool:
+    """Whether a URL is one of the dashboard's."""
+    return url.startswith(DASHBOARD) and url[len(DASHBOARD) :][:1] in {b"", b"/", b"?"}
 
 
 def is_for_readers(routes: Iterable[Route]) -> IsForOthers:

@@ -2,7 +2,6 @@
 
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from importlib.metadata import PackageNotFoundError, version
 from typing import Any, TypeAlias
 
 import msgspec
@@ -10,6 +9,7 @@ import orjson
 
 from pagefold.engine.http.problems import MEDIA_TYPE, ProblemDetails
 from pagefold.engine.http.routing import HeaderField, Route
+from pagefold.engine.runtime.version import version
 
 Document: TypeAlias = dict[str, Any]  # `Any`, because JSON Schema is any JSON
 
@@ -54,7 +54,7 @@ def document(routes: Sequence[Route]) -> bytes:
     return orjson.dumps(
         {
             "openapi": "3.1.0",
-            "info": {"title": "Pagefold", "version": _version(), "summary": "Ready-made product pages"},
+            "info": {"title": "Pagefold", "version": version(), "summary": "Ready-made product pages"},
             "paths": paths,
             "components": {"schemas": components, "securitySchemes": {"token": {"type": "http", "scheme": "bearer"}}},
         }
@@ -66,13 +66,6 @@ def _any(kind: object) -> Document:
     if kind is not object:
         raise NotImplementedError
     return {"description": "Any JSON."}
-
-
-def _version() -> str:
-    try:
-        return version("pagefold")
-    except PackageNotFoundError:
-        return "0"
 
 
 def _types(routes: Iterable[Route]) -> list[Any]:

@@ -88,6 +88,7 @@ async def serving(
     links: ProcessLinks | None = None,
     *,
     stands_in: bool = False,
+    dashboard: Application | None = None,
 ) -> AsyncIterator[None]:
     """Serves requests during the block, on connections to the listener and on those that other processes pass on.
 
@@ -96,7 +97,7 @@ async def serving(
     """
     gate = ConnectionLimits(service.config.http, service.traffic, FastPageReads(service).answer)
     watch = None if links is None else PeerWatch(links.board, service.worker)
-    server = _Server(_configuration(application(service), _protocol(gate, watch, links)), gate)
+    server = _Server(_configuration(application(service, dashboard=dashboard), _protocol(gate, watch, links)), gate)
     with unwrap_group():
         async with anyio.create_task_group() as group:
             group.start_soon(gate.watch)

@@ -33,6 +33,7 @@ from pagefold.engine.stores.page_listing import ListedPage
 from pagefold.engine.stores.plan_records import Plans
 from pagefold.engine.stores.reference_records import KnownReferences, StoredReference
 from pagefold.engine.stores.schedule_records import Schedule
+from pagefold.engine.stores.session_records import Sessions
 from pagefold.engine.stores.store_health import StoreHealth
 from pagefold.engine.stores.token_records import Tokens
 from pagefold.projections.section_fold import SharedSections
@@ -463,6 +464,7 @@ class Store(StoreHealth):
     references: KnownReferences
     records: Records
     tokens: Tokens
+    sessions: Sessions
     fields: FieldLedger
     schedule: Schedule
     fetches: Fetches

@@ -22,6 +22,7 @@ from pagefold.engine.stores.postgres.recorder_tables import PostgresRecords
 from pagefold.engine.stores.postgres.references import PostgresReferences
 from pagefold.engine.stores.postgres.schedule import PostgresSchedule
 from pagefold.engine.stores.postgres.schema import check, prepare
+from pagefold.engine.stores.postgres.sessions import PostgresSessions
 from pagefold.engine.stores.postgres.store_health import inspect
 from pagefold.engine.stores.postgres.tokens import PostgresTokens
 from pagefold.engine.stores.store import Store
@@ -46,6 +47,7 @@ class PostgresStore(Store):
         self.references = PostgresReferences(connections)
         self.records = PostgresRecords(connections, self.proof, self.log)
         self.tokens = PostgresTokens(connections)
+        self.sessions = PostgresSessions(connections)
         self.fields = PostgresFieldLedger(connections)
         self.schedule = PostgresSchedule(connections)
         self.fetches = PostgresFetches(connections)

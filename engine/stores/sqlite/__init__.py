@@ -21,6 +21,7 @@ from pagefold.engine.stores.sqlite.recorder_tables import SQLiteRecords
 from pagefold.engine.stores.sqlite.references import SQLiteReferences
 from pagefold.engine.stores.sqlite.schedule import SQLiteSchedule
 from pagefold.engine.stores.sqlite.schema import check, prepare
+from pagefold.engine.stores.sqlite.sessions import SQLiteSessions
 from pagefold.engine.stores.sqlite.tokens import SQLiteTokens
 from pagefold.engine.stores.store import Store
 from pagefold.engine.stores.store_health import Inspection
@@ -40,6 +41,7 @@ class SQLiteStore(Store):
         self.references = SQLiteReferences(connections)
         self.records = SQLiteRecords(connections, proof, self.log)
         self.tokens = SQLiteTokens(connections)
+        self.sessions = SQLiteSessions(connections)
         self.fields = SQLiteFieldLedger(connections)
         self.schedule = SQLiteSchedule(connections)
         self.fetches = SQLiteFetches(connections)

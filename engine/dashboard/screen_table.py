@@ -1,0 +1,13 @@
+"""Every screen of the dashboard, in the order of the side bar."""
+
+from collections.abc import Sequence
+
+from pagefold.engine.dashboard.screen import Screen
+from pagefold.engine.dashboard.screens import overview, product, search, sign_in
+
+SCREENS: Sequence[Screen] = (
+    overview.SCREEN,
+    search.SCREEN,
+    product.SCREEN,
+    sign_in.SCREEN,
+)
