@@ -20,7 +20,7 @@ from pagefold.engine.dashboard.screen import NoForm, Screen, ScreenRoute
 from pagefold.engine.dashboard.screen_table import SCREENS
 from pagefold.engine.dashboard.side_bar import SideBar
 from pagefold.engine.dashboard.static_files import static_response
-from pagefold.engine.dashboard.visit import Visit
+from pagefold.engine.dashboard.visit import Site, Visit
 from pagefold.engine.dashboard.visitors import check_csrf, check_origin, find_visitor, secret_in
 from pagefold.engine.http.headers import Header, value_of
 from pagefold.engine.http.page_reads import decoded
@@ -51,7 +51,7 @@ class Dashboard:
         self.service = service
         self.sessions = SessionService(service.shop.store, service.shop.tokens)
         self.side_bar = SideBar(service.shop, screens)
-        self.titles = {each.address: each.title for each in screens}
+        self.site = Site(service, self.sessions, self.frame)
         by_path: dict[str, tuple[Screen, dict[str, ScreenRoute]]] = {}
         for screen in screens:
             for route in screen.routes:
@@ -72,12 +72,20 @@ class Dashboard:
         secret = secret_in(headers)
         visitor = await with_timeout(find_visitor(self.service.access.anonymous, self.sessions, secret))
         given = secret or new_secret()
-        return Visit(self, screen, visitor, given, scope["path"], headers, is_new=secret is None)
+        return Visit(
+            self.site,
+            None if screen is None else screen.name,
+            visitor,
+            given,
+            scope["path"],
+            headers,
+            is_new=secret is None,
+        )
 
-    async def frame(self, visit: Visit) -> dict[str, Any]:
-        """What is around every screen."""
+    async def frame(self, is_known: bool) -> dict[str, Any]:  # noqa: FBT001  # the only thing that it depends on
+        """What is around every screen: the side bar for visitors who may see it."""
         now = clock.moment()
-        groups = await self.side_bar.groups() if visit.is_known else []
+        groups = await self.side_bar.groups() if is_known else []
         return {"groups": groups, "now": now, "store": self.service.shop.store.name, "signed_in": self._signs_in()}
 
     def _signs_in(self) -> bool:
@@ -121,7 +129,7 @@ class ScreenEndpoint:
         except ClientGone:
             raise
         except Exception as error:  # noqa: BLE001  # every error is answered
-            unknown = Visit(self._dashboard, None, None, new_secret(), scope["path"], scope["headers"])
+            unknown = Visit(self._dashboard.site, None, None, new_secret(), scope["path"], scope["headers"])
             return await _error_page(visit or unknown, problem_of(error))
 
     async def _answer(self, visit: Visit, scope: Scope, receive: Receive) -> Response:
@@ -191,7 +199,7 @@ async def _error_page(visit: Visit, problem: Problem) -> Response:
 async def _frame_part(visit: Visit) -> Response:
     """A live part of the frame: the line at the top, or the side bar, for the screen in `screen`."""
     visit.part = visit.path["part"]
-    frame = {**(await visit.dashboard.frame(visit)), "screen": visit.query(FrameQuery).screen}
+    frame = {**(await visit.frame()), "screen": visit.query(FrameQuery).screen}
     return await visit.page("frame", frame=frame)
 
 

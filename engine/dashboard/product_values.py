@@ -156,12 +156,12 @@ def _absent_row(
     path: str, reasons: Sequence[Reason], domain: str, events: Mapping[int, OriginEvent]
 ) -> ValueRow | None:
     """A value that is not there; None if only older versions had it."""
-    told = [each for each in reasons if each.code != "superseded"]
-    if not told:
+    shown = [each for each in reasons if each.code != "superseded"]
+    if not shown:
         return None
-    state = _worst(told)
-    note = next((each.text for each in told if each.code in BLOCKING), told[0].text)
-    chain = [_reason_link(each, events) for each in told]
+    state = _worst(shown)
+    note = next((each.text for each in shown if each.code in BLOCKING), shown[0].text)
+    chain = [_reason_link(each, events) for each in shown]
     return ValueRow(
         path.removeprefix(f"{domain}."),
         None,

@@ -11,20 +11,17 @@ with the scope `operate`. It raises `Problem`, or any error of the store: both a
 """
 
 from collections.abc import Awaitable, Callable, Sequence
-from typing import TYPE_CHECKING, Annotated, Literal, NamedTuple, TypeAlias
+from typing import Annotated, Literal, NamedTuple, TypeAlias
 
 import msgspec
 from starlette.responses import Response
 
+from pagefold.engine.dashboard.visit import Visit
 from pagefold.engine.http.routing import NoQuery
 from pagefold.engine.intake.operators import MAX_REASON_LENGTH
+from pagefold.engine.shop import Shop
 
-if TYPE_CHECKING:
-    from pagefold.engine.dashboard.visit import Visit
-    from pagefold.engine.shop import Shop
-
-Handler: TypeAlias = "Callable[[Visit], Awaitable[Response]]"
-BadgeReader: TypeAlias = "Callable[[Shop], Awaitable[Badge | None]]"
+Handler: TypeAlias = Callable[[Visit], Awaitable[Response]]
 State: TypeAlias = Literal["ok", "move", "wait", "warn", "held", "bad"]
 """Colour, shape and word of what is shown: fine, in motion, not yet, a warning, waits for a person, wrong."""
 
@@ -52,6 +49,9 @@ class Badge(NamedTuple):
     state: State | None = None
 
 
+BadgeReader: TypeAlias = Callable[[Shop], Awaitable[Badge | None]]
+
+
 class ScreenRoute(msgspec.Struct, frozen=True):
     """One address of a screen. `path` has its parameters in braces.
 
@@ -77,7 +77,7 @@ class Screen(NamedTuple):
     icon: str
     group: Group | None
     routes: Sequence[ScreenRoute]
-    badge: "BadgeReader | None" = None
+    badge: BadgeReader | None = None
 
     @property
     def address(self) -> str:

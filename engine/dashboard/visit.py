@@ -2,14 +2,15 @@
 
 import json
 from base64 import urlsafe_b64decode, urlsafe_b64encode
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Any, NamedTuple, TypeVar
 from urllib.parse import quote, urlencode
 
 import msgspec
 from starlette.responses import Response
 from xxhash import xxh3_128_hexdigest
 
+from pagefold.engine.access.session_service import SessionService
 from pagefold.engine.dashboard.rendering import has_part, render, render_part
 from pagefold.engine.dashboard.visitors import (
     TOAST,
@@ -23,11 +24,8 @@ from pagefold.engine.dashboard.visitors import (
 )
 from pagefold.engine.http.headers import NO_STORE, Header, value_of
 from pagefold.engine.http.problems import no_route
+from pagefold.engine.http.server_context import ServerContext
 from pagefold.engine.shop import Shop
-
-if TYPE_CHECKING:
-    from pagefold.engine.dashboard.dashboard import Dashboard
-    from pagefold.engine.dashboard.screen import Screen
 
 Values = TypeVar("Values", bound=msgspec.Struct)
 
@@ -55,16 +53,25 @@ class Toast(NamedTuple):
     links: Sequence[tuple[str, str]] = ()
 
 
-class Visit:
-    """One request. `path` has the path parameters, decoded; `part` is the live part that is asked for, if any.
+class Site(NamedTuple):
+    """What all visits share. `frame` reads what is around a screen, for a visitor who may see it or for others."""
 
-    `secret` is that of the browser's cookie; it is new if `is_new`, and the response sets it.
+    service: ServerContext
+    sessions: SessionService
+    frame: Callable[[bool], Awaitable[dict[str, Any]]]
+
+
+class Visit:
+    """One request. `screen` is the name of its screen, if it is for one; `path` has the path parameters, decoded.
+
+    `part` is the live part that is asked for, if any. `secret` is that of the browser's cookie; it is new if `is_new`,
+    and the response sets it.
     """
 
     def __init__(  # noqa: PLR0913  # a request has that many parts
         self,
-        dashboard: "Dashboard",
-        screen: "Screen | None",
+        site: Site,
+        screen: str | None,
         visitor: Visitor | None,
         secret: str,
         address: str,
@@ -72,8 +79,9 @@ class Visit:
         *,
         is_new: bool = False,
     ) -> None:
-        self.dashboard = dashboard
+        self.sessions = site.sessions
         self.screen = screen
+        self._site = site
         self._visitor = visitor
         self.secret = secret
         self.is_new = is_new
@@ -88,7 +96,7 @@ class Visit:
     @property
     def shop(self) -> Shop:
         """The open shop."""
-        return self.dashboard.service.shop
+        return self._site.service.shop
 
     @property
     def visitor(self) -> Visitor:
@@ -137,9 +145,13 @@ class Visit:
                 raise no_route()
             frame = {**self._bare_frame(), **values.get("frame", {})}
             return self._fragment(render_part(template, self.part, {**values, "frame": frame}))
-        frame = await self.dashboard.frame(self)
+        frame = await self.frame()
         text = render(template, {**values, "frame": {**self._bare_frame(), **frame, "toast": self._toast()}})
         return self._response(text, status)
+
+    async def frame(self) -> dict[str, Any]:
+        """What is around the screen."""
+        return await self._site.frame(self.is_known)
 
     def data(self, value: object) -> Response:
         """A document as JSON."""
@@ -161,7 +173,7 @@ class Visit:
     def _bare_frame(self) -> dict[str, Any]:
         """What every template has."""
         return {
-            "screen": None if self.screen is None else self.screen.name,
+            "screen": self.screen,
             "visitor": self._visitor,
             "may_operate": self._visitor is not None and self._visitor.may_operate,
             "csrf": csrf_token(self.secret),

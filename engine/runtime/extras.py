@@ -20,6 +20,7 @@ EXTRA_OF: dict[str, Extra] = {
     "httptools": "server",
     "httpx2": "rebuild",
     "iso4217": "contracts",
+    "jinja2": "server",
     "jwt": "signatures",
     "minijinja": "contracts",
     "oauthlib": "rebuild",

@@ -32,7 +32,7 @@ class SignInForm(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 async def show(visit: Visit) -> Response:
-    """The form. Whoever is signed in continues at once."""
+    """The form. A visitor who is signed in continues at once."""
     address = safe_next(visit.query(SignInQuery).next)
     if visit.is_known:
         return visit.redirect(address)
@@ -44,7 +44,7 @@ async def sign_in(visit: Visit) -> Response:
     """Begins a session, with a secret that no browser has sent before, and ends the one before it."""
     form = visit.form(SignInForm)
     address, secret = safe_next(form.next), form.token.strip()
-    sessions = visit.dashboard.sessions
+    sessions = visit.sessions
     token = await sessions.known_token(secret) if len(secret) <= MAX_CREDENTIAL_BYTES else None
     if token is not None and not visitor_with(token).may_see:
         return await _form(visit, address, error=NOT_ENOUGH, status=403)
@@ -62,7 +62,7 @@ async def ask_to_sign_out(visit: Visit) -> Response:
 
 async def sign_out(visit: Visit) -> Response:
     """Ends the session, in the store and in the browser."""
-    await visit.dashboard.sessions.end(visit.secret)
+    await visit.sessions.end(visit.secret)
     gone = cookie_header(COOKIE, "", seconds=0, secure=is_encrypted(visit.headers))
     return visit.redirect(href("sign-in"), cookies=[gone])
 
