@@ -22,6 +22,7 @@ from pagefold.engine.command.contract_drafts import diff as contract_diff
 from pagefold.engine.command.contract_drafts import generate, suggest
 from pagefold.engine.command.contract_fields import fields
 from pagefold.engine.command.contracts import contracts
+from pagefold.engine.command.dead_letter_decisions import correct, discard, purge, retry
 from pagefold.engine.command.dead_letters import dead_letters
 from pagefold.engine.command.diff import diff
 from pagefold.engine.command.epochs import epochs
@@ -170,6 +171,8 @@ for command in (
     status,
 ):
     app.command(command, help_epilogue="")
+for decision in (retry, correct, discard, purge):
+    dead_letters.command(decision)
 contracts.command(contract_diff)
 contracts.command(generate)
 contracts.command(suggest)
@@ -280,6 +283,7 @@ def _exit_code(error: BaseException) -> int:
         case (
             UnknownDeadLetter()
             | DeadLetterResolved()
+            | CountChanged()
             | UnknownToken()
             | Rejected()
             | RecoveryUnderWay()

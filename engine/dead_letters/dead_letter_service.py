@@ -1,70 +1,44 @@
 """Dead letters for operators: events and requests that could not be appended or folded, and how to resolve them."""
 
-from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
-from datetime import datetime
-from hashlib import blake2b
-from types import MappingProxyType
-from typing import Literal, NamedTuple, TypeAlias
-
-import msgspec
+from collections.abc import Awaitable, Callable, Sequence
+from typing import NamedTuple, TypeAlias
 
 from pagefold.domains import DOMAINS
-from pagefold.domains.values import MAX_INTEGER, format_timestamp
 from pagefold.engine.applied.applied_configuration import AppliedConfiguration
+from pagefold.engine.dead_letters.bulk_decisions import BulkDecisions, RetryResult
 from pagefold.engine.dead_letters.corrector import Corrector, Payload, correction_event, event_in
+from pagefold.engine.dead_letters.dead_letter_cursors import cursor_of, parse_id, place_of
 from pagefold.engine.dead_letters.dead_letter_views import DeadLetterDetail, detail_of
-from pagefold.engine.errors import DeadLetterResolved, Rejected, UnknownCursor, UnknownDeadLetter
+from pagefold.engine.errors import DeadLetterResolved, Rejected, UnknownDeadLetter
 from pagefold.engine.events import AppendResult, DomainEvent
 from pagefold.engine.folding.folder import Folder
 from pagefold.engine.folding.mixed_pages import mark_mixed
 from pagefold.engine.intake.epoch_registry import EpochRegistry
 from pagefold.engine.intake.event_validator import EventValidator
-from pagefold.engine.intake.formats.request_parts import Awaited
 from pagefold.engine.intake.operators import check_operator, check_reason
-from pagefold.engine.runtime.clock import now
+from pagefold.engine.runtime.clock import days_ago, now
 from pagefold.engine.stores.dead_letter_records import (
-    FIRST_KEY,
-    KINDS,
     LAST_KEY,
     OPEN,
-    REQUEST_PREFIX,
     DeadLetter,
+    DeadLetterCause,
     DeadLetterFilter,
     DeadLetterHeader,
-    DeadLetterKey,
     Kind,
-    NewDeadLetter,
     Resolution,
     ResolutionKind,
-    Via,
 )
 from pagefold.engine.stores.store import Store
-from pagefold.projections.streams import encode_part
-
-RetryResult: TypeAlias = Literal["resolved", "still dead", "gone"]
-"""The result of retrying a dead letter. `gone`: it was resolved before."""
 
 Append: TypeAlias = Callable[[Sequence[DomainEvent]], Awaitable[list[AppendResult]]]
 Deliver: TypeAlias = Callable[[DeadLetter, str | None], Awaitable[ResolutionKind | None]]
 """Retries a request, for an operator or for itself. Returns how that resolves its dead letter; None if it does not."""
 
-MAX_NUMBER_DIGITS = 18
-"""Digits of a number that every database takes as an integer."""
-
 MAX_LISTED = 500
 """Dead letters in a list."""
 
-MAX_RETRIED = 100
-"""Dead letters that one call of `retry_some` retries."""
-
 MAX_FULL = 100
 """Dead letters that are returned with their content at once. Each may have a megabyte."""
-
-STEP = 20
-"""Dead letters that are listed at a time while many are retried; one of them is in memory."""
-
-CURSOR_SEPARATOR = "_"
-"""Separates the key reached and the last key in the cursor of `retry_some`."""
 
 
 def resolved_error(dead_letter: DeadLetterHeader) -> DeadLetterResolved:
@@ -79,15 +53,8 @@ class DeadLetterList(NamedTuple):
     next: str | None
 
 
-class RetryBatch(NamedTuple):
-    """The results of one chunk, by id, oldest first, and the cursor of the next, None at the end."""
-
-    results: list[tuple[str, RetryResult]]
-    next: str | None
-
-
-class DeadLetterService:
-    """Lists, retries, corrects and discards dead letters. None is ever deleted."""
+class DeadLetterService(BulkDecisions):
+    """Lists, retries, corrects and discards dead letters, one or many. None is ever deleted."""
 
     def __init__(
         self,
@@ -97,8 +64,8 @@ class DeadLetterService:
         append: Append,
         epochs: EpochRegistry,
     ) -> None:
+        super().__init__(store.dead_letters)
         self._store = store
-        self._dead_letters = store.dead_letters
         self._append = append
         self._corrector = Corrector(store.log, validator, epochs)
         self._applied = applied
@@ -122,18 +89,34 @@ class DeadLetterService:
         Dead letters added or reopened meanwhile are in the first chunk.
         """
         limit = max(1, min(limit, MAX_LISTED))
-        place = LAST_KEY if after is None else _place(after)
+        place = LAST_KEY if after is None else place_of(after)
         found = await self._dead_letters.newest(wanted, after=place, limit=limit + 1)
         dead_letters = found[:limit]
-        return DeadLetterList(dead_letters, _cursor(dead_letters[-1].key) if len(found) > limit else None)
+        return DeadLetterList(dead_letters, cursor_of(dead_letters[-1].key) if len(found) > limit else None)
 
     async def count(self, wanted: DeadLetterFilter = OPEN) -> int:
         """The number of matching dead letters."""
         return await self._dead_letters.count(wanted)
 
+    async def causes(self) -> list[DeadLetterCause]:
+        """The causes that have open dead letters, at most `MAX_CAUSES`: those with the most dead letters first.
+
+        Dead letters that an older program added get their causes first.
+        """
+        found = await self._dead_letters.causes()
+        if found and not found[0].key:
+            while await self._dead_letters.assign_causes():
+                pass
+            found = await self._dead_letters.causes()
+        return sorted(found, key=lambda cause: (-cause.letters, cause.key))
+
+    async def cause_history(self, key: str, hours: float = 24.0) -> list[tuple[str, int]]:
+        """How many of a cause's open dead letters were added or reopened in the last hours, see `DeadLetters`."""
+        return await self._dead_letters.cause_history(key, days_ago(hours / 24))
+
     async def get(self, identifier: str) -> DeadLetter:
         """The dead letter with an id such as `projection-12`, open or resolved. Raises `UnknownDeadLetter`."""
-        kind, number = _parse(identifier)
+        kind, number = parse_id(identifier)
         dead_letter = await self._dead_letters.get(kind, number)
         if dead_letter is None:
             raise UnknownDeadLetter(identifier)
@@ -164,48 +147,6 @@ class DeadLetterService:
         if current.is_request:
             return await self._deliver_again(current, by)
         return await self._append_again(current, by)
-
-    async def retry_all(
-        self, wanted: DeadLetterFilter = OPEN, *, by: str | None = None
-    ) -> AsyncGenerator[tuple[str, RetryResult], None]:
-        """Retries every open dead letter once, oldest first, and yields each result.
-
-        Dead letters added or reopened after the start are not included.
-        """
-        after: str | None = None
-        while True:
-            dead_letters, after = await self._next_open(wanted, after, STEP)
-            for dead_letter in dead_letters:
-                yield dead_letter.id, await self.retry(dead_letter, by=by)
-            if after is None:
-                return
-
-    async def retry_some(
-        self, wanted: DeadLetterFilter = OPEN, *, after: str | None = None, limit: int = STEP, by: str | None = None
-    ) -> RetryBatch:
-        """Retries one chunk as `retry_all` does: `limit` dead letters, at most `MAX_RETRIED`. Raises `UnknownCursor`.
-
-        Calling it until there is no cursor retries every dead letter that was open at the first call, once.
-        """
-        dead_letters, following = await self._next_open(wanted, after, max(1, min(limit, MAX_RETRIED)))
-        return RetryBatch(
-            [(dead_letter.id, await self.retry(dead_letter, by=by)) for dead_letter in dead_letters], following
-        )
-
-    async def _next_open(
-        self, wanted: DeadLetterFilter, after: str | None, limit: int
-    ) -> tuple[list[DeadLetterHeader], str | None]:
-        """The next dead letters after a cursor, which also holds the end, and the cursor of those after them."""
-        wanted = wanted._replace(resolved=False)
-        if after is None:
-            place, newest = FIRST_KEY, await self._dead_letters.newest(wanted, limit=1)
-            end = newest[0].key if newest else FIRST_KEY
-        else:
-            place, end = _span(after)
-        dead_letters = await self._dead_letters.oldest(wanted, after=place, limit=limit) if place < end else []
-        is_last = len(dead_letters) < limit or dead_letters[-1].key >= end
-        following = None if is_last else _cursor(dead_letters[-1].key) + CURSOR_SEPARATOR + _cursor(end)
-        return [dead_letter for dead_letter in dead_letters if dead_letter.key <= end], following
 
     async def _fold_again(self, dead_letter: DeadLetter, by: str | None) -> RetryResult:
         domain = next((each for each in DOMAINS if each.name == dead_letter.domain), None)
@@ -275,26 +216,6 @@ class DeadLetterService:
         if not await self._resolve(dead_letter, Resolution("discarded", now(), operator, reason)):
             raise resolved_error(await self.get(dead_letter.id))
 
-    async def discard_all(
-        self, wanted: DeadLetterFilter, reason: str, operator: str
-    ) -> AsyncGenerator[tuple[str, Literal["discarded", "gone"]], None]:
-        """Discards every open dead letter that matches, oldest first, and yields each result.
-
-        Dead letters added or reopened after the start are not included. Raises `Rejected` as `discard` does.
-        """
-        after: str | None = None
-        while True:
-            dead_letters, after = await self._next_open(wanted, after, STEP)
-            for dead_letter in dead_letters:
-                try:
-                    await self.discard(dead_letter, reason, operator)
-                except DeadLetterResolved:
-                    yield dead_letter.id, "gone"
-                else:
-                    yield dead_letter.id, "discarded"
-            if after is None:
-                return
-
     async def _check_open(self, dead_letter: DeadLetterHeader) -> None:
         current = await self.get(dead_letter.id)
         if current.resolution is not None:
@@ -302,84 +223,3 @@ class DeadLetterService:
 
     async def _resolve(self, dead_letter: DeadLetterHeader, resolution: Resolution) -> bool:
         return await self._dead_letters.resolve(dead_letter.kind, dead_letter.number, resolution)
-
-
-def dead_letter_of_request(  # noqa: PLR0913  # a request has that many parts
-    source: str,
-    body: bytes,
-    error: str,
-    *,
-    via: Via = "webhook",
-    identifier: str = "",
-    headers: Mapping[str, str] = MappingProxyType({}),
-    place: tuple[str, int] | None = None,
-    awaited: Awaited | None = None,
-    recorded_at: str | None = None,
-) -> NewDeadLetter:
-    """The dead letter for a request, or a part of one, that could not be turned into events.
-
-    Its text is kept unchanged.
-
-    Route, the sender's `identifier` and body identify it: the same request sent again is the same dead letter. `place`
-    is the stream and version that it is about, if known; `awaited` is what it waits for, if it waits; `recorded_at` is
-    when it came in, now unless it is given.
-    """
-    stream, version = place or (REQUEST_PREFIX + encode_part(source), 0)
-    head = f"{via}\0{identifier}\0".encode(errors="surrogatepass")
-    dead_letter = NewDeadLetter(
-        kind="ingest",
-        domain="",
-        originator_id=stream,
-        originator_version=version,
-        revision=0,
-        digest=blake2b(head + body, digest_size=16).digest(),
-        error=error.replace("\0", "\\0").encode(errors="backslashreplace").decode(),
-        state=body,
-        recorded_at=recorded_at or now(),
-        headers=msgspec.json.encode(dict(headers)),
-        via=via,
-    )
-    return dead_letter if awaited is None else _waiting(dead_letter, awaited)
-
-
-def _waiting(dead_letter: NewDeadLetter, awaited: Awaited) -> NewDeadLetter:
-    """The same as one that waits. It is another one, also if this body had a fault before."""
-    version = awaited.version if 0 <= awaited.version <= MAX_INTEGER else 0
-    return dead_letter._replace(
-        kind="waiting",
-        domain=awaited.domain,
-        originator_version=version,
-        digest=blake2b(dead_letter.digest, digest_size=16).digest(),
-        reference=awaited.reference,
-    )
-
-
-def _parse(identifier: str) -> tuple[Kind, int]:
-    name, _, number = identifier.partition("-")
-    for kind in KINDS:
-        if name == kind and number.isascii() and number.isdigit() and len(number) <= MAX_NUMBER_DIGITS:
-            return kind, int(number)
-    raise UnknownDeadLetter(identifier)
-
-
-def _cursor(place: DeadLetterKey) -> str:
-    return f"{place.recorded_at}.{place.kind}-{place.number}"
-
-
-def _place(cursor: str) -> DeadLetterKey:
-    moment, _, identifier = cursor.rpartition(".")
-    try:
-        recorded_at = format_timestamp(datetime.fromisoformat(moment))
-        place = DeadLetterKey(recorded_at, *_parse(identifier))
-    except (ValueError, OverflowError, UnknownDeadLetter):
-        raise UnknownCursor(cursor) from None
-    if _cursor(place) != cursor:
-        raise UnknownCursor(cursor)
-    return place
-
-
-def _span(cursor: str) -> tuple[DeadLetterKey, DeadLetterKey]:
-    reached, between, end = cursor.partition(CURSOR_SEPARATOR)
-    if not between:
-        raise UnknownCursor(cursor)
-    return _place(reached), _place(end)

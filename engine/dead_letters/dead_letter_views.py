@@ -6,7 +6,14 @@ from typing import Literal
 import msgspec
 
 from pagefold.domains.domain import DECODE_ERRORS, JSON
-from pagefold.engine.stores.dead_letter_records import DeadLetter, DeadLetterHeader, Kind, ResolutionKind
+from pagefold.engine.stores.dead_letter_records import (
+    MAX_COUNTED,
+    DeadLetter,
+    DeadLetterCause,
+    DeadLetterHeader,
+    Kind,
+    ResolutionKind,
+)
 from pagefold.engine.stores.event_state import EventState
 from pagefold.engine.stores.log_records import StoredEvent
 from pagefold.engine.stores.store import Log
@@ -44,6 +51,27 @@ class DeadLetterSummary(msgspec.Struct, frozen=True, rename="camel"):
     purged_at: str | None
     purged_by: str | None
     epoch: int | None
+    cause: str
+
+
+class CauseSummary(msgspec.Struct, frozen=True):
+    """A cause in a list: what is wrong with its open dead letters, `text` without and `error` with values.
+
+    `letters` is how many there are, at least, if there are `more`. `first` and `last` are when the oldest and the
+    newest was added or reopened; `error` is that of the `newest`.
+    """
+
+    cause: str
+    letters: int
+    more: bool
+    kind: Kind
+    domain: str | None
+    source: str
+    text: str
+    first: str
+    last: str
+    newest: str
+    error: str
 
 
 class DeadLetterDetail(DeadLetterSummary, frozen=True, kw_only=True):
@@ -83,6 +111,24 @@ def summary_of(dead_letter: DeadLetterHeader) -> DeadLetterSummary:
         purged_at=dead_letter.purged_at,
         purged_by=dead_letter.purged_by,
         epoch=epoch_of(dead_letter.originator_version) if dead_letter.has_stream else None,
+        cause=dead_letter.cause,
+    )
+
+
+def summary_of_cause(cause: DeadLetterCause) -> CauseSummary:
+    """The cause as shown in a list."""
+    return CauseSummary(
+        cause=cause.key,
+        letters=min(cause.letters, MAX_COUNTED),
+        more=cause.letters > MAX_COUNTED,
+        kind=cause.kind,
+        domain=cause.domain or None,
+        source=cause.source,
+        text=cause.text,
+        first=cause.first,
+        last=cause.last,
+        newest=cause.newest,
+        error=cause.error,
     )
 
 

@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 import anyio
 
-from pagefold.engine.dead_letters.dead_letter_service import RetryResult
+from pagefold.engine.dead_letters.bulk_decisions import RetryResult
 from pagefold.engine.errors import LogReplaced, Overloaded, StoreError
 from pagefold.engine.intake.references import REFERENCING, ReferenceResolver
 from pagefold.engine.runtime.logs import Logger

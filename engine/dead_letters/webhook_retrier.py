@@ -17,8 +17,9 @@ from anyio.to_thread import run_sync
 
 from pagefold.domains.values import MAX_INTEGER, format_timestamp
 from pagefold.engine.configuration.config import Config
-from pagefold.engine.dead_letters.dead_letter_service import Append, dead_letter_of_request
+from pagefold.engine.dead_letters.dead_letter_service import Append
 from pagefold.engine.dead_letters.past_epochs import PastEpochs
+from pagefold.engine.dead_letters.request_letters import dead_letter_of_request
 from pagefold.engine.errors import Rejected
 from pagefold.engine.events import AppendResult, DomainEvent, placed_in
 from pagefold.engine.intake.change_completer import ChangeCompleter, Completed
@@ -278,7 +279,7 @@ class WebhookRetrier:
         if dead_letter.kind == "waiting" and only_waits:
             awaited, reason = _awaited(faults), faults[0].reason
             if awaited is not None and dead_letter.error != reason:
-                await self._store.dead_letters.wait_for(dead_letter.number, awaited.reference, reason)
+                await self._store.dead_letters.wait_for(dead_letter, awaited.reference, reason)
             return None
         if dead_letter.kind != "waiting" and not only_waits:
             return None

@@ -11,6 +11,7 @@ import msgspec
 from starlette.responses import Response
 
 from pagefold.engine.errors import (
+    CountChanged,
     DeadLetterResolved,
     LogReplaced,
     Overloaded,
@@ -152,7 +153,7 @@ def problem_of(error: Exception) -> Problem:
             return error
         case Rejected():
             return invalid(error.path, error.reason)
-        case UnknownDeadLetter() | UnknownCursor() | DeadLetterResolved():
+        case UnknownDeadLetter() | UnknownCursor() | DeadLetterResolved() | CountChanged():
             return _of_dead_letters(error)
         case Overloaded() | StoreError():
             return _for_now(error)
@@ -182,13 +183,13 @@ def _for_now(error: Overloaded | StoreError) -> Problem:
             assert_never(error)
 
 
-def _of_dead_letters(error: UnknownDeadLetter | UnknownCursor | DeadLetterResolved) -> Problem:
+def _of_dead_letters(error: UnknownDeadLetter | UnknownCursor | DeadLetterResolved | CountChanged) -> Problem:
     match error:
         case UnknownDeadLetter():
             return Problem(404, "unknown dead letter")
         case UnknownCursor():
             return invalid("after", NO_CURSOR)
-        case DeadLetterResolved():
+        case DeadLetterResolved() | CountChanged():
             return Problem(409, str(error))
         case _:
             assert_never(error)

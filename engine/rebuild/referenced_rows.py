@@ -7,7 +7,7 @@ so that the run withdraws nothing.
 from collections.abc import Sequence
 
 from pagefold.engine.configuration.reference_config import ReferencesConfig
-from pagefold.engine.dead_letters.dead_letter_service import dead_letter_of_request
+from pagefold.engine.dead_letters.request_letters import dead_letter_of_request
 from pagefold.engine.dead_letters.webhook_retrier import RULE
 from pagefold.engine.events import DomainEvent, ReferencedEvent
 from pagefold.engine.intake.contracts.delivery_facts import TAKEN

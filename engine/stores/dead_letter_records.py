@@ -2,12 +2,12 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Mapping, Sequence
-from typing import Literal, NamedTuple, TypeAlias
+from typing import Any, Literal, NamedTuple, TypeAlias
 
 import msgspec
 
 from pagefold.engine.events import Reference
-from pagefold.projections.streams import decode_part
+from pagefold.engine.stores.dead_letter_causes import MAX_ERROR_CHARACTERS, cause_key, cause_text, source_of
 
 Kind: TypeAlias = Literal["ingest", "projection", "waiting"]
 KINDS: tuple[Kind, ...] = ("ingest", "projection", "waiting")
@@ -37,8 +37,14 @@ Of kind `waiting`, a part of a request.
 REQUEST_PREFIX = "///"
 """The start of a stream name of which only the source is known, as in `///shopify`."""
 
-MAX_LISTED = 1_000
+MAX_LISTED = MAX_ERROR_CHARACTERS
 """Characters of an error in a list. An error may quote a very long field name."""
+
+MAX_COUNTED = 10_000
+"""Dead letters of a cause that are counted; if there are more, their number is one larger."""
+
+MAX_CAUSES = 1_000
+"""Causes that are listed."""
 
 
 class NewDeadLetter(NamedTuple):
@@ -70,9 +76,16 @@ class NewDeadLetter(NamedTuple):
 
 
 def dead_letter_values(dead_letter: NewDeadLetter) -> tuple[object, ...]:
-    """The values of a row, in the order of the fields; a reference is its kind and its id."""
+    """The values of a row, in the order of the fields; a reference is its kind and its id. The last is its cause."""
     *values, reference = dead_letter
-    return (*values, *(reference or (None, None)))
+    cause = cause_key(dead_letter.kind, dead_letter.domain, dead_letter.originator_id, dead_letter.error)
+    return (*values, *(reference or (None, None)), cause)
+
+
+def assigned_cause(row: Sequence[Any]) -> tuple[str, int]:
+    """The cause of a dead letter that has none, and its number: of its kind, number, domain, stream and error."""
+    kind, number, domain, originator_id, error = row
+    return cause_key(kind, domain, originator_id, error), number
 
 
 FOLD = Reference("", "")
@@ -132,7 +145,8 @@ class DeadLetterHeader(msgspec.Struct, frozen=True):
 
     `recorded_at` is when it was added or reopened, as fixed-width UTC text. It is open while `resolution` is None; the
     fields from there on are those of `Resolution`. `purged_at` and `purged_by` say when its body was removed, and by
-    whom; None while the body is kept.
+    whom; None while the body is kept. `cause` is the key of its cause, see `cause_key`; empty if an older program added
+    it.
     """
 
     kind: Kind
@@ -151,6 +165,7 @@ class DeadLetterHeader(msgspec.Struct, frozen=True):
     via: Via
     purged_at: str | None
     purged_by: str | None
+    cause: str
 
     @property
     def id(self) -> str:
@@ -170,7 +185,7 @@ class DeadLetterHeader(msgspec.Struct, frozen=True):
     @property
     def source(self) -> str:
         """The source that sent it."""
-        return decode_part(self.originator_id.rpartition("/")[2])
+        return source_of(self.originator_id)
 
     @property
     def key(self) -> "DeadLetterKey":
@@ -198,15 +213,50 @@ LAST_KEY = DeadLetterKey("9999-12-31T23:59:59.999999Z", "~", 0)
 
 
 class DeadLetterFilter(NamedTuple):
-    """Selects dead letters by kind, domain and source, where None is any; open ones, or resolved ones."""
+    """Selects dead letters by kind, domain, source and cause, where None is any; open ones, or resolved ones."""
 
     kind: Kind | None = None
     domain: str | None = None
     source: str | None = None
     resolved: bool = False
+    cause: str | None = None
 
 
 OPEN = DeadLetterFilter()
+
+
+class DeadLetterCause(NamedTuple):
+    """A cause, with its open dead letters.
+
+    `key` is that of `cause_key`; empty for those that an older program added. `letters` is at most `MAX_COUNTED + 1`.
+    `first` and `last` are when the oldest and the newest of them was added or reopened, as fixed-width UTC text. Kind,
+    domain, stream and error, at most `MAX_LISTED` characters of it, are those of the newest, as is the `number`.
+    """
+
+    key: str
+    letters: int
+    first: str
+    last: str
+    kind: Kind
+    number: int
+    domain: str
+    originator_id: str
+    error: str
+
+    @property
+    def source(self) -> str:
+        """The source that sent them."""
+        return source_of(self.originator_id)
+
+    @property
+    def text(self) -> str:
+        """What is wrong, without values."""
+        return cause_text(self.error, self.originator_id)
+
+    @property
+    def newest(self) -> str:
+        """The id of the newest."""
+        return f"{self.kind}-{self.number}"
 
 
 class DeadLetters(ABC):
@@ -247,12 +297,31 @@ class DeadLetters(ABC):
         """
 
     @abstractmethod
+    async def resolve_open(self, dead_letters: Sequence[DeadLetterHeader], resolution: Resolution) -> set[str]:
+        """Resolves those of some dead letters that are open, durably; returns their ids."""
+
+    @abstractmethod
     async def count(self, selection: DeadLetterFilter = OPEN) -> int:
         """Counts dead letters."""
 
     @abstractmethod
     async def counts(self) -> Mapping[tuple[Kind, str], int]:
         """The number of open dead letters by kind and domain. Requests have the domain ""."""
+
+    @abstractmethod
+    async def causes(self, limit: int = MAX_CAUSES) -> list[DeadLetterCause]:
+        """The causes that have open dead letters, by key, at most `limit`; the empty key is the first."""
+
+    @abstractmethod
+    async def cause_history(self, key: str, since: str) -> list[tuple[str, int]]:
+        """How many open dead letters of a cause were added or reopened since a moment, at most `MAX_COUNTED`.
+
+        By ten minutes: the first 15 characters of their moment, such as `2026-01-01T12:3`, in order.
+        """
+
+    @abstractmethod
+    async def assign_causes(self, limit: int = 500) -> int:
+        """Stores the causes of open dead letters that an older program added, at most `limit`; returns how many."""
 
     @abstractmethod
     async def requests_of(self, streams: Sequence[str]) -> list[tuple[str, int]]:
@@ -270,7 +339,7 @@ class DeadLetters(ABC):
         """The next open dead letters that wait and have their bodies, in order."""
 
     @abstractmethod
-    async def wait_for(self, number: int, reference: Reference, error: str) -> None:
+    async def wait_for(self, dead_letter: DeadLetterHeader, reference: Reference, error: str) -> None:
         """Lets an open dead letter of kind `waiting` wait for another reference, for this reason, durably."""
 
     @abstractmethod

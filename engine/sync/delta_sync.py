@@ -13,7 +13,7 @@ from pagefold.domains.values import format_timestamp
 from pagefold.engine.configuration.config import Config
 from pagefold.engine.configuration.delta_config import DeltaConfig
 from pagefold.engine.configuration.snapshot_config import DEFAULT_ORPHANS, SnapshotConfig
-from pagefold.engine.dead_letters.dead_letter_service import dead_letter_of_request
+from pagefold.engine.dead_letters.request_letters import dead_letter_of_request
 from pagefold.engine.dead_letters.webhook_retrier import DELTA, RULE
 from pagefold.engine.errors import Rejected, SourceFailed, SyncInProgress
 from pagefold.engine.events import DomainEvent, ReferencedEvent

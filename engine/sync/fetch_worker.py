@@ -14,7 +14,7 @@ import msgspec
 
 from pagefold.domains.values import format_timestamp
 from pagefold.engine.configuration.config import Config
-from pagefold.engine.dead_letters.dead_letter_service import dead_letter_of_request
+from pagefold.engine.dead_letters.request_letters import dead_letter_of_request
 from pagefold.engine.dead_letters.waiting_letters import PASSING
 from pagefold.engine.dead_letters.webhook_retrier import RULE, Entrance, Request
 from pagefold.engine.errors import Failure, SourceFailed

@@ -11,7 +11,7 @@ import orjson
 import pytest
 
 import pagefold
-from pagefold.engine.dead_letters.dead_letter_service import dead_letter_of_request
+from pagefold.engine.dead_letters.request_letters import dead_letter_of_request
 from tests.support.command_line import Ran, event, finished, lines_file, on_sqlite, product, run_pagefold, settle, spawn
 
 MOMENT = b"2026-01-01T00:00:00.000000Z"
@@ -188,6 +188,52 @@ def test_dead_letters_are_discarded_by_filter(workplace: Path) -> None:
     assert letters("discard", "--all", "--reason", "so", "--yes", "--json").documents == [
         {"id": "ingest-3", "result": "discarded"}
     ]
+
+
+def test_causes(workplace: Path) -> None:
+    """They are listed, most letters first; a key selects those of one, and --expect says how many they were."""
+    assert letters("causes") == (0, "", "no dead letters\n")
+    ingest(workplace, event(), event(amount="2.00"), event(amount="3.00"), product())
+    ingest(workplace, product(enabled=False))
+    listed = letters("causes").out.splitlines()
+    assert [line.split()[1:5] for line in listed] == [
+        ["letters", "kind", "domain", "source"],
+        ["2", "ingest", "pricing", "erp"],
+        ["1", "ingest", "catalog", "pim"],
+    ]
+    assert listed[1].endswith("version … of … is stored with other content")
+    assert letters("causes").err == "3 open in 2 causes\n"
+    [first, second] = letters("causes", "--json").documents
+    assert (first["letters"], first["newest"], second["domain"]) == (2, "ingest-2", "catalog")
+    ingest(workplace, event(amount="4.00"))
+    discard = ("discard", "--cause", str(first["cause"]), "--reason", "a test", "--as", "ada")
+    changed = "pagefold: expected 2, but it is 3 by now: look again; nothing was changed\n"
+    assert letters(*discard, "--expect", "2") == (1, "", changed)
+    assert letters(*discard, "--expect", "2", "--dry-run") == (1, "", changed)
+    assert letters(*discard, "--dry-run", "--json") == (0, '{"letters":3}\n', "3 dead letters would be discarded\n")
+    ran = letters("retry", "--cause", str(second["cause"]), "--expect", "1")
+    assert (ran.code, ran.out) == (1, "ingest-3  still dead\n")
+    ran = letters(*discard, "--expect", "3")
+    assert (ran.code, ran.out.split()[::2]) == (0, ["ingest-1", "ingest-2", "ingest-4"])
+    assert letters("list", "--cause", str(first["cause"])).err == "no dead letters\n"
+    assert len(letters("list", "--cause", str(first["cause"]), "--resolved", "--json").documents) == 3
+
+
+def test_a_dry_run_changes_nothing(workplace: Path) -> None:
+    """It says which named dead letters are open, or how many are selected."""
+    ingest(workplace, event(), event(amount="2.00"), event(amount="3.00"))
+    letters("discard", "ingest-1", "--reason", "a test")
+    dry = letters("discard", "ingest-1", "ingest-2", "--reason", "a test", "--dry-run")
+    assert dry == (0, "ingest-1  gone\ningest-2  would be discarded\n", "")
+    assert letters("retry", "ingest-2", "--dry-run").out == "ingest-2  would be retried\n"
+    assert letters("retry", "--all", "--dry-run") == (0, "", "1 dead letter would be retried\n")
+    assert letters("retry", "--source", "pim", "--dry-run").err == "no dead letters\n"
+    assert len(letters("list", "--json").documents) == 1
+    ran = letters("retry", "ingest-2", "--expect", "1")
+    assert (ran.code, ran.err) == (
+        2,
+        "pagefold: --expect: counts what options select, and cannot be combined with names\n",
+    )
 
 
 def test_dead_letters_are_discarded(workplace: Path) -> None:

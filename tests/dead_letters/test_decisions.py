@@ -10,8 +10,9 @@ import pytest
 
 import pagefold
 from pagefold import Config, DomainEvent, Rejected, Shop
+from pagefold.engine.dead_letters.bulk_decisions import RetryResult
 from pagefold.engine.dead_letters.corrector import Payload
-from pagefold.engine.dead_letters.dead_letter_service import RetryResult, dead_letter_of_request
+from pagefold.engine.dead_letters.request_letters import dead_letter_of_request
 from pagefold.engine.errors import DeadLetterResolved, UnknownCursor, UnknownDeadLetter
 from pagefold.engine.intake.operators import MAX_REASON_LENGTH
 from pagefold.engine.intake.text_limits import MAX_IDENTIFIER_LENGTH

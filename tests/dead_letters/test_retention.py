@@ -9,7 +9,7 @@ import pytest
 import pagefold
 from pagefold import Config, Rejected, Shop
 from pagefold.engine.configuration.dead_letter_config import DeadLettersConfig
-from pagefold.engine.dead_letters.dead_letter_service import dead_letter_of_request
+from pagefold.engine.dead_letters.request_letters import dead_letter_of_request
 from pagefold.engine.dead_letters.retention import REMOVED, STEP, Outlook, PurgedCount, Retention
 from pagefold.engine.errors import StoreUnavailable
 from pagefold.engine.stores.dead_letter_records import DeadLetter, DeadLetterFilter, NewDeadLetter, Purge, Resolution

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 import pagefold
 from pagefold import Config, DomainEvent, Shop
 from pagefold.engine.configuration.dead_letter_config import DeadLettersConfig
-from pagefold.engine.dead_letters.dead_letter_service import RetryResult
+from pagefold.engine.dead_letters.bulk_decisions import RetryResult
 from pagefold.engine.dead_letters.retention import Retention
 from pagefold.engine.dead_letters.waiting_letters import CLAIM
 from pagefold.engine.dead_letters.webhook_retrier import Outcome, Request

@@ -7,13 +7,14 @@ import httpx2
 import pytest
 
 from pagefold import Shop
-from pagefold.engine.dead_letters.dead_letter_service import dead_letter_of_request
+from pagefold.engine.dead_letters.request_letters import dead_letter_of_request
 from pagefold.engine.intake.operators import MAX_REASON_LENGTH
 from tests.support.http_clients import client_of, problem_in, service_of
 from tests.support.small_shop import MOMENT, SKU, Raw, append, price, section, stock, stream_of
 
 DEAD_LETTERS = "/v1/dead-letters"
 RETRY = f"{DEAD_LETTERS}:retry"
+DISCARD = f"{DEAD_LETTERS}:discard"
 GOOD = {"currency": "EUR", "amount": "15.00"}
 
 
@@ -160,10 +161,56 @@ async def test_many_dead_letters_are_retried(shop: Shop, client: httpx2.AsyncCli
     assert tried == [f"ingest-{number}" for number in range(1, 6)]
 
 
+async def test_causes_are_listed_and_decided(shop: Shop, client: httpx2.AsyncClient) -> None:
+    """The one with the most comes first; its key selects its dead letters, in lists and in bulk decisions."""
+    await conflicts(shop, "A", "B", "C")
+    await append(shop, stock(1))
+    await shop.append([stock(2)])
+    causes = (await client.get(f"{DEAD_LETTERS}:causes")).json()["items"]
+    assert [(each["letters"], each["more"], each["source"], each["domain"]) for each in causes] == [
+        (3, False, "erp", "pricing"),
+        (1, False, "wms-a", "inventory"),
+    ]
+    assert causes[0]["text"] == "version … of … is stored with other content"
+    assert (causes[0]["newest"], "of C/*/pricing/erp" in causes[0]["error"]) == ("ingest-3", True)
+    assert await listed(client, cause=causes[1]["cause"]) == ["ingest-4"]
+    assert (await shown(client, "ingest-4"))["cause"] == causes[1]["cause"]
+    counted = await client.post(RETRY, json={"cause": causes[0]["cause"], "dryRun": True})
+    assert (counted.json()["selected"], counted.json()["items"]) == (3, [])
+    retried = await client.post(RETRY, json={"cause": causes[0]["cause"], "expect": 3})
+    assert retried.json()["stillDead"] == 3
+    assert (await client.get(DEAD_LETTERS, params={"cause": "x"})).status_code == 422
+
+
+async def test_many_dead_letters_are_discarded(shop: Shop, client: httpx2.AsyncClient) -> None:
+    """Only as many as were counted, with a reason, some at a time; those added meanwhile stay."""
+    await conflicts(shop, "A", "B", "C")
+    selected = {"source": "erp", "reason": "a test"}
+    assert problem_in(await client.post(DISCARD, json=selected))["errors"][0]["path"] == "expect"
+    counted = (await client.post(DISCARD, json=selected | {"dryRun": True})).json()
+    assert counted == {"discarded": 0, "gone": 0, "items": [], "next": None, "selected": 3}
+    await conflicts(shop, "D")
+    for more in ({"expect": 3}, {"expect": 3, "dryRun": True}):
+        answer = await client.post(DISCARD, json=selected | more)
+        assert (answer.status_code, problem_in(answer)["detail"]) == (
+            409,
+            "expected 3, but it is 4 by now: look again; nothing was changed",
+        )
+    assert len(await listed(client)) == 4
+    first = (await client.post(DISCARD, json=selected | {"expect": 4, "limit": 3})).json()
+    assert (first["discarded"], [each["id"] for each in first["items"]]) == (3, [f"ingest-{n}" for n in (1, 2, 3)])
+    await conflicts(shop, "E")
+    second = (await client.post(DISCARD, json=selected | {"after": first["next"]})).json()
+    assert (second["items"], second["next"]) == ([{"id": "ingest-4", "result": "discarded"}], None)
+    assert await listed(client) == ["ingest-5"]
+    detail = await shown(client, "ingest-4")
+    assert (detail["resolution"], detail["reason"], detail["resolvedBy"]) == ("discarded", "a test", "tok_operator")
+
+
 async def test_nothing_to_retry(client: httpx2.AsyncClient) -> None:
     """With nothing to retry, the result is empty."""
     answer = (await client.post(RETRY, json={"all": True})).json()
-    assert answer == {"resolved": 0, "stillDead": 0, "gone": 0, "items": [], "next": None}
+    assert answer == {"resolved": 0, "stillDead": 0, "gone": 0, "items": [], "next": None, "selected": None}
 
 
 @pytest.mark.parametrize(

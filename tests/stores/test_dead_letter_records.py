@@ -3,6 +3,7 @@
 import msgspec
 import pytest
 
+from pagefold.engine.stores.dead_letter_causes import cause_key
 from pagefold.engine.stores.dead_letter_records import (
     FIRST_KEY,
     LAST_KEY,
@@ -37,7 +38,19 @@ async def test_a_dead_letter_is_found_and_resolved(store: Store) -> None:
     dead_letter = await store.dead_letters.get("ingest", listed.number)
     assert dead_letter is not None
     said = (a_dead_letter().state, b'{"a":"b"}')
-    whole = ("ingest", listed.number, *a_dead_letter()[1:5], "wrong", MOMENT, *[None] * 5, "", None, None, *said)
+    whole = (
+        "ingest",
+        listed.number,
+        *a_dead_letter()[1:5],
+        "wrong",
+        MOMENT,
+        *[None] * 5,
+        "",
+        None,
+        None,
+        listed.cause,
+        *said,
+    )
     assert msgspec.structs.astuple(dead_letter) == whole
     assert msgspec.structs.astuple(listed) == whole[:-2]
     assert dead_letter.id == f"ingest-{dead_letter.number}"
@@ -61,8 +74,9 @@ async def test_a_fold_s_resolution_can_be_undone(store: Store, how: ResolutionKi
     assert await store.dead_letters.resolve("ingest", dead_letter.number, Resolution(how, MOMENT, None, position=7))
     later = MOMENT.replace("12:", "13:")
     await store.dead_letters.add([a_dead_letter(error="wrong again")._replace(recorded_at=later)])
+    cause = cause_key("ingest", "inventory", dead_letter.originator_id, "wrong again")
     assert await store.dead_letters.newest() == [
-        msgspec.structs.replace(dead_letter, error="wrong again", recorded_at=later)
+        msgspec.structs.replace(dead_letter, error="wrong again", recorded_at=later, cause=cause)
     ]
     assert await store.dead_letters.resolve("ingest", dead_letter.number, Resolution(how, MOMENT))
     assert await store.dead_letters.resolve("ingest", dead_letter.number, DISCARDED)

@@ -26,9 +26,9 @@ INSERT INTO sections
 SELECT 'S' || i, domain, '{{"web-de":0}}', '3', '[[0,9,2,"",""]]', '{{"x/y":1}}{{}}'
 FROM generate_series(1, {PAGES}) AS i, unnest(ARRAY['catalog', 'pricing', 'inventory', 'media']) AS domain;
 INSERT INTO dead_letters
-    (kind, domain, originator_id, originator_version, revision, digest, error, state, recorded_at, resolution)
+    (kind, domain, originator_id, originator_version, revision, digest, error, state, recorded_at, resolution, cause)
 SELECT (ARRAY['ingest', 'projection'])[i % 2 + 1], 'catalog', 'S' || i, 1, 0, '', '', '', now() + i * interval '1 s',
-       CASE WHEN i % 501 > 0 THEN 'folded' END
+       CASE WHEN i % 501 > 0 THEN 'folded' END, 'cause' || i % 5
 FROM generate_series(1, {EVENTS}) AS i;
 INSERT INTO checkpoints (domain) VALUES ('catalog');
 INSERT INTO tokens (name, digest, label, scopes, created_at)
@@ -40,6 +40,7 @@ BY_IDENTITY = "log_identity_pkey"
 BY_STREAM = "stored_events_pkey"
 BY_PAGE = "sections_pkey"
 BY_AGE = "dead_letters_by_age"
+BY_CAUSE = "dead_letters_by_cause"
 BY_EXPIRY = "dead_letters_by_expiry"
 EMPTY = "'', '2026-01-01T00:00:00.000000Z', 'ada'"
 SOON = "to_char(now() AT TIME ZONE 'UTC' + interval '200 s', 'YYYY-MM-DD\"T\"HH24:MI:SS.US\"Z\"')"
@@ -114,6 +115,13 @@ HOT = [
     Hot("newest_dead_letters", f"NULL, NULL, NULL, false, {LAST}, 50, 1000", {BY_AGE}, 4 * 50),
     Hot("newest_dead_letters", f"NULL, NULL, NULL, true, {LAST}, 50, 1000", {BY_AGE}, 50),
     Hot("oldest_dead_letters", f"NULL, NULL, NULL, false, {FIRST}, 50, 1000", {BY_AGE}, 4 * 50),
+    Hot("newest_dead_letters_of_cause", f"NULL, NULL, NULL, false, {LAST}, 50, 1000, 'cause1'", {BY_CAUSE}, 4 * 20),
+    Hot("oldest_dead_letters_of_cause", f"NULL, NULL, NULL, true, {FIRST}, 50, 1000, 'cause1'", {BY_CAUSE}, 50),
+    Hot("count_letters_of_cause", "NULL, NULL, NULL, false, 'cause1'", {BY_CAUSE}, 4 * 20),
+    Hot("dead_letter_causes", "1000, 10001, 1000, false", {BY_CAUSE}, 4 * 100 + 5 * 40),
+    Hot("cause_history", "'cause1', '2020-01-01T00:00:00.000000Z', 10000, false", {BY_CAUSE}, 4 * 20),
+    Hot("without_cause", "1000, 500, false", {BY_CAUSE}, 10),
+    Hot("resolve_open", f"{RESOLUTION}, ARRAY[501, 1002, 1003]", {"dead_letters_pkey"}, 100),
     Hot(
         "dead_letters_of_sku",
         "ARRAY['ingest', 'projection', 'waiting'], ARRAY['', 'inventory'], 'S05000', 1000, 100",

@@ -7,8 +7,22 @@ import msgspec
 from starlette.responses import Response
 
 from pagefold.domains.values import MAX_INTEGER
-from pagefold.engine.dead_letters.dead_letter_service import MAX_LISTED, MAX_RETRIED, STEP, RetryResult
-from pagefold.engine.dead_letters.dead_letter_views import DeadLetterDetail, DeadLetterSummary, summary_of
+from pagefold.engine.dead_letters.bulk_decisions import (
+    MAX_DISCARDED,
+    MAX_RETRIED,
+    STEP,
+    DiscardResult,
+    RetryResult,
+)
+from pagefold.engine.dead_letters.dead_letter_service import MAX_LISTED
+from pagefold.engine.dead_letters.dead_letter_views import (
+    CauseSummary,
+    DeadLetterDetail,
+    DeadLetterSummary,
+    summary_of,
+    summary_of_cause,
+)
+from pagefold.engine.errors import CountChanged
 from pagefold.engine.http.json_response import reply
 from pagefold.engine.http.operator_routes import Reason, decision_route, read_route
 from pagefold.engine.http.problems import Problem, invalid
@@ -19,15 +33,17 @@ from pagefold.engine.runtime.store_timeout import with_timeout
 from pagefold.engine.stores.dead_letter_records import DeadLetter, DeadLetterFilter, Kind
 
 Cursor = Annotated[str, msgspec.Meta(min_length=1, max_length=256)]
+CauseKey = Annotated[str, msgspec.Meta(pattern="^[0-9a-f]{12}$")]
 Limit = Annotated[int, msgspec.Meta(ge=1, le=MAX_LISTED)]
 
 
 class DeadLetterQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Which dead letters are listed: of a kind, a domain, a source; open or resolved; after a cursor."""
+    """Which dead letters are listed: of a kind, a domain, a source, a cause; open or resolved; after a cursor."""
 
     kind: Kind | None = None
     domain: DomainName | None = None
     source: Text | None = None
+    cause: CauseKey | None = None
     resolved: bool = False
     after: Cursor | None = None
     limit: Limit = 100
@@ -40,15 +56,41 @@ class DeadLetterChunk(msgspec.Struct, frozen=True):
     next: str | None
 
 
-class RetryRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Which dead letters are retried: `all`, or those of a kind, domain or source; after a cursor."""
+class Selected(msgspec.Struct, frozen=True, rename="camel", forbid_unknown_fields=True):
+    """The dead letters of a bulk decision: `all`, or those of a kind, domain, source or cause; after a cursor.
+
+    With `dryRun`, they are only counted. With `expect`, nothing is done unless exactly this number is selected; it
+    counts without a cursor only.
+    """
 
     all: bool = False
     kind: Kind | None = None
     domain: DomainName | None = None
     source: Text | None = None
+    cause: CauseKey | None = None
     after: Cursor | None = None
+    expect: Annotated[int, msgspec.Meta(ge=0, le=MAX_INTEGER)] | None = None
+    dry_run: bool = False
+
+    def wanted(self) -> DeadLetterFilter:
+        """Selects them. Raises `Problem` unless there is exactly one selection."""
+        wanted = DeadLetterFilter(self.kind, self.domain, self.source, cause=self.cause)
+        if self.all is (wanted != DeadLetterFilter()):
+            raise invalid("all", "give kind, domain, source or cause, or set all to true")
+        return wanted
+
+
+class RetryRequest(Selected, frozen=True):
+    """Which dead letters are retried."""
+
     limit: Annotated[int, msgspec.Meta(ge=1, le=MAX_RETRIED)] = STEP
+
+
+class BulkDiscardRequest(Selected, frozen=True, kw_only=True):
+    """Which dead letters are discarded, and why. `expect` is required without a cursor."""
+
+    reason: Reason
+    limit: Annotated[int, msgspec.Meta(ge=1, le=MAX_DISCARDED)] = MAX_DISCARDED
 
 
 class RetriedItem(msgspec.Struct, frozen=True):
@@ -59,13 +101,43 @@ class RetriedItem(msgspec.Struct, frozen=True):
 
 
 class RetryChunk(msgspec.Struct, frozen=True, rename="camel"):
-    """The results of one chunk, oldest first; `next` is the cursor of the next, null at the end."""
+    """The results of one chunk, oldest first; `next` is the cursor of the next, null at the end.
 
-    resolved: int
-    still_dead: int
-    gone: int
-    items: list[RetriedItem]
-    next: str | None
+    After a dry run, `selected` is how many were counted, and nothing else is set.
+    """
+
+    resolved: int = 0
+    still_dead: int = 0
+    gone: int = 0
+    items: list[RetriedItem] = []
+    next: str | None = None
+    selected: int | None = None
+
+
+class DiscardedItem(msgspec.Struct, frozen=True):
+    """The result of discarding a dead letter. `gone`: it was resolved before."""
+
+    id: str
+    result: DiscardResult
+
+
+class DiscardChunk(msgspec.Struct, frozen=True):
+    """The results of one chunk, oldest first; `next` is the cursor of the next, null at the end.
+
+    After a dry run, `selected` is how many were counted, and nothing else is set.
+    """
+
+    discarded: int = 0
+    gone: int = 0
+    items: list[DiscardedItem] = []
+    next: str | None = None
+    selected: int | None = None
+
+
+class CauseList(msgspec.Struct, frozen=True):
+    """The causes of open dead letters, those with the most first."""
+
+    items: list[CauseSummary]
 
 
 class Correction(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -95,7 +167,7 @@ class DiscardRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 async def listing(call: Call) -> Response:
     """Lists dead letters, newest first."""
     query = call.query(DeadLetterQuery)
-    wanted = DeadLetterFilter(query.kind, query.domain, query.source, query.resolved)
+    wanted = DeadLetterFilter(query.kind, query.domain, query.source, query.resolved, query.cause)
     page = await with_timeout(call.service.shop.dead_letters.page(wanted, after=query.after, limit=query.limit))
     return reply(DeadLetterChunk([summary_of(dead_letter) for dead_letter in page.dead_letters], page.next))
 
@@ -114,18 +186,50 @@ async def retry(call: Call) -> Response:
 
 
 async def retry_many(call: Call) -> Response:
-    """Retries one chunk of dead letters."""
+    """Retries one chunk of dead letters, or counts them."""
     choice = await call.json(RetryRequest)
-    wanted = DeadLetterFilter(choice.kind, choice.domain, choice.source)
-    if choice.all is (wanted != DeadLetterFilter()):
-        raise invalid("all", "give kind, domain or source, or set all to true")
+    wanted = choice.wanted()
+    dead_letters = call.service.shop.dead_letters
     await call.service.check_store_answers()
-    results, following = await call.service.shop.dead_letters.retry_some(
-        wanted, after=choice.after, limit=choice.limit, by=call.grant.name
+    if choice.dry_run:
+        return reply(RetryChunk(selected=await _expected(call, choice)))
+    results, following = await dead_letters.retry_some(
+        wanted, after=choice.after, limit=choice.limit, by=call.grant.name, expect=choice.expect
     )
     counts = Counter(result for _, result in results)
     items = [RetriedItem(*each) for each in results]
     return reply(RetryChunk(counts["resolved"], counts["still dead"], counts["gone"], items, following))
+
+
+async def discard_many(call: Call) -> Response:
+    """Discards one chunk of dead letters, with the caller's reason, or counts them."""
+    choice = await call.json(BulkDiscardRequest)
+    wanted = choice.wanted()
+    await call.service.check_store_answers()
+    if choice.dry_run:
+        return reply(DiscardChunk(selected=await _expected(call, choice)))
+    if choice.after is None and choice.expect is None:
+        raise invalid("expect", "give the number of dead letters to be discarded; dryRun counts them")
+    results, following = await call.service.shop.dead_letters.discard_some(
+        wanted, choice.reason, call.grant.name, after=choice.after, limit=choice.limit, expect=choice.expect
+    )
+    counts = Counter(result for _, result in results)
+    items = [DiscardedItem(*each) for each in results]
+    return reply(DiscardChunk(counts["discarded"], counts["gone"], items, following))
+
+
+async def _expected(call: Call, choice: Selected) -> int:
+    """How many dead letters are selected. Raises `CountChanged`."""
+    found = await with_timeout(call.service.shop.dead_letters.count(choice.wanted()))
+    if choice.expect is not None and found != choice.expect:
+        raise CountChanged(choice.expect, found)
+    return found
+
+
+async def causes(call: Call) -> Response:
+    """Lists the causes of open dead letters."""
+    found = await with_timeout(call.service.shop.dead_letters.causes())
+    return reply(CauseList([summary_of_cause(cause) for cause in found]))
 
 
 async def correct(call: Call) -> Response:
@@ -153,6 +257,7 @@ async def _dead_letter(call: Call) -> DeadLetter:
     return await with_timeout(call.service.shop.dead_letters.get(call.path["id"]))
 
 
+CHANGED = {409: "Another number than expected is selected: nothing was changed"}
 NO_DEAD_LETTER = {404: "Unknown dead letter"}
 RESOLVED = {409: "It is resolved already, or being changed by others: nothing was changed"}
 
@@ -165,6 +270,22 @@ ROUTES = (
         ResponseSpec(200, "One chunk, and the cursor of the next", DeadLetterChunk),
         query=DeadLetterQuery,
     ),
+    read_route(
+        "/v1/dead-letters:causes",
+        causes,
+        "listDeadLetterCauses",
+        "List what is wrong with the open dead letters, most letters first",
+        ResponseSpec(200, "The causes", CauseList),
+    ),
+    decision_route(
+        "/v1/dead-letters:discard",
+        discard_many,
+        "discardDeadLetters",
+        "Discard one chunk of dead letters, oldest first, with a reason",
+        ResponseSpec(200, "The results, and the cursor of the next chunk", DiscardChunk),
+        body=BulkDiscardRequest,
+        problems=CHANGED,
+    ),
     decision_route(
         "/v1/dead-letters:retry",
         retry_many,
@@ -172,6 +293,7 @@ ROUTES = (
         "Retry one chunk of dead letters, oldest first",
         ResponseSpec(200, "The results, and the cursor of the next chunk", RetryChunk),
         body=RetryRequest,
+        problems=CHANGED,
     ),
     decision_route(
         "/v1/dead-letters/{id}:retry",

@@ -1,16 +1,21 @@
 """Dead letters of the intake and of the fold, in one table."""
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from typing import Any
 
 from pagefold.engine.events import Reference
+from pagefold.engine.stores.dead_letter_causes import cause_key
 from pagefold.engine.stores.dead_letter_records import (
     FIRST_KEY,
     FIRST_WAITING,
     KINDS,
     LAST_KEY,
+    MAX_CAUSES,
+    MAX_COUNTED,
     MAX_LISTED,
     OPEN,
     DeadLetter,
+    DeadLetterCause,
     DeadLetterFilter,
     DeadLetterHeader,
     DeadLetterKey,
@@ -22,10 +27,14 @@ from pagefold.engine.stores.dead_letter_records import (
     Resolution,
     WaitingKey,
     WaitingState,
+    assigned_cause,
     dead_letter_values,
 )
 from pagefold.engine.stores.postgres.connections import Connections
 from pagefold.projections.streams import encode_part
+
+RESOLVED = False
+"""A parameter of statements about open dead letters: written into them, it would not fit the index."""
 
 
 def dead_letter_columns(dead_letters: Iterable[NewDeadLetter]) -> list[tuple[object, ...]]:
@@ -61,12 +70,35 @@ class PostgresDeadLetters(DeadLetters):
     async def resolve(self, kind: Kind, number: int, resolution: Resolution) -> bool:
         return await self._connections.writer.execute("resolve_dead_letter", *resolution, kind, number) > 0
 
+    async def resolve_open(self, dead_letters: Sequence[DeadLetterHeader], resolution: Resolution) -> set[str]:
+        numbers = [each.number for each in dead_letters]
+        rows = await self._connections.writer.fetch("resolve_open", *resolution, numbers)
+        return {f"{kind}-{number}" for kind, number in rows}
+
     async def count(self, selection: DeadLetterFilter = OPEN) -> int:
-        return int((await self._connections.readers.fetch("count_letters_of", *_source_suffix(selection)))[0][0])
+        statement, *bindings = _selecting("count_letters", selection)
+        return int((await self._connections.readers.fetch(statement, *bindings, *_cause(selection)))[0][0])
 
     async def counts(self) -> Mapping[tuple[Kind, str], int]:
         rows = await self._connections.readers.fetch("count_dead_letters")
         return {(kind, domain): count for kind, domain, count in rows}
+
+    async def causes(self, limit: int = MAX_CAUSES) -> list[DeadLetterCause]:
+        rows = await self._connections.readers.fetch("dead_letter_causes", limit, MAX_COUNTED + 1, MAX_LISTED, RESOLVED)
+        return [DeadLetterCause(*row) for row in rows]
+
+    async def cause_history(self, key: str, since: str) -> list[tuple[str, int]]:
+        rows = await self._connections.readers.fetch("cause_history", key, since, MAX_COUNTED, RESOLVED)
+        return [(minutes, count) for minutes, count in rows]
+
+    async def assign_causes(self, limit: int = 500) -> int:
+        rows = [
+            tuple(row) for row in await self._connections.readers.fetch("without_cause", MAX_LISTED, limit, RESOLVED)
+        ]
+        if rows:
+            causes, numbers = map(list, zip(*map(assigned_cause, rows), strict=True))
+            await self._connections.writer.execute("assign_causes", causes, numbers)
+        return len(rows)
 
     async def requests_of(self, streams: Sequence[str]) -> list[tuple[str, int]]:
         rows = await self._connections.readers.fetch("requests_of", list(streams))
@@ -81,8 +113,9 @@ class PostgresDeadLetters(DeadLetters):
         rows = await self._connections.readers.fetch("waiting_dead_letters", *after.reference, *after[1:], limit)
         return [WaitingKey(Reference(*row[:2]), *row[2:]) for row in map(tuple, rows)]
 
-    async def wait_for(self, number: int, reference: Reference, error: str) -> None:
-        await self._connections.writer.execute("wait_for_reference", *reference, error, number)
+    async def wait_for(self, dead_letter: DeadLetterHeader, reference: Reference, error: str) -> None:
+        cause = cause_key(dead_letter.kind, dead_letter.domain, dead_letter.originator_id, error)
+        await self._connections.writer.execute("wait_for_reference", *reference, error, cause, dead_letter.number)
 
     async def waiting_state(self) -> WaitingState:
         return WaitingState(*(await self._connections.readers.fetch("waiting_state"))[0])
@@ -109,8 +142,9 @@ class PostgresDeadLetters(DeadLetters):
     async def _list(
         self, statement: str, selection: DeadLetterFilter, after: DeadLetterKey, limit: int
     ) -> list[DeadLetterHeader]:
-        rows = await self._connections.readers.fetch(statement, *_source_suffix(selection), *after, limit, MAX_LISTED)
-        return [DeadLetterHeader(*row) for row in rows]
+        name, *bindings = _selecting(statement, selection)
+        bindings += [*after, limit, MAX_LISTED, *_cause(selection)]
+        return [DeadLetterHeader(*row) for row in await self._connections.readers.fetch(name, *bindings)]
 
 
 def _expired(expiry: Expiry) -> tuple[str, bool, str]:
@@ -118,6 +152,13 @@ def _expired(expiry: Expiry) -> tuple[str, bool, str]:
     return "ingest" if expiry.sort == "conflict" else expiry.sort, expiry.resolved, expiry.before
 
 
-def _source_suffix(selection: DeadLetterFilter) -> DeadLetterFilter:
-    """The parameters of the statements: the source as a suffix of stream names."""
-    return selection if selection.source is None else selection._replace(source=encode_part(selection.source))
+def _selecting(statement: str, selection: DeadLetterFilter) -> list[Any]:
+    """The name of a statement that selects, and its first parameters: the source as in the names of streams."""
+    source = None if selection.source is None else encode_part(selection.source)
+    name = statement if selection.cause is None else f"{statement}_of_cause"
+    return [name, selection.kind, selection.domain, source, selection.resolved]
+
+
+def _cause(selection: DeadLetterFilter) -> list[str]:
+    """The last parameter of a statement that selects those of a cause."""
+    return [] if selection.cause is None else [selection.cause]

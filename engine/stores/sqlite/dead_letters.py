@@ -1,19 +1,26 @@
 """Dead letters: those of the intake in `events.db`, since nothing can restore them; those of the fold in `pages.db`."""
 
+from array import array
+from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
+from functools import partial
 from types import MappingProxyType
 
 import apsw
 import orjson
 
 from pagefold.engine.events import Reference
+from pagefold.engine.stores.dead_letter_causes import cause_key
 from pagefold.engine.stores.dead_letter_records import (
     FIRST_KEY,
     FIRST_WAITING,
     LAST_KEY,
+    MAX_CAUSES,
+    MAX_COUNTED,
     MAX_LISTED,
     OPEN,
     DeadLetter,
+    DeadLetterCause,
     DeadLetterFilter,
     DeadLetterHeader,
     DeadLetterKey,
@@ -25,6 +32,7 @@ from pagefold.engine.stores.dead_letter_records import (
     Resolution,
     WaitingKey,
     WaitingState,
+    assigned_cause,
     dead_letter_values,
 )
 from pagefold.engine.stores.sqlite.connections import (
@@ -81,13 +89,45 @@ class SQLiteDeadLetters(DeadLetters):
             return await self._connections.pages.run(with_full_sync(resolve))
         return await self._connections.events.run(resolve)
 
+    async def resolve_open(self, dead_letters: Sequence[DeadLetterHeader], resolution: Resolution) -> set[str]:
+        of_pages = [each.number for each in dead_letters if each.kind == "projection"]
+        of_events = [each.number for each in dead_letters if each.kind != "projection"]
+        rows: list[Row] = []
+        if of_events:
+            rows += await self._connections.events.run(partial(_resolve_open, of_events, resolution))
+        if of_pages:
+            rows += await self._connections.pages.run(with_full_sync(partial(_resolve_open, of_pages, resolution)))
+        return {f"{kind}-{number}" for kind, number in rows}
+
     async def count(self, selection: DeadLetterFilter = OPEN) -> int:
-        files = [await self._rows(reader, "count_letters_of", selection) for reader in self._readers(selection.kind)]
+        files = [await self._rows(reader, "count_letters", selection) for reader in self._readers(selection.kind)]
         return sum([rows[0][0] for rows in files])
 
     async def counts(self) -> Mapping[tuple[Kind, str], int]:
         files = [await reader.fetch("count_dead_letters") for reader in self._readers(None)]
         return {(kind, domain): count for rows in files for kind, domain, count in rows}
+
+    async def causes(self, limit: int = MAX_CAUSES) -> list[DeadLetterCause]:
+        bindings = {"limit": limit, "counted": MAX_COUNTED + 1, "longest": MAX_LISTED}
+        files = [await self._run(reader, "dead_letter_causes", bindings) for reader in self._readers(None)]
+        return sorted([DeadLetterCause(*row) for rows in files for row in rows])[:limit]
+
+    async def cause_history(self, key: str, since: str) -> list[tuple[str, int]]:
+        bindings = {"cause": key, "since": since, "counted": MAX_COUNTED}
+        files = [await self._run(reader, "cause_history", bindings) for reader in self._readers(None)]
+        history: Counter[str] = Counter()
+        for rows in files:
+            history.update(dict(rows))
+        return sorted(history.items())
+
+    async def assign_causes(self, limit: int = 500) -> int:
+        def assign(connection: apsw.Connection) -> int:
+            rows = fetch(connection, "without_cause", MAX_LISTED, limit)
+            connection.executemany(SQL["assign_causes"], [assigned_cause(row) for row in rows])
+            return len(rows)
+
+        in_events = await self._connections.events.run(in_transaction(assign))
+        return in_events or await self._connections.pages.run(in_transaction(assign))
 
     async def requests_of(self, streams: Sequence[str]) -> list[tuple[str, int]]:
         rows = await self._connections.events_browser.fetch("requests_of", apsw.carray(tuple(streams)))
@@ -96,10 +136,7 @@ class SQLiteDeadLetters(DeadLetters):
     async def of_sku(self, sku: str, domains: Collection[str], limit: int) -> list[DeadLetterHeader]:
         bindings = {"sku": sku, "domains": orjson.dumps([*domains]).decode(), "longest": MAX_LISTED, "limit": limit}
 
-        def read(connection: apsw.Connection) -> list[Row]:
-            return connection.execute(SQL["dead_letters_of_sku"], bindings).fetchall()
-
-        files = [await reader.run(read) for reader in self._readers(None)]
+        files = [await self._run(reader, "dead_letters_of_sku", bindings) for reader in self._readers(None)]
         return sorted([DeadLetterHeader(*row) for rows in files for row in rows], key=_place, reverse=True)[:limit]
 
     async def waiting(self, after: WaitingKey = FIRST_WAITING, limit: int = 500) -> list[WaitingKey]:
@@ -107,8 +144,9 @@ class SQLiteDeadLetters(DeadLetters):
         rows = await self._connections.events_browser.fetch("waiting_dead_letters", *bindings)
         return [WaitingKey(Reference(*row[:2]), *row[2:]) for row in rows]
 
-    async def wait_for(self, number: int, reference: Reference, error: str) -> None:
-        await self._connections.events.fetch("wait_for_reference", *reference, error, number)
+    async def wait_for(self, dead_letter: DeadLetterHeader, reference: Reference, error: str) -> None:
+        cause = cause_key(dead_letter.kind, dead_letter.domain, dead_letter.originator_id, error)
+        await self._connections.events.fetch("wait_for_reference", *reference, error, cause, dead_letter.number)
 
     async def waiting_state(self) -> WaitingState:
         return WaitingState(*(await self._connections.events_browser.fetch("waiting_state"))[0])
@@ -160,7 +198,14 @@ class SQLiteDeadLetters(DeadLetters):
             "source": source,
             "resolved": selection.resolved,
         }
-        return await reader.run(lambda connection: connection.execute(SQL[statement], {**bindings, **more}).fetchall())
+        if selection.cause is not None:
+            statement, bindings["cause"] = f"{statement}_of_cause", selection.cause
+        return await self._run(reader, statement, {**bindings, **more})
+
+    async def _run(
+        self, reader: ThreadedConnection[Reader], statement: str, bindings: Mapping[str, object]
+    ) -> list[Row]:
+        return await reader.run(lambda connection: connection.execute(SQL[statement], bindings).fetchall())
 
     def _readers(self, kind: Kind | None) -> list[ThreadedConnection[Reader]]:
         """The connections to the files that have dead letters of a kind, or of any."""
@@ -181,6 +226,10 @@ def overwriting(work: Callable[[apsw.Connection], list[Row]]) -> Callable[[apsw.
             connection.pragma("secure_delete", 0)
 
     return wrapped
+
+
+def _resolve_open(numbers: Sequence[int], resolution: Resolution, connection: apsw.Connection) -> list[Row]:
+    return fetch(connection, "resolve_open", *resolution, apsw.carray(array("q", numbers)))
 
 
 def _kind(expiry: Expiry) -> Kind:

@@ -3,10 +3,10 @@
 -- gets its body back if that was removed.
 INSERT INTO dead_letters
     (kind, domain, originator_id, originator_version, revision, digest, error, state, recorded_at, headers, via,
-    reference_kind, reference_id)
-VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+    reference_kind, reference_id, cause)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 ON CONFLICT (originator_id, originator_version, revision, digest) DO UPDATE SET
-    error = excluded.error,
+    error = excluded.error, cause = excluded.cause,
     recorded_at = iif(
         dead_letters.resolution IS NULL AND dead_letters.purged_at IS NULL, dead_letters.recorded_at, excluded.recorded_at
     ),
@@ -21,9 +21,23 @@ WHERE dead_letters.resolution IS NULL OR dead_letters.resolution NOT IN ('correc
 -- The next dead letters after a key, open or resolved, newest first, without bodies. A stream ends in its source.
 SELECT kind, number, domain, originator_id, originator_version, revision, substr(error, 1, :longest), recorded_at,
        resolution, resolved_at, resolved_by, reason, position, via,
-       purged_at, purged_by
+       purged_at, purged_by, cause
 FROM dead_letters
 WHERE (resolution IS NOT NULL) = :resolved AND recorded_at <= :recorded_at AND (:kind IS NULL OR kind = :kind)
+    AND (recorded_at, kind, number) < (:recorded_at, :after_kind, :number)
+    AND (:domain IS NULL OR domain = :domain)
+    AND (:source IS NULL OR substr(originator_id, -length(:source) - 1) = '/' || :source)
+ORDER BY recorded_at DESC, kind DESC, number DESC
+LIMIT :limit;
+
+-- newest_dead_letters_of_cause --
+-- The next dead letters of a cause after a key, open or resolved, newest first, likewise.
+SELECT kind, number, domain, originator_id, originator_version, revision, substr(error, 1, :longest), recorded_at,
+       resolution, resolved_at, resolved_by, reason, position, via,
+       purged_at, purged_by, cause
+FROM dead_letters
+WHERE (resolution IS NOT NULL) = :resolved AND cause = :cause AND recorded_at <= :recorded_at
+    AND (:kind IS NULL OR kind = :kind)
     AND (recorded_at, kind, number) < (:recorded_at, :after_kind, :number)
     AND (:domain IS NULL OR domain = :domain)
     AND (:source IS NULL OR substr(originator_id, -length(:source) - 1) = '/' || :source)
@@ -34,9 +48,23 @@ LIMIT :limit;
 -- The next dead letters after a key, open or resolved, oldest first, likewise.
 SELECT kind, number, domain, originator_id, originator_version, revision, substr(error, 1, :longest), recorded_at,
        resolution, resolved_at, resolved_by, reason, position, via,
-       purged_at, purged_by
+       purged_at, purged_by, cause
 FROM dead_letters
 WHERE (resolution IS NOT NULL) = :resolved AND recorded_at >= :recorded_at AND (:kind IS NULL OR kind = :kind)
+    AND (recorded_at, kind, number) > (:recorded_at, :after_kind, :number)
+    AND (:domain IS NULL OR domain = :domain)
+    AND (:source IS NULL OR substr(originator_id, -length(:source) - 1) = '/' || :source)
+ORDER BY recorded_at, kind, number
+LIMIT :limit;
+
+-- oldest_dead_letters_of_cause --
+-- The next dead letters of a cause after a key, open or resolved, oldest first, likewise.
+SELECT kind, number, domain, originator_id, originator_version, revision, substr(error, 1, :longest), recorded_at,
+       resolution, resolved_at, resolved_by, reason, position, via,
+       purged_at, purged_by, cause
+FROM dead_letters
+WHERE (resolution IS NOT NULL) = :resolved AND cause = :cause AND recorded_at >= :recorded_at
+    AND (:kind IS NULL OR kind = :kind)
     AND (recorded_at, kind, number) > (:recorded_at, :after_kind, :number)
     AND (:domain IS NULL OR domain = :domain)
     AND (:source IS NULL OR substr(originator_id, -length(:source) - 1) = '/' || :source)
@@ -47,7 +75,7 @@ LIMIT :limit;
 -- One complete dead letter.
 SELECT kind, number, domain, originator_id, originator_version, revision, error, recorded_at,
        resolution, resolved_at, resolved_by, reason, position, via,
-       purged_at, purged_by, state, headers
+       purged_at, purged_by, cause, state, headers
 FROM dead_letters
 WHERE kind = ? AND number = ?;
 
@@ -57,10 +85,23 @@ UPDATE dead_letters SET resolution = ?, resolved_at = ?, resolved_by = ?, reason
 WHERE kind = ? AND number = ? AND (resolution IS NULL OR resolution NOT IN ('corrected', 'discarded'))
 RETURNING number;
 
--- count_letters_of --
+-- resolve_open --
+-- Resolves those of some dead letters that are open.
+UPDATE dead_letters SET resolution = ?, resolved_at = ?, resolved_by = ?, reason = ?, position = ?
+WHERE number IN carray(?) AND resolution IS NULL
+RETURNING kind, number;
+
+-- count_letters --
 -- The number of dead letters, of one kind, domain and source or of all, open or resolved.
 SELECT count(*) FROM dead_letters
 WHERE (resolution IS NOT NULL) = :resolved AND (:kind IS NULL OR kind = :kind) AND (:domain IS NULL OR domain = :domain)
+    AND (:source IS NULL OR substr(originator_id, -length(:source) - 1) = '/' || :source);
+
+-- count_letters_of_cause --
+-- The number of dead letters of a cause, likewise.
+SELECT count(*) FROM dead_letters
+WHERE (resolution IS NOT NULL) = :resolved AND cause = :cause AND (:kind IS NULL OR kind = :kind)
+    AND (:domain IS NULL OR domain = :domain)
     AND (:source IS NULL OR substr(originator_id, -length(:source) - 1) = '/' || :source);
 
 -- count_dead_letters --
@@ -85,7 +126,7 @@ WHERE domain = '' AND originator_id IN carray(?) AND resolution IS NULL;
 -- The open dead letters of the streams of a SKU in some domains, the newest first, without bodies.
 SELECT kind, number, domain, originator_id, originator_version, revision, substr(error, 1, :longest), recorded_at,
        resolution, resolved_at, resolved_by, reason, position, via,
-       purged_at, purged_by
+       purged_at, purged_by, cause
 FROM dead_letters
 WHERE resolution IS NULL AND domain IN (SELECT value FROM json_each(:domains))
     AND originator_id >= :sku || '/' AND originator_id < :sku || '0'
@@ -138,7 +179,7 @@ LIMIT ?;
 
 -- wait_for_reference --
 -- Lets a dead letter wait for another reference.
-UPDATE dead_letters SET reference_kind = ?, reference_id = ?, error = ?
+UPDATE dead_letters SET reference_kind = ?, reference_id = ?, error = ?, cause = ?
 WHERE kind = 'waiting' AND number = ? AND resolution IS NULL;
 
 -- waiting_state --
@@ -154,3 +195,59 @@ WHERE EXISTS (
     WHERE kind = 'waiting' AND resolution IS NULL AND purged_at IS NULL
         AND reference_kind = wanted.value ->> 0 AND reference_id = wanted.value ->> 1
 );
+
+-- dead_letter_causes --
+-- The causes of open dead letters, each found after the one before it; how many there are, up to a number; the newest.
+WITH RECURSIVE causes (cause) AS (
+    SELECT min(cause) FROM dead_letters WHERE (resolution IS NOT NULL) = 0
+    UNION ALL
+    SELECT (SELECT min(cause) FROM dead_letters WHERE (resolution IS NOT NULL) = 0 AND cause > causes.cause)
+    FROM causes
+    WHERE causes.cause IS NOT NULL
+    LIMIT :limit + 1
+),
+
+found AS (
+    SELECT
+        cause,
+        (SELECT count(*) FROM (
+            SELECT 1 FROM dead_letters AS each WHERE (resolution IS NOT NULL) = 0 AND each.cause = causes.cause LIMIT :counted
+        )) AS letters,
+        (
+            SELECT min(recorded_at) FROM dead_letters AS each
+            WHERE (resolution IS NOT NULL) = 0 AND each.cause = causes.cause
+        ) AS first,
+        (
+            SELECT number FROM dead_letters AS each WHERE (resolution IS NOT NULL) = 0 AND each.cause = causes.cause
+            ORDER BY recorded_at DESC, kind DESC, number DESC LIMIT 1
+        ) AS newest
+    FROM causes
+    WHERE cause IS NOT NULL
+    LIMIT :limit
+)
+
+SELECT found.cause, letters, first, recorded_at, kind, number, domain, originator_id, substr(error, 1, :longest)
+FROM found JOIN dead_letters ON number = newest
+ORDER BY found.cause;
+
+-- cause_history --
+-- How many open dead letters of a cause were added since a moment, by ten minutes, up to a number.
+SELECT substr(recorded_at, 1, 15), count(*)
+FROM (
+    SELECT recorded_at FROM dead_letters
+    WHERE (resolution IS NOT NULL) = 0 AND cause = :cause AND recorded_at >= :since
+    ORDER BY recorded_at DESC
+    LIMIT :counted
+)
+GROUP BY 1
+ORDER BY 1;
+
+-- without_cause --
+-- Open dead letters that have no cause yet.
+SELECT kind, number, domain, originator_id, substr(error, 1, ?) FROM dead_letters
+WHERE (resolution IS NOT NULL) = 0 AND cause = ''
+LIMIT ?;
+
+-- assign_causes --
+-- Stores the cause of a dead letter.
+UPDATE dead_letters SET cause = ? WHERE number = ? AND cause = '';
