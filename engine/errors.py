@@ -34,7 +34,6 @@ PagefoldError
 ├── PlanDecided             the plan was applied or refused already
 ├── UnknownDeadLetter       there is no dead letter with this id
 ├── DeadLetterResolved      the dead letter is no longer open
-├── CountChanged            a decision was made for another number of things than there are by now
 ├── UnknownCursor           the cursor is not one that a list returned
 ├── InvalidTokenRequest     the token cannot be made: its scopes, source, lifetime or label are wrong
 ├── UnknownToken            there is no token with this name
@@ -357,15 +356,6 @@ class DeadLetterResolved(PagefoldError):
     def __init__(self, identifier: str, resolution: str | None, by: str | None, at: str | None) -> None:
         person = f" by {by}" if by is not None else ""
         super().__init__(f"dead letter {identifier} is no longer open: {resolution}{person} at {at}")
-
-
-class CountChanged(PagefoldError):
-    """A decision was made for another number of things than there are by now. Nothing was changed."""
-
-    def __init__(self, expected: int, found: int) -> None:
-        super().__init__(f"expected {expected:,}, but it is {found:,} by now: look again; nothing was changed")
-        self.expected = expected
-        self.found = found
 
 
 class UnknownCursor(PagefoldError):

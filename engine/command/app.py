@@ -289,7 +289,6 @@ def _exit_code(error: BaseException) -> int:
             | RecoveryUnderWay()
             | PagesWouldGo()
             | PlanOutdated()
-            | CountChanged()
             | UnknownPlan()
             | PlanDecided()
             | UnknownRun()
