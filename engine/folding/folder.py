@@ -208,10 +208,7 @@ class Folder:
     async def _sections(
         self, heads: list[StoredEvent], parents: Parents | None, spellings: Spellings
     ) -> FoldedSections:
-        def fold() -> _Folded:
-            return self._fold_valid(heads, parents)
-
-        sections, failed, references, kept = fold() if len(heads) <= MAX_ON_LOOP else await compute_in_thread(fold)
+        sections, failed, references, kept = await self._folded(heads, parents)
         found = FoldedSections(sections, [], [], references, {}, parents)
         await self._keep(kept, heads, found)
         for sku in failed:
@@ -264,22 +261,12 @@ class Folder:
         await self._keep(kept, heads, FoldedSections(sections, [], [], references, {}, parents))
         return ValidSections(sorted(sections, key=_sku), references)
 
-    def fold_if_valid(self, heads: Sequence[StoredEvent]) -> list[SharedSections] | None:
-        """The sections of the SKUs of these heads, in any order.
-
-        None if any cannot be folded, inherits, or needs older versions.
-        """
-        if self._parents is not None:
-            return None
-        sections, others = self.fold_without_reading(heads)
-        return None if others else sections
-
-    def fold_without_reading(self, heads: Sequence[StoredEvent]) -> tuple[list[SharedSections], set[str]]:
+    async def fold_without_reading(self, heads: Sequence[StoredEvent]) -> tuple[list[SharedSections], set[str]]:
         """The sections of the SKUs of these heads, in any order, where nothing `inherits`.
 
         The other SKUs (encoded) cannot be folded, or need older versions.
         """
-        sections, failed, _, kept = self._fold_valid(heads, None)
+        sections, failed, _, kept = await self._folded(heads, None)
         return sections, {*failed, *kept}
 
     def fold_few(self, heads: Sequence[StoredEvent]) -> list[SharedSections] | None:
@@ -289,6 +276,11 @@ class Folder:
         """
         sections, failed, references, kept = self._fold_valid(heads, None)
         return None if failed or references or kept else sorted(sections, key=_sku)
+
+    async def _folded(self, heads: Sequence[StoredEvent], parents: Parents | None) -> _Folded:
+        if len(heads) <= MAX_ON_LOOP:
+            return self._fold_valid(heads, parents)
+        return await compute_in_thread(lambda: self._fold_valid(heads, parents))
 
     def _fold_valid(self, heads: Sequence[StoredEvent], parents: Parents | None) -> _Folded:
         """The sections of the SKUs that fold without errors, and the other SKUs."""

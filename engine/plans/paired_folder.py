@@ -6,7 +6,6 @@ from typing import NamedTuple
 
 from pagefold.domains import AnyDomain
 from pagefold.engine.folding.folder import Folder
-from pagefold.engine.runtime.compute_thread import compute_in_thread
 from pagefold.engine.stores.log_records import StoredEvent
 from pagefold.engine.stores.past_log import HeadReader
 from pagefold.projections import Channel, ChannelMap, SharedSections
@@ -34,10 +33,7 @@ class PairedFolder:
 
     async def sections(self, heads: Sequence[StoredEvent]) -> PairedSections:
         """The sections of the SKUs of these heads. SKUs that need other events than their heads are left."""
-        return await compute_in_thread(lambda: self._sections(heads))
-
-    def _sections(self, heads: Sequence[StoredEvent]) -> PairedSections:
-        found, left = self._folder.fold_without_reading(heads)
+        found, left = await self._folder.fold_without_reading(heads)
         before: list[SharedSections] = []
         after: list[SharedSections] = []
         for each in found:

@@ -26,7 +26,7 @@ async def test_folding_at_once_is_folding_twice(shop: Shop, name: str) -> None:
         sent = [event for event in await shop.store.log.window(domain.name, 0, 10_000) if "/" in event.originator_id]
         heads = await apart[0].heads(sorted({event.originator_id.partition("/")[0] for event in sent}))
         before, after, left = await PairedFolder(domain, *channels, shop.store.log).sections(heads)
-        expected = [folder.fold_without_reading(heads) for folder in apart]
+        expected = [await folder.fold_without_reading(heads) for folder in apart]
         assert left == expected[0][1] | expected[1][1]
         assert ("OWN-PRICE" in left) == ((name, domain.name) == ("currency", "pricing"))
         for found, (sections, _) in zip((before, after), expected, strict=True):
