@@ -148,7 +148,7 @@ class SectionFolder:
             return decoded
 
         heads = {sku + suffix: event for suffix, event in found.events.items()}
-        await add_older_versions(self._log, decode, pages, sku, heads)
+        await add_older_versions(self._log, decode, {sku: pages}, heads)
         content = pages.sections().sections()[0][3:]
         [gap] = pages.gaps
         if gap.place not in pages.kept:

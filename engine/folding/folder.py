@@ -320,15 +320,18 @@ class Folder:
         self, kept: Mapping[str, KeptPages], heads: Iterable[StoredEvent], found: FoldedSections
     ) -> FoldedSections:
         """Adds the sections of SKUs that need older versions, and the newest position of these."""
-        by_stream = {head[1]: head for head in heads} if kept else {}
-        for sku, pages in kept.items():
-            if found.parents is not None:  # older versions count alone, without parents
+        if not kept:
+            return found
+        by_stream = {head[1]: head for head in heads}
+        if found.parents is not None:  # older versions count alone, without parents
+            for sku in kept:
                 origins = found.parents.origins.get(sku, {})
                 by_stream.update({sku + suffix: by_stream[sku + origin] for suffix, origin in origins.items()})
-            newest = await add_older_versions(self._log, self.decode, pages, sku, by_stream)
+        newest = await add_older_versions(self._log, self.decode, kept, by_stream)
+        for sku, pages in kept.items():
             sections = pages.sections()
             found.sections.append(sections)
-            found.older[sections.sku] = newest
+            found.older[sections.sku] = newest[sku]
         return found
 
     def _lay(

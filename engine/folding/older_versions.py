@@ -1,6 +1,6 @@
 """Reads the older versions of a stream, for pages that keep one: newest first, in bounded batches, and not all."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from typing import TypeAlias
 
@@ -13,6 +13,12 @@ from pagefold.projections.kept_pages import MAX_OLDER_VERSIONS, VersionSearch
 FIRST_BATCH = 4
 """Events of the first batch: mostly one of the last versions is complete."""
 
+CHUNK_SKUS = 250
+"""SKUs whose first batches are read together."""
+
+MAX_STATE_BYTES = 8 * 1024
+"""Streams with larger events are read one by one."""
+
 MAX_BATCH = 50
 MAX_BATCH_BYTES = 8 * 1024 * 1024
 """Bytes of a batch, as far as the largest event so far tells."""
@@ -24,30 +30,81 @@ Decode: TypeAlias = Callable[[StoredEvent], DecodedEvent | str]
 
 
 async def add_older_versions(
-    log: HeadReader, decode: Decode, search: VersionSearch, sku: str, heads: Mapping[str, StoredEvent]
-) -> int:
-    """Adds the older versions that a search needs, and returns the newest position of these, 0 if there are none.
+    log: HeadReader, decode: Decode, searches: Mapping[str, VersionSearch], heads: Mapping[str, StoredEvent]
+) -> dict[str, int]:
+    """Adds the older versions that the searches of SKUs (encoded as in the log) need.
 
-    `heads` has the streams of the SKU (encoded as in the log), each with the event that was folded.
+    Returns the newest position of these by SKU, 0 if there are none. `heads` has the streams of the SKUs, each with the
+    event that was folded.
     """
-    newest = 0
-    while (suffix := search.needs) is not None:
-        stream = _OlderVersions(log, heads[sku + suffix])
-        while search.needs == suffix:
-            events = await stream.read()
-            if sum(len(event.state) for event in events) <= MAX_LOOP_BYTES:
-                _add(search, events, decode)
-            else:
-                await compute_in_thread(partial(_add, search, events, decode))
-        newest = max(newest, stream.newest)
+    newest: dict[str, int] = {}
+    skus = list(searches)
+    for start in range(0, len(skus), CHUNK_SKUS):
+        chunk = {sku: _SkuSearch(log, decode, searches[sku], sku, heads) for sku in skus[start : start + CHUNK_SKUS]}
+        if len(chunk) > 1:
+            events = [event for search in chunk.values() if (event := search.head) is not None]
+            first = await log.older_events_of(events, FIRST_BATCH, MAX_STATE_BYTES)
+            await compute_in_thread(partial(_add_first, chunk.values(), first))
+        for sku, search in chunk.items():
+            await search.finish()
+            newest[sku] = search.newest
     return newest
 
 
-def _add(search: VersionSearch, events: Sequence[StoredEvent], decode: Decode) -> None:
-    """Adds versions, without those that cannot be decoded."""
-    versions = [found for event in events if isinstance(found := decode(event), DecodedEvent)]
-    if versions or not events:
-        search.add(versions)
+def _add_first(searches: Iterable["_SkuSearch"], first: Mapping[str, Sequence[StoredEvent]]) -> None:
+    for search in searches:
+        search.add_first(first)
+
+
+class _SkuSearch:
+    """The search of one SKU. `newest` is the highest position that it has read, 0 if it has read none."""
+
+    def __init__(
+        self, log: HeadReader, decode: Decode, search: VersionSearch, sku: str, heads: Mapping[str, StoredEvent]
+    ) -> None:
+        self._log = log
+        self._decode = decode
+        self._search = search
+        self._sku = sku
+        self._heads = heads
+        self._streams: dict[str | None, _OlderVersions] = {}
+
+    @property
+    def newest(self) -> int:
+        return max([stream.newest for stream in self._streams.values()], default=0)
+
+    @property
+    def head(self) -> StoredEvent | None:
+        """The event whose older versions are needed."""
+        suffix = self._search.needs
+        return None if suffix is None else self._heads[self._sku + suffix]
+
+    def add_first(self, first: Mapping[str, Sequence[StoredEvent]]) -> None:
+        """Adds the first batch of the stream that is needed, if it was read."""
+        head = self.head
+        if head is not None and (events := first.get(head.originator_id)) is not None:
+            versions = self._stream(head).taken(events)
+            if versions or not events:
+                self._add(versions)
+
+    async def finish(self) -> None:
+        """Reads and adds what else is needed."""
+        while (head := self.head) is not None:
+            events = await self._stream(head).read()
+            if sum(len(event.state) for event in events) <= MAX_LOOP_BYTES:
+                self._add(events)
+            else:
+                await compute_in_thread(partial(self._add, events))
+
+    def _stream(self, head: StoredEvent) -> "_OlderVersions":
+        """What was read for the suffix that is needed. Inherited, several have the same stream, each from its head."""
+        return self._streams.setdefault(self._search.needs, _OlderVersions(self._log, head))
+
+    def _add(self, events: Sequence[StoredEvent]) -> None:
+        """Adds versions, without those that cannot be decoded."""
+        versions = [found for event in events if isinstance(found := self._decode(event), DecodedEvent)]
+        if versions or not events:
+            self._search.add(versions)
 
 
 class _OlderVersions:
@@ -67,19 +124,23 @@ class _OlderVersions:
     async def read(self) -> list[StoredEvent]:
         """The next versions. Empty if there are no more to look at."""
         while events := await self._next_events():
-            newer = [self._last, *events]
-            self._last = events[-1]
-            pairs = zip(events, newer, strict=False)
-            if last := [event for event, before in pairs if event.originator_version != before.originator_version]:
+            if last := self.taken(events):
                 return last
         return []
 
+    def taken(self, events: Sequence[StoredEvent]) -> list[StoredEvent]:
+        """The versions among the next events, which were read."""
+        if not events:
+            return []
+        self.newest = max(self.newest, *[event.notification_id for event in events])
+        self._left -= len(events)
+        self._largest = max(self._largest, *[len(event.state) for event in events])
+        self._batch = max(1, min(self._batch * 4, MAX_BATCH, MAX_BATCH_BYTES // self._largest))
+        newer = [self._last, *events]
+        self._last = events[-1]
+        pairs = zip(events, newer, strict=False)
+        return [event for event, before in pairs if event.originator_version != before.originator_version]
+
     async def _next_events(self) -> list[StoredEvent]:
         limit = min(self._batch, self._left)
-        events = await self._log.older_events(self._last, limit) if limit else []
-        if events:
-            self.newest = max(self.newest, *[event.notification_id for event in events])
-            self._left -= len(events)
-            self._largest = max(self._largest, *[len(event.state) for event in events])
-            self._batch = max(1, min(limit * 4, MAX_BATCH, MAX_BATCH_BYTES // self._largest))
-        return events
+        return await self._log.older_events(self._last, limit) if limit else []

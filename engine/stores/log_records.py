@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable
 from functools import partial
+from operator import itemgetter
 from typing import Any, NamedTuple, Protocol
 
 import msgspec
@@ -53,6 +54,16 @@ class StoredEvent(NamedTuple):
 
 event_of: Callable[[Iterable[Any]], StoredEvent] = partial(tuple.__new__, StoredEvent)
 """The event in a row. Takes a third of the time of `_make`."""
+
+
+def by_stream(events: Iterable[StoredEvent], older: Iterable[StoredEvent]) -> dict[str, list[StoredEvent]]:
+    """The older events of the streams of some events, newest first. A stream is left out if any has no state."""
+    found: dict[str, list[StoredEvent]] = {event.originator_id: [] for event in events}
+    for event in older:
+        found[event.originator_id].append(event)
+    for each in found.values():
+        each.sort(key=itemgetter(2, 3), reverse=True)
+    return {stream: each for stream, each in found.items() if not any(event.state is None for event in each)}
 
 
 class TouchedStreams(NamedTuple):

@@ -19,6 +19,11 @@ class HeadReader(Protocol):
     async def older_events(self, event: StoredEvent, limit: int) -> list[StoredEvent]:
         """As `Log.older_events`."""
 
+    async def older_events_of(
+        self, events: Sequence[StoredEvent], limit: int, max_state: int
+    ) -> dict[str, list[StoredEvent]]:
+        """As `Log.older_events_of`."""
+
 
 class PastLog:
     """The log as it was at a position."""
@@ -38,6 +43,12 @@ class PastLog:
     async def older_events(self, event: StoredEvent, limit: int) -> list[StoredEvent]:
         """As `Log.older_events`, among the events up to the position."""
         return await self._log.older_events(event, limit, as_of=self.position)
+
+    async def older_events_of(
+        self, events: Sequence[StoredEvent], limit: int, max_state: int
+    ) -> dict[str, list[StoredEvent]]:
+        """As `Log.older_events_of`, among the events up to the position."""
+        return await self._log.older_events_of(events, limit, max_state, as_of=self.position)
 
 
 async def heads_as_of(

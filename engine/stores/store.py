@@ -137,6 +137,15 @@ class Log(ABC):
         """
 
     @abstractmethod
+    async def older_events_of(
+        self, events: Sequence[StoredEvent], limit: int, max_state: int, *, as_of: int | None = None
+    ) -> dict[str, list[StoredEvent]]:
+        """As `older_events`, for events of different streams, by stream.
+
+        A stream is left out if one of the events that are found has a state of more than `max_state` bytes.
+        """
+
+    @abstractmethod
     def history(self, prefix: str, after: tuple[str, int, int] | None = None) -> AsyncIterator[StoredEvent]:
         """Every event of the streams that begin with `prefix`, by (stream, version, revision). Read in bounded steps.
 

@@ -194,6 +194,33 @@ async def test_not_all_versions_are_looked_at(shop: Shop, store_url: str, monkey
     assert limits[:3] == [4, 1, 1]
 
 
+async def test_many_products_are_looked_at_together(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only what needs more than a first batch, or has large events, is read product by product: the pages are equal."""
+    skus = [f"S{number:03}" for number in range(300)]
+    await append(shop, *[product(1, f"one {sku}", sku=sku) for sku in skus])
+    await append(shop, *[product(2, None, sku=sku) for sku in skus[:-1]])
+    await append(shop, *[product(3 + more, None, sku="S007") for more in range(6)])
+    await append(shop, product(3, "x" * older_versions.MAX_STATE_BYTES, sku="S008"), product(4, None, sku="S008"))
+    await append(shop, event("catalog", None, sku="S009", version=3), product(4, None, sku="S009"))
+    await shop.catch_up()
+    read: list[str] = []
+    older_events = shop.store.log.older_events
+
+    async def counted(head: StoredEvent, limit: int) -> list[StoredEvent]:
+        read.append(head.originator_id.partition("/")[0])
+        return await older_events(head, limit)
+
+    monkeypatch.setattr(shop.store.log, "older_events", counted)
+    assert (await shop.verify()).changed == 0
+    assert sorted(set(read)) == ["S007", "S008"]
+    monkeypatch.setattr(older_versions, "CHUNK_SKUS", 1)
+    assert (await shop.verify()).changed == 0
+    assert len(set(read)) == len(skus) - 1
+    shown = [(await section(shop, "catalog", sku=sku))["attributes"]["number"] for sku in ("S000", "S007", "S008")]
+    assert shown == [1, 1, 3]
+    assert await shop.pages.get("S009", "web-de") is None
+
+
 async def test_a_late_version_is_no_drift(shop: Shop) -> None:
     """Until its consumer has folded it, verify says that the page waits for it."""
     await say(shop, product(1, "one"), product(3, None))

@@ -44,3 +44,22 @@ async def test_heads_as_of_a_position_within_a_size(store: Store) -> None:
     [head] = await store.log.heads(["B"])
     assert [event.originator_version for event in await store.log.older_events(head, 9, as_of=place)] == [1]
     assert await store.log.older_events(head, 9, as_of=1) == []
+
+
+async def test_older_events_of_several_streams_are_those_of_each(store: Store) -> None:
+    """Newest first, with revisions, up to a limit and a position; a stream with a large state is left out."""
+    for stream in ("A", "B", "C"):
+        for version in (3, 1, 2):
+            await insert(store, stream, version=version)
+    await store.log.correct([CorrectionEvent("A", 2, 1, "t", b"x"), CorrectionEvent("C", 1, 1, "t", b"x" * 101)])
+    await insert(store, "D")
+    heads = await store.log.heads(["A", "B", "C", "D"])
+    end = await store.log.end()
+    for limit, place in ((1, None), (2, None), (9, None), (9, end - 3), (9, 3), (9, 1)):
+        found = await store.log.older_events_of(heads, limit, 100, as_of=place)
+        each = {head.originator_id: await store.log.older_events(head, limit, as_of=place) for head in heads}
+        assert found == {
+            stream: older for stream, older in each.items() if all(len(event.state) <= 100 for event in older)
+        }
+        assert ("C" in found) == (limit == 1 or place is not None)
+    assert await store.log.older_events_of([], 9, 100) == {}

@@ -83,6 +83,13 @@ HOT = [
     Hot("head_sizes", array(NAMES), {BY_STREAM}, 5 * len(NAMES)),
     Hot("head_sizes_as_of", f"{array(NAMES)}, 20000", {BY_STREAM}, 10 * len(NAMES)),
     Hot("older_events", f"'{NAMES[50]}', 40000, 0, 40000, 50", {BY_STREAM}, 20),
+    Hot(
+        "older_events_of",
+        f"{array(NAMES)}, array_fill(40000::bigint, ARRAY[{len(NAMES)}]), array_fill(0, ARRAY[{len(NAMES)}]), "
+        f"{EVENTS}, 4, 8192",
+        {BY_STREAM},
+        10 * len(NAMES),
+    ),
     Hot("history", "'S05000/', -1, -1, 'S050000', 1000", {BY_STREAM}, 20),
     Hot("scan", "ARRAY['/*/inventory/wms'], 'S05000', '', 100, 8192", {BY_STREAM}, 15 * 100),
     Hot("scan", "ARRAY['/inventory/x', '/pricing/erp'], 'S05000', '', 100, 8192", {BY_STREAM}, 5 * 100),

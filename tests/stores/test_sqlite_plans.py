@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import anyio
 import apsw
@@ -20,10 +21,16 @@ SELECT iif(i % 2, 'A/*/inventory/wms', 'S' || i || '/*/inventory/wms'), i, 'inve
 """  # noqa: S608  # numbers of ours
 
 STREAMS = apsw.carray(("A/*/inventory/wms",))
-PAST = {
+PAST: dict[str, Any] = {
     "heads_as_of": (10, STREAMS),
     "head_sizes_as_of": (10, STREAMS),
     "older_events": ("A/*/inventory/wms", VERSIONS, 0, 10, 5),
+    "older_events_of": {
+        "events": f'[["A/*/inventory/wms", {VERSIONS}, 0]]',
+        "as_of": 10,
+        "limit": 5,
+        "max_state": 100,
+    },
 }
 
 

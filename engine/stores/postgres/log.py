@@ -15,6 +15,7 @@ from pagefold.engine.stores.log_records import (
     ScannedHeads,
     StoredEvent,
     TouchedStreams,
+    by_stream,
     event_of,
 )
 from pagefold.engine.stores.page_listing import INITIAL_STEP, next_step
@@ -142,6 +143,15 @@ class PostgresLog(Log):
     async def older_events(self, event: StoredEvent, limit: int, *, as_of: int | None = None) -> list[StoredEvent]:
         key = (event.originator_id, event.originator_version, event.revision)
         return await self._read("older_events", *key, MAX_POSITION if as_of is None else as_of, limit)
+
+    async def older_events_of(
+        self, events: Sequence[StoredEvent], limit: int, max_state: int, *, as_of: int | None = None
+    ) -> dict[str, list[StoredEvent]]:
+        columns = [list(column) for column in zip(*[event[1:4] for event in events], strict=True)]
+        upto = MAX_POSITION if as_of is None else as_of
+        return by_stream(
+            events, await self._read("older_events_of", *columns, upto, limit, max_state) if events else []
+        )
 
     async def history(self, prefix: str, after: tuple[str, int, int] | None = None) -> AsyncIterator[StoredEvent]:
         last, step = after or (prefix, -1, -1), INITIAL_STEP

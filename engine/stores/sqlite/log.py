@@ -22,6 +22,7 @@ from pagefold.engine.stores.log_records import (
     ScannedHeads,
     StoredEvent,
     TouchedStreams,
+    by_stream,
     event_of,
 )
 from pagefold.engine.stores.page_listing import INITIAL_STEP, next_step
@@ -275,6 +276,21 @@ class SQLiteLog(Log):
         key = (event.originator_id, event.originator_version, event.revision)
         upto = MAX_POSITION if as_of is None else as_of
         return await self._read(self._connections.events_reader, "older_events", *key, upto, limit)
+
+    async def older_events_of(
+        self, events: Sequence[StoredEvent], limit: int, max_state: int, *, as_of: int | None = None
+    ) -> dict[str, list[StoredEvent]]:
+        bindings = {
+            "events": orjson.dumps([event[1:4] for event in events]).decode(),
+            "as_of": MAX_POSITION if as_of is None else as_of,
+            "limit": limit,
+            "max_state": max_state,
+        }
+
+        def read(connection: apsw.Connection) -> dict[str, list[StoredEvent]]:
+            return by_stream(events, map(event_of, connection.execute(SQL["older_events_of"], bindings)))
+
+        return await self._connections.events_reader.run(read)
 
     async def history(self, prefix: str, after: tuple[str, int, int] | None = None) -> AsyncIterator[StoredEvent]:
         last, step = after or (prefix, -1, -1), INITIAL_STEP

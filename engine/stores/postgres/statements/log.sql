@@ -129,6 +129,20 @@ WHERE originator_id = $1 AND (originator_version, revision) < ($2, $3) AND notif
 ORDER BY originator_version DESC, revision DESC
 LIMIT $5;
 
+-- older_events_of --
+-- As `older_events`, of each stream in three arrays: stream, version, revision. A state above the limit is left out.
+SELECT older.notification_id, older.originator_id, older.originator_version, older.revision, older.topic,
+       CASE WHEN octet_length(older.state) <= $6 THEN older.state END
+FROM unnest($1::text[], $2::bigint[], $3::integer[]) AS wanted (originator_id, originator_version, revision)
+CROSS JOIN LATERAL (
+    SELECT * FROM stored_events
+    WHERE stored_events.originator_id = wanted.originator_id
+        AND (stored_events.originator_version, stored_events.revision) < (wanted.originator_version, wanted.revision)
+        AND notification_id + 0 <= $4
+    ORDER BY originator_version DESC, revision DESC
+    LIMIT $5
+) AS older;
+
 -- history --
 -- The next events, by stream and version, of the streams between two names.
 SELECT notification_id, originator_id, originator_version, revision, topic, state FROM stored_events

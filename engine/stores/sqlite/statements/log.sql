@@ -150,6 +150,20 @@ WHERE originator_id = ? AND (originator_version, revision) < (?, ?) AND +notific
 ORDER BY originator_version DESC, revision DESC
 LIMIT ?;
 
+-- older_events_of --
+-- As `older_events`, of each stream in a JSON array of (stream, version, revision). A state above the limit is left out.
+SELECT older.notification_id, older.originator_id, older.originator_version, older.revision, older.topic,
+       iif(octet_length(older.state) <= :max_state, older.state, NULL)
+FROM json_each(:events) AS wanted
+CROSS JOIN stored_events AS older ON older.notification_id IN (
+    SELECT notification_id FROM stored_events
+    WHERE originator_id = wanted.value ->> 0
+        AND (originator_version, revision) < (wanted.value ->> 1, wanted.value ->> 2)
+        AND +notification_id <= :as_of
+    ORDER BY originator_version DESC, revision DESC
+    LIMIT :limit
+);
+
 -- history --
 -- The next events, by stream and version, of the streams between two names.
 SELECT notification_id, originator_id, originator_version, revision, topic, state FROM stored_events
