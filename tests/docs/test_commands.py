@@ -16,12 +16,14 @@ ELSEWHERE = re.compile(
 """The commands of `shell` blocks: those that tests run in another way, or that take minutes."""
 
 EVERY_PAGE = [README, *PAGES]
+RUNBOOKS = ROOT / "docs" / "runbooks.md"
+"""Each of its sections begins with a trouble: tests/runbooks makes it."""
 with_curl = pytest.mark.skipif(not all(map(shutil.which, ("curl", "openssl"))), reason="the pages use curl and openssl")
 each_page = pytest.mark.parametrize("page", EVERY_PAGE, ids=lambda page: page.name)
 
 
 @with_curl
-@each_page
+@pytest.mark.parametrize("page", [page for page in EVERY_PAGE if page != RUNBOOKS], ids=lambda page: page.name)
 def test_a_page_can_be_followed_from_top_to_bottom(page: Path, tmp_path: Path) -> None:
     """In one empty folder, each command of a page prints what the page shows."""
     with Walkthrough(tmp_path) as reader:

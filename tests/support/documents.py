@@ -63,7 +63,7 @@ class Walkthrough:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.ran = 0
-        self._address = ADDRESS
+        self.address = ADDRESS
         self._server = ExitStack()
 
     def __enter__(self) -> Self:
@@ -75,21 +75,26 @@ class Walkthrough:
     def follow(self, page: Path) -> None:
         """Run every block of a page. Raises `AssertionError` if a command prints something else."""
         for language, block in blocks(page.read_text("utf-8")):
-            match language:
-                case "console":
-                    for command, expected in commands(block):
-                        self._check(command, expected)
-                case "sh" if "pagefold serve" in block:
-                    self._serve(block)
-                case "sh":
-                    self._check(block, [""])
-                case "python":
-                    (self.folder / "program.py").write_text(block, encoding="utf-8")
-                case _:
-                    pass
+            self.do(language, block)
 
-    def _check(self, command: str, expected: list[str]) -> None:
-        code, printed = self.type(command.replace(ADDRESS, self._address))
+    def do(self, language: str, block: str) -> None:
+        """Run one block."""
+        match language:
+            case "console":
+                for command, expected in commands(block):
+                    self.check(command, expected)
+            case "sh" if "pagefold serve" in block:
+                self._serve(block)
+            case "sh":
+                self.check(block, [""])
+            case "python":
+                (self.folder / "program.py").write_text(block, encoding="utf-8")
+            case _:
+                pass
+
+    def check(self, command: str, expected: list[str]) -> None:
+        """Run a command. Raises `AssertionError` if it prints something else."""
+        code, printed = self.type(command.replace(ADDRESS, self.address))
         shown = "\n".join([f"$ {command}", *printed])
         assert matches(expected or [""], printed), shown
         assert code == 0 or set(expected) - {"…"}, f"{shown}\nfailed, and the page does not show why"
@@ -119,7 +124,7 @@ class Walkthrough:
         start = words.index("pagefold")
         variables = dict(word.split("=", 1) for word in words[:start])
         port = self._server.enter_context(_serving(self.folder, words[start + 1 :], self._environment() | variables))
-        self._address = f"127.0.0.1:{port}"
+        self.address = f"127.0.0.1:{port}"
 
     def _environment(self) -> dict[str, str]:
         path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"

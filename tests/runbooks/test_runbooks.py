@@ -1,0 +1,32 @@
+"""Each section of docs/runbooks.md ends the trouble that it is for."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from tests.runbooks.scene import scene, sections
+from tests.runbooks.troubles import TROUBLES
+
+SECTIONS = sections()
+PARTS = ("**You see**", "**Why", "**Do.**", "**Over when**")
+
+pytestmark = pytest.mark.skipif(shutil.which("curl") is None, reason="the page uses curl")
+
+
+@pytest.mark.parametrize("anchor", TROUBLES)
+def test_a_runbook_ends_its_trouble(anchor: str, tmp_path: Path) -> None:
+    """The trouble is made, the page's commands print what the page shows, and the last ones show that it is over."""
+    with scene(tmp_path) as shop:
+        TROUBLES[anchor](shop)
+        shop.follow(SECTIONS[anchor])
+
+
+def test_every_section_is_played_through_and_complete() -> None:
+    """Each says what you see, why, what to do and when it is over, with commands; and each has its trouble above."""
+    assert SECTIONS.keys() == TROUBLES.keys()
+    for anchor, section in SECTIONS.items():
+        places = [section.find(part) for part in PARTS]
+        assert places == sorted(places), anchor
+        assert places[0] >= 0, anchor
+        assert "```console" in section[places[-1] :], f"{anchor} has no command that shows that it is over"
