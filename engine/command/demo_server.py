@@ -9,6 +9,7 @@ from pagefold.engine.command.console import print_message
 from pagefold.engine.command.options import Exit
 from pagefold.engine.command.signals import stoppable
 from pagefold.engine.command.work import work_and_run_schedule
+from pagefold.engine.dashboard.dashboard import Dashboard
 from pagefold.engine.demo.sample_shop import Shop as SampleShop
 from pagefold.engine.demo.shop_in_motion import ShopInMotion
 from pagefold.engine.http.authorization import EVERYTHING, BearerAuthenticator
@@ -36,7 +37,7 @@ async def serve_demo(sample: SampleShop, url: str, folder: Path, port: int) -> i
                 async with (
                     run_beside(partial(work_and_run_schedule, shop, enduring=True)),
                     run_beside(shop.follow),
-                    serving(service, listener),
+                    serving(service, listener, dashboard=Dashboard(service)),
                     run_beside(partial(motion.run, shop, address)),
                 ):
                     print_message(f"{address}/ui shows it; Ctrl-C ends it")

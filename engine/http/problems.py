@@ -16,12 +16,18 @@ from pagefold.engine.errors import (
     LogReplaced,
     Overloaded,
     PagesUnfolded,
+    PlanDecided,
+    PlanOutdated,
     Rejected,
+    RunStateError,
+    RunTakenOver,
     StoreError,
     StoreReadOnly,
     StoreUnavailable,
     UnknownCursor,
     UnknownDeadLetter,
+    UnknownPlan,
+    UnknownRun,
 )
 from pagefold.engine.http.headers import NO_STORE, SECURITY, Header
 from pagefold.engine.runtime.logs import Logger
@@ -157,6 +163,8 @@ def problem_of(error: Exception) -> Problem:
             return _of_dead_letters(error)
         case Overloaded() | StoreError():
             return _for_now(error)
+        case UnknownPlan() | UnknownRun() | PlanDecided() | PlanOutdated() | RunStateError() | RunTakenOver():
+            return Problem(404 if isinstance(error, UnknownPlan | UnknownRun) else 409, str(error))
         case _:
             log.error("unexpected", error=type(error).__name__, exc_info=error)
             return Problem(500, "the server failed; see its log")
