@@ -35,6 +35,7 @@ from pagefold.engine.command.page_differences import comparison_meter, show_coun
 from pagefold.engine.command.signals import stoppable
 from pagefold.engine.command.verify import print_lines, section_count
 from pagefold.engine.plans.saved_plan import SavedPlan
+from pagefold.engine.reading.moments import parse_time
 from pagefold.engine.releases.release_service import ReleaseContent, ReleaseStatus
 from pagefold.engine.runtime.event_loop import run
 from pagefold.engine.shop import Shop
@@ -346,9 +347,9 @@ def schedule(  # noqa: PLR0913  # each is an option
 
 def _moment(option: str, text: str) -> datetime:
     try:
-        return datetime.fromisoformat(text)
+        return parse_time(text)
     except ValueError:
-        raise UsageError(option, f"{text!r:.60} is no time such as 2027-06-01T00:00+02:00") from None
+        raise UsageError(option, f"{text!r:.60} is no time with its offset, such as 2027-06-01T00:00+02:00") from None
 
 
 def _run(options: Options, operator: str | None, do: Task) -> int:

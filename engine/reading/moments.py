@@ -63,7 +63,7 @@ def parse_at(text: str) -> At:
         reason = f"{text} is beyond every position"
         raise ValueError(reason)
     with suppress(msgspec.ValidationError):
-        return _utc(msgspec.convert(_minutes.sub(r"\1:00\2", text), Timestamp))
+        return parse_time(text)
     hint = ""
     if re.search(r"\d \d\d:\d\d$", text):
         hint = "; in a URL, + is written %2B"
@@ -71,6 +71,11 @@ def parse_at(text: str) -> At:
         hint = "; a time needs its zone"
     reason = f"{text!r:.60} is no position and no time such as 2026-01-31T12:00:00Z{hint}"
     raise ValueError(reason)
+
+
+def parse_time(text: str) -> datetime:
+    """A time of RFC 3339, in UTC; seconds may be left out. Raises `ValueError`, of which `ValidationError` is one."""
+    return _utc(msgspec.convert(_minutes.sub(r"\1:00\2", text), Timestamp))
 
 
 def _utc(at: datetime) -> datetime:

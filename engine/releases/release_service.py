@@ -168,14 +168,18 @@ class ReleaseService:
         return self._log.known[name]
 
     async def apply_due(self) -> None:
-        """Publishes and rolls back what is due, as the people who have scheduled it."""
+        """Publishes and rolls back what is due, as the people who have scheduled it.
+
+        What should have been rolled back by now is not published any more: no worker ran between the two times.
+        """
+        at = now()
         for release in list((await self._log.refresh()).values()):
-            if release.publish_at is not None and release.publish_at <= now():
+            if release.roll_back_at is not None and release.roll_back_at <= at:
+                await self._apply_due(release, _without(release.name), published=False)
+                await self._ended(release, msgspec.structs.replace(release, publish_at=None, roll_back_at=None))
+            elif release.publish_at is not None and release.publish_at <= at:
                 await self._apply_due(release, _first(release.name), published=True)
                 await self._ended(release, msgspec.structs.replace(release, publish_at=None))
-            elif release.publish_at is None and release.roll_back_at is not None and release.roll_back_at <= now():
-                await self._apply_due(release, _without(release.name), published=False)
-                await self._ended(release, msgspec.structs.replace(release, roll_back_at=None))
 
     async def _apply_due(self, release: Release, change: Change, *, published: bool) -> None:
         await self._applied.refresh()
@@ -252,6 +256,10 @@ def _time(key: str, moment: datetime | None) -> str | None:
         return None
     if moment.utcoffset() is None:
         raise InvalidRelease(key, "needs its offset from UTC, such as '2027-01-01T00:00:00Z'")
-    if (text := format_timestamp(moment)) <= now():
+    try:
+        text = format_timestamp(moment)
+    except OverflowError:
+        raise InvalidRelease(key, f"{moment.isoformat()} is outside the years 1 to 9999 in UTC") from None
+    if text <= now():
         raise InvalidRelease(key, f"{text[:19]}Z is past; `pagefold releases publish` and `rollback` do it now")
     return text

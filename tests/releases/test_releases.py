@@ -1,7 +1,7 @@
 """Releases on both stores: they count nowhere until they are published, then above all, and leave no trace."""
 
 from collections.abc import Mapping
-from datetime import timedelta
+from datetime import datetime, timedelta, timezone
 
 import anyio
 import msgspec
@@ -265,6 +265,17 @@ async def test_a_schedule_that_was_due_while_nothing_ran(prepared: Shop) -> None
     assert (await prepared.releases.get("summer")).state == "draft"
 
 
+async def test_a_schedule_of_which_all_is_past(prepared: Shop) -> None:
+    """What should have been published and rolled back while nothing ran is never shown, and is done with."""
+    past = [format_timestamp(moment() - timedelta(seconds=seconds)) for seconds in (9, 5)]
+    await insert_record(prepared, ReleaseRecord("scheduled", "summer", "kim", "the sale", past[0], *past))
+    before = await prepared.applied.log.list(10)
+    await prepared.releases.apply_due()
+    assert await prepared.applied.log.list(10) == before
+    status = await prepared.releases.get("summer")
+    assert (status.state, status.release.publish_at, status.release.roll_back_at) == ("draft", None, None)
+
+
 async def insert_record(shop: Shop, record: ReleaseRecord) -> None:
     """Appends a decision that nobody could make now."""
     [number] = (await shop.store.log.newest_versions([TOPIC])).values()
@@ -278,6 +289,7 @@ async def test_times_that_cannot_be(prepared: Shop) -> None:
         (moment() - timedelta(hours=1), None, "is past"),
         (soon, soon, "is not after"),
         (soon.replace(tzinfo=None), None, "needs its offset"),
+        (datetime.max.replace(tzinfo=timezone(timedelta(hours=-1))), None, "outside the years"),
     ):
         with pytest.raises(InvalidRelease, match=problem):
             await prepared.releases.schedule("summer", at, until, **WHO)
