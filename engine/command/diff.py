@@ -197,14 +197,12 @@ def _show(
     one, two = sides
     print_lines(Text(f"from  {one.text()}"), Text(f"to    {two.text()}"))
     show_counts(found, seconds, "differ", "no page differs")
-    if not found.changed:
-        return
-    print_lines(Text())
-    if every_page:
+    if not every_page:
+        show_samples(found)
+    elif found.changed:
+        print_lines(Text())
         for line in _lines(pages):
             show_page(msgspec.json.decode(line, type=PageChange), MAX_PAGE_FIELDS)
-    else:
-        show_samples(found)
 
 
 def _lines(pages: IO[bytes]) -> Iterator[bytes]:

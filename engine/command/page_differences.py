@@ -52,11 +52,14 @@ def show_counts(plan: Plan, seconds: float | None, verb: str, nothing: str) -> N
     columns = ("live", "changed", *map(_words, shown), "loses something")
     rows = ([printable(name), *_numbers(each, shown)] for name, each in sorted(plan.channels.items()) if each.changed)
     show_table(("channel", *columns), rows, numbers=columns)
-    print_lines(Text(), *_field_lines(plan))
+    if fields := [*_field_lines(plan)]:
+        print_lines(Text(), *fields)
 
 
 def show_samples(plan: Plan) -> None:
-    """Prints some of the pages that differ."""
+    """Prints some of the pages that differ, if any does, below an empty line."""
+    if plan.samples:
+        print_lines(Text())
     for sample in plan.samples[:MAX_SHOWN_SAMPLES]:
         show_page(sample)
 

@@ -7,17 +7,17 @@ from typing import Annotated, NamedTuple
 
 import msgspec
 from cyclopts import Parameter
-from rich.text import Text
 
 import pagefold
 from pagefold.engine.applied.applied_log import Applied
 from pagefold.engine.command.console import count, print_error, print_message, printable, write_json
 from pagefold.engine.command.dead_letters import Operator, login_name
-from pagefold.engine.command.options import AsJSON, Exit, Injected, Options, Processes, Reason
+from pagefold.engine.command.options import AsJSON, Exit, Injected, Options, Processes, Reason, UsageError
 from pagefold.engine.command.page_differences import comparison_meter, show_counts, show_samples
 from pagefold.engine.command.signals import stoppable
-from pagefold.engine.command.verify import print_lines, section_count
+from pagefold.engine.command.verify import section_count
 from pagefold.engine.errors import PlanOutdated
+from pagefold.engine.intake.operators import check_reason
 from pagefold.engine.plans.plan import Plan
 from pagefold.engine.plans.saved_plan import SavedPlan
 from pagefold.engine.runtime.event_loop import run
@@ -60,6 +60,8 @@ def plan(
 
 
 async def _plan(options: Options, save: Path | None, processes: int | None, *, keeps: bool, as_json: bool) -> int:
+    if save is not None and not save.parent.is_dir():
+        raise UsageError("--save", f"there is no folder {printable(str(save.parent))!r}")
     started = time.monotonic()
     found: SavedPlan | None = None
     kept: dict[str, str] = {}
@@ -117,6 +119,7 @@ def apply(  # noqa: PLR0913  # each is an option
     as_json
         Print one JSON object: number, position, by, reason, recordedAt.
     """
+    check_reason(reason)
     name = operator or login_name()
     wanted = _Wanted(plan, name, reason, take_away, yes)
     return run(lambda: _apply(options, wanted, processes, as_json=as_json))
@@ -186,9 +189,7 @@ def show_plan(found: SavedPlan, seconds: float | None) -> None:
     """Shows what a plan found, and which channels lose too much. `seconds` is how long it took, if that is known."""
     plan = found.plan
     show_counts(plan, seconds, "change", "nothing changes")
-    if plan.changed:
-        print_lines(Text())
-        show_samples(plan)
+    show_samples(plan)
     for channel in plan.excess:
         print_error(_excess_text(channel, plan))
 

@@ -34,6 +34,7 @@ from pagefold.engine.command.options import (
 from pagefold.engine.command.page_differences import comparison_meter, show_counts, show_samples
 from pagefold.engine.command.signals import stoppable
 from pagefold.engine.command.verify import print_lines, section_count
+from pagefold.engine.intake.operators import check_reason
 from pagefold.engine.plans.saved_plan import SavedPlan
 from pagefold.engine.reading.moments import parse_time
 from pagefold.engine.releases.release_service import ReleaseContent, ReleaseStatus
@@ -184,9 +185,12 @@ async def _show_page(options: Options, name: str, sku: str, channel: str) -> int
     async with pagefold.open(options.load(), create=False) as shop:
         check_has_pages(channel, shop.applied)
         config = await shop.releases.config_with(name)
-        page = await shop.past.get_json(sku, channel, await shop.store.log.end(), under=config)
+        end = await shop.store.log.end()
+        page = await shop.past.get_json(sku, channel, end, under=config)
+        is_there = page is not None or await shop.past.get_json(sku, channel, end, under=config, disabled=True)
     if page is None:
-        print_message(f"{printable(sku)} has no page in {printable(channel)} with the release")
+        name = f"{printable(sku)} in {printable(channel)}"
+        print_message(f"with the release, {f'the page of {name} is disabled' if is_there else f'{name} has no page'}")
         return Exit.REFUSED
     write_bytes(page)
     return Exit.DONE
@@ -238,7 +242,6 @@ async def _planned(shop: Shop, name: str, processes: int | None) -> SavedPlan:
 
 def _show_plan(found: SavedPlan, seconds: float) -> None:
     show_counts(found.plan, seconds, "change", "nothing changes")
-    print_lines(Text())
     show_samples(found.plan)
 
 
@@ -269,9 +272,12 @@ def publish(  # noqa: PLR0913  # each is an option
         Print one JSON object: number, position, by, reason, recordedAt.
     """
 
+    check_reason(reason)
+
     async def do(shop: Shop, by: str) -> int:
         started = time.monotonic()
-        if not yes and (found := await _planned(shop, name, processes)).plan.excess:
+        is_new = (await shop.releases.get(name)).state != "published"
+        if is_new and not yes and (found := await _planned(shop, name, processes)).plan.excess:
             _show_plan(found, time.monotonic() - started)
             print_error("too many live pages lose something: nothing was changed; --yes publishes it all the same")
             return Exit.REFUSED

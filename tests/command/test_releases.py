@@ -51,12 +51,27 @@ def test_from_draft_to_rollback(place: Path) -> None:
     assert amount("get", "A", "web-de") == before
 
 
+def test_what_publishing_would_hide(place: Path) -> None:
+    """A page that is disabled with the release is not the same as none. A plan ends at what it has to say."""
+    hidden = event(type="catalog", payload={"enabled": False}, source="release/sale")
+    assert run_pagefold("ingest", lines_file(place / "hidden.ndjson", hidden)).code == 0
+    ran = run_pagefold("releases", "show", "sale", "A", "web-de")
+    assert (ran.code, ran.err) == (1, "with the release, the page of A in web-de is disabled\n")
+    assert "\n\n\n" not in run_pagefold("releases", "diff", "sale").out
+    assert run_pagefold("releases", "create", "empty", *WHO).code == 0
+    assert run_pagefold("releases", "diff", "empty").out.endswith("nothing changes\n")
+    assert run_pagefold("releases", "publish", "empty", "--yes", *WHO).code == 0
+    ran = run_pagefold("releases", "publish", "empty", *WHO)
+    assert (ran.code, ran.err) == (1, "pagefold: name: 'empty' is published already\n")
+
+
 @pytest.mark.parametrize(
     ("command", "code", "message"),
     [
         (("show", "other"), 1, "there is no release 'other'; there are: sale"),
         (("show", "sale", "A"), 2, "a page needs SKU and CHANNEL"),
-        (("show", "sale", "NONE", "web-de"), 1, "NONE has no page in web-de with the release"),
+        (("show", "sale", "NONE", "web-de"), 1, "with the release, NONE in web-de has no page"),
+        (("publish", "sale", "--reason", " ", "--as", "ada"), 1, "reason: must not be blank"),
         (("create", "sale", *WHO), 1, "there is a release 'sale' already"),
         (("rollback", "sale", *WHO), 1, "'sale' is not published"),
         (("schedule", "sale", "tomorrow", *WHO), 2, "'tomorrow' is no time with its offset, such as"),
