@@ -285,6 +285,8 @@ def test_a_saved_plan_is_applied_or_refused(place: Path) -> None:
     """Once; it is refused after that, and if by now more pages would lose something."""
     file = str(rename(place, "[sources.erp]", "[sources.sap]"))
     saved = str(place / "plan.json")
+    ran = run_pagefold("plan", "--config", file, "--save", str(place / "none" / "plan.json"))
+    assert (ran.code, ran.out, "--save: there is no folder" in ran.err) == (2, "", True)
     run_pagefold("plan", "--config", file, "--save", saved)
 
     async def more() -> None:
