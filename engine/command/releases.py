@@ -7,7 +7,6 @@ from typing import Annotated, TypeAlias
 
 import msgspec
 from cyclopts import App, Parameter
-from rich.text import Text
 
 import pagefold
 from pagefold.engine.applied.applied_log import Applied
@@ -33,7 +32,7 @@ from pagefold.engine.command.options import (
 )
 from pagefold.engine.command.page_differences import comparison_meter, show_counts, show_samples
 from pagefold.engine.command.signals import stoppable
-from pagefold.engine.command.verify import print_lines, section_count
+from pagefold.engine.command.verify import section_count
 from pagefold.engine.intake.operators import check_reason
 from pagefold.engine.plans.saved_plan import SavedPlan
 from pagefold.engine.reading.moments import parse_time
@@ -271,7 +270,6 @@ def publish(  # noqa: PLR0913  # each is an option
     as_json
         Print one JSON object: number, position, by, reason, recordedAt.
     """
-
     check_reason(reason)
 
     async def do(shop: Shop, by: str) -> int:
