@@ -36,9 +36,12 @@ from pagefold.engine.command.verify import section_count
 from pagefold.engine.intake.operators import check_reason
 from pagefold.engine.plans.saved_plan import SavedPlan
 from pagefold.engine.reading.moments import parse_time
+from pagefold.engine.releases.release_log import Release
 from pagefold.engine.releases.release_service import ReleaseContent, ReleaseStatus
 from pagefold.engine.runtime.event_loop import run
 from pagefold.engine.shop import Shop
+
+COLUMNS = ("name", "state", "rank", "publish at", "roll back at", "by", "purpose")
 
 Name = Annotated[str, Parameter(name="NAME")]
 Task: TypeAlias = Callable[[Shop, str], Awaitable[int]]
@@ -75,8 +78,8 @@ def list_releases(*, as_json: AsJSON = False, options: Injected = Options()) -> 
     Parameters
     ----------
     as_json
-        Print one JSON object a line: state, release (name, createdAt, createdBy, purpose, publishAt, rollBackAt,
-        scheduledBy, scheduledFor).
+        Print one JSON object a line: state, rank (of published ones; 1 is on top), release (name, createdAt, createdBy,
+        purpose, publishAt, rollBackAt, scheduledBy, scheduledFor).
     """
     return run(lambda: _list(options, as_json=as_json))
 
@@ -88,7 +91,7 @@ async def _list(options: Options, *, as_json: bool) -> int:
         for each in found:
             write_bytes(msgspec.json.encode(each))
     elif found:
-        show_table(("name", "state", "publish at", "roll back at", "by", "purpose"), map(_row, found))
+        show_table(COLUMNS, map(_row, found))
     else:
         print_message("there are no releases; `pagefold releases create` makes one")
     return Exit.DONE
@@ -97,7 +100,9 @@ async def _list(options: Options, *, as_json: bool) -> int:
 def _row(status: ReleaseStatus) -> list[str]:
     release = status.release
     times = [_minute(each) for each in (release.publish_at, release.roll_back_at)]
-    return [printable(release.name), status.state, *times, printable(release.created_by), printable(release.purpose)]
+    rank = "-" if status.rank is None else str(status.rank)
+    people = printable(release.created_by), printable(release.purpose)
+    return [printable(release.name), status.state, rank, *times, *people]
 
 
 def _minute(moment: str | None) -> str:
@@ -154,7 +159,7 @@ def show(
     channel
         The channel of the page to show.
     as_json
-        Print one JSON object: state, release, skus, statements by domain. A page is always JSON.
+        Print one JSON object: state, rank (1 is on top), release, skus, statements by domain. A page is always JSON.
     """
     if (sku is None) != (channel is None):
         raise UsageError("CHANNEL", "a page needs SKU and CHANNEL")
@@ -170,7 +175,7 @@ async def _show(options: Options, name: str, *, as_json: bool) -> int:
     if as_json:
         write_json(msgspec.to_builtins(status) | msgspec.to_builtins(content))
     else:
-        show_table(("name", "state", "publish at", "roll back at", "by", "purpose"), [_row(status)])
+        show_table(COLUMNS, [_row(status)])
         print_message(_content_text(content))
     return Exit.DONE
 
@@ -342,11 +347,17 @@ def schedule(  # noqa: PLR0913  # each is an option
         if as_json:
             write_bytes(msgspec.json.encode(release))
         else:
-            planned = _minute(release.publish_at), _minute(release.roll_back_at)
-            print_message("published at: {}; rolled back at: {}".format(*planned))
+            print_message(_schedule_text(release))
         return Exit.DONE
 
     return _run(options, operator, do)
+
+
+def _schedule_text(release: Release) -> str:
+    """When a release is to be published and rolled back."""
+    steps = (("published", release.publish_at), ("rolled back", release.roll_back_at))
+    planned = [f"{step} at {moment[:19].replace('T', ' ')} UTC" for step, moment in steps if moment is not None]
+    return f"{release.name} is {', and '.join(planned)}" if planned else f"{release.name} has no schedule"
 
 
 def _moment(option: str, text: str) -> datetime:

@@ -37,11 +37,12 @@ Change: TypeAlias = Callable[[list[str]], list[str]]
 log = Logger(__name__)
 
 
-class ReleaseStatus(msgspec.Struct, frozen=True, rename="camel"):
-    """A release, and whether it counts."""
+class ReleaseStatus(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True):
+    """A release, and whether it counts. Of several that do, the one of rank 1 is on top; others have no rank."""
 
     state: ReleaseState
     release: Release
+    rank: int | None = None
 
 
 class ReleaseContent(msgspec.Struct, frozen=True):
@@ -67,18 +68,19 @@ class ReleaseService:
     async def all(self) -> Sequence[ReleaseStatus]:
         """All releases, in the order of their creation."""
         await self._applied.refresh()
-        return [ReleaseStatus(self._state(each), each) for each in (await self._log.refresh()).values()]
+        return [self._status(each) for each in (await self._log.refresh()).values()]
 
     async def get(self, name: str) -> ReleaseStatus:
         """One release. Raises `InvalidRelease`."""
         await self._applied.refresh()
         release = await self._known(name)
-        return ReleaseStatus(self._state(release), release)
+        return self._status(release)
 
-    def _state(self, release: Release) -> ReleaseState:
-        if release.name in self._published():
-            return "published"
-        return "draft" if release.publish_at is None else "scheduled"
+    def _status(self, release: Release) -> ReleaseStatus:
+        published = self._published()
+        if release.name in published:
+            return ReleaseStatus("published", release, published.index(release.name) + 1)
+        return ReleaseStatus("draft" if release.publish_at is None else "scheduled", release)
 
     async def content(self, name: str) -> ReleaseContent:
         """What a release states. Reads the names of all streams. Raises `InvalidRelease`."""
