@@ -16,6 +16,7 @@ from pagefold.engine.reading import past_pages
 from pagefold.engine.reading.moments import MomentFinder, parse_at
 from pagefold.engine.stores.event_state import EncodedEvent
 from pagefold.engine.stores.log_records import CorrectionEvent
+from tests.explanations.test_origins import explaining
 from tests.support.rebuild_fixtures import with_new_channel, without_channel
 from tests.support.small_shop import (
     CHANNELS,
@@ -73,6 +74,40 @@ async def test_every_position_has_the_pages_that_were_folded_then(
         for position, pages in seen.items():
             assert await past_pages_at(shop, position, skus, channels) == pages
         assert await past_pages_at(shop, 2**62, skus, channels) == await folded_pages(shop, skus, channels)
+
+
+@given(history=histories(skus=("A", "A/1", "B"), largest=12), released=st.integers(0, 11))
+@settings(max_examples=8)
+async def test_what_channels_say_and_releases_count_as_they_did(
+    store_url: str, history: Sequence[DomainEvent], released: int
+) -> None:
+    """Byte for byte, also with contracts, requirements, filters, a tree, parents, pages that keep a version."""
+    skus = sorted({each.sku for each in history})
+    seen: dict[int, Pages] = {}
+    async with pagefold.open(explaining(store_url)) as shop:
+        if not await shop.releases.all():
+            await shop.releases.create("spring", by="ada", reason="a test")
+        for number, sent in enumerate(history):
+            if number == released:
+                status = await shop.releases.get("spring")
+                change = shop.releases.roll_back if status.state == "published" else shop.releases.publish
+                await change("spring", by="ada", reason="a test")
+            source = "release/spring" if number % 3 == 0 and sent.type != "inventory" else sent.source
+            [result] = await shop.append([in_family(sent, source)])
+            assert result.outcome != "rejected"
+            await shop.catch_up()
+            seen[await shop.store.log.end()] = await folded_pages(shop, skus, CHANNELS)
+        for position, pages in seen.items():
+            assert await past_pages_at(shop, position, skus, CHANNELS) == pages
+
+
+def in_family(sent: DomainEvent, source: str) -> DomainEvent:
+    """The event from a source; a parent that it names is one of the products, or nobody."""
+    fields = {name: getattr(sent, name) for name in DomainEvent.__struct_fields__} | {"source": source}
+    if isinstance(sent.payload, Mapping) and isinstance(parent := sent.payload.get("parent"), str):
+        parents = ("A", "B", "A/1", "nobody")
+        fields["payload"] = {**sent.payload, "parent": parents[len(parent) % len(parents)]}
+    return DomainEvent(**fields)
 
 
 async def test_what_cannot_be_folded_counts_as_it_did(config: Config) -> None:
