@@ -37,9 +37,16 @@ class InlinedChannel(NamedTuple):
 
 
 def with_documents(
-    key: str, channel: ChannelConfig, folder: Path, forests: Mapping[str, CategoryForest]
+    key: str,
+    channel: ChannelConfig,
+    folder: Path,
+    forests: Mapping[str, CategoryForest],
+    contracts: dict[str, Document],
 ) -> InlinedChannel:
-    """The channel with the documents that it names, and its tree. Files are relative to `folder`."""
+    """The channel with the documents that it names, and its tree. Files are relative to `folder`.
+
+    `contracts` are those that were read for channels before, by file: one with large tables is read once for all.
+    """
     requirements: list[str | Document] = []
     contract: str | Document | None = None
     problems: list[ConfigurationError] = []
@@ -49,7 +56,7 @@ def with_documents(
         except ConfigurationError as error:
             problems.append(error)
     try:
-        contract = _contract(f"{key}.contract", channel.contract, folder)
+        contract = _contract(f"{key}.contract", channel.contract, folder, contracts)
     except ConfigurationError as error:
         problems.append(error)
     tree = channel.tree
@@ -252,7 +259,7 @@ def _inline(key: str, document: Document) -> Document:
     return document
 
 
-def _contract(key: str, written: str | Document | None, folder: Path) -> Document | None:
+def _contract(key: str, written: str | Document | None, folder: Path, known: dict[str, Document]) -> Document | None:
     """The contract, as a document. Raises `ConfigurationError`."""
     if written is None:
         return None
@@ -263,7 +270,9 @@ def _contract(key: str, written: str | Document | None, folder: Path) -> Documen
         )
         from pagefold.projections.transforms.errors import InvalidMapping  # noqa: PLC0415  # likewise
     if isinstance(written, str):
-        return read_contract(folder / written)
+        if written not in known:
+            known[written] = read_contract(folder / written)
+        return known[written]
     try:
         return checked_contract({"name": key.split(".")[1], **written}, folder)
     except InvalidMapping as error:

@@ -22,7 +22,7 @@ from pagefold.engine.configuration.addresses import POSTGRES_SCHEMES, postgres_u
 from pagefold.engine.configuration.category_trees import TreeConfig, load_forests
 from pagefold.engine.configuration.cdc_config import CdcConfig, check_cdc
 from pagefold.engine.configuration.channel_config import ChannelConfig, check_channel, check_domains
-from pagefold.engine.configuration.channel_documents import channel_view, resolved_locales, with_documents
+from pagefold.engine.configuration.channel_documents import Document, channel_view, resolved_locales, with_documents
 from pagefold.engine.configuration.cloudevents_config import CloudEventsConfig, check_cloudevents
 from pagefold.engine.configuration.dead_letter_config import DeadLettersConfig
 from pagefold.engine.configuration.delta_config import DeltaConfig, check_delta
@@ -393,7 +393,8 @@ def _with_documents(config: Config, folder: Path) -> tuple[Config, list[Configur
         name: msgspec.structs.replace(each, tree=None) if wrong and isinstance(each.tree, str) else each
         for name, each in config.channels.items()
     }
-    found = {name: with_documents(f"channels.{name}", each, folder, forests) for name, each in given.items()}
+    contracts: dict[str, Document] = {}
+    found = {name: with_documents(f"channels.{name}", each, folder, forests, contracts) for name, each in given.items()}
     channels = {name: each.channel for name, each in found.items()}
     problems = wrong + [problem for each in found.values() for problem in each.problems]
     return msgspec.structs.replace(config, channels=channels), problems

@@ -45,6 +45,23 @@ def test_a_file_is_beside_the_configuration(tmp_path: Path) -> None:
     assert channel.view.key == config.resolved_channels[0].view.key
 
 
+def test_a_contract_is_read_once_for_all_channels(tmp_path: Path) -> None:
+    """Its tables may be large, and are the same for each channel that names the file. Errors are found as before."""
+    config = written(tmp_path, "", "".join(f'[channels.{name}]\nlocale = "de"\ncurrency = "EUR"\n' for name in "ab"))
+    text = config.read_text().replace('requirements = ["shop.toml"]\n', "")
+    config.write_text(text.replace('currency = "EUR"', 'currency = "EUR"\ncontract = "market.toml"'))
+    (tmp_path / "market.toml").write_text(
+        '[attributes]\nsize = { from = "size", lookup = "t" }\n[tables.t.rows]\nM = "m"'
+    )
+    one, *others = [each.contract for each in Config.load(config).channels.values()]
+    assert isinstance(one, dict)
+    assert all(isinstance(each, dict) and each["tables"] is one["tables"] for each in others)
+    (tmp_path / "market.toml").write_text("[attributes")
+    with pytest.raises(ConfigurationError) as refused:
+        Config.load(config)
+    assert "market.toml: is not TOML" in str(refused.value)
+
+
 @pytest.mark.parametrize(
     ("text", "problem"),
     [
