@@ -96,30 +96,30 @@ pagefold demo                           # watch a whole shop at work
 pagefold init                           # write pagefold.toml, make its store
 pagefold check                          # find everything that is wrong in it
 pagefold contracts check prices.csv …   # what a contract makes of an export
-pagefold plan --config new.toml         # what other channels or sources would change
-pagefold apply --reason …               # let the channels and sources of the file count
-pagefold releases publish summer …      # let prepared texts and prices count, all at once
+pagefold plan --config new.toml         # what another file would change
+pagefold apply --reason …               # let the file count from now on
+pagefold releases publish summer …      # let what was prepared count
 pagefold ingest prices.ndjson stock.gz  # append the events in two files
 erp-export | pagefold ingest -          # append what a program writes
 pagefold work                           # fold new events, until Ctrl-C
 pagefold serve --work                   # the same, and serve HTTP
 pagefold get TSHIRT-M web-de --pretty   # one page
-pagefold get TSHIRT-M web-de --at …     # the page as it was at a time or position
-pagefold why TSHIRT-M web-de pricing    # where a value is from, and what stopped others
+pagefold get TSHIRT-M web-de --at …     # the page as it was at a moment
+pagefold why TSHIRT-M web-de pricing    # where a value is from, or is not
 pagefold history TSHIRT-M               # which source sent what, and when
-pagefold diff --from …                  # what is different since a time or position
-pagefold pages export web-de            # all documents of a channel, as NDJSON
-pagefold sync erp                       # ask a source what changed since the last time
-pagefold fetches list                   # records that are to be fetched, and why some fail
-pagefold completeness web-de            # what its pages lack, and what to fill first
+pagefold diff --from …                  # what is different since a moment
+pagefold pages export web-de            # every page of a channel, as NDJSON
+pagefold sync erp                       # ask a source what has changed
+pagefold fetches list                   # records to fetch, and why some fail
+pagefold completeness web-de            # what its pages lack
 pagefold rebuild --dry-run              # what differs from the snapshots
 pagefold rebuild --source erp           # repair it, for one source
 pagefold rebuilds list                  # past rebuilds
-pagefold schedule                       # what is done by itself, and how it went
+pagefold schedule                       # what is done at certain times
 pagefold epochs raise erp --reason …    # its counter was restarted
 pagefold references --ambiguous         # ids that several SKUs have
 pagefold verify                         # compare all pages with the log
-pagefold recover                        # fold all pages, after a restore of the log
+pagefold recover                        # fold all pages after a restore
 pagefold backup copies/monday           # back up the store, while it is used
 pagefold tokens create --scope read     # a secret for the HTTP server
 pagefold status --json                  # how far behind, for a monitor

@@ -28,7 +28,7 @@ epoch of their own; pages show the source's own versions as before.
 
 ```text
 pagefold epochs raise erp --reason "restored from the backup of Tuesday"
-pagefold epochs raise 'TSHIRT-M/*/pricing/erp' --reason "version 9007199254740991"
+pagefold epochs raise 'TSHIRT-M/*/pricing/erp' --reason "a wrong version"
 pagefold epochs dismiss erp --reason "a test of theirs"
 pagefold epochs list
 ```

@@ -64,7 +64,8 @@ pagefold ingest summer.ndjson           # events of the source release/summer
 pagefold releases diff summer           # what would change
 pagefold releases show summer TSHIRT-M web-de
 pagefold releases publish summer --reason "approved by Ada"
-pagefold releases schedule summer 2027-06-01T00:00+02:00 --until 2027-07-01T00:00+02:00 --reason …
+pagefold releases schedule summer 2027-06-01T00:00+02:00 \\
+    --until 2027-07-01T00:00+02:00 --reason "the summer sale"
 pagefold releases rollback summer --reason "wrong prices"
 ```
 """,

@@ -35,7 +35,7 @@ is not secret.
 **Examples**
 
 ```text
-pagefold tokens create --source erp --scope ingest --expires 90d --label "ERP, production"
+pagefold tokens create --source erp --scope ingest --expires 90d --label "ERP"
 pagefold tokens create --scope read --scope operate > operator.token
 pagefold tokens list
 pagefold tokens revoke tok_7f3a90b1c2d4

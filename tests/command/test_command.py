@@ -88,6 +88,15 @@ def test_help_shows_every_command_with_examples() -> None:
     assert run_pagefold() == ran
 
 
+@pytest.mark.parametrize("command", [(), ("epochs",), ("releases",), ("tokens",)], ids=" ".join)
+def test_examples_fit_in_80_columns(command: tuple[str, ...]) -> None:
+    """Each line of them is a command, or continues one: no line was broken."""
+    examples = run_pagefold(*command, "--help").out.partition("Examples")[2]
+    lines = [line for line in examples.splitlines() if line.strip()]
+    assert lines
+    assert [line for line in lines if not line.startswith((" pagefold ", " erp-export ", "     "))] == []
+
+
 def test_version() -> None:
     """`--version` prints one line."""
     assert run_pagefold("--version").out.startswith("pagefold")
