@@ -3,12 +3,13 @@
 from collections.abc import Sequence
 
 from pagefold.engine.dashboard.screen import Screen
-from pagefold.engine.dashboard.screens import overview, plans, product, search, sign_in
+from pagefold.engine.dashboard.screens import overview, plans, product, runs, search, sign_in
 
 SCREENS: Sequence[Screen] = (
     overview.SCREEN,
     search.SCREEN,
     product.SCREEN,
+    runs.SCREEN,
     plans.SCREEN,
     sign_in.SCREEN,
 )

@@ -1,0 +1,162 @@
+"""Runs: rebuilds, syncs and the schedule; a held rebuild is decided here."""
+
+from typing import Annotated, Literal
+
+import msgspec
+from starlette.responses import Response
+
+from pagefold.engine.dashboard.addresses import href
+from pagefold.engine.dashboard.formats import plural
+from pagefold.engine.dashboard.run_summary import (
+    SCHEDULED_STATES,
+    STATES,
+    command_of,
+    count_rows,
+    held_run,
+    held_runs,
+    run_words,
+    samples_of,
+)
+from pagefold.engine.dashboard.screen import Badge, Decision, Screen, decided_at, shown_at
+from pagefold.engine.dashboard.visit import Toast, Visit
+from pagefold.engine.http.problems import Problem
+from pagefold.engine.runtime.clock import moment
+from pagefold.engine.schedule.scheduler import timetables
+from pagefold.engine.shop import Shop
+from pagefold.engine.stores.schedule_records import sync_task
+
+RUNS_LISTED = 20
+MAX_OLDER = 500
+"""How far back the list goes; `pagefold rebuilds list` goes further."""
+
+Kind = Literal["", "rebuilds", "scheduled"]
+
+
+class RunsQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Which runs are listed, how many, and of which source."""
+
+    kind: Kind = ""
+    limit: Annotated[int, msgspec.Meta(ge=1, le=MAX_OLDER)] = RUNS_LISTED
+    source: Annotated[str, msgspec.Meta(max_length=64)] = ""
+
+
+class RunQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Whether an approval is being confirmed."""
+
+    confirm: Annotated[str, msgspec.Meta(max_length=20)] = ""
+
+
+async def show_all(visit: Visit) -> Response:
+    """What is held, the newest runs, and what comes next."""
+    query, shop = visit.query(RunsQuery), visit.shop
+    held, rebuilds = [], []
+    async with shop.rebuilds() as service:
+        if visit.part is None:
+            held = [await held_run(shop, service, each) for each in await held_runs(service, _rebuilt(shop))]
+        if query.kind != "scheduled":
+            rebuilds = await service.newest(query.limit + 1, query.source or None)
+    scheduled = [] if query.kind == "rebuilds" else await shop.store.schedule.newest(query.limit + 1)
+    return await visit.page(
+        "runs",
+        query=query,
+        held=held,
+        rebuilds=rebuilds[: query.limit],
+        more_rebuilds=len(rebuilds) > query.limit,
+        scheduled=[(each, command_of(each)) for each in scheduled[: query.limit]],
+        more_scheduled=len(scheduled) > query.limit,
+        states=STATES,
+        scheduled_states=SCHEDULED_STATES,
+        sources=await shop.source_lag.known(),
+        tasks=await _tasks(shop) if visit.part is None else [],
+    )
+
+
+async def _tasks(shop: Shop) -> list[dict[str, object]]:
+    """What runs when: the tasks of the schedule, and the sources that are asked at intervals."""
+    found: list[dict[str, object]] = []
+    times = timetables(shop.config)
+    for name, task in shop.config.schedule.tasks.items():
+        newest = await shop.store.schedule.newest(1, name)
+        found.append(
+            {
+                "name": name,
+                "when": task.cron,
+                "last": newest[0] if newest else None,
+                "next": times[name].next_after(moment()),
+                "command": ["schedule", "run", name],
+            }
+        )
+    for name, source in shop.config.sources.items():
+        if source.delta is not None:
+            newest = await shop.store.schedule.newest(1, sync_task(name))
+            every = f"every {source.delta.every_seconds:g} s"
+            last = newest[0] if newest else None
+            found.append({"name": name, "when": every, "last": last, "next": None, "command": ["sync", name]})
+    return found
+
+
+async def show(visit: Visit) -> Response:
+    """One rebuild: what it compared, changed and would remove."""
+    shop = visit.shop
+    async with shop.rebuilds() as service:
+        report = await service.report(visit.path["run"])
+        held = await held_run(shop, service, report) if report.state == "held" else None
+    return await visit.page(
+        "run",
+        report=report,
+        held=held,
+        words=run_words(report),
+        state=STATES[report.state],
+        counts=count_rows(report),
+        samples=samples_of(report),
+        refusals=report.refusals,
+        confirms=visit.query(RunQuery).confirm,
+    )
+
+
+async def approve(visit: Visit) -> Response:
+    """Approves a held run, if it would remove as many streams as was typed. A worker resumes it."""
+    decision, run = visit.form(Decision), visit.path["run"]
+    if decision.expected is None:
+        raise Problem(422, "give the number of streams that are withdrawn or emptied")
+    async with visit.shop.rebuilds() as service:
+        report = await service.approve(run, by=visit.visitor.label, reason=decision.reason, expected=decision.expected)
+    text = f"Approved: a worker withdraws or empties {plural(report.removals, 'stream')} within ten seconds."
+    return visit.redirect(href("runs", run), Toast(text))
+
+
+async def refuse(visit: Visit) -> Response:
+    """Refuses a held run: it ends, and removes nothing."""
+    run = visit.path["run"]
+    async with visit.shop.rebuilds() as service:
+        await service.refuse(run, by=visit.visitor.label, reason=visit.form(Decision).reason)
+    return visit.redirect(href("runs", run), Toast("Refused: nothing is withdrawn. Repair the export, and run again."))
+
+
+def _rebuilt(shop: Shop) -> list[str]:
+    return [name for name, source in shop.config.sources.items() if source.snapshot is not None]
+
+
+async def badge(shop: Shop) -> Badge | None:
+    """How many rebuilds and syncs are held."""
+    sources = _rebuilt(shop)
+    held = sum(bool(each.held) for each in await shop.source_lag.known())
+    if sources:
+        async with shop.rebuilds() as service:
+            held += len(await held_runs(service, sources))
+    return Badge(f"{held} held", "held") if held else None
+
+
+SCREEN = Screen(
+    "runs",
+    "Runs",
+    "n-runs",
+    "Needs a person",
+    [
+        shown_at("/ui/runs", show_all, RunsQuery),
+        decided_at("/ui/runs/{run}:approve", approve),
+        decided_at("/ui/runs/{run}:refuse", refuse),
+        shown_at("/ui/runs/{run}", show, RunQuery),
+    ],
+    badge,
+)
