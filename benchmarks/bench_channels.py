@@ -9,6 +9,7 @@ from collections.abc import Awaitable, Callable, Iterator, Mapping
 from itertools import chain
 
 import pagefold
+from benchmarks.cpu_time import CpuCosts
 from benchmarks.measurement import Line, Side, Stopwatch, Timed, interleave, ratio, spreads
 from benchmarks.run_settings import Bench
 from benchmarks.throwaway_stores import Stores
@@ -90,20 +91,21 @@ async def _line(bench: Bench, stores: Stores, *, catalog_alone: bool) -> Line:
     await stores.fill(plain, RichProducts(catalog_alone=catalog_alone).changes(events))
     shown = await stores.copy(plain)
     more = {"contract": contract(), "requirements": [requirements()]}
+    costs = CpuCosts()
     sides = [
-        Side(PLAIN, await _folding(stores, plain, events, {})),
-        Side(SHOWN, await _folding(stores, shown, events, more)),
+        Side(name, await _folding(stores, url, events, said, costs, name))
+        for name, url, said in ((PLAIN, plain, {}), (SHOWN, shown, more))
     ]
     rates = await interleave(sides, bench.rounds)
     for url in (plain, shown):
         await stores.drop(url)
     name = "apply, channels with contracts" + (", catalog alone" if catalog_alone else "")
-    claim = ratio(rates, SHOWN, PLAIN, at_least=None if catalog_alone else 0.6)
-    return Line(name, stores.name, events, "events/s", spreads(rates), [claim])
+    claims = [ratio(rates, SHOWN, PLAIN), costs.ratio(SHOWN, PLAIN, at_least=None if catalog_alone else 0.6)]
+    return Line(name, stores.name, events, "events/s", spreads(rates), claims)
 
 
 async def _folding(
-    stores: Stores, url: str, events: int, shown: Mapping[str, object]
+    stores: Stores, url: str, events: int, shown: Mapping[str, object], costs: CpuCosts, side: str
 ) -> Callable[[], Awaitable[Timed]]:
     """Folds the whole log for channels that show this, which its log says already: nothing is planned."""
     async with pagefold.open(config(url, shown=shown)) as shop:
@@ -113,7 +115,7 @@ async def _folding(
         await stores.reset_pages(url)
         async with pagefold.open(config(url, shown=shown)) as shop:
             watch = Stopwatch()
-            with watch:
+            with costs.measuring(side, events), watch:
                 await shop.catch_up()
         return Timed(watch.seconds, events)
 

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pagefold
 from benchmarks.baseline_read_server import Key
+from benchmarks.cpu_time import CpuCosts, cpu_seconds
 from benchmarks.measurement import PAGEFOLD, Line, Side, Timed, interleave, ratio, spreads
 from benchmarks.run_settings import Bench
 from benchmarks.server_processes import run_pagefold
@@ -39,9 +40,13 @@ async def lines(bench: Bench, stores: Stores) -> list[Line]:
             "".join([f"{path}\n" async for path in _past_paths(url, pages, events)]), encoding="ascii"
         )
         async with run_pagefold(url, place) as server:
-            sides = [Side(PAGEFOLD, lambda: _read(server, past)), Side(NOW, lambda: _read(server, load))]
+            costs = CpuCosts("page")
+            sides = [
+                Side(PAGEFOLD, lambda: _read(server, past, PAGEFOLD, costs)),
+                Side(NOW, lambda: _read(server, load, NOW, costs)),
+            ]
             rates = await interleave(sides, bench.rounds)
-    claims = [ratio(rates, PAGEFOLD, NOW, at_least=MIN_RATIO)]
+    claims = [ratio(rates, PAGEFOLD, NOW), costs.ratio(PAGEFOLD, NOW, at_least=MIN_RATIO)]
     return [Line("read a page as it was, over HTTP", stores.name, events, "pages/s", spreads(rates), claims)]
 
 
@@ -55,5 +60,9 @@ async def _past_paths(url: str, pages: Iterable[Key], events: int) -> AsyncItera
                 yield f"{path_of((channel, sku))}?at={position}"
 
 
-async def _read(server: str, load: Load) -> Timed:
-    return (await run_wrk(server, load)).timed
+async def _read(server: str, load: Load, side: str, costs: CpuCosts) -> Timed:
+    """Reads, and counts the CPU of the server, of its database and of the client."""
+    before = cpu_seconds()
+    timed = (await run_wrk(server, load)).timed
+    costs.add(side, cpu_seconds() - before, timed.events)
+    return timed

@@ -38,6 +38,11 @@ class CpuCosts:
         """Counts the CPU time of one round of a side."""
         self._costs[side].append(seconds * 1e6 / events)
 
+    def ratio(self, side: str, other: str, *, at_least: float | None = None) -> Claim:
+        """How many times as much one side does in a second of CPU as another, from the ratios of the rounds."""
+        ratios = [two / one for one, two in zip(self._costs[side], self._costs[other], strict=True)]
+        return Claim(f"× {other}, by CPU time", Spread.of(ratios), at_least=at_least)
+
     def claims(self) -> list[Claim]:
         """One for each side."""
         return [Claim(f"µs of CPU per {self._unit}, {side}", Spread.of(costs)) for side, costs in self._costs.items()]
