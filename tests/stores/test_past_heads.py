@@ -1,5 +1,8 @@
 """The heads of streams as they were at a position: the contract of `Log.heads` and `older_events`, on both stores."""
 
+import asyncio
+
+import anyio
 import pytest
 
 from pagefold.engine.errors import ReadTooLarge
@@ -44,6 +47,31 @@ async def test_heads_as_of_a_position_within_a_size(store: Store) -> None:
     [head] = await store.log.heads(["B"])
     assert [event.originator_version for event in await store.log.older_events(head, 9, as_of=place)] == [1]
     assert await store.log.older_events(head, 9, as_of=1) == []
+
+
+async def test_reads_at_once_have_the_heads_of_their_own_position(store: Store) -> None:
+    """Whether they share a query or not: of large events, too, and where one of them cannot be answered."""
+    streams = ["A", "B", "C"]
+    for version in range(1, 9):
+        for stream in streams:
+            state = b"x" * 100_000 if (stream, version) == ("B", 5) else b"{}"
+            await store.log.insert([Raw(stream, version, state=state)])
+    end = await store.log.end()
+    wanted = [(streams[first:], place) for place in range(end + 1) for first in range(len(streams))]
+    alone = [await store.log.heads(names, as_of=place) for names, place in wanted]
+    assert len({tuple(sorted(heads)) for heads in alone}) > end
+
+    async def cancelled() -> None:
+        with anyio.move_on_after(0):
+            await store.log.heads(streams, as_of=3)
+
+    given_up = [asyncio.create_task(cancelled()) for _ in range(3)]
+    bad = asyncio.create_task(store.log.heads(["\ud800"], as_of=3))
+    found = await asyncio.gather(*(store.log.heads(names, as_of=place) for names, place in wanted))
+    assert list(map(sorted, found)) == list(map(sorted, alone))
+    await asyncio.gather(*given_up)
+    assert isinstance((await asyncio.gather(bad, return_exceptions=True))[0], Exception)
+    assert sorted(await store.log.heads(streams, as_of=end)) == sorted(alone[-3])
 
 
 async def test_older_events_of_several_streams_are_those_of_each(store: Store) -> None:

@@ -71,6 +71,12 @@ HOT = [
     Hot("heads", f"{array(NAMES)}, 8192", {BY_STREAM}, 5 * len(NAMES)),
     Hot("heads_as_of", f"{array(NAMES)}, 8192, 20000", {BY_STREAM}, 10 * len(NAMES)),
     Hot("heads_as_of", f"{array(NAMES)}, 8192, 10", {BY_STREAM}, 10 * len(NAMES)),
+    Hot(
+        "heads_as_of_each",
+        f"{array(NAMES)}, array_fill(20000::bigint, ARRAY[{len(NAMES)}]), array_fill(0, ARRAY[{len(NAMES)}]), 8192",
+        {BY_STREAM},
+        10 * len(NAMES),
+    ),
     Hot("streams_of_skus", "ARRAY['S05000', 'S05001', 'S05002']", {BY_STREAM}, 40),
     Hot("events_at", f"{array(NAMES)}, array_fill(1::bigint, ARRAY[{len(NAMES)}])", {BY_STREAM}, 5 * len(NAMES)),
     Hot(

@@ -22,6 +22,7 @@ from pagefold.engine.stores.page_listing import INITIAL_STEP, next_step
 from pagefold.engine.stores.postgres.bulk_append import MIN_COPIED_EVENTS, BulkAppend, NewRow
 from pagefold.engine.stores.postgres.connections import Connections, Record
 from pagefold.engine.stores.postgres.log_proof import proving
+from pagefold.engine.stores.postgres.merged_heads import MergedHeads
 from pagefold.engine.stores.postgres.notification_listener import NotificationListener
 from pagefold.engine.stores.postgres.sized_reads import INLINE_BYTES, check_size, inline_bytes
 from pagefold.engine.stores.step_sizes import UNBOUNDED, StepReader, StepSize, StepTooLarge
@@ -29,6 +30,9 @@ from pagefold.engine.stores.store import Log
 
 POLL_SECONDS = 0.25
 """How often the log is polled, for events without a notification."""
+
+MAX_MERGED_STREAMS = 100
+"""Streams of a read of the past that is merged with others, as those of one page are."""
 
 _state, _number = itemgetter(5), itemgetter(6)
 
@@ -57,6 +61,7 @@ class PostgresLog(Log):
         self._grown = WakeSignal()
         self._heads_stride, self._entries_stride = StepSize(), StepSize()
         self._listener = NotificationListener(connections, self.notify)
+        self._past = MergedHeads(connections, lambda streams, as_of: self._heads(streams, UNBOUNDED, as_of))
 
     async def insert(self, events: Sequence[NewEvent], fence: Fence | None = None) -> list[int | None]:
         if len(events) >= MIN_COPIED_EVENTS:
@@ -122,6 +127,8 @@ class PostgresLog(Log):
         if not streams:
             return []
         if max_bytes is None:
+            if as_of is not None and len(streams) <= MAX_MERGED_STREAMS:
+                return await self._past.heads(streams, as_of)
             return await self._heads(streams, UNBOUNDED, as_of)
         heads = await self._heads(streams, inline_bytes(len(streams), max_bytes), as_of)
         size, large = sum([len(head[5] or b"") for head in heads]), _without_state(heads)
@@ -251,6 +258,7 @@ class PostgresLog(Log):
 
     async def close(self) -> None:
         """Stops listening."""
+        await self._past.close()
         await self._listener.close()
 
     async def _head_sizes(self, streams: Sequence[str], as_of: int | None = None) -> dict[str, int]:
