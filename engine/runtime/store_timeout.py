@@ -29,7 +29,9 @@ async def with_timeout(work: Coroutine[Any, Any, Result], seconds: float = TIMEO
     if len(_abandoned) >= MAX_ABANDONED:
         work.close()
         raise timeout_error()
-    return await wait_with_timeout(asyncio.create_task(work), seconds)
+    task = asyncio.create_task(work)
+    await asyncio.sleep(0)  # what reads SQLite on the event loop is done then, and needs no timer
+    return task.result() if task.done() else await wait_with_timeout(task, seconds)
 
 
 async def wait_with_timeout(task: "asyncio.Task[Result]", seconds: float = TIMEOUT_SECONDS) -> Result:

@@ -113,7 +113,7 @@ class MergedHeads:
         for read in batch:
             try:
                 _settle(read, await self._alone(read.streams, read.as_of))
-            except Exception as error:  # noqa: BLE001  # whoever waits raises it
+            except Exception as error:  # noqa: BLE001  # raised by its reader
                 _settle(read, error)
 
 
