@@ -1,6 +1,6 @@
 """Consumers: one a domain, each with its own checkpoint, lease, pace and failures."""
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
 
@@ -8,13 +8,16 @@ import anyio
 import stamina
 
 from pagefold.domains import AnyDomain
+from pagefold.engine.applied.applied_log import AppliedLog
+from pagefold.engine.applied.changed_releases import changed_releases
 from pagefold.engine.configuration.config import Config
 from pagefold.engine.consumers.log_tail import LogTail
 from pagefold.engine.consumers.shared_reads import SharedReads
 from pagefold.engine.errors import RETRYABLE, LeaseLost, LogReplaced, PagefoldError
 from pagefold.engine.folding.folder import Folder
-from pagefold.engine.folding.mixed_pages import mark_mixed
+from pagefold.engine.folding.mixed_pages import MIXED, fingerprints_in, mark_mixed
 from pagefold.engine.folding.source_resets import StaleStreaks
+from pagefold.engine.replay.release_replayer import ReleaseReplayer
 from pagefold.engine.replay.replayer import Replayer
 from pagefold.engine.replay.section_verifier import SectionVerifier
 from pagefold.engine.runtime.counters import Counters
@@ -37,8 +40,9 @@ log = Logger(__name__)
 class Consumer:
     """Folds one domain, from its checkpoint to the end of the log.
 
-    If the checkpoint's fingerprint says that pages were folded under another configuration, it also folds every page of
-    the domain again, in parallel. `reads` is shared with the other consumers of the process.
+    If the checkpoint's fingerprint says that pages were folded under another configuration, it also folds the pages of
+    the domain again, in parallel: every one, or those of releases, if only these were published or rolled back. `reads`
+    is shared with the other consumers of the process.
     """
 
     def __init__(
@@ -55,6 +59,7 @@ class Consumer:
         self._counters = counters or Counters()
         self._faults = RecentFaults() if faults is None else faults
         self._domain = domain.name
+        self._releases_changed_since = partial(changed_releases, AppliedLog(store), config, domain)
         self._work_name = f"fold {domain.name}"
         self._folder = Folder(domain, config.resolved_channels, store.log)
         self._replayer = partial(Replayer, store, SectionVerifier(store, domain, config))
@@ -180,14 +185,25 @@ class Consumer:
         return tail
 
     async def _replay(self, tail: LogTail) -> None:
-        """Folds every page again if configuration or code have changed, and records that it did."""
+        """Folds pages again if configuration or code have changed, and records that it did."""
         if not self._is_outdated(tail.checkpoint):
             return
+        before = fingerprints_in(tail.checkpoint.fingerprint or MIXED)
+        releases = await self._releases_changed_since(before) if before else None
+        await (self._replay_every_page(tail) if releases is None else self._replay_releases(tail, releases))
+        tail.fingerprint = self._fingerprint  # stored with the next checkpoint
+
+    async def _replay_every_page(self, tail: LogTail) -> None:
         log.warning("the configuration or the release has changed: folding every page again", domain=self._domain)
         found = await self._replayer(begin=tail.fold_transaction).run()
         self._counters.add_replay(self._domain, found.changed)
-        tail.fingerprint = self._fingerprint  # stored with the next checkpoint
         log.info("every page is folded again", domain=self._domain, compared=found.sections, changed=found.changed)
+
+    async def _replay_releases(self, tail: LogTail, releases: Sequence[str]) -> None:
+        log.info("releases count otherwise: folding their pages again", domain=self._domain, releases=releases)
+        replayer = ReleaseReplayer(self._store.log, self._domain, self._folder, tail.fold_transaction)
+        found = await replayer.run(releases)
+        log.info("the pages of releases are folded again", domain=self._domain, skus=found.skus, changed=found.changed)
 
     def _is_outdated(self, checkpoint: Checkpoint) -> bool:
         return checkpoint.fingerprint not in (None, self._fingerprint)
