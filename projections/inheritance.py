@@ -1,17 +1,22 @@
 """Inheritance: the payload of a variant is laid over those of its parents, channel by channel. Pure.
 
 A parent is the SKU that a payload names, in the same source and domain. What counts of it in a channel is what counts
-of any SKU there: what the source states for the channel, else what it states for every channel. A SKU that does not
-exist, or of which nothing counts, is no parent.
+of any SKU there: what the source states for the channel, else what it states for every channel; and above that, what
+published releases state of it. A SKU that does not exist, or of which nothing counts, is no parent.
+
+So a release that states something of a parent reaches its variants, where nothing is stated of the variants themselves.
+It may name a variant's parent, too. If the source states nothing of a variant, a release's statement that names a
+parent is laid over the parents in its place.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import msgspec
 
 from pagefold.domains import AnyDomain
 from pagefold.projections.channels import Channel, Inherit
+from pagefold.projections.releases import release_of
 from pagefold.projections.section_fold import DecodedEvent, DecodedEvents, stream_suffix
 from pagefold.projections.streams import EVERY_CHANNEL, decode_part, encode_part, is_storable_sku, normalise_sku
 
@@ -77,13 +82,20 @@ class Inheritance:
     def __init__(self, domain: AnyDomain, channels: Sequence[Channel]) -> None:
         self.field = domain.parent_field
         self._sources: dict[str, _Source] = {}
+        self._ranked: dict[str, list[str]] = {}
         if self.field is not None:
             for channel in channels:
-                for name in channel.sources.get(domain.name, ()):
+                names = channel.sources.get(domain.name, ())
+                releases = [name for name in names if release_of(name) is not None]
+                for name in names:
                     if (inherit := channel.inherit.get(name)) is not None:
                         source = self._sources.setdefault(name, _Source(domain, name, inherit))
-                        source.suffixes[channel.name] = stream_suffix(channel.name, domain.name, name)
-        self._by_tail = {f"/{domain.name}/{encode_part(name)}": source for name, source in self._sources.items()}
+                        source.add_channel(channel.name, releases)
+                        self._ranked.setdefault(channel.name, []).append(name)
+        self._by_tail: dict[str, list[_Source]] = {}
+        for source in self._sources.values():
+            for name in source.stating:
+                self._by_tail.setdefault(f"/{domain.name}/{encode_part(name)}", []).append(source)
         self.ignoring_case = {name for name, source in self._sources.items() if source.inherit.ignore_case}
         self.levels = max((source.inherit.levels for source in self._sources.values()), default=0)
 
@@ -93,18 +105,23 @@ class Inheritance:
         return bool(self._sources)
 
     def inherits(self, stream: str) -> bool:
-        """Whether a stream is one of a source that inherits."""
+        """Whether a stream is one of a source that inherits, or of a release, whose statements are inherited."""
         return _tail(stream) in self._by_tail
 
-    def named(self, stream: str, parent: str | None) -> Named | None:
-        """The parent that the head of a stream names in a field; None if it names none, or no SKU can have the name."""
-        source = None if parent is None else self._by_tail.get(_tail(stream))
-        code = None if source is None or parent is None else source.code(parent)
-        return None if source is None or code is None else Named(source.name, code)
+    def named(self, stream: str, parent: str | None) -> list[Named]:
+        """The parent that the head of a stream names in a field, as sources that inherit compare names.
+
+        Empty if it names none, or no SKU can have the name.
+        """
+        if parent is None:
+            return []
+        sources = self._by_tail.get(_tail(stream), ())
+        return [Named(each.name, code) for each in sources if (code := each.code(parent)) is not None]
 
     def skus(self, stream: str, parent: str, parents: Parents) -> Iterator[str]:
         """The SKUs that may be the parent that a stream names, first the one with exactly its name."""
-        return self._by_tail[_tail(stream)].skus(parent, parents)
+        for source in self._by_tail[_tail(stream)]:
+            yield from source.skus(parent, parents)
 
     def ignores_case(self, source: str) -> bool:
         """Whether a source names parents in any case."""
@@ -114,59 +131,90 @@ class Inheritance:
         """The codes under which variants may name the SKUs of some streams."""
         found: set[Named] = set()
         for stream in streams:
-            if (source := self._by_tail.get(_tail(stream))) is not None:
-                code = source.code(decode_part(stream.partition("/")[0]))
-                if code is not None:
-                    found.add(Named(source.name, code))
+            if (sources := self._by_tail.get(_tail(stream))) is not None:
+                found.update(_codes(sources, stream))
         return found
+
+    def all_codes(self, skus: Iterable[str]) -> set[Named]:
+        """The codes under which variants of any source may name some SKUs (encoded as in the log)."""
+        return {code for sku in skus for code in _codes(self._sources.values(), sku)}
 
     def links(self, stream: str, payload: msgspec.Struct | None) -> dict[str, Sequence[str]]:
         """What is kept of the head of a stream to find variants and parents: codes, by kind."""
         links = self.spellings(stream)
         if self.field is not None and payload is not None:
-            named = self.named(stream, getattr(payload, self.field))
-            if named is not None:
+            for named in self.named(stream, getattr(payload, self.field)):
                 links[VARIANT + named.source] = [named.code]
         return links
 
     def spellings(self, stream: str) -> dict[str, Sequence[str]]:
         """Those of them that every stream of a source has that ignores case, also a withdrawn one."""
-        source = self._by_tail.get(_tail(stream))
-        if source is None or not source.inherit.ignore_case:
-            return {}
-        return {SPELLING + named.source: [named.code] for named in self.own_codes([stream])}
+        sources = [each for each in self._by_tail.get(_tail(stream), ()) if each.inherit.ignore_case]
+        return {SPELLING + named.source: [named.code] for named in _codes(sources, stream)} if sources else {}
 
     def lay(self, sku: str, heads: DecodedEvents, parents: Parents) -> Laid:
         """Lays the heads of a SKU (encoded as in the log) over those of its parents, which must all be known."""
         laid = Laid(dict(heads), {})
-        for source in self._sources.values():
-            source.lay(sku, heads, parents, laid)
+        found = {name: source.lay_shared(sku, heads, parents, laid) for name, source in self._sources.items()}
+        for channel in sorted(set().union(*found.values())):
+            for name in self._ranked.get(channel, ()):
+                if channel in found[name]:
+                    self._sources[name].lay_in(channel, sku, heads, parents, laid)
         return laid
+
+
+def _codes(sources: Iterable["_Source"], stream: str) -> Iterator[Named]:
+    """The code of the SKU of a stream, as sources compare codes."""
+    sku = decode_part(stream.partition("/")[0])
+    for source in sources:
+        if (code := source.code(sku)) is not None:
+            yield Named(source.name, code)
+
+
+class _Statement(NamedTuple):
+    """What counts of a SKU in a channel, of one release or of the source: the suffix of its stream, and its event."""
+
+    source: str
+    suffix: str
+    event: DecodedEvent
 
 
 class _Chain(NamedTuple):
     """The parents of a SKU, from the nearest on, as far as they count, and why there are none.
 
-    `events` are all events of SKUs that were looked at, `channels` those that have statements of their own.
+    `stated` are the payloads that the parents have, of releases and of the source; `events` are all events of SKUs that
+    were looked at, `channels` those that have statements of their own.
     """
 
     parents: list[tuple[str, Any]]
+    stated: list[tuple[str, Any]]
     events: list[DecodedEvent]
     channels: set[str]
     error: str | None = None
 
 
 class _Source:
-    """One source of a domain: `suffixes` are those of its streams, by channel."""
+    """One source of a domain that inherits.
+
+    `stating` are the releases above it, the highest rank first, and the source itself: by name, the suffixes of their
+    streams, by channel.
+    """
 
     def __init__(self, domain: AnyDomain, name: str, inherit: Inherit) -> None:
         self.name = name
         self.inherit = inherit
-        self.suffixes: dict[str, str] = {}
+        self.stating: dict[str, dict[str, str]] = {}
+        self._domain = domain.name
         self._field = domain.parent_field or ""
         self._inherit = domain.inherit
         self._own = frozenset(inherit.own)
         self._shared = stream_suffix(EVERY_CHANNEL, domain.name, name)
+
+    def add_channel(self, channel: str, releases: Sequence[str]) -> None:
+        """A channel that uses the source, below these releases."""
+        for name in (*releases, self.name):
+            suffixes = self.stating.setdefault(name, {EVERY_CHANNEL: stream_suffix(EVERY_CHANNEL, self._domain, name)})
+            suffixes[channel] = stream_suffix(channel, self._domain, name)
 
     def code(self, name: str) -> str | None:
         """The code of a SKU, as this source compares it. None if no SKU can have the name."""
@@ -183,31 +231,54 @@ class _Source:
                 if sku != exact:
                     yield sku
 
-    def lay(self, sku: str, heads: DecodedEvents, parents: Parents, laid: Laid) -> None:
-        """Replaces the heads of a SKU that have parents: the one for every channel, and those of channels."""
-        channels = {channel for channel, suffix in self.suffixes.items() if suffix in heads}
+    def lay_shared(self, sku: str, heads: DecodedEvents, parents: Parents, laid: Laid) -> set[str]:
+        """Replaces the head of a SKU for every channel. Returns the channels that need one of their own."""
+        channels = self._channels(heads)
         shared = heads.get(self._shared)
         if shared is not None and shared.payload is not None:
-            chain = self._chain(sku, EVERY_CHANNEL, shared, parents)
-            channels |= chain.channels
-            if chain.error is not None:
-                laid.errors[self._shared] = chain.error
-            if chain.events:
-                laid.heads[self._shared] = self._laid(EVERY_CHANNEL, shared, chain, parents)
-        for channel in sorted(channels):
-            suffix = self.suffixes[channel]
-            own = heads.get(suffix)
-            counting = self._shared if own is None or own.payload is None else suffix
-            event = heads.get(counting)
-            if event is not None and event.payload is not None:
-                chain = self._chain(sku, channel, event, parents)
-                if chain.error is not None:
-                    laid.errors.setdefault(counting, chain.error)
-                if chain.events:
-                    chain.events.extend([] if own is None else [own])
-                    laid.heads[suffix] = self._laid(channel, event, chain, parents)
-                    if counting != suffix:
-                        parents.origins.setdefault(sku, {})[suffix] = counting
+            return channels | self.lay_in(EVERY_CHANNEL, sku, heads, parents, laid)
+        if any(suffixes[EVERY_CHANNEL] in heads for suffixes in self.stating.values()):
+            return set(self.stating[self.name])  # a release's is laid only where the source states nothing
+        return channels
+
+    def _channels(self, heads: DecodedEvents) -> set[str]:
+        """The channels of which something is stated."""
+        return {
+            channel for suffixes in self.stating.values() for channel, suffix in suffixes.items() if suffix in heads
+        }
+
+    def lay_in(self, channel: str, sku: str, heads: DecodedEvents, parents: Parents, laid: Laid) -> set[str]:
+        """Replaces the head of a SKU that is laid over its parents in a channel. Returns channels with statements."""
+        counting = self._counting(channel, heads)
+        if not counting:
+            return set()
+        source, origin, event = counting[-1]  # of the source; else the lowest release
+        named = next((each for each in counting if getattr(each.event.payload, self._field) is not None), counting[-1])
+        chain = self._chain(sku, channel, getattr(named.event.payload, self._field), parents)
+        if parents.chains is not None:
+            parents.chains.setdefault((source, channel, sku), []).extend(chain.stated)
+        if chain.error is not None:
+            laid.errors.setdefault(named.suffix, chain.error)
+        if chain.events:
+            suffix = self.stating[source][channel]
+            own = laid.heads.get(suffix)
+            if own is not None:
+                chain.events.append(own)
+                event = own if source != self.name and own.payload is not None else event  # also of other sources
+            laid.heads[suffix] = self._laid(channel, event, chain, parents)
+            if origin != suffix:
+                parents.origins.setdefault(sku, {})[suffix] = origin
+        return chain.channels
+
+    def _counting(self, channel: str, heads: DecodedEvents) -> list[_Statement]:
+        """What counts of a SKU in a channel: at most one event of each release, then of the source."""
+        found: list[_Statement] = []
+        for name, suffixes in self.stating.items():
+            for suffix in _looked_at(suffixes, channel):
+                if suffix in heads and (event := heads[suffix]).payload is not None:
+                    found.append(_Statement(name, suffix, event))
+                    break
+        return found
 
     def _laid(self, channel: str, event: DecodedEvent, chain: _Chain, parents: Parents) -> DecodedEvent:
         """An event, laid over the parents of a chain, as new as the newest event that was looked at."""
@@ -231,45 +302,62 @@ class _Source:
             above = parents.laid[key]
         return above
 
-    def _chain(self, sku: str, channel: str, event: DecodedEvent, parents: Parents) -> _Chain:
-        """The parents of a SKU in a channel."""
-        chain = _Chain([], [], set())
-        if parents.chains is not None:
-            parents.chains[self.name, channel, sku] = chain.parents
+    def _chain(self, sku: str, channel: str, parent: str | None, parents: Parents) -> _Chain:
+        """The parents of a SKU in a channel, beginning with the one that it names."""
+        chain = _Chain([], [], [], set())
         passed = [sku]
-        payload: Any = event.payload
-        while (parent := getattr(payload, self._field)) is not None and (code := self.code(parent)) is not None:
+        while parent is not None and (code := self.code(parent)) is not None:
             names = [*map(decode_part, passed), parent]
             if len(passed) > self.inherit.levels:
                 is_cycle = code in {self.code(name) for name in names[:-1]}
                 return self._broken(chain, names, is_cycle=is_cycle)
-            found = self._counting(channel, parent, parents, chain)
+            found = self._parent(channel, parent, parents, chain)
             if found is None:
                 break
-            if found[0] in passed:
+            above, stated = found
+            if above in passed:
                 return self._broken(chain, names, is_cycle=True)
-            passed.append(found[0])
-            chain.parents.append(found)
-            payload = found[1]
+            passed.append(above)
+            chain.parents.append((above, self._merged(stated)))
+            chain.stated.extend((above, payload) for payload in stated)
+            parent = self._named(stated)
         return chain
 
     def _broken(self, chain: _Chain, names: Sequence[str], *, is_cycle: bool) -> _Chain:
         what = "the parents form a cycle" if is_cycle else f"there are more than {self.inherit.levels} parents"
         chain.parents.clear()
+        chain.stated.clear()
         return chain._replace(error=f"{self._field}: {what}: {' > '.join(names)}")
 
-    def _counting(self, channel: str, parent: str, parents: Parents, chain: _Chain) -> tuple[str, Any] | None:
+    def _parent(self, channel: str, parent: str, parents: Parents, chain: _Chain) -> tuple[str, list[Any]] | None:
         """The SKU that is a parent in a channel, with what counts of it. Records what was looked at in the chain."""
-        suffix = self.suffixes.get(channel, self._shared)
         for sku in self.skus(parent, parents):
             heads = parents.heads.get(sku, {})
-            chain.channels.update(each for each, own in self.suffixes.items() if own in heads)
-            found = [heads[each] for each in dict.fromkeys((suffix, self._shared)) if each in heads]
-            chain.events.extend(found)
-            for event in found:
-                if event.payload is not None:
-                    return sku, event.payload
+            chain.channels.update(self._channels(heads))
+            for suffixes in self.stating.values():
+                looked_at = _looked_at(suffixes, channel)
+                chain.events.extend([heads[suffix] for suffix in looked_at if suffix in heads])
+            if counting := self._counting(channel, heads):
+                return sku, [each.event.payload for each in counting]
         return None
+
+    def _merged(self, stated: Sequence[Any]) -> Any:  # noqa: ANN401  # a domain's payload
+        """What releases and the source state of a parent, as one payload."""
+        merged = stated[-1]
+        for payload in reversed(stated[:-1]):
+            merged = self._inherit(payload, merged, ())
+        return merged
+
+    def _named(self, stated: Sequence[Any]) -> str | None:
+        """The parent that the first of them names."""
+        names = (getattr(payload, self._field) for payload in stated)
+        return next((name for name in names if name is not None), None)
+
+
+def _looked_at(suffixes: Mapping[str, str], channel: str) -> Iterable[str]:
+    """The streams that may count in a channel, by suffix: its own, then the one for every channel."""
+    shared = suffixes[EVERY_CHANNEL]
+    return dict.fromkeys((suffixes.get(channel, shared), shared))
 
 
 def fold_case(sku: str) -> str:

@@ -7,7 +7,9 @@ PREFIX = "release/"
 RELEASE_DOMAINS = frozenset({"catalog", "media", "pricing"})
 """The domains that a release may write. Stock is counted and cannot be prepared."""
 
-_name = re.compile(r"[A-Za-z0-9._-]{1,64}", re.ASCII)
+MAX_NAME_LENGTH = 64
+
+_name = re.compile(rf"[A-Za-z0-9._-]{{1,{MAX_NAME_LENGTH}}}", re.ASCII)
 
 
 def release_source(name: str) -> str:

@@ -229,13 +229,8 @@ class Model:
             counting = [accepted for accepted in heads if applies(accepted, domain, channel)]
             versions[source] = (counting or heads)[0].version
             inputs += [Input(source, accepted.payload) for accepted in counting[:1] if accepted.payload is not None]
-            if domain == "catalog" and counting and self._sources[source].get("inherit") is not None:
-                shared = self._heads.get(Stream(sku, "*", domain, source))
-                if shared is not None and shared.payload is not None:
-                    seen += self._parents(sku, "*", source, shared.payload)[1]
-                parents, looked_at = self._parents(sku, name, source, inputs[-1].payload)
-                inputs[-1] = Input(source, self._laid_over(inputs[-1].payload, parents, source))
-                seen += looked_at
+        if domain == "catalog":
+            seen += self._inherit(sku, name, inputs)
         newest = max(accepted.occurred_at for accepted in seen)
         body = section(domain, inputs, channel) if inputs else None
         ready = body is not None and (domain != "media" or body["assets"] != [])
@@ -245,47 +240,77 @@ class Model:
             body = None if lacking.blocked and channel.get("incomplete") == "hide" else body
         return PageSection(versions, newest, body, ready and body is not None)
 
+    def _inherit(self, sku: str, channel: str, inputs: list[Input]) -> list[AcceptedEvent]:
+        """Lays inputs over what counts of the parents that they name. Returns all events that were looked at.
+
+        A source that inherits is laid over them; in its place the last release, if the source states nothing.
+        """
+        looked_at: list[AcceptedEvent] = []
+        sources = self._sources_of(channel, "catalog")
+        releases = [name for name in sources if name.startswith("release/")]
+        for source in sources:
+            stating = [*releases, source]
+            places = [place for place, given in enumerate(inputs) if given.source in stating]
+            if self._sources[source].get("inherit") is None or not places:
+                continue
+            shared = self._heads.get(Stream(sku, "*", "catalog", source))
+            if shared is not None and shared.payload is not None:
+                looked_at += self._parents(sku, "*", stating, self._stated(sku, "*", stating)[0])[1]
+            parents, events = self._parents(sku, channel, stating, [inputs[place].payload for place in places])
+            last = inputs[places[-1]]
+            own = self._sources[source]["inherit"].get("own", ())
+            inputs[places[-1]] = Input(last.source, self._laid_over(last.payload, parents, own))
+            looked_at += events
+        return looked_at
+
+    def _stated(self, sku: str, channel: str, stating: Sequence[str]) -> tuple[list[Document], list[AcceptedEvent]]:
+        """What counts of a product in a channel of releases and a source, and all events that were looked at."""
+        payloads, looked_at = [], []
+        for source in stating:
+            streams = [Stream(sku, where, "catalog", source) for where in dict.fromkeys((channel, "*"))]
+            heads = [self._heads[stream] for stream in streams if stream in self._heads]
+            payloads += [accepted.payload for accepted in heads if accepted.payload is not None][:1]
+            looked_at += heads
+        return payloads, looked_at
+
     def _parents(
-        self, sku: str, channel: str, source: str, payload: Document
+        self, sku: str, channel: str, stating: Sequence[str], stated: Sequence[Document]
     ) -> tuple[list[Document], list[AcceptedEvent]]:
         """The payloads of a product's parents, nearest first, and all events that were looked at to find them.
 
         None if there are too many, or if a product is its own parent.
         """
-        rules = self._sources[source]["inherit"]
+        rules = self._sources[stating[-1]]["inherit"]
         parents: list[Document] = []
         looked_at: list[AcceptedEvent] = []
         passed = [sku]
-        while payload.get("parent"):
+        while parent := next((each["parent"] for each in stated if each.get("parent") is not None), None):
             if len(passed) > rules.get("levels", 3):
                 return [], looked_at
-            for candidate in self._named(payload["parent"], source, ignore_case=rules.get("ignore_case", False)):
-                streams = [Stream(candidate, where, "catalog", source) for where in dict.fromkeys((channel, "*"))]
-                heads = [self._heads[stream] for stream in streams if stream in self._heads]
-                looked_at += heads
-                if found := [accepted.payload for accepted in heads if accepted.payload is not None]:
+            for candidate in self._named(parent, stating, ignore_case=rules.get("ignore_case", False)):
+                stated, events = self._stated(candidate, channel, stating)
+                looked_at += events
+                if stated:
                     break
             else:
                 return parents, looked_at
             if candidate in passed:
                 return [], looked_at
-            payload = found[0]
             passed.append(candidate)
-            parents.append(payload)
+            parents.append(self._laid_over(stated[0], stated[1:]))
         return parents, looked_at
 
-    def _named(self, parent: str, source: str, *, ignore_case: bool) -> list[str]:
+    def _named(self, parent: str, stating: Sequence[str], *, ignore_case: bool) -> list[str]:
         """The SKUs that a parent's name may mean: first the one written so, then others by name if case is ignored."""
         exact = normal(parent)
         if not ignore_case:
             return [exact]
-        known = {stream.sku for stream in self._heads if (stream.domain, stream.source) == ("catalog", source)}
+        known = {stream.sku for stream in self._heads if stream.domain == "catalog" and stream.source in stating}
         same = {sku for sku in known if normal(sku.casefold()) == normal(exact.casefold())}
         return [exact, *sorted(same - {exact})]
 
-    def _laid_over(self, payload: Document, parents: Sequence[Document], source: str) -> Document:
-        """A payload with what it lacks from its parents: attributes, texts by locale, categories, family."""
-        own = self._sources[source]["inherit"].get("own", ())
+    def _laid_over(self, payload: Document, parents: Sequence[Document], own: Collection[str] = ()) -> Document:
+        """A payload with what it lacks from others: attributes but for `own`, texts by locale, categories, family."""
         for parent in parents:
             attributes = {code: value for code, value in parent.get("attributes", {}).items() if code not in own}
             texts = {code: text for code, text in parent.get("localized", {}).items() if code not in own}

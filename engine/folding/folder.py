@@ -117,13 +117,33 @@ class Folder:
 
         `by` is the operator who asked for it.
         """
+        skus = skus_of(streams)
+        if self._parents is not None:
+            codes = self._inheritance.own_codes(streams)
+            skus = await with_variants(transaction, self._inheritance, streams, codes)
+        return await self._fold_skus(transaction, skus, streams, by=by)
+
+    async def fold_again(self, transaction: FoldTransaction, streams: Collection[str]) -> FoldResult:
+        """As `fold`, where other streams of these SKUs count than before: whatever inherited from those, too."""
+        skus = skus_of(streams)
+        if self._parents is not None:
+            codes = self._inheritance.all_codes(skus)
+            skus = await with_variants(transaction, self._inheritance, streams, codes)
+        return await self._fold_skus(transaction, skus, streams)
+
+    async def _fold_skus(
+        self,
+        transaction: FoldTransaction,
+        skus: Sequence[str],
+        streams: Collection[str],
+        *,
+        by: str | None = None,
+    ) -> FoldResult:
+        """Writes all sections of SKUs. The heads of `streams` that give none are checked."""
         heads: list[StoredEvent] = []
         bad: list[StoredEvent] = []
         settled: list[StoredEvent] = []
         changed = 0
-        skus = skus_of(streams)
-        if self._parents is not None:
-            skus = await with_variants(transaction, self._inheritance, streams)
         async for found, parents in self._chunks(skus, self._fold.unused_streams(streams), transaction):
             sections, bad_here, dead_letters, references, *_ = await self._sections(found, parents, transaction)
             if dead_letters:

@@ -112,7 +112,7 @@ class ParentReader:
         """The parents that some streams name, theirs, and so on. `known` are heads by SKU that were read before."""
         parents = Parents()
         for _ in range(self._inheritance.levels):
-            possible = [each for each in named if self._inheritance.named(*each) is not None]
+            possible = [each for each in named if self._inheritance.named(*each)]
             await self._spell(possible, parents, spellings)
             wanted = self._candidates(possible, parents)
             if not wanted:
@@ -126,8 +126,8 @@ class ParentReader:
 
     async def _spell(self, named: NamedParents, parents: Parents, spellings: Spellings) -> None:
         """Finds the SKUs that have the codes that streams name, where case is ignored."""
-        codes = {self._inheritance.named(*each) for each in named} - {None}
-        wanted = [code for code in codes if code and self._inheritance.ignores_case(code.source)]
+        codes = {code for each in named for code in self._inheritance.named(*each)}
+        wanted = [code for code in codes if self._inheritance.ignores_case(code.source)]
         unknown = sorted(code for code in wanted if code not in parents.spellings)
         if not unknown:
             return

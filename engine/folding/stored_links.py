@@ -3,6 +3,7 @@
 from collections.abc import Collection
 
 from pagefold.engine.events import Reference
+from pagefold.engine.folding.parent_reader import Spellings
 from pagefold.engine.stores.reference_records import (
     ReferenceChange,
     References,
@@ -11,7 +12,7 @@ from pagefold.engine.stores.reference_records import (
 )
 from pagefold.engine.stores.store import FoldTransaction
 from pagefold.projections import skus_of
-from pagefold.projections.inheritance import VARIANT, Inheritance
+from pagefold.projections.inheritance import VARIANT, Inheritance, Named
 
 
 async def store_references(
@@ -27,22 +28,30 @@ async def store_references(
     return changes
 
 
-async def with_variants(transaction: FoldTransaction, inheritance: Inheritance, streams: Collection[str]) -> list[str]:
+async def with_variants(
+    transaction: FoldTransaction, inheritance: Inheritance, streams: Collection[str], codes: set[Named]
+) -> list[str]:
     """The SKUs of streams, and those that inherit from them. Variants that are not folded yet will see them.
 
-    Stores first under which codes they can be found: others of these may name them.
+    `codes` are those under which variants may name these SKUs. Stores first under which codes they can be found: others
+    of these may name them.
     """
     spellings = {stream: links for stream in streams if (links := inheritance.spellings(stream))}
     if spellings:
         await transaction.change_references([], reference_rows(spellings))
-    skus = set(skus_of(streams))
-    passed = codes = inheritance.own_codes(streams)
+    return sorted({*skus_of(streams), *await variants_of(transaction, inheritance, codes)})
+
+
+async def variants_of(links: Spellings, inheritance: Inheritance, codes: set[Named]) -> set[str]:
+    """The SKUs that inherit from those that have some codes, as far as links are known."""
+    skus: set[str] = set()
+    passed = codes
     for _ in range(inheritance.levels):
         if not codes:
             break
-        rows = await transaction.stated([Reference(VARIANT + each.source, each.code) for each in sorted(codes)])
+        rows = await links.stated([Reference(VARIANT + each.source, each.code) for each in sorted(codes)])
         variants = {row.stream for row in rows}
         skus.update(skus_of(variants))
         codes = inheritance.own_codes(variants) - passed
         passed = passed | codes
-    return sorted(skus)
+    return skus
