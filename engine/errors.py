@@ -5,6 +5,8 @@ PagefoldError
 ├── Rejected                an event breaks a rule: where, and why
 │   ├── InvalidEpochRequest the epoch cannot be raised, or there is no alarm to dismiss
 │   └── InvalidRelease      the release cannot be created, published, scheduled or rolled back
+│       ├── UnknownRelease  there is no release with this name
+│       └── ReleaseConflict the release exists already, is published already, or is not published
 ├── SourceFailed            a source's file, endpoint or database cannot be read
 │   └── SourceIncomplete    it was read up to a place where it is cut off or damaged
 ├── Overloaded              the append queue is full; nothing was taken, send it again later
@@ -82,6 +84,14 @@ class InvalidEpochRequest(Rejected):
 
 class InvalidRelease(Rejected):
     """A release that cannot be created, published, scheduled or rolled back. Nothing was changed."""
+
+
+class UnknownRelease(InvalidRelease):
+    """There is no release with this name."""
+
+
+class ReleaseConflict(InvalidRelease):
+    """A release that exists or is published already, or is not published."""
 
 
 class Failure(NamedTuple):

@@ -13,9 +13,14 @@ from pagefold.projections.streams import decode_part
 CHUNK_SKUS = 10_000
 
 
-def spelled_sources(config: Config) -> list[str]:
-    """The sources that ignore case under a configuration. While it counts, the spellings of their SKUs are stored."""
-    return [name for name, each in config.sources.items() if each.inherit is not None and each.inherit.ignore_case]
+def spelled_sources(counting: Config, config: Config) -> list[str]:
+    """The sources that ignore case of which the store keeps the spellings of all SKUs that have any under `config`.
+
+    `counting` is the configuration that counts. Of SKUs that only a release has that is not published, it keeps none.
+    """
+    if not set(config.releases) <= set(counting.releases):
+        return []
+    return [name for name, each in counting.sources.items() if each.inherit is not None and each.inherit.ignore_case]
 
 
 def spellings_for(store: Store, ignoring_case: Collection[str], spelled: Collection[str]) -> Spellings:

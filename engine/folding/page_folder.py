@@ -57,7 +57,7 @@ class PageFolder:
         self._folders = _Folders.of(config.resolved_channels, store.log)
         self._inherits = any(folder.inherits for folder in self._folders.by_domain.values())
         self._channels: dict[str, _Folders] = {}
-        spelled = spelled_sources(counting)
+        spelled = spelled_sources(counting, config)
         self._spellings = {
             name: spellings_for(store, folder.ignoring_case, spelled)
             for name, folder in self._folders.by_domain.items()

@@ -19,6 +19,7 @@ from pagefold.engine.errors import (
     PlanDecided,
     PlanOutdated,
     Rejected,
+    ReleaseConflict,
     RunStateError,
     RunTakenOver,
     StoreError,
@@ -27,6 +28,7 @@ from pagefold.engine.errors import (
     UnknownCursor,
     UnknownDeadLetter,
     UnknownPlan,
+    UnknownRelease,
     UnknownRun,
 )
 from pagefold.engine.http.headers import NO_STORE, SECURITY, Header
@@ -157,6 +159,8 @@ def problem_of(error: Exception) -> Problem:
     match error:
         case Problem():
             return error
+        case UnknownRelease() | ReleaseConflict():
+            return Problem(404 if isinstance(error, UnknownRelease) else 409, error.reason)
         case Rejected():
             return invalid(error.path, error.reason)
         case UnknownDeadLetter() | UnknownCursor() | DeadLetterResolved() | CountChanged():

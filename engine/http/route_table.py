@@ -12,6 +12,7 @@ from pagefold.engine.http.routes import (
     history,
     operations,
     pages,
+    releases,
     webhooks,
     why,
 )
@@ -28,5 +29,6 @@ ROUTES: Sequence[Route] = (
     *cdc.ROUTES,
     *dead_letters.ROUTES,
     *epochs.ROUTES,
+    *releases.ROUTES,
     *operations.ROUTES,
 )

@@ -137,8 +137,7 @@ class Applier:
 
 def views(before: Config, after: Config) -> tuple[PageView, PageView]:
     """The views of all pages under the configuration that counts, and under another one."""
-    spelled = spelled_sources(before)
-    return PageView(before, spelled), PageView(after, spelled)
+    return PageView(before, spelled_sources(before, before)), PageView(after, spelled_sources(before, after))
 
 
 def same_pages(before: Config, after: Config) -> bool:

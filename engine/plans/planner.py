@@ -14,7 +14,14 @@ from pagefold.engine.plans.page_changes import ComparedPages, PageChange, PageCo
 from pagefold.engine.plans.page_view import PageView
 from pagefold.engine.plans.paired_folder import PairedFolder
 from pagefold.engine.plans.plan import Plan
-from pagefold.engine.replay.section_verifier import MAX_STEP_BYTES, STEP_STREAMS, ScanStep, StreamRange, next_step
+from pagefold.engine.replay.section_verifier import (
+    EMPTY_RANGE,
+    MAX_STEP_BYTES,
+    STEP_STREAMS,
+    ScanStep,
+    StreamRange,
+    next_step,
+)
 from pagefold.engine.runtime.compute_thread import compute_in_thread
 from pagefold.engine.runtime.task_groups import prefetch
 from pagefold.engine.stores.log_records import ScannedHeads, StoredEvent
@@ -76,6 +83,13 @@ class Planner:
         async with prefetch(self._steps(streams)) as steps:
             async for step in steps:
                 on_planned(await self._planned(step))
+
+    async def plan_skus(self, skus: Sequence[str], on_planned: OnPlanned) -> None:
+        """Plans some SKUs, encoded as in the log."""
+        streams = [each for each in await self._store.log.streams_of(skus) if each.endswith(tuple(self._suffixes))]
+        heads = await self._store.log.heads(streams)
+        async for step in self._viewed(ScanStep(list(skus), heads, EMPTY_RANGE)):
+            on_planned(await self._planned(step))
 
     async def _steps(self, rest: StreamRange) -> AsyncGenerator[_ViewedStep, None]:
         while not rest.ended:

@@ -1,6 +1,7 @@
 """Differences of pages: between two moments, two configurations, two channels, or any of these together."""
 
 from pagefold.engine.applied.applied_configuration import AppliedConfiguration
+from pagefold.engine.configuration.config import Config
 from pagefold.engine.errors import ConfigurationError
 from pagefold.engine.folding.logged_spellings import spelled_sources
 from pagefold.engine.plans.page_view import PageView
@@ -42,11 +43,11 @@ class Differences:
         """
         await self._applied.refresh()
         one, two = (None, None) if channels is None else channels
-        spelled = spelled_sources(self._applied.config)
+        counting = self._applied.config
         return await plan_pages(
             self._store,
-            _page_view(before, spelled, one, one),
-            _page_view(after, spelled, two, one),
+            _page_view(before, counting, one, one),
+            _page_view(after, counting, two, one),
             on_planned=on_planned,
             every_change=every_change,
             processes=processes,
@@ -54,12 +55,12 @@ class Differences:
         )
 
 
-def _page_view(view: View, spelled: list[str], channel: str | None, shown_as: str | None) -> PageView:
+def _page_view(view: View, counting: Config, channel: str | None, shown_as: str | None) -> PageView:
     if channel not in (None, *view.config.channels):
         raise ConfigurationError(
             "", f"unknown channel {channel!r}; there are {', '.join(sorted(view.config.channels))}"
         )
-    return PageView(view.config, spelled, view.moment.position, channel, shown_as)
+    return PageView(view.config, spelled_sources(counting, view.config), view.moment.position, channel, shown_as)
 
 
 def _streams(sku: str | None, prefix: str) -> StreamRange:

@@ -14,20 +14,25 @@ from pagefold.engine.applied.applied_configuration import AppliedConfiguration
 from pagefold.engine.applied.applied_log import Applied
 from pagefold.engine.configuration.config import Config
 from pagefold.engine.configuration.page_settings import PageSettings
-from pagefold.engine.errors import InvalidRelease
+from pagefold.engine.errors import InvalidRelease, ReleaseConflict, UnknownRelease
 from pagefold.engine.intake.operators import check_operator, check_reason
 from pagefold.engine.plans.applier import Applier
 from pagefold.engine.plans.planner import OnPlanned
 from pagefold.engine.plans.planner_pool import ignore
 from pagefold.engine.plans.saved_plan import SavedPlan
+from pagefold.engine.releases.release_comparer import (
+    MAX_COMPARED,
+    ReleaseComparer,
+    ReleaseDifferences,
+    next_statements,
+)
 from pagefold.engine.releases.release_log import Release, ReleaseLog, ReleaseRecord
 from pagefold.engine.runtime.clock import now
 from pagefold.engine.runtime.logs import Logger
 from pagefold.engine.stores.store import Store
-from pagefold.projections.releases import is_release_name, release_source
-from pagefold.projections.streams import encode_part, parse_stream_id
-
-CHUNK_SKUS = 2_000
+from pagefold.projections import skus_of
+from pagefold.projections.releases import is_release_name
+from pagefold.projections.streams import parse_stream_id
 
 ReleaseState: TypeAlias = Literal["draft", "scheduled", "published"]
 
@@ -83,16 +88,31 @@ class ReleaseService:
         return ReleaseStatus("draft" if release.publish_at is None else "scheduled", release)
 
     async def content(self, name: str) -> ReleaseContent:
-        """What a release states. Reads the names of all streams. Raises `InvalidRelease`."""
+        """What a release states. Steps through the names of all streams. Raises `InvalidRelease`."""
         await self._known(name)
-        end, after, skus = "/" + encode_part(release_source(name)), "", 0
         statements: Counter[str] = Counter()
-        while chunk := await self._store.log.skus(after, CHUNK_SKUS):
-            after = chunk[-1]
-            streams = [each for each in await self._store.log.streams_of(chunk) if each.endswith(end)]
-            statements.update(parse_stream_id(each).domain for each in streams)
-            skus += len({each.partition("/")[0] for each in streams})
+        skus, newest = 0, ""
+        after: str | None = ""
+        while after is not None:
+            heads, after = await next_statements(self._store.log, name, after)
+            statements.update(parse_stream_id(head.originator_id).domain for head in heads)
+            found = skus_of([head.originator_id for head in heads])
+            skus += len(found) - (found[:1] == [newest])  # one may be in two steps
+            newest = found[-1] if found else newest
         return ReleaseContent(skus, {each.name: statements[each.name] for each in DOMAINS if statements[each.name]})
+
+    async def differences(self, name: str, after: str = "", limit: int = MAX_COMPARED) -> ReleaseDifferences:
+        """What a release changes in the pages of the next SKUs of which it states something, and of their variants.
+
+        As they are with it and without it, whether it is published or not. "" starts; at most `limit` SKUs with
+        statements. Raises `InvalidRelease`.
+        """
+        await self._applied.refresh()
+        await self._known(name)
+        without = _without(name) if name in self._published() else _same
+        counting = self._applied.config
+        views = [counting.under(self._settings(each)) for each in (without, _with(name))]
+        return await ReleaseComparer(self._store, counting, views[0], views[1]).next(name, after, limit)
 
     async def create(self, name: str, *, by: str, reason: str) -> Release:
         """Creates a release. From then on, events of the source `release/NAME` are accepted.
@@ -106,14 +126,13 @@ class ReleaseService:
         while name not in await self._log.refresh():
             if await self._log.append(ReleaseRecord("created", name, by, reason, now())):
                 return self._log.known[name]
-        raise InvalidRelease("name", f"there is a release {name!r} already")
+        raise ReleaseConflict("name", f"there is a release {name!r} already")
 
     async def config_with(self, name: str) -> Config:
         """The configuration that would count if a release were published. Raises `InvalidRelease`."""
         await self._applied.refresh()
         await self._known(name)
-        change = _same if name in self._published() else _first(name)
-        return self._applied.config.under(self._settings(change))
+        return self._applied.config.under(self._settings(_with(name)))
 
     async def plan(
         self, name: str, *, on_planned: OnPlanned = ignore, every_change: bool = False, processes: int | None = 1
@@ -146,7 +165,7 @@ class ReleaseService:
         await self._applied.refresh()
         release = await self._known(name)
         if name not in self._published():
-            raise InvalidRelease("name", f"{name!r} is not published")
+            raise ReleaseConflict("name", f"{name!r} is not published")
         if release.publish_at or release.roll_back_at:
             await self._schedule(name, None, None, by, reason)
         return await self._change(_without(name), by, reason)
@@ -163,7 +182,7 @@ class ReleaseService:
         await self._known(name)
         times = [_time(key, each) for key, each in (("publish", publish_at), ("until", roll_back_at))]
         if times[0] is not None and name in self._published():
-            raise InvalidRelease("publish", f"{name!r} is published already")
+            raise ReleaseConflict("publish", f"{name!r} is published already")
         if times[1] is not None and (times[0] or now()) >= times[1]:
             raise InvalidRelease("until", "is not after the time at which it is published")
         await self._schedule(name, times[0], times[1], by, reason)
@@ -207,7 +226,7 @@ class ReleaseService:
         found = (await self._log.refresh()).get(name)
         if found is None:
             names = ", ".join(self._log.known) or "none"
-            raise InvalidRelease("name", f"there is no release {name!r:.100}; there are: {names}")
+            raise UnknownRelease("name", f"there is no release {name!r:.100}; there are: {names}")
         return found
 
     def _published(self) -> list[str]:
@@ -232,10 +251,15 @@ def _first(name: str) -> Change:
 
     def change(names: list[str]) -> list[str]:
         if name in names:
-            raise InvalidRelease("name", f"{name!r} is published already")
+            raise ReleaseConflict("name", f"{name!r} is published already")
         return [name, *names]
 
     return change
+
+
+def _with(name: str) -> Change:
+    """Publishes a release, unless it is published."""
+    return lambda names: names if name in names else [name, *names]
 
 
 def _without(name: str) -> Change:
@@ -243,7 +267,7 @@ def _without(name: str) -> Change:
 
     def change(names: list[str]) -> list[str]:
         if name not in names:
-            raise InvalidRelease("name", f"{name!r} is not published")
+            raise ReleaseConflict("name", f"{name!r} is not published")
         return [each for each in names if each != name]
 
     return change
