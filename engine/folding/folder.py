@@ -20,10 +20,10 @@ from pagefold.engine.runtime.clock import now
 from pagefold.engine.runtime.compute_thread import compute_in_thread
 from pagefold.engine.stores.dead_letter_records import Resolution
 from pagefold.engine.stores.log_records import StoredEvent
-from pagefold.engine.stores.past_log import HeadReader
+from pagefold.engine.stores.past_log import HeadReader, PastLog
 from pagefold.engine.stores.reference_records import ReferenceChange, References
 from pagefold.engine.stores.size_batches import split_equal
-from pagefold.engine.stores.store import FoldTransaction
+from pagefold.engine.stores.store import FoldTransaction, Log
 from pagefold.projections import Channel, ChannelMismatch, DecodedEvent, DomainFold, KeptPages, SharedSections, skus_of
 from pagefold.projections.epochs import OWN_VERSION, version_of
 from pagefold.projections.inheritance import SPELLING, Inheritance, Parents
@@ -109,49 +109,31 @@ class Folder:
         return other
 
     async def fold(
-        self, transaction: FoldTransaction, streams: Collection[str], *, by: str | None = None
+        self, transaction: FoldTransaction, streams: Collection[str], *, by: str | None = None, again: bool = False
     ) -> FoldResult:
         """Writes all sections of the streams' SKUs, and of the SKUs that inherit from them.
 
         Events that cannot be folded become dead letters; nothing is raised.
 
-        `by` is the operator who asked for it.
+        `by` is the operator who asked for it. With `again`, other streams of these SKUs may have counted before: what
+        inherited from those is written, too.
         """
         skus = skus_of(streams)
         if self._parents is not None:
-            codes = self._inheritance.own_codes(streams)
+            codes = self._inheritance.all_codes(skus) if again else self._inheritance.own_codes(streams)
             skus = await with_variants(transaction, self._inheritance, streams, codes)
-        return await self._fold_skus(transaction, skus, streams, by=by)
-
-    async def fold_again(self, transaction: FoldTransaction, streams: Collection[str]) -> FoldResult:
-        """As `fold`, where other streams of these SKUs count than before: whatever inherited from those, too."""
-        skus = skus_of(streams)
-        if self._parents is not None:
-            codes = self._inheritance.all_codes(skus)
-            skus = await with_variants(transaction, self._inheritance, streams, codes)
-        return await self._fold_skus(transaction, skus, streams)
-
-    async def _fold_skus(
-        self,
-        transaction: FoldTransaction,
-        skus: Sequence[str],
-        streams: Collection[str],
-        *,
-        by: str | None = None,
-    ) -> FoldResult:
-        """Writes all sections of SKUs. The heads of `streams` that give none are checked."""
         heads: list[StoredEvent] = []
         bad: list[StoredEvent] = []
         settled: list[StoredEvent] = []
         changed = 0
-        async for found, parents in self._chunks(skus, self._fold.unused_streams(streams), transaction):
-            sections, bad_here, dead_letters, references, *_ = await self._sections(found, parents, transaction)
+        async for folder, found, parents in self._chunks(skus, self._fold.unused_streams(streams), transaction):
+            sections, bad_here, dead_letters, references, *_ = await folder._sections(found, parents, transaction)  # noqa: SLF001  # its own
             if dead_letters:
                 await transaction.add_dead_letters(dead_letters)
             changed += await transaction.write(sections)
             await store_references(transaction, [head[1] for head in found], references)
             kept = _without_large_payloads(found)
-            del found, sections, parents  # free them before the next are read
+            del folder, found, sections, parents  # free them before the next are read
             heads += kept
             bad += map(without_payload, bad_here)
             if not bad_here:
@@ -167,10 +149,11 @@ class Folder:
 
     async def _chunks(
         self, skus: Sequence[str], unused: Sequence[str], spellings: Spellings
-    ) -> AsyncGenerator[tuple[list[StoredEvent], Parents | None], None]:
+    ) -> AsyncGenerator[tuple[Self, list[StoredEvent], Parents | None], None]:
         """The heads that decide the sections of these SKUs, in chunks of whole SKUs, and their parents.
 
-        A chunk whose heads or parents are too large is divided, down to one SKU.
+        With each, the folder of the moment at which they were read. A chunk whose heads or parents are too large is
+        divided, down to one SKU.
         """
         chunks_left = split_equal(skus, -(-len(skus) // CHUNK_SKUS))[::-1] if skus else []
         while chunks_left:
@@ -180,14 +163,24 @@ class Folder:
                 chunk = set(skus_here)
                 also = [stream for stream in unused if stream.partition("/")[0] in chunk]
             max_bytes = self._max_bytes if len(skus_here) > 1 else None
+            folder = await self._reading_now()
             try:
-                heads = await self.heads(skus_here, max_bytes, also)
-                parents = await self.parents(heads, spellings, max_bytes)
+                heads = await folder.heads(skus_here, max_bytes, also)
+                parents = await folder.parents(heads, spellings, max_bytes)
             except ReadTooLarge as error:
                 chunks_left += split_equal(skus_here, error.parts)[::-1]
                 continue
-            yield heads, parents
+            yield folder, heads, parents
             del heads, parents  # free them before the next are read
+
+    async def _reading_now(self) -> Self:
+        """This folder, reading the log as it is now: parents are read after their variants, which change meanwhile.
+
+        What is laid over each other then stood in the log at one moment.
+        """
+        if self._parents is None or not isinstance(self._log, Log):
+            return self
+        return self.reading(PastLog(self._log, await self._log.end()))
 
     async def heads(
         self, skus: Sequence[str], max_bytes: int | None = None, also: Sequence[str] = ()

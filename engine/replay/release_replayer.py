@@ -55,7 +55,7 @@ class ReleaseReplayer:
         counting = skus_of([each for each in streams if each[each.index("/") :] in self._folder.suffixes])
         if gone := set(skus).difference(counting):
             await transaction.remove(list(map(decode_part, gone)))
-        return (await self._folder.fold_again(transaction, streams)).changed + len(gone)
+        return (await self._folder.fold(transaction, streams, again=True)).changed + len(gone)
 
     async def _skus(self, releases: Collection[str]) -> AsyncIterator[Sequence[str]]:
         """The SKUs of which releases say something, step by step. One may be in two steps."""

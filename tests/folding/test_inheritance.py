@@ -249,6 +249,27 @@ async def test_a_small_window_of_a_worker_changes_variants_too(store_url: str) -
                 await eventually(partial(has_changed, version), "the variant has changed")
 
 
+async def test_a_page_is_of_one_moment_also_while_it_is_folded(store_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A variant and then its parent change after the variant was read: it is not shown over the newer parent."""
+    parents = Folder.parents
+    async with pagefold.open(inheriting(store_url)) as shop:
+        await say(shop, product("P", attributes={"a": 1}), product("V", parent="P", attributes={"b": 1}))
+        await append(shop, product("V", version=2, parent="P", attributes={"b": 2}))
+        newer = [product("V", version=3, parent="P", attributes={"b": 3}), product("P", version=2, attributes={"a": 2})]
+
+        async def late(self: Folder, *read: object) -> object:
+            while newer:
+                await append(shop, newer.pop(0))
+            return await parents(self, *read)  # type: ignore[arg-type]  # as it was called
+
+        with monkeypatch.context() as patched:
+            patched.setattr(Folder, "parents", late)
+            await shop.catch_up()
+        assert await attributes(shop, "V") == {"a": 1, "b": 2}
+        await shop.catch_up()
+        assert await attributes(shop, "V") == {"a": 2, "b": 3}
+
+
 async def test_an_incomplete_variant_keeps_an_older_version_of_its_own(store_url: str) -> None:
     """It is complete by what its parent says of a channel; without that, an older version counts, alone."""
     requirements = [{"name": "both", "requires": [{"attributes": ["a", "b"]}]}]

@@ -47,9 +47,14 @@ def set_trap(file: Path) -> None:
     fold_in_peace, fold_few_in_peace = Folder.fold, Folder.fold_few
 
     async def fold(
-        self: Folder, transaction: FoldTransaction, streams: Collection[str], *, by: str | None = None
+        self: Folder,
+        transaction: FoldTransaction,
+        streams: Collection[str],
+        *,
+        by: str | None = None,
+        again: bool = False,
     ) -> FoldResult:
-        folded = await fold_in_peace(self, transaction, streams, by=by)
+        folded = await fold_in_peace(self, transaction, streams, by=by, again=again)
         spring(file)
         return folded
 
