@@ -54,16 +54,16 @@ class Parents:
         self.laid: dict[tuple[str, str, str], Any] = {}
         """The payloads of parents that are laid over those of their own, by source, channel and SKU."""
 
+    def above(self, sku: str) -> list[str]:
+        """The SKUs that may be parents of a SKU, up the chain, nearest first."""
+        found = [sku]
+        for name in found:  # which grows
+            found += [each for each in sorted(self.candidates.get(name, ())) if each not in found]
+        return found[1:]
+
     def newest(self, sku: str) -> int:
         """The newest position of any event of a SKU's parents, up the chain."""
-        newest, found, left = 0, {sku}, [sku]
-        while left:
-            for parent in self.candidates.get(left.pop(), ()):
-                if parent not in found:
-                    found.add(parent)
-                    left.append(parent)
-                    newest = max(newest, self.positions.get(parent, 0))
-        return newest
+        return max((self.positions.get(parent, 0) for parent in self.above(sku)), default=0)
 
 
 class Laid(NamedTuple):

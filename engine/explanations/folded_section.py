@@ -46,7 +46,8 @@ class FoldedSection(NamedTuple):
 
     `events` has, by suffix, what counts as the head of each stream of the channel; `bad` the heads that cannot be
     folded, or inherit nothing, and why. `origins` are the events that the section is made of, by source: that of the
-    product itself, then those of its parents, nearest first.
+    product itself, then those of its parents, nearest first. `above` are the SKUs, encoded as in the log, that are its
+    parents or would be if anything counted of them, nearest first.
     """
 
     content: Content | None
@@ -54,6 +55,7 @@ class FoldedSection(NamedTuple):
     events: dict[str, StoredEvent]
     bad: list[tuple[StoredEvent, str]]
     origins: dict[str, list[Origin]]
+    above: Sequence[str] = ()
 
     @property
     def used(self) -> dict[str, StoredEvent]:
@@ -109,7 +111,8 @@ class SectionFolder:
         except KeptPages as pages:
             return await self._with_older(sku, pages, found)
         origins = {source: origins async for source, origins in self._origins(sku, fold, valid)}
-        return found._replace(content=sections[0][3:] if sections else None, origins=origins)
+        above = [] if valid.parents is None else valid.parents.above(sku)
+        return found._replace(content=sections[0][3:] if sections else None, origins=origins, above=above)
 
     async def _origins(
         self, sku: str, fold: RecordedFold, valid: ValidEvents

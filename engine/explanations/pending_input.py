@@ -2,16 +2,18 @@
 
 from collections.abc import AsyncIterator, Sequence
 
+import msgspec
+
 from pagefold.domains import AnyDomain
 from pagefold.engine.configuration.config import Config
 from pagefold.engine.explanations.explanation import Reason, reason
-from pagefold.engine.explanations.page_inputs import REQUESTS
+from pagefold.engine.explanations.page_inputs import MAX_DEAD_LETTERS, REQUESTS
 from pagefold.engine.stores.dead_letter_records import DeadLetterFilter, DeadLetterHeader
 from pagefold.engine.stores.fetch_records import WantedFetch
 from pagefold.engine.stores.store import Store
 from pagefold.projections import Channel
 from pagefold.projections.explanations import ReasonCode
-from pagefold.projections.streams import EVERY_CHANNEL, parse_stream_id
+from pagefold.projections.streams import EVERY_CHANNEL, decode_part, parse_stream_id
 
 MAX_FETCHES = 1_000
 """Wanted fetches of a source in which a SKU is looked for."""
@@ -32,6 +34,13 @@ class PendingInput:
     def of_sku(self, dead_letters: Sequence[DeadLetterHeader]) -> list[Reason]:
         """The dead letters of a SKU that concern the section."""
         return [_letter(each) for each in dead_letters if self._concerns(each)]
+
+    async def of_parent(self, sku: str) -> list[Reason]:
+        """What has not arrived of a parent, given as in the log, whose values a section inherits."""
+        name = decode_part(sku)
+        letters = await self._store.dead_letters.of_sku(sku, [REQUESTS, self._domain], MAX_DEAD_LETTERS)
+        found = [*self.of_sku(letters), *await self.fetches(name)]
+        return [msgspec.structs.replace(each, detail=f"its parent {name}: {each.detail}") for each in found]
 
     async def fetches(self, sku: str) -> list[Reason]:
         """The records to be fetched that name a SKU."""

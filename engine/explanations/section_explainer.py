@@ -91,6 +91,8 @@ class SectionExplainer:
 
     async def _pending_reasons(self, name: str, inputs: PageInputs, folded: FoldedSection) -> list[Reason]:
         found = [*self._pending.of_sku(inputs.dead_letters), *await self._pending.fetches(name)]
+        for parent in folded.above:
+            found += await self._pending.of_parent(parent)
         if not folded.fold.used:
             found += [each async for each in self._pending.unknown(inputs.dead_letters)]
         return found if inputs.heads_of(self._domain) else [*found, reason("no-event")]

@@ -60,13 +60,20 @@ class UncountedEvents:
         return found
 
     async def superseded(self, folded: FoldedSection) -> list[UncountedEvent]:
-        """The versions before those that count. Those that arrived later say so."""
+        """The versions before those that count. Those that arrived later say so, also those of its parents."""
         found: list[UncountedEvent] = []
         for event, suffix in {event: suffix for suffix, event in folded.events.items()}.items():
             for index, older in enumerate(await self._log.older_events(event, OLDER_EVENTS)):
                 is_late = older.notification_id > event.notification_id
                 if is_late or (index == 0 and suffix in folded.fold.used):
                     found.append(UncountedEvent(older, "superseded", _lateness(older, event) if is_late else "", older))
+        for event in {each.event for origins in folded.origins.values() for each in origins[1:]}:
+            late = [
+                each
+                for each in await self._log.older_events(event, OLDER_EVENTS)
+                if each.notification_id > event.notification_id
+            ]
+            found += [UncountedEvent(each, "superseded", _lateness(each, event), each) for each in late]
         return found
 
     def offers(self, events: Sequence[UncountedEvent], folded: FoldedSection) -> list[Offer]:

@@ -326,3 +326,31 @@ async def test_what_a_variant_inherits(store_url: str) -> None:
         found = section_of(await shop.why(SKU, "web-de"), "catalog").reasons
         assert codes(found) == ["not-inherited", "dead-letter"]
         assert "cycle" in found[0].detail
+
+
+async def test_what_has_not_arrived_of_a_parent(store_url: str) -> None:
+    """Its late events, dead letters and fetches are reasons for its variants, which name it; also of one to come."""
+    inherits = {"pim": {"domains": ["catalog"], "inherit": {}}}
+    tables = document(store_url)
+    async with pagefold.open(configured(store_url, sources=tables["sources"] | inherits)) as shop:
+        late = event("catalog", {"attributes": {"care": "cold"}}, sku="P-1", version=2)
+        await say(
+            shop,
+            event("catalog", {"parent": "P-1"}, sku="V"),
+            event("catalog", {"parent": "TOP"}, sku="P-1", version=3),
+            late,
+        )
+        await shop.store.dead_letters.add([a_dead_letter("TOP/*/catalog/pim")._replace(domain="catalog")])
+        fetch = NewFetch("pim", "webhook.fetch[0]", "7", "/products/7", b'{"sku":"P-1"}', b"{}", False, MOMENT)  # noqa: FBT003
+        await shop.store.fetches.want([fetch], MOMENT)
+        page = await shop.why("V", "web-de")
+        found = section_of(page, "catalog").reasons
+        assert [(each.code, each.detail) for each in found] == [
+            ("superseded", "version 2 arrived after version 3"),
+            ("fetching", "its parent P-1: /products/7 of pim, since " + MOMENT),
+            ("dead-letter", "its parent TOP: pim: wrong"),
+        ]
+        [event_of_parent] = [each for each in page.events if each.position == found[0].event]
+        assert (event_of_parent.sku, event_of_parent.version) == ("P-1", 2)
+        assert codes(at(explanation_of(page, "catalog.attributes.care"), "catalog.attributes.care")) == ["superseded"]
+        assert section_of(await shop.why("V", "web-de"), "pricing").reasons[-1].code == "no-event"
