@@ -87,7 +87,8 @@ class Shop:
     contract below all of it. `counters` counts what this process has done, `faults` has its recent failures, `lag` is
     how far folding is behind, `source_lag` how far the sources that are asked; `reference_kinds` counts what is known
     of references. `config` is what was given, `applied` what pages are folded under. `releases` creates, publishes and
-    rolls back releases, `plans` has plans that are kept. `validator` has the rules that every event must keep.
+    rolls back releases, `plans` has plans that are kept. `validator` has the rules that every event must keep, under
+    what is applied.
     """
 
     def __init__(self, store: Store, config: Config) -> None:
@@ -106,6 +107,7 @@ class Shop:
         self._releases = ReleaseLog(store)
         self.releases = ReleaseService(store, self.applied, self._applier, self._releases)
         self.validator = EventValidator(config, self._releases.names)
+        self.applied.on_change(self.validator.configure)
         epochs = EpochRegistry(store.log)
         self.dead_letters = DeadLetterService(store, self.applied, self.validator, self.append, epochs)
         self.tokens = TokenService(store, config)

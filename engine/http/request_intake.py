@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import NamedTuple, TypeVar
 
+from pagefold.engine.configuration.config import Config
 from pagefold.engine.configuration.webhook_config import Busy
 from pagefold.engine.dead_letters.webhook_retrier import Entrance, Outcome, Reader, Request
 from pagefold.engine.errors import Rejected
@@ -52,11 +53,19 @@ class RequestIntake:
         config = shop.config
         self._shop = shop
         self._waiting = 0
-        foreign = {name: each.cloudevents for name, each in config.sources.items() if each.cloudevents is not None}
-        self.cloudevents = CloudEventReader(config.sources, foreign)
+        self._foreign = {
+            name: each.cloudevents for name, each in config.sources.items() if each.cloudevents is not None
+        }
+        self._configure(shop.applied.config)
+        shop.applied.on_change(self._configure)
         self.hooks = {name: self._hook(name, reader, environment) for name, reader in self._readers("webhook")}
         self.tables = dict(self._readers("cdc"))
         self.foreign_events = dict(self._readers("cloudevents"))
+
+    def _configure(self, config: Config) -> None:
+        """Reads CloudEvents of the sources that count, and of those that the validator says are not applied yet."""
+        sources = {*config.sources, *self._shop.config.sources}
+        self.cloudevents = CloudEventReader(sources, self._foreign)
 
     async def check_room(self) -> None:
         """Raises `Overloaded` or `Problem`, 429, if nothing can be accepted at the moment; `StoreUnavailable`.

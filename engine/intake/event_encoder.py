@@ -24,11 +24,11 @@ Outcome: TypeAlias = EncodedEvent | Rejected
 
 
 class EventEncoder:
-    """Encodes events under the configuration of a validator."""
+    """Encodes events under the configuration of a validator, also if that gets another one."""
 
     def __init__(self, validator: EventValidator) -> None:
         self._validator = validator
-        self._bulk = BulkValidator(validator.config)
+        self._bulk = validator.config, BulkValidator(validator.config)
 
     def encode(
         self, events: Sequence[DomainEvent], recorded_at: str, made_id: str, max_bytes: int | None = None
@@ -56,9 +56,10 @@ class EventEncoder:
         states = StateEncoder(f"{made_id}-", recorded_at)
         payloads = [event.payload or b"" for event in events]
         sizes = [len(each) if isinstance(each, bytes) else UNKNOWN_BYTES for each in payloads]
+        bulk = self._bulk_validator()
         for start, stop in batches(sizes, max_bytes=MAX_CHUNK_BYTES, max_items=MAX_CHUNK_EVENTS):
             chunk = events[start:stop]
-            encoded = self._bulk.encode(chunk, states, start)
+            encoded = bulk.encode(chunk, states, start)
             if None not in encoded:
                 yield encoded  # type: ignore[misc]  # it has no None
                 continue
@@ -66,6 +67,15 @@ class EventEncoder:
                 each or self._encode(event, recorded_at, f"{made_id}-{number}")
                 for number, (event, each) in enumerate(zip(chunk, encoded, strict=True), start)
             ]
+
+    def _bulk_validator(self) -> BulkValidator:
+        """Validates many under the configuration of the validator. Several threads may ask."""
+        config, bulk = self._bulk
+        if config is not self._validator.config:
+            config = self._validator.config
+            bulk = BulkValidator(config)
+            self._bulk = config, bulk
+        return bulk
 
     def _encode(self, event: DomainEvent, recorded_at: str, default_id: str) -> Outcome:
         try:

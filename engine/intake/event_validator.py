@@ -50,6 +50,9 @@ _SPREADSHEET = (
 )
 
 
+_NOT_APPLIED = "it is in the file, whose configuration is not applied yet: `pagefold plan`"
+
+
 def rules_of(config: Config) -> dict[str, Rules]:
     """The rules by source, of those whose rules differ from the defaults."""
     rules = {name: config.rules(name) for name in config.sources}
@@ -57,13 +60,46 @@ def rules_of(config: Config) -> dict[str, Rules]:
 
 
 class EventValidator:
-    """Validates events under one configuration, `config`. `channels` are the names that an event may use.
-
-    `releases` are the releases that exist, by name, whose statements are accepted, too.
-    """
+    """Validates events under a configuration. `releases` are those that exist, whose statements are accepted, too."""
 
     def __init__(self, config: Config, releases: Container[str] = ()) -> None:
+        self._given = config
+        self._releases = releases
+        self._validator = _ConfiguredValidator(config, releases, config)
+
+    def configure(self, config: Config) -> None:
+        """From now on, validates under another configuration. Each event is validated under one."""
+        self._validator = _ConfiguredValidator(config, self._releases, self._given)
+
+    @property
+    def config(self) -> Config:
+        """The configuration under which events are validated."""
+        return self._validator.config
+
+    @property
+    def channels(self) -> frozenset[str]:
+        """The names of channels that an event may use."""
+        return self._validator.channels
+
+    def encode(self, event: DomainEvent, recorded_at: str, default_id: str) -> EncodedEvent:
+        """Encodes a valid event as it will be stored. `default_id` is used if it has no id. Raises `Rejected`."""
+        return self._validator.encode(event, recorded_at, default_id)
+
+    def validate(self, event: DomainEvent) -> ValidatedEvent:
+        """Returns the event in canonical form. Raises `Rejected` if it breaks a rule."""
+        return self._validator.validate(event)
+
+    def stream_of(self, event: DomainEvent | EventEnvelope) -> str:
+        """The stream of an event, without validating the rest. Raises `Rejected` if it cannot have one."""
+        return self._validator.stream_of(event)
+
+
+class _ConfiguredValidator:
+    """Validates events under one configuration. `given` is the one that may not be applied yet."""
+
+    def __init__(self, config: Config, releases: Container[str], given: Config) -> None:
         self.config = config
+        self._given = given
         self._releases = releases
         self._by_domain = {
             domain.name: _DomainRules(
@@ -159,10 +195,12 @@ class EventValidator:
         if (release := release_of(source)) is not None and release not in self._releases:
             return Rejected("source", f"there is no release {release!r}; `pagefold releases create` makes one")
         if release is None and source not in self._sources:
-            return Rejected("source", f"unknown source {source!r:.100}; the configuration does not have it")
+            why = _NOT_APPLIED if source in self._given.sources else "the configuration does not have it"
+            return Rejected("source", f"unknown source {source!r:.100}; {why}")
         if source not in self._by_domain[event.type].writers and not self._is_of_release(event):
             return Rejected("source", f"{source!r} may not write the domain {event.type}")
-        return Rejected("channel", f"unknown channel {event.channel!r:.100}; use '*' or a channel of the configuration")
+        why = _NOT_APPLIED if event.channel in self._given.channels else "use '*' or a channel of the configuration"
+        return Rejected("channel", f"unknown channel {event.channel!r:.100}; {why}")
 
     def _check_rules(self, event: DomainEvent, payload: msgspec.Struct, domain_rules: _DomainRules) -> None:
         rules = self._rules.get(event.source)
