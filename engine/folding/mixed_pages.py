@@ -13,7 +13,7 @@ MIXED = ""
 SEPARATOR = "+"
 
 MAX_FINGERPRINTS = 8
-"""Configurations that are told apart. Pages of more may be of any."""
+"""Configurations that are distinguished. Pages of more may be of any."""
 
 
 def fingerprints_in(fingerprint: str) -> Sequence[str]:
