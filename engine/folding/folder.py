@@ -125,7 +125,7 @@ class Folder:
         heads: list[StoredEvent] = []
         bad: list[StoredEvent] = []
         settled: list[StoredEvent] = []
-        changed = 0
+        changed, streams = 0, set(streams)
         async for folder, found, parents in self._chunks(skus, self._fold.unused_streams(streams), transaction):
             sections, bad_here, dead_letters, references, *_ = await folder._sections(found, parents, transaction)  # noqa: SLF001  # its own
             if dead_letters:
@@ -137,9 +137,16 @@ class Folder:
             heads += kept
             bad += map(without_payload, bad_here)
             if not bad_here:
-                settled += kept
+                settled += [head for head in kept if self._is_settled(head, streams)]
         await self.resolve(transaction, heads, bad, by=by)
         return FoldResult(heads, bad, settled, changed)
+
+    def _is_settled(self, head: StoredEvent, streams: Collection[str]) -> bool:
+        """Whether no fold is needed of a head until there is a newer one, once `streams` are folded.
+
+        Variants of the other streams, which may be newer than the fold was asked for, were not folded.
+        """
+        return self._parents is None or head[1] in streams or not self._inheritance.inherits(head[1])
 
     async def fold_variants(self, transaction: FoldTransaction, changes: Iterable[ReferenceChange]) -> int:
         """Folds what may inherit from SKUs whose spellings have changed. Returns for how many the sections changed."""

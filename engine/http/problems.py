@@ -159,10 +159,8 @@ def problem_of(error: Exception) -> Problem:
     match error:
         case Problem():
             return error
-        case UnknownRelease() | ReleaseConflict():
-            return Problem(404 if isinstance(error, UnknownRelease) else 409, error.reason)
         case Rejected():
-            return invalid(error.path, error.reason)
+            return _of_rejected(error)
         case UnknownDeadLetter() | UnknownCursor() | DeadLetterResolved() | CountChanged():
             return _of_dead_letters(error)
         case Overloaded() | StoreError():
@@ -172,6 +170,16 @@ def problem_of(error: Exception) -> Problem:
         case _:
             log.error("unexpected", error=type(error).__name__, exc_info=error)
             return Problem(500, "the server failed; see its log")
+
+
+def _of_rejected(error: Rejected) -> Problem:
+    match error:
+        case UnknownRelease():
+            return Problem(404, error.reason)
+        case ReleaseConflict():
+            return Problem(409, error.reason)
+        case _:
+            return invalid(error.path, error.reason)
 
 
 def _for_now(error: Overloaded | StoreError) -> Problem:

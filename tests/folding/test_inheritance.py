@@ -270,6 +270,20 @@ async def test_a_page_is_of_one_moment_also_while_it_is_folded(store_url: str, m
         assert await attributes(shop, "V") == {"a": 2, "b": 3}
 
 
+async def test_a_change_of_a_parent_that_is_folded_ahead_reaches_its_variants(store_url: str) -> None:
+    """While it catches up: the parent is folded with its newest events as soon as another of its streams is."""
+    config = inheriting(store_url)
+    small = msgspec.structs.replace(config, work=msgspec.structs.replace(config.work, batch=2))
+    async with pagefold.open(small) as shop:
+        await say(shop, product("P", attributes={"a": 1}), product("V", parent="P"))
+        await append(shop, product("P", source="pim2", attributes={"b": 1}), product("X"), product("Y"))
+        await append(shop, product("P", version=2, attributes={"a": 2}), product("Z"))
+        await shop.catch_up()
+        assert await attributes(shop, "V") == {"a": 2}
+        assert (await shop.verify()).changed == 0
+        await assert_every_event_is_counted(shop.store)
+
+
 async def test_an_incomplete_variant_keeps_an_older_version_of_its_own(store_url: str) -> None:
     """It is complete by what its parent says of a channel; without that, an older version counts, alone."""
     requirements = [{"name": "both", "requires": [{"attributes": ["a", "b"]}]}]
