@@ -106,7 +106,8 @@ class Machine:
         self.nemesis = Nemesis(
             random.Random(luck.randbytes(8)), self.trace, self.scheduler, self.disk, self.environment
         )
-        self.sources = Sources(random.Random(luck.randbytes(8)), self.environment.clock.wall)
+        families = seed % 4 == 0
+        self.sources = Sources(random.Random(luck.randbytes(8)), self.environment.clock.wall, families=families)
         self.snapshots = Snapshots(folder, random.Random(luck.randbytes(8)), self.sources)
         self.rebuilder = Rebuilder(self.luck, self.trace, self.snapshots, lambda: self.config)
         self.raiser = EpochRaiser(self.trace, lambda: self.config)
@@ -115,7 +116,7 @@ class Machine:
         self.restarting = self.luck.choice([0.0, 0.0, 0.05])
         """How often the counter of a source restarts."""
         self.journal = Journal()
-        self.fold = Fold(SOURCES, CHANNELS)
+        self.fold = Fold(SOURCES, CHANNELS, self.sources.inheriting)
         self.outbox: deque[list[Sent]] = deque()
         self.under_way: dict[Process, list[list[Sent]]] = {}
         self.observations: list[dict[tuple[str, str, str], list[Shown]]] = []

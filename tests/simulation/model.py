@@ -2,8 +2,9 @@
 
 import json
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
+from itertools import product
 from typing import Any, NamedTuple, TypeAlias
 from urllib.parse import unquote
 
@@ -72,11 +73,17 @@ class Section(NamedTuple):
 
 
 class Fold:
-    """The pages of a shop, from its configuration: sources with their domains, and channels."""
+    """The pages of a shop, from its configuration: sources with their domains, and channels.
 
-    def __init__(self, sources: Mapping[str, str], channels: Mapping[str, Document]) -> None:
+    Products of sources that are `inheriting` have what their parents have.
+    """
+
+    def __init__(
+        self, sources: Mapping[str, str], channels: Mapping[str, Document], inheriting: Collection[str] = ()
+    ) -> None:
         self._sources = sources
         self._channels = channels
+        self.inheriting = inheriting
 
     def pages(self, log: Iterable[Row]) -> dict[tuple[str, str], bytes]:
         """Every page, disabled ones too, by SKU and channel."""
@@ -105,7 +112,15 @@ class Fold:
             moments += [row.state["occurredAt"] for row in found]
             valid = [row for row in found if counts(row, domain, settings)]
             versions[f"{domain}/{source}"] = (valid or found)[0].version % VERSION_BITS
-            counting += [(source, row.state["payload"]) for row in valid[:1]]
+            for row in valid[:1]:
+                payload: Document = row.state["payload"]
+                if domain == "catalog" and source in self.inheriting:
+                    shared = [each for each in found if is_for_all(each) and each.state["payload"] is not None]
+                    for each in shared:
+                        moments += [above.state["occurredAt"] for above in looked_at(heads, each, "*")]
+                    moments += [above.state["occurredAt"] for above in looked_at(heads, row, channel)]
+                    payload = laid_over(payload, parents_of(heads, row, channel))
+                counting.append((source, payload))
         if not moments:
             return None
         body, ready = body_of(domain, counting, settings) if counting else (None, False)
@@ -135,6 +150,47 @@ class Fold:
         return encoded(page)
 
 
+def is_for_all(row: Row) -> bool:
+    """Whether an event is for every channel."""
+    return row.stream.split("/")[1] == "*"
+
+
+def above(heads: Mapping[str, Row], row: Row, channel: str) -> list[Row]:
+    """The heads of the parent that a product's event names: for the channel, then for all."""
+    name = row.state["payload"].get("parent")
+    if not name:
+        return []
+    sku = name.replace("%", "%25").replace("/", "%2F")
+    *_, domain, source = row.stream.split("/")
+    streams = [f"{sku}/{scope}/{domain}/{source}" for scope in dict.fromkeys((channel, "*"))]
+    return [heads[stream] for stream in streams if stream in heads]
+
+
+def looked_at(heads: Mapping[str, Row], row: Row, channel: str) -> list[Row]:
+    """The heads of all parents of a product, also those that count nowhere."""
+    rows = above(heads, row, channel)
+    counting = [each for each in rows if each.state["payload"] is not None][:1]
+    return rows + [each for parent in counting for each in looked_at(heads, parent, channel)]
+
+
+def parents_of(heads: Mapping[str, Row], row: Row, channel: str) -> list[Document]:
+    """What counts of the parents of a product, nearest first."""
+    counting = [each for each in above(heads, row, channel) if each.state["payload"] is not None][:1]
+    return [each for parent in counting for each in (parent.state["payload"], *parents_of(heads, parent, channel))]
+
+
+def laid_over(payload: Document, parents: Sequence[Document]) -> Document:
+    """A payload with what it lacks from its parents, nearest first."""
+    for parent in parents:
+        own, texts = payload.get("attributes", {}), dict(payload.get("localized", {}))
+        for code, text in parent.get("localized", {}).items():
+            if code not in own:
+                texts[code] = text | texts.get(code, {})
+        given = {field: parent[field] for field in ("categories", "family") if field in parent}
+        payload = given | payload | {"attributes": parent.get("attributes", {}) | own, "localized": texts}
+    return payload
+
+
 def heads_of(log: Iterable[Row]) -> dict[str, Row]:
     """The newest event of every stream."""
     heads: dict[str, Row] = {}
@@ -153,12 +209,13 @@ def history_of(fold: Fold, log: Sequence[Row]) -> dict[tuple[str, str, str], lis
             continue
         heads[row.stream] = row
         sku = row.stream.split("/")[0]
-        for channel in fold._channels:
-            section = fold.section(heads, sku, channel, row.topic)
+        variants = {stream.split("/")[0] for stream in heads} if fold.inheriting and row.topic == "catalog" else {sku}
+        for each, channel in product(sorted(variants), fold._channels):
+            section = fold.section(heads, each, channel, row.topic)
             if section is None:
                 continue
             shown = (section.versions, section.body)
-            states = history[unquote(sku), channel, row.topic]
+            states = history[unquote(each), channel, row.topic]
             if not states or states[-1].shown != shown:
                 states.append(Stage(row.position, shown))
     return history

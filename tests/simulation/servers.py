@@ -52,7 +52,8 @@ class Servers:
         self._luck = random.Random(luck.randbytes(8))
         self._url = url
         self._processes = processes
-        self._sources = Sources(random.Random(luck.randbytes(8)), lambda: datetime.now(UTC))
+        families = seed % 2 == 0
+        self._sources = Sources(random.Random(luck.randbytes(8)), lambda: datetime.now(UTC), families=families)
         self._snapshots = Snapshots(folder, random.Random(luck.randbytes(8)), self._sources, f"{folder}/")
         self._journal = Journal()
         self._outbox: deque[list[Sent]] = deque()
@@ -204,7 +205,7 @@ class Servers:
             return int(end)
 
     async def _judge(self, shop: Shop) -> None:
-        files, fold = self._read(), Fold(SOURCES, CHANNELS)
+        files, fold = self._read(), Fold(SOURCES, CHANNELS, self._sources.inheriting)
         keys = [key async for key in shop.store.pages.keys()]  # noqa: SIM118  # it is no dictionary
         pages = {key: await shop.pages.get_json(*key, disabled=True) for key in keys}
         checks.check_checkpoints(files)

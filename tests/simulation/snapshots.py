@@ -120,7 +120,8 @@ class Snapshots:
 
     def config(self) -> dict[str, Document]:
         """The configuration of the sources and their snapshots."""
-        return {name: {"domains": [domain], "snapshot": self._settings(name)} for name, domain in SOURCES.items()}
+        tables = {name: {"domains": [domain], "snapshot": self._settings(name)} for name, domain in SOURCES.items()}
+        return tables | {name: tables[name] | {"inherit": {"levels": 2}} for name in self._sources.inheriting}
 
     def _settings(self, source: str) -> Document:
         habits = self._habits[source]

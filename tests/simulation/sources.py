@@ -57,12 +57,15 @@ class Sources:
     """The current state of all sources, in `facts`, and their events.
 
     Most events arrive. Some arrive twice, late, or never; some are invalid, some conflict with earlier ones, and
-    some repeat them. `naming` are sources whose events carry epochs.
+    some repeat them. `naming` are sources whose events carry epochs. With `families`, many products have parents, from
+    which those of the source `pim` inherit.
     """
 
-    def __init__(self, luck: random.Random, wall: Callable[[], datetime]) -> None:
+    def __init__(self, luck: random.Random, wall: Callable[[], datetime], *, families: bool = False) -> None:
         self._luck = luck
         self._wall = wall
+        self._families = families
+        self.inheriting = frozenset(["pim"] if families else [])
         self._skew = {source: timedelta(seconds=luck.choice([0, 0, 0, -2, 3])) for source in SOURCES}
         self.facts: dict[Key, Fact] = {}
         self._versions: dict[Key, int] = {}
@@ -108,7 +111,7 @@ class Sources:
             self._begin_epoch(key)
         version = luck.choice([0, 1, 1, 7]) if before is None else before + luck.choice([1, 1, 2, 10])
         self._versions[key] = version
-        payload = None if luck.random() < 0.08 else self._payload(domain, channel)
+        payload = None if luck.random() < 0.08 else self._payload(domain, channel, key[0])
         self.facts[key] = Fact(version, self.now(source), payload, self._epoch(key))
         return self.event(key)
 
@@ -166,9 +169,16 @@ class Sources:
 
     # --- content of events
 
-    def _payload(self, domain: str, channel: str) -> Document:
-        makers = {"catalog": self._catalog, "inventory": self._stock, "media": self._media}
+    def _payload(self, domain: str, channel: str, sku: str) -> Document:
+        makers = {"inventory": self._stock, "media": self._media}
+        if domain == "catalog":
+            return self._catalog() | self._parent(sku)
         return self._price(channel) if domain == "pricing" else makers[domain]()
+
+    def _parent(self, sku: str) -> Document:
+        """One of the first two products: a chain ends after two parents, and has no cycle."""
+        above = self.skus[: min(self.skus.index(sku), 2)] if self._families else []
+        return {"parent": self._luck.choice(above)} if above and self._luck.random() < 0.7 else {}
 
     def _catalog(self) -> Document:
         luck = self._luck
@@ -250,7 +260,7 @@ class Sources:
         return event | {"payload": other}
 
     def _other(self, event: Document) -> Document:
-        return self._payload(event["type"], event["channel"])
+        return self._payload(event["type"], event["channel"], event["sku"])
 
 
 def in_text(moment: datetime) -> str:
