@@ -31,6 +31,7 @@ from pagefold.engine.intake.event_encoder import Outcome
 from pagefold.engine.intake.event_validator import EventValidator
 from pagefold.engine.intake.field_watch import FieldWatch
 from pagefold.engine.intake.references import ReferenceResolver
+from pagefold.engine.monitoring.kpi_service import KpiService
 from pagefold.engine.plans.applier import Applier
 from pagefold.engine.plans.planner import OnPlanned
 from pagefold.engine.plans.planner_pool import ignore as ignore_plan
@@ -51,7 +52,7 @@ from pagefold.engine.reading.status import Status, status_of
 from pagefold.engine.releases.release_log import ReleaseLog
 from pagefold.engine.releases.release_service import ReleaseService
 from pagefold.engine.replay.recovery import Recovery, RecoveryResult
-from pagefold.engine.replay.replayer import OnDrift, OnProgress, Replayer, ReplayResult, ignore, sample_skus
+from pagefold.engine.replay.replayer import OnDrift, OnProgress, Replayer, ReplayResult, ignore, replay_sample
 from pagefold.engine.replay.section_verifier import SectionVerifier, SharedScans, split_ranges
 from pagefold.engine.replay.verifier_pool import MIN_EVENTS, RANGES_PER_PROCESS, VerifierPool, processors
 from pagefold.engine.runtime.counters import Counters
@@ -87,8 +88,8 @@ class Shop:
     contract below all of it. `counters` counts what this process has done, `faults` has its recent failures, `lag` is
     how far folding is behind, `source_lag` how far the sources that are asked; `reference_kinds` counts what is known
     of references. `config` is what was given, `applied` what pages are folded under. `releases` creates, publishes and
-    rolls back releases, `plans` has plans that are kept. `validator` has the rules that every event must keep, under
-    what is applied.
+    rolls back releases, `plans` has plans that are kept. `kpis` measures key figures. `validator` has the rules that
+    every event must keep, under what is applied.
     """
 
     def __init__(self, store: Store, config: Config) -> None:
@@ -134,6 +135,7 @@ class Shop:
         self.waiting = WaitingLetters(store, self.references, self.dead_letters.retry)
         self._appender = Appender(store, self.validator, config.append, self.counters, self.faults, epochs)
         self._readiness = Readiness(self, QUICK_CHECKS)
+        self.kpis = KpiService(self)
         self._workers = BackgroundWork(self.work, self.faults)
 
     async def append(self, events: Sequence[DomainEvent]) -> list[AppendResult]:
@@ -344,15 +346,14 @@ class Shop:
         `sample` is a number of SKUs to take at random, each equally likely. The others as in `replay`.
         """
         if sample is None:
-            return await self.replay(
+            found = await self.replay(
                 domains, write=False, on_drift=on_drift, on_progress=on_progress, processes=processes
             )
-        await self.applied.refresh()
-        skus = await sample_skus(self.store.log, sample)
-        found = ReplayResult()
-        for domain in self._chosen(domains):
-            verifier = SectionVerifier(self.store, domain, self.applied.config)
-            found += await Replayer(self.store, verifier, on_drift=on_drift, on_progress=on_progress).sample(skus)
+        else:
+            await self.applied.refresh()
+            verifiers = [SectionVerifier(self.store, each, self.applied.config) for each in self._chosen(domains)]
+            found = await replay_sample(self.store, verifiers, sample, on_drift=on_drift, on_progress=on_progress)
+        await self.kpis.record_comparison(found.sections, found.changed)
         return found
 
     def history(
@@ -379,8 +380,9 @@ class Shop:
         return await self._explainer.explain(sku, channel)
 
     async def status(self) -> Status:
-        """How far each domain is folded and how far behind, what waits for a person, and the checks of readiness."""
-        return await status_of(self.store, self.applied, self.retention, await results_of(self), self.source_lag)
+        """How far each domain is folded and how far behind, the key figures, and what waits for a person."""
+        found = await status_of(self.store, self.applied, self.retention, await results_of(self), self.source_lag)
+        return found.with_kpis(await self.kpis.measure())
 
     async def health(self) -> Health:
         """Whether the store can be read and written, and whether this program's workers run. Answers within seconds."""
@@ -388,8 +390,8 @@ class Shop:
 
     async def close(self) -> None:
         """Commits what was appended and closes the store. `pagefold.open` does it."""
-        await self._readiness.close()
-        await self.lag.close()
+        for each in (self._readiness, self.kpis, self.lag):
+            await each.close()
         await self._appender.close()
         await self.fields.close()
         await self.store.close()

@@ -1,9 +1,12 @@
-"""`pagefold status`: checkpoints, lag, and what needs a person."""
+"""`pagefold status`: key figures, checkpoints, lag, and what needs a person."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import groupby
+from typing import Annotated, TypeAlias
 
+import anyio
 import msgspec
+from cyclopts import Parameter
 from rich.text import Text
 
 import pagefold
@@ -18,7 +21,9 @@ from pagefold.engine.command.console import (
     write_bytes,
 )
 from pagefold.engine.command.options import AsJSON, Exit, Injected, Options
+from pagefold.engine.command.signals import stoppable
 from pagefold.engine.dead_letters.retention import NOTICE_DAYS
+from pagefold.engine.kpis.readings import KpiReading, shown
 from pagefold.engine.reading.source_lag import SourceStatus
 from pagefold.engine.reading.status import ChannelStatus, DomainStatus, FetchStatus, FieldAlert, ResetStatus, Status
 from pagefold.engine.reading.unknown_streams import UnknownStreams
@@ -29,44 +34,70 @@ from pagefold.engine.stores.schedule_records import sync_task
 
 MAX_SHOWN_FIELDS = 5
 MAX_NAME_WIDTH = 40
+WATCH_SECONDS = 2.0
+
+Show: TypeAlias = Callable[[Status], None]
 
 
-def status(*, as_json: AsJSON = False, options: Injected = Options()) -> int:  # noqa: B008  # it is immutable
-    """Show the checkpoint and the lag of each domain, and what needs a person.
+def status(
+    *,
+    watch: Annotated[bool, Parameter(show_default=False)] = False,
+    as_json: AsJSON = False,
+    options: Injected = Options(),  # noqa: B008  # it is immutable
+) -> int:
+    """Show which limits of key figures are crossed, the lag of each domain, and what needs a person.
 
-    For each domain: its checkpoint in the log; its lag, as the number of events not folded yet and the age of the
-    oldest; the events up to the checkpoint by result (applied, stale or dead); dead letters and conflicts; the last
-    worker. For each channel: its sections, and how many are ready. For each source that is asked, by a delta or on a
-    schedule: since when it is in sync, how far back the next delta begins, and for how long it is overdue. Then what
-    needs a person: failed checks of /readyz and an unfinished recovery (exit code 1), sources whose counters look reset
-    (exit code 1, until `pagefold epochs` raises or dismisses), sources that are overdue or held (exit code 1), a
-    changed configuration, fetches that fail, dead letters, fields of records that are new, have vanished, or have
-    another type.
+    First what is wrong, and the value and the limit of each key figure. For each domain: its checkpoint in the log; its
+    lag, as the number of events not folded yet and the age of the oldest; the events up to the checkpoint by result
+    (applied, stale or dead); dead letters and conflicts; the last worker. For each channel: its sections, and how many
+    are ready. For each source that is asked, by a delta or on a schedule: since when it is in sync, how far back the
+    next delta begins, and for how long it is overdue. Then what needs a person.
+
+    The exit code is 1 if a key figure is above its limit, a check of /readyz fails, or a recovery is unfinished.
 
     Parameters
     ----------
+    watch
+        Show it again every two seconds, until Ctrl-C.
     as_json
         Print one JSON document: store, domains, channels, looksReset, references, deliveries, waiting, checks,
-        recovering, fieldAlerts, sources, fetches, configuration, unknown.
+        recovering, fieldAlerts, sources, fetches, configuration, unknown, kpis, verdict.
     """
-    return run(lambda: _status(options, as_json=as_json))
+    show = _print_json if as_json else _show
+    if watch:
+        return run(lambda: _watch(options, show))
+    return run(lambda: _status(options, show))
 
 
-async def _status(options: Options, *, as_json: bool) -> int:
+async def _status(options: Options, show: Show) -> int:
     async with pagefold.open(options.load(), create=False) as shop:
         found = await shop.status()
-    if as_json:
-        write_bytes(msgspec.json.encode(found))
-    else:
-        _show(found)
-    is_well = all(each.ok for each in found.checks) and not found.recovering and not found.looks_reset
-    is_well = is_well and not any(each.overdue or each.held for each in found.sources)
-    return Exit.DONE if is_well else Exit.REFUSED
+    show(found)
+    return Exit.DONE if found.is_well else Exit.REFUSED
+
+
+async def _watch(options: Options, show: Show) -> int:
+    """Shows it until a signal: on a terminal in place, else one after the other."""
+    async with pagefold.open(options.load(), create=False) as shop, stoppable() as stop:
+        with stop.scope:
+            while True:
+                found = await shop.status()
+                results().clear()
+                show(found)
+                await anyio.sleep(WATCH_SECONDS)
+    return stop.exit_code
+
+
+def _print_json(found: Status) -> None:
+    write_bytes(msgspec.json.encode(found))
 
 
 def _show(found: Status) -> None:
     end = max((domain.log_end for domain in found.domains), default=0)
     results().print(Text.assemble(found.store, "  ", (f"log end {end:,}", "bold")), soft_wrap=True)
+    results().print(Text(printable(found.verdict), style="green" if found.is_well else "red"), soft_wrap=True)
+    results().print()
+    show_table(("key figure", "", "value", "limit"), map(_kpi_row, shown_kpis(found.kpis)), numbers=("value", "limit"))
     results().print()
     names = [domain.domain for domain in found.domains]
     facts = [_facts(domain) for domain in found.domains]
@@ -80,6 +111,22 @@ def _show(found: Status) -> None:
         columns = ("synced", "behind", "overdue")
         show_table(("source", *columns), map(_source_row, found.sources), numbers=columns)
     _hint(found)
+
+
+def shown_kpis(readings: Sequence[KpiReading]) -> list[KpiReading]:
+    """Of each key figure the labels that are crossed; if none is, the one with the highest value."""
+    found: list[KpiReading] = []
+    for _, group in groupby(readings, key=lambda reading: reading.kpi):
+        of_one = list(group)
+        highest = max(of_one, key=lambda reading: reading.value or 0)
+        found += [reading for reading in of_one if reading.crossed] or [highest]
+    return found
+
+
+def _kpi_row(reading: KpiReading) -> list[str | Text]:
+    value = Text(shown(reading.value, reading.unit), style="red" if reading.crossed else "")
+    label = printable(reading.label) if reading.value else ""
+    return [reading.title, label, value, shown(reading.threshold, reading.unit)]
 
 
 def _facts(domain: DomainStatus) -> dict[str, str | Text]:

@@ -29,6 +29,7 @@ from pagefold.engine.configuration.delta_config import DeltaConfig, check_delta
 from pagefold.engine.configuration.fetch_config import FetchConfig
 from pagefold.engine.configuration.http_config import HttpConfig
 from pagefold.engine.configuration.inherit_config import InheritConfig, check_inherit
+from pagefold.engine.configuration.kpi_config import KpiConfig, check_kpis
 from pagefold.engine.configuration.lookup_config import LookupConfig, check_lookups
 from pagefold.engine.configuration.page_settings import ChannelSettings, PageSettings
 from pagefold.engine.configuration.reference_config import ReferencesConfig, check_references
@@ -179,6 +180,9 @@ class Config(Table, frozen=True):
     dead_letters: DeadLettersConfig = DeadLettersConfig()
     schedule: ScheduleConfig = ScheduleConfig()
     references: ReferencesConfig = ReferencesConfig()
+    kpis: Annotated[dict[str, KpiConfig], Meta(description="Other limits of key figures, by name.")] = field(
+        default_factory=dict
+    )
     apply: Annotated[
         Literal["always", "safe", "never"],
         Meta(
@@ -427,6 +431,7 @@ def _problems(config: Config) -> Iterator[ConfigurationError]:
     for name, channel in config.channels.items():
         yield from _check_name(f"channels.{name}", name)
         yield from check_channel(f"channels.{name}", channel, config)
+    yield from check_kpis(config.kpis)
     yield from _check_schedule(config)
 
 

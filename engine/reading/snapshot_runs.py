@@ -51,10 +51,19 @@ class _State(msgspec.Struct):
     complete_snapshot: bool
     incomplete_because: str
     keeps_absent: bool
+    held_orphans: int = 0
 
 
 class _Snapshot(msgspec.Struct):
     state: _State
+
+
+class HeldRun(NamedTuple):
+    """A run that would remove `removed` streams, and waits for a person's yes."""
+
+    run: str
+    source: str
+    removed: int
 
 
 class SnapshotRuns:
@@ -62,29 +71,45 @@ class SnapshotRuns:
 
     def __init__(self, records: Records) -> None:
         self._records = records
-        self._over: dict[str, SnapshotRun | None] = {}
+        self._over: dict[str, _State] = {}
 
     async def newest(self) -> list[SnapshotRun]:
         """Those of the newest runs that are complete, newest first."""
+        found = [_complete(state) for _, state in await self._states() if state.state == "completed"]
+        return [run for run in found if run is not None]
+
+    async def held(self) -> list[HeldRun]:
+        """The newest runs that are held, newest first; not those after which the same was begun again."""
+        found: list[HeldRun] = []
+        begun: set[tuple[object, ...]] = set()
+        for name, state in await self._states():
+            part = (state.source, frozenset(state.domains), state.prefix, state.keeps_absent)
+            if state.state == "held" and part not in begun:
+                found.append(HeldRun(name, state.source, state.held_orphans))
+            begun.add(part)
+        return found
+
+    async def _states(self) -> list[tuple[str, _State]]:
+        """The newest runs of which more than their beginning is known, newest first."""
         entries = await self._records.select(
             "stored_events", REGISTER, after=-1, upto=_NEWEST, descending=True, limit=MAX_RUNS
         )
         names = [msgspec.json.decode(entry.state, type=_Registered).run for entry in entries]
         self._over = {name: self._over[name] for name in names if name in self._over}
-        found = [await self._run(name) for name in names]
-        return [run for run in found if run is not None]
+        found = [(name, await self._state(name)) for name in names]
+        return [(name, state) for name, state in found if state is not None]
 
-    async def _run(self, name: str) -> SnapshotRun | None:
-        """A run, if it is complete. What a run says at its end is stored once more, in one piece."""
-        if name not in self._over:
-            stored = await self._records.select(
-                "stored_snapshots", name, after=-1, upto=_NEWEST, descending=True, limit=1
-            )
-            state = msgspec.json.decode(stored[0].state, type=_Snapshot).state if stored else None
-            if state is None or state.state != "completed":
-                return None
-            self._over[name] = _complete(state)
-        return self._over[name]
+    async def _state(self, name: str) -> _State | None:
+        """What a run said when it stopped, or at every tenth event: it is stored once more, in one piece."""
+        if name in self._over:
+            return self._over[name]
+        stored = await self._records.select("stored_snapshots", name, after=-1, upto=_NEWEST, descending=True, limit=1)
+        if not stored:
+            return None
+        state = msgspec.json.decode(stored[0].state, type=_Snapshot).state
+        if state.state == "completed":
+            self._over[name] = state
+        return state
 
 
 def _complete(state: _State) -> SnapshotRun | None:

@@ -10,6 +10,7 @@ from pagefold.engine.configuration.config import Config
 from pagefold.engine.dead_letters.retention import Retention
 from pagefold.engine.folding.source_resets import RESET_THRESHOLD
 from pagefold.engine.intake.contracts.record_fields import kinds_in
+from pagefold.engine.kpis.readings import KpiReading, crossed, verdict
 from pagefold.engine.reading.check_results import CheckResult
 from pagefold.engine.reading.reference_status import ReferenceStatus, reference_kinds
 from pagefold.engine.reading.source_lag import SourceLag, SourceStatus
@@ -102,7 +103,8 @@ class Status(msgspec.Struct, frozen=True, rename="camel"):
     deleted, and that of `purged` is deleted; it is stored nowhere else. `checks` are those of readiness in this
     process; `recovering`: a recovery has not ended. `field_alerts` are the first of `MAX_FIELD_ALERTS` alerts.
     `sources` are those that are asked, `fetches` what is to be fetched of each. `configuration` is what pages are
-    folded under, `unknown` has the sources and channels that it lacks, in a sample of the log's streams.
+    folded under, `unknown` has the sources and channels that it lacks, in a sample of the log's streams. `kpis` are the
+    key figures, `verdict` says in a sentence which are crossed.
     """
 
     store: str
@@ -121,6 +123,17 @@ class Status(msgspec.Struct, frozen=True, rename="camel"):
     fetches: list[FetchStatus] = []
     configuration: AppliedStatus | None = None
     unknown: list[UnknownStreams] = []
+    kpis: list[KpiReading] = []
+    verdict: str = ""
+
+    def with_kpis(self, readings: list[KpiReading]) -> Self:
+        """A copy with key figures."""
+        return msgspec.structs.replace(self, kpis=readings, verdict=verdict(readings))
+
+    @property
+    def is_well(self) -> bool:
+        """Whether every check holds, no recovery is unfinished, and no key figure is crossed."""
+        return all(each.ok for each in self.checks) and not self.recovering and not crossed(self.kpis)
 
     @property
     def lag_events(self) -> int:

@@ -474,3 +474,14 @@ def _decode(text: bytes) -> JSON:
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         return text.decode(errors="backslashreplace")
     return decoded
+
+
+async def replay_sample(
+    store: Store, verifiers: Sequence[SectionVerifier], number: int, *, on_drift: OnDrift, on_progress: OnProgress
+) -> ReplayResult:
+    """Compares the pages of a number of SKUs with the log, without writing. Each SKU is equally likely."""
+    skus = await sample_skus(store.log, number)
+    found = ReplayResult()
+    for verifier in verifiers:
+        found += await Replayer(store, verifier, on_drift=on_drift, on_progress=on_progress).sample(skus)
+    return found

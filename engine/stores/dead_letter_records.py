@@ -1,8 +1,9 @@
 """Dead letters as stores keep and return them, and the contract for them."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Collection, Mapping, Sequence
-from typing import Any, Literal, NamedTuple, TypeAlias
+from collections import Counter
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from typing import Any, Literal, NamedTuple, Self, TypeAlias
 
 import msgspec
 
@@ -108,6 +109,22 @@ class WaitingState(NamedTuple):
 
     letters: int
     newest: int
+
+
+class RecentLetters(NamedTuple):
+    """How many requests could not be turned into events, events are conflicts, and events could not be folded."""
+
+    requests: int
+    conflicts: int
+    projections: int
+
+    @classmethod
+    def of(cls, rows: Iterable[tuple[str, int]]) -> Self:
+        """The sum of counts by kind, where requests are a kind of their own."""
+        counts = Counter[str]()
+        for kind, number in rows:
+            counts[kind] += number
+        return cls(counts["request"], counts["ingest"], counts["projection"])
 
 
 class Purge(NamedTuple):
@@ -322,6 +339,10 @@ class DeadLetters(ABC):
     @abstractmethod
     async def assign_causes(self, limit: int = 500) -> int:
         """Stores the causes of open dead letters that an older program added, at most `limit`; returns how many."""
+
+    @abstractmethod
+    async def count_recent(self, since: str, limit: int) -> RecentLetters:
+        """Those that were added since a time: of a table, up to `limit` open and as many resolved ones."""
 
     @abstractmethod
     async def requests_of(self, streams: Sequence[str]) -> list[tuple[str, int]]:

@@ -18,6 +18,7 @@ from pagefold.engine.stores.dead_letter_records import DeadLetters, NewDeadLette
 from pagefold.engine.stores.epoch_fence import Fence
 from pagefold.engine.stores.fetch_records import Fetches
 from pagefold.engine.stores.field_ledger import FieldLedger
+from pagefold.engine.stores.kpi_records import KpiPoints
 from pagefold.engine.stores.log_proof import Proof
 from pagefold.engine.stores.log_records import (
     CorrectionEvent,
@@ -478,6 +479,7 @@ class Store(StoreHealth):
     schedule: Schedule
     fetches: Fetches
     plans: Plans
+    kpis: KpiPoints
     proof: Proof
 
     @classmethod

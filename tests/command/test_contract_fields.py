@@ -79,11 +79,11 @@ def test_the_fields_are_listed(place: Path) -> None:
 
 
 def test_alerts_are_shown_until_they_are_acknowledged(place: Path) -> None:
-    """By this command, and by `status`, whose exit code they do not change."""
+    """By this command, and by `status`, which exits with 1 until then."""
     code, out, _ = fields("--alerts")
     assert (code, len(out.splitlines())) == (1, 4)
     code, _, err = run_pagefold("status")
-    assert code == 0
+    assert code == 1
     assert "records of erp: size is new, and not mapped; `pagefold contracts fields erp --alerts`" in err
     assert "records of erp: gone is gone;" in err
     assert "records of erp: color is of another type than before;" in err

@@ -22,6 +22,7 @@ from pagefold.engine.configuration.config import (
 from pagefold.engine.configuration.dead_letter_config import DeadLettersConfig
 from pagefold.engine.configuration.delta_config import DeltaConfig
 from pagefold.engine.configuration.http_config import HttpConfig
+from pagefold.engine.configuration.kpi_config import KpiConfig
 from pagefold.engine.configuration.reference_config import ReferencesConfig
 from pagefold.engine.configuration.schedule_config import ScheduleConfig, TaskConfig
 from pagefold.engine.configuration.snapshot_config import OrphanLimit, SnapshotConfig
@@ -365,6 +366,7 @@ TABLES: dict[str, type[msgspec.Struct]] = {
     "schedule": ScheduleConfig,
     "schedule.tasks.": TaskConfig,
     "references": ReferencesConfig,
+    "kpis.": KpiConfig,
     "trees.": TreeConfig,
 }
 EXAMPLE = re.compile(r"^#   (?=[a-z_]+(?:\.[A-Za-z.]+)? = |\[|# )", re.MULTILINE)

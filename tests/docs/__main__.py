@@ -1,7 +1,9 @@
 """Writes the generated parts of the documentation again."""
 
-from tests.docs.generated import CHANNELS, CONFIGURATION, PAYLOADS, TRANSFORMS, WHY, rendered
+from tests.docs.generated import CHANNELS, CONFIGURATION, KPIS_PAGE, PAYLOADS, TRANSFORMS, WHY, rendered
 from tests.docs.transform_reference import PARTS
 
-for page, parts in ((PAYLOADS, {}), (CONFIGURATION, {}), (CHANNELS, {}), (WHY, {}), (TRANSFORMS, PARTS)):
+PAGES = (PAYLOADS, CONFIGURATION, CHANNELS, WHY, KPIS_PAGE)
+
+for page, parts in (*((each, {}) for each in PAGES), (TRANSFORMS, PARTS)):
     page.write_text(rendered(page.read_text("utf-8"), parts), encoding="utf-8")

@@ -26,6 +26,8 @@ from pagefold.engine.configuration.config import Config
 from pagefold.engine.configuration.endpoint_config import EndpointConfig, RequestConfig
 from pagefold.engine.configuration.snapshot_config import SnapshotConfig
 from pagefold.engine.intake.event_parser import EventEnvelope
+from pagefold.engine.kpis.definitions import KPIS, Kpi
+from pagefold.engine.kpis.readings import shown
 from pagefold.projections.channel_contracts import ChannelContract
 from pagefold.projections.explanations import REASONS
 from pagefold.projections.requirements import Requirement
@@ -36,6 +38,7 @@ CONFIGURATION = ROOT / "docs" / "configuration.md"
 CHANNELS = ROOT / "docs" / "channels.md"
 TRANSFORMS = ROOT / "docs" / "transforms.md"
 WHY = ROOT / "docs" / "why.md"
+KPIS_PAGE = ROOT / "docs" / "kpis.md"
 
 _part = re.compile(r"^(<!-- generated: ([\w -]+) -->\n).*?^(<!-- end -->)$", re.MULTILINE | re.DOTALL)
 _text_by_locale = types.DictType(types.StrType(), types.UnionType((types.StrType(), types.NoneType())))
@@ -76,6 +79,7 @@ def _made(name: str, more: Mapping[str, Maker]) -> str:
         "requirement": lambda _: _keys_of(Requirement),
         "channel": lambda _: _keys_of(ChannelContract),
         "reasons": lambda _: _reasons(),
+        "kpis": lambda _: _kpis(),
         **more,
     }
     return makers[kind](argument)
@@ -151,6 +155,17 @@ def _section_rows(struct: type[msgspec.Struct], prefix: str) -> Iterator[tuple[s
 def _reasons() -> str:
     rows = [f"| `{code}` | {text} |" for code, text in REASONS.items()]
     return "\n".join(["| code | text |", "|---|---|", *rows, ""])
+
+
+def _kpis() -> str:
+    """The key figures, with their limits."""
+    rows = ((f"`{kpi.name}`", kpi.text, _limit(kpi), kpi.labelled_by or "-", kpi.severity, kpi.meaning) for kpi in KPIS)
+    return rows_of("name | what is measured | limit | a value for each | severity | if it is crossed", rows)
+
+
+def _limit(kpi: Kpi) -> str:
+    window = f", {shown(kpi.window, 'seconds')}" if kpi.window else ""
+    return shown(kpi.threshold, kpi.unit) + window
 
 
 def _keys_of(struct: type[msgspec.Struct]) -> str:

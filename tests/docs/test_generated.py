@@ -6,11 +6,11 @@ from pathlib import Path
 import pytest
 
 from pagefold.domains import DOMAINS
-from tests.docs.generated import CHANNELS, CONFIGURATION, PAYLOADS, TRANSFORMS, WHY, rendered, tables
+from tests.docs.generated import CHANNELS, CONFIGURATION, KPIS_PAGE, PAYLOADS, TRANSFORMS, WHY, rendered, tables
 from tests.docs.transform_reference import PARTS, groups
 
 
-@pytest.mark.parametrize("page", [PAYLOADS, CONFIGURATION, CHANNELS, WHY], ids=lambda page: page.name)
+@pytest.mark.parametrize("page", [PAYLOADS, CONFIGURATION, CHANNELS, WHY, KPIS_PAGE], ids=lambda page: page.name)
 def test_a_generated_page_is_up_to_date(page: Path) -> None:
     """`scripts/docs` would change nothing."""
     text = page.read_text("utf-8")

@@ -13,6 +13,7 @@ from pagefold.engine.stores.postgres.dead_letters import PostgresDeadLetters
 from pagefold.engine.stores.postgres.disk_space import DiskSpaceCheck
 from pagefold.engine.stores.postgres.fetches import PostgresFetches
 from pagefold.engine.stores.postgres.field_ledger import PostgresFieldLedger
+from pagefold.engine.stores.postgres.kpi_points import PostgresKpiPoints
 from pagefold.engine.stores.postgres.leases import PostgresCoordination
 from pagefold.engine.stores.postgres.log import PostgresLog
 from pagefold.engine.stores.postgres.log_proof import PostgresProof
@@ -52,6 +53,7 @@ class PostgresStore(Store):
         self.schedule = PostgresSchedule(connections)
         self.fetches = PostgresFetches(connections)
         self.plans = PostgresPlans(connections)
+        self.kpis = PostgresKpiPoints(connections)
 
     @classmethod
     async def open(cls, config: Config, *, create: bool = True, killable: bool = False) -> Self:  # noqa: ARG003  # the server ends the session of a frozen worker

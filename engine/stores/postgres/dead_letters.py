@@ -24,6 +24,7 @@ from pagefold.engine.stores.dead_letter_records import (
     Kind,
     NewDeadLetter,
     Purge,
+    RecentLetters,
     Resolution,
     WaitingKey,
     WaitingState,
@@ -99,6 +100,10 @@ class PostgresDeadLetters(DeadLetters):
             causes, numbers = map(list, zip(*map(assigned_cause, rows), strict=True))
             await self._connections.writer.execute("assign_causes", causes, numbers)
         return len(rows)
+
+    async def count_recent(self, since: str, limit: int) -> RecentLetters:
+        rows = await self._connections.readers.fetch("count_recent_letters", since, limit)
+        return RecentLetters.of((kind, number) for kind, number in rows)
 
     async def requests_of(self, streams: Sequence[str]) -> list[tuple[str, int]]:
         rows = await self._connections.readers.fetch("requests_of", list(streams))

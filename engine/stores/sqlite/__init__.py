@@ -12,6 +12,7 @@ from pagefold.engine.stores.sqlite.connections import Connections, translate_err
 from pagefold.engine.stores.sqlite.dead_letters import SQLiteDeadLetters
 from pagefold.engine.stores.sqlite.fetches import SQLiteFetches
 from pagefold.engine.stores.sqlite.field_ledger import SQLiteFieldLedger
+from pagefold.engine.stores.sqlite.kpi_points import SQLiteKpiPoints
 from pagefold.engine.stores.sqlite.leases import SQLiteCoordination
 from pagefold.engine.stores.sqlite.log import SQLiteLog
 from pagefold.engine.stores.sqlite.log_proof import SQLiteProof
@@ -46,6 +47,7 @@ class SQLiteStore(Store):
         self.schedule = SQLiteSchedule(connections)
         self.fetches = SQLiteFetches(connections)
         self.plans = SQLitePlans(connections)
+        self.kpis = SQLiteKpiPoints(connections)
 
     @classmethod
     async def open(cls, config: Config, *, create: bool = True, killable: bool = False) -> Self:

@@ -29,6 +29,7 @@ from pagefold.engine.stores.dead_letter_records import (
     Kind,
     NewDeadLetter,
     Purge,
+    RecentLetters,
     Resolution,
     WaitingKey,
     WaitingState,
@@ -128,6 +129,10 @@ class SQLiteDeadLetters(DeadLetters):
 
         in_events = await self._connections.events.run(in_transaction(assign))
         return in_events or await self._connections.pages.run(in_transaction(assign))
+
+    async def count_recent(self, since: str, limit: int) -> RecentLetters:
+        files = [await reader.fetch("count_recent_letters", since, limit) for reader in self._readers(None)]
+        return RecentLetters.of((kind, number) for rows in files for kind, number in rows)
 
     async def requests_of(self, streams: Sequence[str]) -> list[tuple[str, int]]:
         rows = await self._connections.events_browser.fetch("requests_of", apsw.carray(tuple(streams)))

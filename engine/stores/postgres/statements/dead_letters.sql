@@ -120,6 +120,22 @@ WHERE (resolution IS NOT NULL) = $4::boolean AND cause = $5 AND ($1::text IS NUL
 -- The number of open dead letters of each domain, by kind.
 SELECT kind, domain, count(*) FROM dead_letters WHERE resolution IS NULL GROUP BY kind, domain;
 
+-- count_recent_letters --
+-- How many dead letters of each kind were added since a time, requests apart; open and resolved ones each up to a limit.
+SELECT CASE WHEN domain = '' AND kind = 'ingest' THEN 'request' ELSE kind END, count(*)
+FROM (
+    (
+        SELECT kind, domain FROM dead_letters
+        WHERE (resolution IS NOT NULL) = FALSE AND recorded_at >= $1::text::timestamptz LIMIT $2
+    )
+    UNION ALL
+    (
+        SELECT kind, domain FROM dead_letters
+        WHERE (resolution IS NOT NULL) = TRUE AND recorded_at >= $1::text::timestamptz LIMIT $2
+    )
+) AS recent
+GROUP BY 1;
+
 -- has_dead_letters --
 -- Whether a domain has any open dead letter that could not be folded.
 SELECT EXISTS (SELECT 1 FROM dead_letters WHERE kind = 'projection' AND domain = $1 AND resolution IS NULL);

@@ -108,6 +108,20 @@ WHERE (resolution IS NOT NULL) = :resolved AND cause = :cause AND (:kind IS NULL
 -- The number of open dead letters of each domain, by kind.
 SELECT kind, domain, count(*) FROM dead_letters WHERE resolution IS NULL GROUP BY kind, domain;
 
+-- count_recent_letters --
+-- How many dead letters of each kind were added since a time, requests apart; open and resolved ones each up to a limit.
+SELECT iif(domain = '' AND kind = 'ingest', 'request', kind), count(*)
+FROM (
+    SELECT kind, domain FROM (
+        SELECT kind, domain FROM dead_letters WHERE (resolution IS NOT NULL) = 0 AND recorded_at >= ?1 LIMIT ?2
+    )
+    UNION ALL
+    SELECT kind, domain FROM (
+        SELECT kind, domain FROM dead_letters WHERE (resolution IS NOT NULL) = 1 AND recorded_at >= ?1 LIMIT ?2
+    )
+)
+GROUP BY 1;
+
 -- has_dead_letters --
 -- Whether a domain has any open dead letter.
 SELECT EXISTS (SELECT 1 FROM dead_letters WHERE domain = ? AND resolution IS NULL);

@@ -1,0 +1,211 @@
+"""The key figures of a shop (KPIs), each with its limit.
+
+`pagefold status`, `/metrics`, alerts, the dashboard, the rules for Prometheus and docs/kpis.md are made from `KPIS`. To
+add one, add it here, and its measurement to `pagefold.engine.monitoring.measurements`.
+"""
+
+from collections.abc import Mapping
+from typing import Literal, TypeAlias
+
+import msgspec
+
+Unit: TypeAlias = Literal["seconds", "ratio", "count", "per minute"]
+"""What a value is in. A ratio is a fraction: 0.01 is one percent."""
+
+Severity: TypeAlias = Literal["critical", "warning"]
+"""`critical`: pages are wrong or late, or soon will be. `warning`: a person should look at it during the day."""
+
+SEVERITIES: tuple[Severity, ...] = ("critical", "warning")
+
+HOUR = 3_600.0
+MINUTE = 60.0
+
+
+class Kpi(msgspec.Struct, frozen=True, kw_only=True):
+    """One key figure. It is crossed while its value is above the threshold.
+
+    `labelled_by` says what there is one value for each of; empty if there is one value. `window` is in seconds: a ratio
+    or a rate is that of this time, up to now; anything else must be above the threshold all this time. `text` says what
+    is measured, `meaning` what it means if crossed.
+    """
+
+    name: str
+    title: str
+    unit: Unit
+    threshold: float
+    window: float = 0.0
+    severity: Severity
+    labelled_by: str = ""
+    text: str
+    meaning: str
+
+    @property
+    def runbook(self) -> str:
+        """Its anchor in docs/runbooks.md."""
+        return self.name
+
+
+KPIS: tuple[Kpi, ...] = (
+    Kpi(
+        name="lag",
+        title="Lag",
+        unit="seconds",
+        threshold=5 * MINUTE,
+        severity="critical",
+        labelled_by="domain",
+        text="Age of the oldest event of a domain that is not folded yet",
+        meaning="pages are late: no worker runs, or it is too slow",
+    ),
+    Kpi(
+        name="queue",
+        title="Queue",
+        unit="count",
+        threshold=1_000,
+        window=5 * MINUTE,
+        severity="warning",
+        labelled_by="queue",
+        text="What waits: events in `append`, and records in `fetch SOURCE`",
+        meaning="more comes in than is taken",
+    ),
+    Kpi(
+        name="failures",
+        title="Failures",
+        unit="ratio",
+        threshold=0.01,
+        window=HOUR,
+        severity="critical",
+        text="Events that could not be folded, were rejected, or could not be made of a request, of all",
+        meaning="a source sends what its contract or a domain does not allow",
+    ),
+    Kpi(
+        name="conflicts",
+        title="Conflicts",
+        unit="ratio",
+        threshold=0.05,
+        window=HOUR,
+        severity="warning",
+        text="Events whose version is in the log with another content, of all",
+        meaning="two systems write under one name, or one does not raise its versions",
+    ),
+    Kpi(
+        name="drift",
+        title="Drift",
+        unit="ratio",
+        threshold=0.001,
+        window=8 * 24 * HOUR,
+        severity="critical",
+        text="Sections that differ from the log, of those that the newest comparison has read",
+        meaning="pages do not show what the log says",
+    ),
+    Kpi(
+        name="throttled",
+        title="429 answers",
+        unit="per minute",
+        threshold=60,
+        window=MINUTE,
+        severity="warning",
+        labelled_by="source",
+        text="Answers of a source that say that it was asked too often",
+        meaning="its limit is lower than what is asked of it: syncs, rebuilds and fetches are slow",
+    ),
+    Kpi(
+        name="refused",
+        title="Refused requests",
+        unit="per minute",
+        threshold=60,
+        window=MINUTE,
+        severity="warning",
+        text="Requests that this shop has answered with 429 or 503",
+        meaning="events come in faster than they are stored, and some senders do not send them again",
+    ),
+    Kpi(
+        name="dead-letters",
+        title="Dead letters",
+        unit="count",
+        threshold=1_000,
+        severity="warning",
+        labelled_by="kind",
+        text="Open dead letters: a `request`, a `conflict`, or of the `projection`",
+        meaning="they need a person: what they say is not on the pages",
+    ),
+    Kpi(
+        name="expiring",
+        title="Expiring dead letters",
+        unit="count",
+        threshold=0,
+        severity="warning",
+        text="Open dead letters that lose their content within a week, and nothing else has it",
+        meaning="what a source said will be lost",
+    ),
+    Kpi(
+        name="schema-drift",
+        title="Changed fields",
+        unit="count",
+        threshold=0,
+        severity="warning",
+        labelled_by="source",
+        text="Fields of records that have vanished, have another type, or values that no table has",
+        meaning="the source has changed what it sends",
+    ),
+    Kpi(
+        name="unmapped",
+        title="Unmapped attributes",
+        unit="count",
+        threshold=0,
+        severity="warning",
+        labelled_by="source",
+        text="Fields of records that are new, and that no contract maps",
+        meaning="the source has attributes that no page shows",
+    ),
+    Kpi(
+        name="source-overdue",
+        title="Overdue",
+        unit="seconds",
+        threshold=0,
+        severity="critical",
+        labelled_by="source",
+        text="For how long a source should have been synced, polled or rebuilt to its end",
+        meaning="changes of the source are not on the pages",
+    ),
+    Kpi(
+        name="looks-reset",
+        title="Looks reset",
+        unit="count",
+        threshold=0,
+        severity="critical",
+        labelled_by="source and domain",
+        text="Events in a row that were older than the stored ones, although they occurred later",
+        meaning="the source has restarted its counter, and its events change nothing",
+    ),
+    Kpi(
+        name="held-runs",
+        title="Held runs",
+        unit="count",
+        threshold=0,
+        severity="warning",
+        labelled_by="source",
+        text="Rebuilds and syncs that would remove more than they may",
+        meaning="a person has to approve or refuse them",
+    ),
+    Kpi(
+        name="not-applied",
+        title="Not applied",
+        unit="count",
+        threshold=0,
+        severity="warning",
+        text="1 if channels or sources of the file are not those that pages are folded under",
+        meaning="a person has to apply the plan, or to take the change back",
+    ),
+    Kpi(
+        name="checks",
+        title="Failed checks",
+        unit="count",
+        threshold=0,
+        severity="critical",
+        labelled_by="check",
+        text="1 if a check of readiness fails",
+        meaning="pages cannot be read, or changes cannot be sent",
+    ),
+)
+
+BY_NAME: Mapping[str, Kpi] = {each.name: each for each in KPIS}

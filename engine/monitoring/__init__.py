@@ -1,0 +1,1 @@
+"""Measures the key figures of a shop, keeps their history, and sends alerts where one is crossed."""
