@@ -154,8 +154,9 @@ class ExtraMissing(PagefoldError):
 class AddressUnavailable(PagefoldError):
     """The server cannot listen at its address: it is in use, or not an address of this machine."""
 
-    def __init__(self, host: str, port: int, problem: str) -> None:
-        super().__init__(f"cannot listen on {host} port {port}: {problem}; --host and --port choose another")
+    def __init__(self, host: str, port: int, problem: str, options: str = "--host and --port") -> None:
+        super().__init__(f"cannot listen on {host} port {port}: {problem}; {options} choose another")
+        self.problem = problem
 
 
 # --- the store ------------------------------------------------------------------------------------

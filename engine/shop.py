@@ -31,7 +31,9 @@ from pagefold.engine.intake.event_encoder import Outcome
 from pagefold.engine.intake.event_validator import EventValidator
 from pagefold.engine.intake.field_watch import FieldWatch
 from pagefold.engine.intake.references import ReferenceResolver
+from pagefold.engine.monitoring.alert_service import AlertService
 from pagefold.engine.monitoring.kpi_service import KpiService
+from pagefold.engine.monitoring.monitor import Monitor
 from pagefold.engine.plans.applier import Applier
 from pagefold.engine.plans.planner import OnPlanned
 from pagefold.engine.plans.planner_pool import ignore as ignore_plan
@@ -47,8 +49,10 @@ from pagefold.engine.reading.page_reader import PageReader, ProductPage
 from pagefold.engine.reading.past_pages import PastPages
 from pagefold.engine.reading.readiness import QUICK_CHECKS, Readiness, results_of
 from pagefold.engine.reading.reference_status import ReferenceCache
+from pagefold.engine.reading.section_counts import SectionCounts
 from pagefold.engine.reading.source_lag import SourceLag
 from pagefold.engine.reading.status import Status, status_of
+from pagefold.engine.rebuild.fetched_tables import fetch_tables
 from pagefold.engine.releases.release_log import ReleaseLog
 from pagefold.engine.releases.release_service import ReleaseService
 from pagefold.engine.replay.recovery import Recovery, RecoveryResult
@@ -88,8 +92,8 @@ class Shop:
     contract below all of it. `counters` counts what this process has done, `faults` has its recent failures, `lag` is
     how far folding is behind, `source_lag` how far the sources that are asked; `reference_kinds` counts what is known
     of references. `config` is what was given, `applied` what pages are folded under. `releases` creates, publishes and
-    rolls back releases, `plans` has plans that are kept. `kpis` measures key figures. `validator` has the rules that
-    every event must keep, under what is applied.
+    rolls back releases, `plans` has plans that are kept. `kpis` measures key figures, `alerts` has those that were
+    crossed, `monitor` watches them. `validator` has the rules that every event must keep, under what is applied.
     """
 
     def __init__(self, store: Store, config: Config) -> None:
@@ -119,6 +123,7 @@ class Shop:
         self.lag = LagCache(store, self.applied)
         self.reference_kinds = ReferenceCache(store, config)
         self.source_lag = SourceLag(store, config)
+        self.section_counts = SectionCounts(store.pages)
         self.retention = Retention(store.dead_letters, config.dead_letters)
         self.deliveries = WebhookRetrier(
             config,
@@ -128,7 +133,7 @@ class Shop:
             self.counters,
             epochs,
             fields=self.fields,
-            fetch_tables=partial(_fetch_tables, config, RequestLimiter()),
+            fetch_tables=partial(fetch_tables, config, RequestLimiter(self.counters)),
         )
         self.dead_letters.deliver_with(self.deliveries.try_again)
         self.references = ReferenceResolver(store, config.references)
@@ -136,6 +141,8 @@ class Shop:
         self._appender = Appender(store, self.validator, config.append, self.counters, self.faults, epochs)
         self._readiness = Readiness(self, QUICK_CHECKS)
         self.kpis = KpiService(self)
+        self.alerts = AlertService(store.alerts, config.alerts)
+        self.monitor = Monitor(self, self.kpis, self.alerts)
         self._workers = BackgroundWork(self.work, self.faults)
 
     async def append(self, events: Sequence[DomainEvent]) -> list[AppendResult]:
@@ -194,9 +201,9 @@ class Shop:
     async def work(self, domains: Collection[str] | None = None, *, enduring: bool = False) -> None:
         """Runs the consumers, of all domains or some, until it is cancelled.
 
-        Beside them, dead letters that have waited are taken, and old ones lose their content. A cancellation waits for
-        the current batch. Transient errors are retried. Raises `LogReplaced` and unexpected errors, unless it is
-        `enduring`: then every error is retried, and is in `faults` until it passes.
+        Beside them, dead letters that have waited are taken, old ones lose their content, and key figures are watched.
+        A cancellation waits for the current batch. Transient errors are retried. Raises `LogReplaced` and unexpected
+        errors, unless it is `enduring`: then every error is retried, and is in `faults` until it passes.
         """
         take_waiting = partial(self.waiting.run, self.config.work.poll_seconds)
         await self._until_done("nothing is applied yet", self._applier.apply_first, enduring=enduring)
@@ -204,7 +211,8 @@ class Shop:
             self._until_done, "the configuration is not applied yet", self._applier.apply_file, enduring=enduring
         )
         consume = partial(self._consume, domains, enduring=enduring)
-        await run_together(consume, apply_file, self.follow, self._apply_in_time, self.retention.run, take_waiting)
+        others = (self.follow, self._apply_in_time, self.retention.run, take_waiting, self.monitor.run)
+        await run_together(consume, apply_file, *others)
 
     async def follow(self) -> None:
         """Takes configurations that others apply, and releases that they create, until it is cancelled.
@@ -236,7 +244,7 @@ class Shop:
             from pagefold.engine.rebuild.run_repository import open_runs  # noqa: PLC0415  # likewise
 
         async with open_runs(self.store) as runs:
-            yield RebuildService(self.store, self.config, runs)
+            yield RebuildService(self.store, self.config, runs, self.counters)
 
     async def replay(
         self,
@@ -390,7 +398,7 @@ class Shop:
 
     async def close(self) -> None:
         """Commits what was appended and closes the store. `pagefold.open` does it."""
-        for each in (self._readiness, self.kpis, self.lag):
+        for each in (self._readiness, self.kpis, self.lag, self.section_counts):
             await each.close()
         await self._appender.close()
         await self.fields.close()
@@ -458,14 +466,6 @@ class Shop:
         identity = next(domain.name for domain in DOMAINS if domain.gives_identity)
         requires = {channel.name: channel.requires for channel in self.applied.config.resolved_channels}
         await self.store.pages.publish_layout([domain.name for domain in DOMAINS], identity, requires)
-
-
-async def _fetch_tables(config: Config, limiter: RequestLimiter, source: str) -> None:
-    """Fetches the tables that a source's contracts need. Raises `TableUnavailable`."""
-    with needs_extra("a table from an endpoint", "rebuild"):
-        from pagefold.engine.snapshots.lookups import fetch_for_delivery  # noqa: PLC0415  # few shops have any
-
-    await fetch_for_delivery(config, source, limiter)
 
 
 @asynccontextmanager

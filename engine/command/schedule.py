@@ -92,7 +92,7 @@ async def _statuses(shop: Shop) -> AsyncIterator[TaskStatus]:
         from pagefold.engine.schedule.scheduler import timetables  # noqa: PLC0415  # as most commands need no schedule
 
     times = timetables(shop.config)
-    for name, task in shop.config.schedule.tasks.items():
+    for name, task in shop.config.schedule.all_tasks.items():
         runs = await shop.store.schedule.newest(1, name)
         following = times[name].next_after(moment())
         yield TaskStatus(name, task.run, task.cron, _text(following), runs[0] if runs else None)
@@ -190,6 +190,6 @@ async def _run_now(task: str, options: Options) -> int:
 
 
 def _check_name(task: str, config: Config) -> None:
-    if task not in config.schedule.tasks:
-        hint = suggestion(task, config.schedule.tasks, "tasks")
+    if task not in config.schedule.all_tasks:
+        hint = suggestion(task, config.schedule.all_tasks, "tasks")
         raise UsageError("TASK", f"unknown task {task!r}; {hint}")

@@ -105,7 +105,7 @@ async def _serve(shared: _Shared, start: Start | None = None) -> int:
     async with _opened(config, start) as shop, stoppable() as stop:
         service = await make_context(shop, host, number)
         async with (
-            _consumers(shop, work=consumes),
+            _background(shop, number, work=consumes),
             run_beside(lambda: restrict_once_tokens_exist(service, host)),
             run_beside(shop.follow),
             serving(service, listener, links, stands_in=stands_in, dashboard=Dashboard(service)),
@@ -171,12 +171,16 @@ async def _has_tokens(shop: Shop) -> bool:
         return False
 
 
-def _consumers(shop: Shop, *, work: bool) -> AbstractAsyncContextManager[None]:
-    """Runs the consumers during the block. At its end, after the last response, they finish their batch.
+def _background(shop: Shop, number: int, *, work: bool) -> AbstractAsyncContextManager[None]:
+    """Runs the consumers during the block; without them, one process watches the key figures.
+
+    At its end, after the last response, consumers finish their batch.
 
     A consumer that fails does not end the server: pages are served as they are, and readiness reports the failure.
     """
-    return run_beside(partial(work_and_run_schedule, shop, enduring=True)) if work else nullcontext()
+    if work:
+        return run_beside(partial(work_and_run_schedule, shop, enduring=True))
+    return run_beside(shop.monitor.run) if number == WORKER else nullcontext()
 
 
 async def _stopped(stop: StopSignal, parent_gone: int | None) -> None:

@@ -2,20 +2,21 @@
 
 import time
 from collections.abc import AsyncIterator, Callable, Collection, Coroutine, Mapping
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
 from functools import partial
 from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 import anyio
 from cyclopts import Parameter
+from cyclopts.validators import Number
 
 import pagefold
 from pagefold.engine.command.console import messages, pace, print_message, show_table, write_json
-from pagefold.engine.command.options import DOMAIN_NAMES, AsJSON, Exit, Injected, Options
+from pagefold.engine.command.options import DOMAIN_NAMES, AsJSON, Exit, Injected, Options, UsageError
 from pagefold.engine.command.progress import LINE_SECONDS, fold_bars
 from pagefold.engine.command.signals import stoppable
 from pagefold.engine.runtime.event_loop import run
-from pagefold.engine.runtime.extras import needs_extra
+from pagefold.engine.runtime.extras import is_installed, needs_extra
 from pagefold.engine.runtime.logs import Logger
 from pagefold.engine.runtime.task_groups import run_together
 from pagefold.engine.shop import Shop
@@ -32,6 +33,8 @@ log = Logger(__name__)
 def work(
     *,
     once: Annotated[bool, Parameter(show_default=False)] = False,
+    metrics_port: Annotated[int | None, Parameter(validator=Number(gte=0, lte=65_535))] = None,
+    metrics_host: str = "127.0.0.1",
     domain: Annotated[list[str] | None, Parameter(choices=DOMAIN_NAMES)] = None,
     as_json: AsJSON = False,
     options: Injected = Options(),  # noqa: B008  # it is immutable
@@ -46,6 +49,10 @@ def work(
     ----------
     once
         Fold what is in the log, and exit.
+    metrics_port
+        Serve /metrics and /healthz at this port, without tokens; 0 for any free one.
+    metrics_host
+        The address at which to serve them.
     domain
         Only this domain; may be given several times.
     as_json
@@ -54,18 +61,33 @@ def work(
     chosen = domain or DOMAIN_NAMES
     if not once:
         options.start_logging("info")
-        return run(lambda: _work(chosen, options))
+        return run(lambda: _work(chosen, options, metrics_host, metrics_port))
+    if metrics_port is not None:
+        raise UsageError("--metrics-port", "cannot be combined with --once")
     options.start_logging("warning" if messages().is_terminal else "info")
     return run(lambda: _work_once(chosen, options, as_json=as_json))
 
 
-async def _work(domains: Collection[str], options: Options) -> int:
-    async with pagefold.open(options.load(), create=False, killable=True) as shop, stoppable() as stop:
-        log.info("working", store=shop.store.name, domains=list(domains))
+async def _work(domains: Collection[str], options: Options, host: str, port: int | None) -> int:
+    async with (
+        pagefold.open(options.load(), create=False, killable=True) as shop,
+        stoppable() as stop,
+        _metrics(shop, host, port) as address,
+    ):
+        log.info("working", store=shop.store.name, domains=list(domains), **({"metrics": address} if address else {}))
         with stop.scope:
             await work_and_run_schedule(shop, domains)
     log.info("stopped", signal=stop.signal and stop.signal.name)
     return Exit.DONE
+
+
+def _metrics(shop: Shop, host: str, port: int | None) -> AbstractAsyncContextManager[str | None]:
+    """Serves the metrics of the worker during the block; yields the address."""
+    if port is None:
+        return nullcontext()
+    with needs_extra("--metrics-port", "server"):
+        from pagefold.engine.http.metrics_server import serving_metrics  # noqa: PLC0415  # most workers serve none
+    return serving_metrics(shop, host, port)
 
 
 async def work_and_run_schedule(shop: Shop, domains: Collection[str] | None = None, *, enduring: bool = False) -> None:
@@ -75,7 +97,8 @@ async def work_and_run_schedule(shop: Shop, domains: Collection[str] | None = No
     """
     running: list[Callable[[], Coroutine[object, object, None]]] = [partial(shop.work, domains, enduring=enduring)]
     sources = shop.config.sources.values()
-    if shop.config.schedule.tasks or any(source.delta or source.snapshot for source in sources):
+    needs_scheduler = shop.config.schedule.tasks or any(source.delta or source.snapshot for source in sources)
+    if needs_scheduler or (shop.config.schedule.all_tasks and is_installed("rebuild")):
         with needs_extra("[schedule]", "rebuild"):
             from pagefold.engine.schedule.scheduler import Scheduler  # noqa: PLC0415  # as many shops need no schedule
         running.append(Scheduler(shop).run)

@@ -19,6 +19,7 @@ from msgspec import Meta, field
 from pagefold.domains import DOMAINS, AnyDomain, Rules
 from pagefold.domains.locales import canonical_locale
 from pagefold.engine.configuration.addresses import POSTGRES_SCHEMES, postgres_url_error, scheme_of
+from pagefold.engine.configuration.alert_config import AlertConfig, check_alerts
 from pagefold.engine.configuration.category_trees import TreeConfig, load_forests
 from pagefold.engine.configuration.cdc_config import CdcConfig, check_cdc
 from pagefold.engine.configuration.channel_config import ChannelConfig, check_channel, check_domains
@@ -181,6 +182,9 @@ class Config(Table, frozen=True):
     schedule: ScheduleConfig = ScheduleConfig()
     references: ReferencesConfig = ReferencesConfig()
     kpis: Annotated[dict[str, KpiConfig], Meta(description="Other limits of key figures, by name.")] = field(
+        default_factory=dict
+    )
+    alerts: Annotated[dict[str, AlertConfig], Meta(description="Who is notified of alerts, by name.")] = field(
         default_factory=dict
     )
     apply: Annotated[
@@ -432,6 +436,7 @@ def _problems(config: Config) -> Iterator[ConfigurationError]:
         yield from _check_name(f"channels.{name}", name)
         yield from check_channel(f"channels.{name}", channel, config)
     yield from check_kpis(config.kpis)
+    yield from check_alerts(config.alerts)
     yield from _check_schedule(config)
 
 

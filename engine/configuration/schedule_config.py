@@ -13,6 +13,9 @@ from pagefold.engine.configuration.spelling import suggestion
 from pagefold.engine.configuration.toml_tables import Table
 from pagefold.engine.errors import ConfigurationError
 
+NIGHTLY, NIGHTLY_CRON = "nightly-sample", "20 3 * * *"
+"""The comparison of pages with the log that every shop has."""
+
 Work: TypeAlias = Literal["rebuild", "poll", "verify"]
 
 
@@ -87,6 +90,22 @@ class ScheduleConfig(Table, frozen=True):
 
     zone: Annotated[str, Meta(description="The time zone of all times, such as `Europe/Berlin`.")] = "UTC"
     tasks: Annotated[dict[str, TaskConfig], Meta(description="What is done, by name.")] = field(default_factory=dict)
+    nightly_sample: Annotated[
+        int,
+        Meta(
+            ge=0,
+            description="How many SKUs are compared with the log every night at 3:20, chosen at random, unless a task "
+            "compares pages; 0 for none.",
+        ),
+    ] = 1_000
+
+    @cached_property
+    def all_tasks(self) -> Mapping[str, TaskConfig]:
+        """The tasks, and the nightly comparison of a sample."""
+        compares = NIGHTLY in self.tasks or any(each.run == "verify" for each in self.tasks.values())
+        if compares or not self.nightly_sample:
+            return self.tasks
+        return {**self.tasks, NIGHTLY: TaskConfig(run="verify", cron=NIGHTLY_CRON, sample=self.nightly_sample)}
 
     @cached_property
     def time_zone(self) -> ZoneInfo:

@@ -65,7 +65,7 @@ class FastPageReads:
             return None
         cached = b"cache-control: %b\r\n%b" % (self._cache_control(channel, found.body)[1], SECURE)
         traffic = self._traffic
-        traffic.reads += 1
+        traffic.note_read(started)
         status, head, body = 200, found.head, found.body
         if asked.condition is not None and matches(asked.condition, found.etag):
             traffic.not_modified += 1

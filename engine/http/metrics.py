@@ -14,8 +14,10 @@ from prometheus_client.registry import Collector, CollectorRegistry
 
 from pagefold.engine.dead_letters.retention import Outlook
 from pagefold.engine.events import OUTCOMES
+from pagefold.engine.http.kpi_metrics import build_metrics, kpi_metrics, process_metrics, section_metrics, store_metrics
 from pagefold.engine.http.process_counters import ProcessCounters
-from pagefold.engine.http.server_context import ServerContext
+from pagefold.engine.kpis.definitions import Kpi
+from pagefold.engine.kpis.readings import KpiReading
 from pagefold.engine.reading.check_results import PURPOSES, CheckResult
 from pagefold.engine.reading.lag_cache import MAX_COUNTED_EVENTS
 from pagefold.engine.reading.reference_status import ReferenceStatus
@@ -23,6 +25,7 @@ from pagefold.engine.reading.source_lag import SourceStatus
 from pagefold.engine.reading.status import FoldProgress
 from pagefold.engine.runtime.clock import seconds_since
 from pagefold.engine.runtime.counters import Histogram
+from pagefold.engine.shop import Shop
 from pagefold.engine.stores.fetch_records import FetchCount
 from pagefold.engine.stores.field_ledger import Alert
 
@@ -38,23 +41,32 @@ class StoreFigures(NamedTuple):
     field_alerts: Sequence[tuple[str, Alert, int]]
     references: Sequence[ReferenceStatus]
     sources: Sequence[SourceStatus]
-    fetches: Sequence[FetchCount] = ()
+    fetches: Sequence[FetchCount]
+    kpis: Sequence[Kpi]
+    readings: Sequence[KpiReading]
+    store: str
+    sizes: Mapping[str, int]
+    sections: Mapping[tuple[str, str], tuple[int, int]]
 
 
-async def exposition(service: ServerContext) -> bytes:
+async def exposition(shop: Shop, processes: Sequence[ProcessCounters], checks: Sequence[CheckResult]) -> bytes:
     """All metrics as text. Raises `StoreUnavailable`: without the store's metrics the shop would look idle."""
     registry = CollectorRegistry(auto_describe=False)
-    shop = service.shop
     figures = StoreFigures(
-        checks=await service.readiness.results(),
+        checks=checks,
         outlook=await shop.retention.outlook(),
         progress=await shop.lag.progress(),
         field_alerts=await shop.store.fields.alert_counts(),
         references=await shop.reference_kinds.kinds(),
         sources=await shop.source_lag.known(),
         fetches=await shop.store.fetches.counts(),
+        kpis=shop.kpis.kpis,
+        readings=await shop.kpis.readings(),
+        store=shop.store.name,
+        sizes=await shop.store.sizes(),
+        sections=shop.section_counts.recent(),
     )
-    registry.register(ShopCollector(service.reported.beside(service.counters()), figures))
+    registry.register(ShopCollector(processes, figures))
     return generate_latest(registry)
 
 
@@ -67,6 +79,12 @@ class ShopCollector(Collector):
 
     def collect(self) -> Iterator[Metric]:
         """Every metric."""
+        figures = self._figures
+        yield from build_metrics(figures.store)
+        yield from process_metrics(self._processes)
+        yield from kpi_metrics(figures.kpis, figures.readings)
+        yield from store_metrics(figures.sizes)
+        yield from section_metrics(figures.sections)
         yield from self._requests()
         yield from self._appends()
         yield from self._folds()
@@ -148,6 +166,11 @@ class ShopCollector(Collector):
                 requests.add_metric([str(process.worker), method, route, str(status)], number)
         yield requests
         yield self._counter("pagefold_page_reads", "Pages found for readers, 304s among them.", lambda each: each.reads)
+        yield self._histogram(
+            "pagefold_page_read_seconds",
+            "Time of a page read until its response, of a sample.",
+            lambda each: {"": each.read_seconds},
+        )
         yield self._counter(
             "pagefold_page_not_modified", "Page reads answered with 304.", lambda each: each.not_modified
         )

@@ -92,6 +92,7 @@ class PageReads:
     async def _answer(
         self, method: str, found: tuple[bytes, bytes], headers: list[Header], query: bytes
     ) -> tuple[int, list[Header], bytes]:
+        begun = time.perf_counter()
         condition = authorization = None
         for name, value in headers:
             if name == b"if-none-match":
@@ -113,7 +114,7 @@ class PageReads:
             if current is None:
                 raise await self._missing(sku, channel)
             body, more = current, (self._cache_control(channel, current),)
-        self._traffic.reads += 1
+        self._traffic.note_read(begun)
         etag = etag_of(body)
         if condition is not None and matches(condition, etag):
             self._traffic.not_modified += 1

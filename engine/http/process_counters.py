@@ -8,16 +8,22 @@ import anyio
 import msgspec
 
 from pagefold.engine.http.request_log import RequestLog
-from pagefold.engine.runtime.counters import Counters
+from pagefold.engine.runtime.counters import Counters, Histogram
+from pagefold.engine.runtime.process_usage import ProcessUsage, process_usage
 from pagefold.engine.shop import Shop
 
 REPORT_SECONDS = 1.0
+OVERLOAD = (429, 503)
+OPERATIONS = ("/healthz", "/readyz", "/readyz/reads", "/readyz/ingest", "/metrics")
 MAX_REPORT_BYTES = 1 << 17
 """Bytes of one process's counters: some routes, with some numbers each."""
 
 
 class ProcessCounters(msgspec.Struct, frozen=True):
-    """All counters of one process since its start. `requests` has method, route, status and count."""
+    """All counters of one process since its start. `requests` has method, route, status and count.
+
+    `read_seconds` has the time of a sample of page reads.
+    """
 
     worker: int
     requests: list[tuple[str, str, int, int]]
@@ -27,6 +33,16 @@ class ProcessCounters(msgspec.Struct, frozen=True):
     gone: int
     queued: int
     counts: Counters
+    read_seconds: Histogram
+    usage: ProcessUsage
+
+    @property
+    def turned_away(self) -> int:
+        """Requests that were answered with 429 or 503, without those that ask for readiness."""
+        answered = sum(
+            number for _, route, status, number in self.requests if status in OVERLOAD and route not in OPERATIONS
+        )
+        return answered + sum(self.refused.get(status, 0) for status in OVERLOAD)
 
 
 _decoder = msgspec.json.Decoder(ProcessCounters)
@@ -43,6 +59,8 @@ def counters_of(worker: int, traffic: RequestLog, shop: Shop) -> ProcessCounters
         gone=traffic.gone,
         queued=shop.queued,
         counts=shop.counters,
+        read_seconds=traffic.read_seconds,
+        usage=process_usage(),
     )
 
 

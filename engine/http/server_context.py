@@ -15,6 +15,7 @@ from pagefold.engine.http.request_body import BodyBudget
 from pagefold.engine.http.request_intake import RequestIntake
 from pagefold.engine.http.request_log import RequestLog
 from pagefold.engine.http.server_readiness import ServerReadiness
+from pagefold.engine.monitoring.measurements import REFUSED
 from pagefold.engine.runtime.store_timeout import TIMEOUT_SECONDS, with_timeout
 from pagefold.engine.shop import Shop
 from pagefold.engine.stores.grants import Grant
@@ -53,6 +54,7 @@ class ServerContext:
         self.intake = RequestIntake(shop, environment)
         self.caching = CachePolicy(shop.config, public=reads_open)
         self.description = b""
+        shop.kpis.counts.add_source(self._turned_away)
         self._hosts = AllowedHosts(shop.config.http.hosts)
 
     def restrict(self, anonymous: Grant | None) -> None:
@@ -76,6 +78,10 @@ class ServerContext:
     def counters(self) -> ProcessCounters:
         """The counters of this process."""
         return counters_of(self.worker, self.traffic, self.shop)
+
+    def _turned_away(self) -> dict[tuple[str, str], float]:
+        """The requests that this server could not take, in all of its processes. One of them stores the number."""
+        return {(REFUSED, ""): sum(each.turned_away for each in self.reported.beside(self.counters()))}
 
     @property
     def config(self) -> Config:

@@ -74,7 +74,7 @@ async def _queue(given: Measuring) -> list[Measured]:
     found = [Measured(max(given.shop.queued, *fresh, 0), "#domains", "pagefold status", "append")]
     for each in await given.shop.store.fetches.counts():
         command = f"pagefold fetches list --source {each.source}"
-        found.append(Measured(each.wanted, f"fetches?source={each.source}", command, f"fetch {each.source}"))
+        found.append(Measured(each.wanted, f"runs?source={each.source}", command, f"fetch {each.source}"))
     return found
 
 
@@ -99,10 +99,10 @@ async def _drift(given: Measuring) -> list[Measured]:
     compared = newest.get(COMPARED)
     command = "pagefold verify"
     if compared is None or compared.minute < minute_of(given.since):
-        return [Measured(None, "runs?kind=verify", command)]
+        return [Measured(None, "runs?kind=scheduled", command)]
     drifted = newest.get(DRIFTED)
     changed = drifted.value if drifted is not None and drifted.minute == compared.minute else 0
-    return [_ratio(changed, compared.value, "runs?kind=verify", command)]
+    return [_ratio(changed, compared.value, "runs?kind=scheduled", command)]
 
 
 async def _throttled(given: Measuring) -> list[Measured]:
@@ -187,7 +187,7 @@ async def _held_runs(given: Measuring) -> list[Measured]:
 
 async def _not_applied(given: Measuring) -> list[Measured]:
     await given.shop.applied.refresh()
-    return [Measured(int(given.shop.applied.is_held), "plan", "pagefold plan")]
+    return [Measured(int(given.shop.applied.is_held), "plans", "pagefold plan")]
 
 
 async def _checks(given: Measuring) -> list[Measured]:

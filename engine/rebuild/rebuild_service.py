@@ -29,6 +29,7 @@ from pagefold.engine.rebuild.run_observer import Finding, RunObserver
 from pagefold.engine.rebuild.run_records import RunCounts, RunSpec
 from pagefold.engine.rebuild.run_repository import RunRepository
 from pagefold.engine.rebuild.source_rebuild import SourceRebuild
+from pagefold.engine.runtime.counters import Counters
 from pagefold.engine.snapshots import open_snapshot
 from pagefold.engine.snapshots.request_limiter import RequestLimiter
 from pagefold.engine.snapshots.snapshot import Snapshot
@@ -151,12 +152,12 @@ def report_of(run: RebuildRun, *, dry_run: bool = False, seconds: float = 0.0, a
 
 
 class RebuildService:
-    """Rebuilds the sources of one shop, one run per source."""
+    """Rebuilds the sources of one shop, one run per source. `counters` are those of this process."""
 
-    def __init__(self, store: Store, config: Config, runs: RunRepository) -> None:
+    def __init__(self, store: Store, config: Config, runs: RunRepository, counters: Counters) -> None:
         self._store = store
         self._config = config
-        self._traffic = RequestLimiter()
+        self._traffic = RequestLimiter(counters)
         self._epochs = EpochRegistry(store.log)
         self._epoch_service = EpochService(store, config, EventValidator(config), self._epochs)
         self.runs = runs

@@ -45,7 +45,8 @@ class Counters(msgspec.Struct):
     """The counters of one process: events by outcome, batches, and by domain what was changed and what had drifted.
 
     `changed` counts SKUs whose sections a fold changed, `drifted` sections that a replay found to differ. `aside`
-    counts, by source, input that is not an event: `kept`, or why it was skipped.
+    counts, by source, input that is not an event: `kept`, or why it was skipped. `throttled` counts, by source, answers
+    that say that it was asked too often.
     """
 
     outcomes: dict[Outcome, int] = {}
@@ -54,6 +55,7 @@ class Counters(msgspec.Struct):
     changed: dict[str, int] = {}
     drifted: dict[str, int] = {}
     aside: dict[str, dict[str, int]] = {}
+    throttled: dict[str, int] = {}
 
     def add_outcomes(self, results: Iterable[AppendResult]) -> None:
         """Counts the outcomes of one call."""
@@ -64,6 +66,10 @@ class Counters(msgspec.Struct):
         """Counts input that is not an event."""
         of_source = self.aside.setdefault(source, {})
         of_source[kind] = of_source.get(kind, 0) + 1
+
+    def add_throttled(self, source: str) -> None:
+        """Counts an answer of a source that says that it was asked too often."""
+        self.throttled[source] = self.throttled.get(source, 0) + 1
 
     def add_fold(self, domain: str, events: int, changed: int, seconds: float) -> None:
         """Counts one batch of a consumer."""

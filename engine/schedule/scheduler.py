@@ -38,7 +38,7 @@ log = Logger(__name__)
 def timetables(config: Config) -> dict[str, Timetable]:
     """The times of every task. Raises `ConfigurationError` for a cron line that is none."""
     found: dict[str, Timetable] = {}
-    for name, task in config.schedule.tasks.items():
+    for name, task in config.schedule.all_tasks.items():
         try:
             found[name] = Timetable(task.cron, config.schedule.time_zone)
         except ValueError as error:
@@ -49,7 +49,7 @@ def timetables(config: Config) -> dict[str, Timetable]:
 def has_work(config: Config) -> bool:
     """Whether there is anything to be done at certain times, or when an operator has approved it."""
     sources = config.sources.values()
-    return bool(config.schedule.tasks) or any(source.delta or source.snapshot for source in sources)
+    return bool(config.schedule.all_tasks) or any(source.delta or source.snapshot for source in sources)
 
 
 Work: TypeAlias = Callable[[], Awaitable[TaskOutcome]]
@@ -150,7 +150,7 @@ class Scheduler:
                     await self._records.end(run.number, "failed", ENDED_EARLY, now())
 
     def _task(self, name: str) -> TaskConfig:
-        return self._shop.config.schedule.tasks[name]
+        return self._shop.config.schedule.all_tasks[name]
 
     async def _logged(self, name: str, due: datetime, work: Work) -> None:
         """Does something, and logs how it went. Raises `StoreError` only."""

@@ -94,10 +94,11 @@ class _RetryableError(Exception):
 class Endpoint(NamedTuple):
     """An endpoint: its settings, what authorizes requests, and the limits that they share with others.
 
-    `name` is its address without a query, which may have secrets: for people.
+    `name` is its address without a query, which may have secrets: for people. `source` is whose it is.
     """
 
     name: str
+    source: str
     settings: RequestConfig
     credentials: Credentials
     limiter: RequestLimiter
@@ -123,7 +124,8 @@ def endpoint_at(
 def _endpoint(config: Config, key: str, settings: RequestConfig, limiter: RequestLimiter) -> Endpoint:
     parts = urlsplit(settings.url or "")
     name = f"{parts.scheme}://{parts.netloc}{parts.path}"
-    return Endpoint(name, settings, credentials(config, key, settings, os.environ), limiter, {})
+    source = max((each for each in config.sources if key.startswith(f"sources.{each}.")), key=len, default="")
+    return Endpoint(name, source, settings, credentials(config, key, settings, os.environ), limiter, {})
 
 
 class EndpointClient:
@@ -133,7 +135,7 @@ class EndpointClient:
     """
 
     def __init__(self, endpoint: Endpoint) -> None:
-        self._name = endpoint.name
+        self._name, self._source = endpoint.name, endpoint.source
         self._settings = settings = endpoint.settings
         self._credentials = endpoint.credentials
         self._limiter = endpoint.limiter
@@ -239,6 +241,8 @@ class EndpointClient:
             return
         status = response.status_code
         problem = f"it answers {_status(status)}"
+        if status == HTTPStatus.TOO_MANY_REQUESTS:
+            self._limiter.counters.add_throttled(self._source)
         if status in _RETRYABLE:
             seconds = _retry_after(response.headers.get("retry-after"))
             raise _RetryableError(problem, Failure(status, passes=True, seconds=seconds))

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING
 
 import anyio
 
+from pagefold.engine.runtime.counters import Counters
+
 if TYPE_CHECKING:
     from aiolimiter import AsyncLimiter
 
@@ -13,10 +15,12 @@ if TYPE_CHECKING:
 class RequestLimiter:
     """Limits the requests of one command's snapshots to each server.
 
-    If several snapshots use the same server, the strictest limits hold for all.
+    If several snapshots use the same server, the strictest limits hold for all. `counters` count the answers that say
+    that a server was asked too often.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, counters: Counters | None = None) -> None:
+        self.counters = counters or Counters()
         self._lanes: dict[str, _Lane] = {}
 
     @asynccontextmanager

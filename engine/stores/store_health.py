@@ -1,6 +1,7 @@
 """The contract of a store, continued: whether it is usable now."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 
 import msgspec
 
@@ -43,6 +44,10 @@ class StoreHealth(ABC):
 
         A no-op if the server checks for itself. Raises `StoreDamaged`.
         """
+
+    @abstractmethod
+    async def sizes(self) -> Mapping[str, int]:
+        """The bytes of its parts on disk, indexes included: `log`, `pages`, and on PostgreSQL `rest`."""
 
     @abstractmethod
     async def inspect(self) -> Inspection:

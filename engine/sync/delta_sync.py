@@ -25,6 +25,7 @@ from pagefold.engine.runtime.clock import moment, now
 from pagefold.engine.shop import Shop
 from pagefold.engine.snapshots import open_snapshot
 from pagefold.engine.snapshots.contract_rows import ContractRows
+from pagefold.engine.snapshots.request_limiter import RequestLimiter
 from pagefold.engine.snapshots.row import RefusedStatement, Row
 from pagefold.engine.snapshots.snapshot import UNPROVEN, Batch, Snapshot
 from pagefold.engine.stores.event_state import EncodedEvent
@@ -164,7 +165,8 @@ class _Run:
 
     async def _read(self, config: Config) -> None:
         """Reads what a configuration has as the snapshot of the source, and appends it."""
-        async with open_snapshot(config, self._source) as snapshot, self._watched(snapshot.records):
+        traffic = RequestLimiter(self._shop.counters)
+        async with open_snapshot(config, self._source, traffic=traffic) as snapshot, self._watched(snapshot.records):
             resolver = ReferencedRows(
                 self._shop.store, self._shop.config.references, self._source, snapshot, keep=True, rule=DELTA
             )

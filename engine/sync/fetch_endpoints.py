@@ -10,6 +10,7 @@ from pagefold.engine.configuration.fetch_config import FetchConfig
 from pagefold.engine.errors import SourceFailed
 from pagefold.engine.intake.contracts.contract import MAX_ELEMENTS
 from pagefold.engine.intake.formats.request_parts import Wanted
+from pagefold.engine.runtime.counters import Counters
 from pagefold.engine.snapshots.endpoint_client import Endpoint, endpoint_at
 from pagefold.engine.snapshots.endpoint_pages import open_pages
 from pagefold.engine.snapshots.page_sequence import all_rows
@@ -22,9 +23,9 @@ class FetchEndpoints:
     What a fetch does not say of headers, limits and authorization is as its source's snapshot has it.
     """
 
-    def __init__(self, config: Config) -> None:
+    def __init__(self, config: Config, counters: Counters) -> None:
         self._config = config
-        self._traffic = RequestLimiter()
+        self._traffic = RequestLimiter(counters)
         self._endpoints: dict[tuple[str, str], Endpoint] = {}
 
     async def rows(self, source: str, wanted: Wanted) -> list[msgspec.Raw]:

@@ -66,7 +66,7 @@ class FetchWorker:
     def __init__(self, shop: Shop, clock: Callable[[], datetime] = moment) -> None:
         self._shop = shop
         self.report = FetchReport()
-        endpoints = FetchEndpoints(shop.config)
+        endpoints = FetchEndpoints(shop.config, shop.counters)
         self._sources = [
             _SourceFetches(shop, name, endpoints, clock, self.report) for name in sources_with_fetches(shop.config)
         ]

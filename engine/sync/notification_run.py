@@ -58,7 +58,8 @@ class NotificationRun:
         return self.report
 
     async def _read(self, settings: SnapshotConfig) -> None:
-        endpoint = endpoint_at(self._shop.config, f"sources.{self._note.source}.delta", settings, RequestLimiter())
+        limiter = RequestLimiter(self._shop.counters)
+        endpoint = endpoint_at(self._shop.config, f"sources.{self._note.source}.delta", settings, limiter)
         pages = open_pages(endpoint)
         async for page in pages.pages():
             if page.rows:

@@ -86,9 +86,26 @@ def test_an_unknown_task() -> None:
 
 def test_a_shop_without_tasks(place: Path) -> None:
     """It is told how to add one."""
-    (place / "pagefold.toml").write_text(CONFIG)
+    (place / "pagefold.toml").write_text(CONFIG + "[schedule]\nnightly_sample = 0\n")
     assert run_pagefold("schedule") == (0, "", "no tasks: [schedule.tasks.NAME] in the configuration adds one\n")
     assert run_pagefold("schedule", "runs") == (0, "", "no runs yet\n")
+
+
+def test_every_shop_compares_a_sample_every_night(place: Path) -> None:
+    """Unless a task compares pages. What it finds is the key figure of drift."""
+    (place / "pagefold.toml").write_text(CONFIG + "[schedule]\nnightly_sample = 10\n")
+    [task] = [orjson.loads(line) for line in run_pagefold("schedule", "list", "--json").out.splitlines()]
+    assert (task["task"], task["run"], task["cron"]) == ("nightly-sample", "verify", "20 3 * * *")
+    (place / "events.ndjson").write_text(
+        '{"type":"pricing","sku":"A","channel":"*","source":"erp","sourceVersion":1,'
+        '"occurredAt":"2026-01-01T00:00:00Z","payload":{"currency":"EUR","amount":"9.00"}}\n'
+    )
+    assert run_pagefold("ingest", "events.ndjson").code == 0
+    assert run_pagefold("work", "--once").code == 0
+    assert run_pagefold("schedule", "run", "nightly-sample").code == 0
+    kpis = {each["kpi"]: each for each in run_pagefold("status", "--json").document["kpis"]}
+    assert (kpis["drift"]["value"], kpis["drift"]["numerator"]) == (0.0, 0.0)
+    assert kpis["drift"]["denominator"] >= 1
 
 
 def test_a_cron_line_that_is_none(place: Path) -> None:

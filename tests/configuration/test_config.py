@@ -8,6 +8,7 @@ import msgspec
 import pytest
 
 from pagefold.engine.command.init import SAMPLE_URL, sample
+from pagefold.engine.configuration.alert_config import AlertConfig
 from pagefold.engine.configuration.category_trees import TreeConfig
 from pagefold.engine.configuration.cdc_config import CdcConfig
 from pagefold.engine.configuration.channel_config import ChannelConfig
@@ -367,6 +368,7 @@ TABLES: dict[str, type[msgspec.Struct]] = {
     "schedule.tasks.": TaskConfig,
     "references": ReferencesConfig,
     "kpis.": KpiConfig,
+    "alerts.": AlertConfig,
     "trees.": TreeConfig,
 }
 EXAMPLE = re.compile(r"^#   (?=[a-z_]+(?:\.[A-Za-z.]+)? = |\[|# )", re.MULTILINE)

@@ -156,7 +156,7 @@ async def samples(shop: Shop) -> dict[tuple[str, str], float]:
     """The metrics of requests that became no events."""
     service = service_of(shop, environment=ENVIRONMENT)
     found: dict[tuple[str, str], float] = {}
-    for line in (await exposition(service)).decode().splitlines():
+    for line in (await exposition(service.shop, [service.counters()], [])).decode().splitlines():
         if line.startswith("pagefold_ingest_items_not_appended_total{"):
             labels, _, number = line.partition("{")[2].rpartition("} ")
             named = dict(pair.split("=") for pair in labels.replace('"', "").split(","))

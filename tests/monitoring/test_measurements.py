@@ -12,7 +12,7 @@ from pagefold.engine.monitoring import kpi_service
 from pagefold.engine.monitoring.kpi_service import KpiService
 from pagefold.engine.monitoring.measurements import COMPARED, DRIFTED, QUEUED, REFUSED, REJECTED, THROTTLED, minute_of
 from pagefold.engine.stores.kpi_records import KpiPoint
-from tests.support.small_shop import catalog, price, with_channel
+from tests.support.small_shop import catalog, price, say, with_channel
 
 HOUR = timedelta(hours=1)
 
@@ -118,11 +118,11 @@ async def test_drift_is_that_of_the_newest_comparison(shop: Shop) -> None:
     """Whatever an earlier one found."""
     clock = Clock()
     await shop.store.kpis.record(
-        [], [KpiPoint(COMPARED, "", clock.minute - 9, 1_000), KpiPoint(DRIFTED, "", clock.minute - 9, 2)]
+        [KpiPoint(COMPARED, "", clock.minute - 9, 1_000), KpiPoint(DRIFTED, "", clock.minute - 9, 2)]
     )
     found = (await readings(shop, clock))["drift", ""]
     assert (found.value, found.crossed) == (0.002, True)
-    await shop.store.kpis.record([], [KpiPoint(COMPARED, "", clock.minute - 3, 1_000)])
+    await shop.store.kpis.record([KpiPoint(COMPARED, "", clock.minute - 3, 1_000)])
     found = (await readings(shop, clock))["drift", ""]
     assert (found.value, found.crossed) == (0, False)
     clock.now += timedelta(days=9)
@@ -186,5 +186,6 @@ async def test_a_comparison_is_recorded(shop: Shop) -> None:
     sampled = (await readings(shop))["drift", ""]
     assert (sampled.value, sampled.numerator) == (0, 0)
     assert sampled.denominator
+    await say(shop, catalog("shirt", sku="OTHER"))
     await shop.verify()
-    assert (await readings(shop))["drift", ""].denominator == 2 * sampled.denominator, "of one minute, both count"
+    assert (await readings(shop))["drift", ""].denominator == 2 * sampled.denominator, "the newest counts"

@@ -77,3 +77,23 @@ def test_the_past_of_a_stream_with_many_versions_takes_a_step_for_each(log: apsw
         rows = list(log.execute(query, (position, STREAMS)))
         assert f",{newest},0," in rows[0][0]
         assert pages_read(log) - before < VERSIONS // 10
+
+
+KPIS: dict[str, tuple[tuple[Any, ...], str]] = {
+    "count_recent_letters": (("2026-01-01", 10), "dead_letters_by_age"),
+    "newest_kpi_points": ((apsw.carray(("lag",)), 1), "sqlite_autoindex_kpi_points_1"),
+    "kpi_spans": ((apsw.carray(("lag",)), 1), "sqlite_autoindex_kpi_points_1"),
+    "kpi_history": (("lag", "", 1), "sqlite_autoindex_kpi_points_1"),
+    "open_alerts": ((), "alerts_open"),
+    "due_alert_messages": (("2026-01-01", 10), "alert_messages_due"),
+}
+
+
+@pytest.mark.parametrize("statement", KPIS)
+def test_key_figures_are_read_by_an_index(log: apsw.Connection, statement: str) -> None:
+    """None of their statements scans a table."""
+    bindings, index = KPIS[statement]
+    plan = [row[3] for row in log.execute(f"EXPLAIN QUERY PLAN {SQL[statement]}", bindings)]
+    assert any(index in step for step in plan)
+    tables = ("dead_letters", "kpi_points", "alerts", "message", "stored_events")
+    assert not {f"SCAN {table}" for table in tables}.intersection(plan)

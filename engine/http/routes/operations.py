@@ -61,7 +61,9 @@ async def status(call: Call) -> Response:
 
 async def metrics(call: Call) -> Response:
     """Numbers for Prometheus."""
-    answer = reply(await exposition(call.service))
+    service = call.service
+    processes = service.reported.beside(service.counters())
+    answer = reply(await exposition(service.shop, processes, await service.readiness.results()))
     answer.headers["content-type"] = CONTENT_TYPE
     return answer
 

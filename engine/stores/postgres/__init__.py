@@ -4,10 +4,12 @@ Connect to the server itself, or through a pooler in session mode. Transaction m
 what belongs to a session: the locks of leases, LISTEN, prepared statements, and settings.
 """
 
+from collections.abc import Mapping
 from typing import Self
 
 from pagefold.engine.configuration.config import Config
 from pagefold.engine.errors import StoreReadOnly
+from pagefold.engine.stores.postgres.alerts import PostgresAlerts
 from pagefold.engine.stores.postgres.connections import Connections
 from pagefold.engine.stores.postgres.dead_letters import PostgresDeadLetters
 from pagefold.engine.stores.postgres.disk_space import DiskSpaceCheck
@@ -54,6 +56,7 @@ class PostgresStore(Store):
         self.fetches = PostgresFetches(connections)
         self.plans = PostgresPlans(connections)
         self.kpis = PostgresKpiPoints(connections)
+        self.alerts = PostgresAlerts(connections)
 
     @classmethod
     async def open(cls, config: Config, *, create: bool = True, killable: bool = False) -> Self:  # noqa: ARG003  # the server ends the session of a frozen worker
@@ -82,6 +85,9 @@ class PostgresStore(Store):
 
     async def check_damage(self) -> None:
         """A no-op: the server checks each page that it reads."""
+
+    async def sizes(self) -> Mapping[str, int]:
+        return {row[0]: row[1] for row in await self._connections.readers.fetch("store_sizes")}
 
     async def inspect(self) -> Inspection:
         return await inspect(self._connections)

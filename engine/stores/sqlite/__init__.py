@@ -1,5 +1,6 @@
 """The embedded store: two SQLite files in one folder, for a laptop or a single machine."""
 
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from typing import Self
@@ -8,6 +9,7 @@ from anyio.to_thread import run_sync
 
 from pagefold.engine.configuration.config import Config
 from pagefold.engine.stores.sqlite import store_health
+from pagefold.engine.stores.sqlite.alerts import SQLiteAlerts
 from pagefold.engine.stores.sqlite.connections import Connections, translate_errors
 from pagefold.engine.stores.sqlite.dead_letters import SQLiteDeadLetters
 from pagefold.engine.stores.sqlite.fetches import SQLiteFetches
@@ -48,6 +50,7 @@ class SQLiteStore(Store):
         self.fetches = SQLiteFetches(connections)
         self.plans = SQLitePlans(connections)
         self.kpis = SQLiteKpiPoints(connections)
+        self.alerts = SQLiteAlerts(connections)
 
     @classmethod
     async def open(cls, config: Config, *, create: bool = True, killable: bool = False) -> Self:
@@ -71,6 +74,9 @@ class SQLiteStore(Store):
 
     async def check_damage(self) -> None:
         await run_sync(lambda: store_health.check_damage(self.name, self._connections.folder))
+
+    async def sizes(self) -> Mapping[str, int]:
+        return store_health.sizes(self._connections.folder)
 
     async def inspect(self) -> Inspection:
         return Inspection(await run_sync(lambda: store_health.inspect(self.name, self._connections.folder)), [])

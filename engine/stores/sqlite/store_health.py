@@ -23,6 +23,8 @@ from pagefold.engine.stores.store_health import DamagedPart
 MIN_FREE_BYTES = 1024 * 1024
 """With less free space the disk counts as full: the next transaction may not fit."""
 
+FILES = {"log": EVENTS, "pages": PAGES}
+
 CACHE_KIB = 2_048
 """The cache for a file that is read from end to end, once."""
 
@@ -47,6 +49,17 @@ async def check_appends(connections: Connections) -> None:
     if free < MIN_FREE_BYTES:
         full = apsw.FullError(f"its disk has {free:,} bytes left")
         raise StoreUnavailable(connections.name, full) from full
+
+
+def sizes(folder: Path) -> dict[str, int]:
+    """The bytes of both files, with what is not in them yet. A file that is not there has none."""
+    return {part: _bytes(folder / name) + _bytes(folder / f"{name}-wal") for part, name in FILES.items()}
+
+
+def _bytes(file: Path) -> int:
+    with suppress(OSError):
+        return file.stat().st_size
+    return 0
 
 
 async def _open_as_usual(connections: Connections) -> None:

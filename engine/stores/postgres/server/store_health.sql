@@ -1,3 +1,12 @@
+-- store_sizes --
+-- The bytes of the log, of the pages and of all other tables, with their indexes.
+SELECT CASE relname WHEN 'stored_events' THEN 'log' WHEN 'sections' THEN 'pages' ELSE 'rest' END,
+    sum(pg_total_relation_size(oid))::bigint
+FROM pg_class
+WHERE relnamespace = current_schema()::regnamespace AND relkind = 'r'
+GROUP BY 1
+ORDER BY 1;
+
 -- indexes --
 -- Every index of the schema, with a query that counts and hashes its entries, whichever plan the server uses.
 SELECT index.indexrelid AS oid, name.relname AS name, index.indrelid::regclass::text AS relation,

@@ -1,0 +1,81 @@
+"""Metrics of key figures, of the store, of channels and of processes."""
+
+import platform
+from collections.abc import Iterator, Mapping, Sequence
+from importlib.metadata import PackageNotFoundError, version
+
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, InfoMetricFamily, Metric
+
+from pagefold.engine.http.process_counters import ProcessCounters
+from pagefold.engine.kpis.definitions import Kpi
+from pagefold.engine.kpis.readings import KpiReading
+
+
+def kpi_metrics(kpis: Sequence[Kpi], readings: Sequence[KpiReading]) -> Iterator[Metric]:
+    """The value and the threshold of each key figure, and whether it is crossed. What is not known has no value."""
+    value = GaugeMetricFamily(
+        "pagefold_kpi_value", "Key figures: docs/kpis.md says what each is.", labels=["kpi", "label"]
+    )
+    crossed = GaugeMetricFamily("pagefold_kpi_crossed", "1 while it is above its limit.", labels=["kpi", "label"])
+    threshold = GaugeMetricFamily("pagefold_kpi_threshold", "The limit.", labels=["kpi"])
+    for kpi in kpis:
+        threshold.add_metric([kpi.name], kpi.threshold)
+    for each in readings:
+        crossed.add_metric([each.kpi, each.label], each.crossed)
+        if each.value is not None:
+            value.add_metric([each.kpi, each.label], each.value)
+    yield from (value, crossed, threshold)
+
+
+def build_metrics(store: str) -> Iterator[Metric]:
+    """What runs: its version, its Python, and the kind of its store."""
+    info = InfoMetricFamily("pagefold_build", "What runs.")
+    kind = store.partition(":")[0]
+    info.add_metric([], {"version": _version(), "python": platform.python_version(), "store": kind})
+    yield info
+
+
+def store_metrics(sizes: Mapping[str, int]) -> Iterator[Metric]:
+    """The bytes of the parts of a store."""
+    family = GaugeMetricFamily("pagefold_store_bytes", "Bytes on disk, by part of the store.", labels=["part"])
+    for part, size in sizes.items():
+        family.add_metric([part], size)
+    yield family
+
+
+def section_metrics(sections: Mapping[tuple[str, str], tuple[int, int]]) -> Iterator[Metric]:
+    """The sections of each channel and domain, and how many of them are ready, as they were counted last."""
+    found = GaugeMetricFamily(
+        "pagefold_sections", "Sections of the pages of a channel, counted now and then.", labels=["channel", "domain"]
+    )
+    ready = GaugeMetricFamily(
+        "pagefold_sections_ready", "Those that are ready, counted now and then.", labels=["channel", "domain"]
+    )
+    for key, (number, of_them) in sections.items():
+        found.add_metric([*key], number)
+        ready.add_metric([*key], of_them)
+    yield from (found, ready)
+
+
+def process_metrics(processes: Sequence[ProcessCounters]) -> Iterator[Metric]:
+    """What the processes of a server use."""
+    seconds = CounterMetricFamily("pagefold_process_cpu_seconds", "CPU time of a process.", labels=["worker"])
+    resident = GaugeMetricFamily("pagefold_process_resident_bytes", "Memory of a process.", labels=["worker"])
+    files = GaugeMetricFamily("pagefold_process_open_files", "Files and sockets that are open.", labels=["worker"])
+    started = GaugeMetricFamily(
+        "pagefold_process_start_time_seconds", "When a process began, since the epoch.", labels=["worker"]
+    )
+    for each in processes:
+        worker = [str(each.worker)]
+        seconds.add_metric(worker, each.usage.cpu_seconds)
+        resident.add_metric(worker, each.usage.resident_bytes)
+        files.add_metric(worker, each.usage.open_files)
+        started.add_metric(worker, each.usage.started_at)
+    yield from (seconds, resident, files, started)
+
+
+def _version() -> str:
+    try:
+        return version("pagefold")
+    except PackageNotFoundError:  # a checkout that is not installed
+        return "unknown"

@@ -1,0 +1,265 @@
+"""The faults that key figures show: each is made in an open shop, and ended."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
+from contextlib import suppress
+from datetime import timedelta
+from functools import partial
+from pathlib import Path
+from typing import NamedTuple, TypeAlias
+
+import msgspec
+
+import pagefold
+from pagefold import Config, DomainEvent, Shop
+from pagefold.engine.errors import SourceFailed, StoreUnavailable
+from pagefold.engine.rebuild.rebuild_service import RebuildRequest
+from pagefold.engine.runtime.clock import now, seconds_ago
+from pagefold.engine.stores.fetch_records import NewFetch
+from pagefold.engine.stores.field_ledger import FieldFilter, Sighting, Sightings
+from pagefold.engine.stores.schedule_records import sync_task
+from pagefold.engine.stores.sync_notes import SyncNote, SyncNotes
+from pagefold.engine.sync.delta_sync import DeltaSync
+from tests.support.fake_endpoint import Asked, Reply
+from tests.support.http_clients import client_of, service_of
+from tests.support.rebuild_fixtures import Intruder, export, rebuild
+from tests.support.small_shop import Document, apply_file, catalog, document, event, price, say, stock, with_channel
+
+CONTRACT = {"sku": "code", "sourceVersion": "updated", "pricing": {"currency": {"constant": "EUR"}, "amount": "price"}}
+NINE = [f"SKU-{number}" for number in range(9)]
+
+
+class Feed:
+    """A system that is asked for changes: it has none, or says that it is asked too often."""
+
+    def __init__(self) -> None:
+        self.is_tired = False
+
+    def __call__(self, _asked: Asked) -> Reply:
+        """An answer."""
+        return Reply(status=429) if self.is_tired else Reply(b'{"items":[]}')
+
+
+class Place(NamedTuple):
+    """Where a fault is made. `wait` lets time pass, for what measures."""
+
+    shop: Shop
+    url: str
+    feed: Feed
+    wait: Callable[[timedelta], None]
+
+
+Step: TypeAlias = Callable[[Place], Awaitable[None]]
+
+
+class Fault(NamedTuple):
+    """What makes a fault, and what ends it, the label of the key figure, and more of the configuration."""
+
+    make: Step
+    end: Step
+    label: str = ""
+    tables: Mapping[str, Document] = {}
+
+
+async def two_hours_pass(place: Place) -> None:
+    """What was wrong is not repeated."""
+    place.wait(timedelta(hours=2))
+
+
+async def nobody_folds(place: Place) -> None:
+    """An event waits."""
+    await place.shop.append([catalog("shirt")])
+    await asyncio.sleep(0.05)
+
+
+async def a_worker_folds(place: Place) -> None:
+    """Everything."""
+    await place.shop.catch_up()
+
+
+async def a_record_is_wanted(place: Place) -> None:
+    """And nobody fetches it."""
+    key = ("erp", "webhook.fetch[0]", "a", "https://erp.example/a")
+    await place.shop.store.fetches.want([NewFetch(*key, b"{}", b"{}", confirmed=False, due=now())], now())
+
+
+async def it_was_fetched(place: Place) -> None:
+    """It is not wanted any more."""
+    for wanted in await place.shop.store.fetches.oldest(10):
+        await place.shop.store.fetches.done(wanted, now())
+
+
+async def prices_have_commas(place: Place) -> None:
+    """A source sends what its domain refuses."""
+    [result] = await place.shop.append([event("pricing", {"currency": "EUR", "amount": "9,90"})])
+    assert result.outcome == "rejected"
+
+
+async def two_prices_of_one_version(place: Place) -> None:
+    """Two systems write under one name."""
+    await place.shop.append([price("9.90"), price("8.90")])
+    await place.shop.catch_up()
+
+
+async def it_is_discarded(place: Place) -> None:
+    """A person decides that nothing is to be done."""
+    for letter in await place.shop.dead_letters.newest():
+        await place.shop.dead_letters.discard(letter, "a test", "ada")
+
+
+async def somebody_deletes_rows(place: Place) -> None:
+    """Behind the program's back, and the nightly comparison finds it."""
+    await say(place.shop, catalog("shirt"))
+    intruder = Intruder(place.url)
+    intruder.remove(list(intruder.sections())[:1])
+    await place.shop.verify(sample=10)
+
+
+async def pages_are_replayed(place: Place) -> None:
+    """And compared once more."""
+    await place.shop.replay()
+    await place.shop.verify()
+
+
+async def the_source_is_tired(place: Place) -> None:
+    """It answers 429 to each attempt."""
+    place.feed.is_tired = True
+    with suppress(SourceFailed):
+        await DeltaSync(place.shop).run("erp")
+
+
+async def it_is_asked_less(place: Place) -> None:
+    """Some minutes later."""
+    place.feed.is_tired = False
+    place.wait(timedelta(minutes=10))
+
+
+async def the_server_is_behind(place: Place) -> None:
+    """It takes no more events until somebody folds."""
+    await nobody_folds(place)
+    place.shop.lag._until = 0.0
+    async with client_of(service_of(place.shop)) as client:
+        assert (await client.post("/v1/events", json=[])).status_code == 429
+
+
+async def new_fields(place: Place, *, mapped: bool) -> None:
+    """Records of a source have other fields than before."""
+    old = Sighting("", "color", 4, 4, 1, mapped=True, example="red")
+    new = old._replace(types=2, records=1) if mapped else Sighting("", "size", 1, 4, 1, mapped=False, example="XL")
+    ledger, days = place.shop.store.fields, ("2026-03-01T00:00:00.000000Z", "2026-03-02T00:00:00.000000Z")
+    await ledger.add(Sightings("erp", "items", days[0], [("", 4)], [old], alert_type=False))
+    marked = new._replace(alert=None if mapped else "new")
+    await ledger.add(Sightings("erp", "items", days[1], [("", 4)], [marked], alert_type=True))
+
+
+async def they_are_acknowledged(place: Place) -> None:
+    """By a person."""
+    await place.shop.store.fields.acknowledge(FieldFilter(), ["new", "vanished", "type", "value"])
+
+
+async def no_sync_completes(place: Place) -> None:
+    """Every attempt of the last hour has failed."""
+    records = place.shop.store.schedule
+    number = await records.begin(sync_task("erp"), seconds_ago(7_200), seconds_ago(7_200))
+    await records.end(number, "failed", "it answers 401", seconds_ago(7_200))
+
+
+async def a_sync_completes(place: Place) -> None:
+    """Just now: here its note alone."""
+    notes = SyncNotes(place.shop.store, "erp")
+    await notes.newest()
+    times = dict.fromkeys(("since", "following", "recordedAt", "begunAt", "syncedAt"), now())
+    note = msgspec.convert({"run": "erp-1", "source": "erp", "complete": True, **times}, SyncNote)
+    await place.shop.append_noted([], notes.event(note))
+
+
+async def a_counter_restarts(place: Place) -> None:
+    """Later events have lower versions."""
+    await say(place.shop, stock(9, version=9))
+    for version in (1, 2, 3):
+        await say(place.shop, _later(version))
+
+
+def _later(version: int) -> DomainEvent:
+    at = stock(9, version=9).occurred_at + timedelta(hours=version)
+    return msgspec.structs.replace(stock(version, version=version), occurred_at=at)
+
+
+async def a_person_dismisses_it(place: Place) -> None:
+    """It was a test."""
+    await place.shop.epochs.dismiss("wms-a", reason="a test", operator="ada")
+
+
+async def an_export_is_empty(place: Place) -> None:
+    """A rebuild would withdraw everything."""
+    await say(place.shop, *(price("9.90", sku=sku) for sku in NINE))
+    export(place.shop.config, "erp")
+    assert (await rebuild(place.shop, "erp", RebuildRequest())).state == "held"
+
+
+async def it_is_refused(place: Place) -> None:
+    """By a person."""
+    async with place.shop.rebuilds() as service:
+        [held] = await service.newest(1, "erp")
+        assert held.run is not None
+        await service.refuse(held.run, by="ada", reason="a test")
+
+
+async def another_configuration_counts(place: Place) -> None:
+    """Somebody has applied another file."""
+    other = with_channel(place.shop.config, "web-de", requires=["catalog"])
+    async with pagefold.open(other) as shop:
+        await shop.catch_up()
+
+
+async def the_file_is_applied(place: Place) -> None:
+    """By a person."""
+    await apply_file(place.shop)
+
+
+async def a_consumer_fails(place: Place) -> None:
+    """As it notes it itself."""
+    place.shop.faults.failed("fold pricing", StoreUnavailable("the store", OSError("gone")), seconds=3_600)
+
+
+async def it_folds_again(place: Place) -> None:
+    """As above."""
+    place.shop.faults.succeeded("fold pricing")
+
+
+def limit(name: str, threshold: object, **more: object) -> dict[str, Document]:
+    """The configuration of another limit."""
+    return {"kpis": {name: {"threshold": threshold, **more}}}
+
+
+FAULTS: Mapping[str, Fault] = {
+    "lag": Fault(nobody_folds, a_worker_folds, "catalog", limit("lag", "20ms")),
+    "queue": Fault(a_record_is_wanted, it_was_fetched, "fetch erp", limit("queue", 0, window="1m")),
+    "failures": Fault(prices_have_commas, two_hours_pass),
+    "conflicts": Fault(two_prices_of_one_version, two_hours_pass),
+    "drift": Fault(somebody_deletes_rows, pages_are_replayed),
+    "throttled": Fault(the_source_is_tired, it_is_asked_less, "erp", limit("throttled", 0.5, window="10m")),
+    "refused": Fault(
+        the_server_is_behind, two_hours_pass, "", limit("refused", 0, window="10m") | {"http": {"lag_seconds": 0.02}}
+    ),
+    "dead-letters": Fault(two_prices_of_one_version, it_is_discarded, "conflict", limit("dead-letters", 0)),
+    "expiring": Fault(two_prices_of_one_version, it_is_discarded, "", {"dead_letters": {"conflict_days": 5}}),
+    "schema-drift": Fault(partial(new_fields, mapped=True), they_are_acknowledged, "erp"),
+    "unmapped": Fault(partial(new_fields, mapped=False), they_are_acknowledged, "erp"),
+    "source-overdue": Fault(no_sync_completes, a_sync_completes, "erp"),
+    "looks-reset": Fault(a_counter_restarts, a_person_dismisses_it, "wms-a inventory"),
+    "held-runs": Fault(an_export_is_empty, it_is_refused, "erp"),
+    "not-applied": Fault(another_configuration_counts, the_file_is_applied),
+    "checks": Fault(a_consumer_fails, it_folds_again, "consumers"),
+}
+"""By key figure."""
+
+
+def configured(fault: Fault, url: str, feed: str, folder: Path, **tables: Document) -> Config:
+    """The shop in which a fault is made: the ERP has a snapshot, and is asked for changes."""
+    found = document(url, **fault.tables, **tables)
+    found["sources"]["erp"] |= {
+        "snapshot": {"file": str(folder / "erp.ndjson"), "settle": 0, "duration": 0},
+        "delta": {"url": f"{feed}/prices?since={{since}}", "items": "items", "every": "30m", "contract": CONTRACT},
+    }
+    return Config.parse(found, store=url)
