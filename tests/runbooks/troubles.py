@@ -98,9 +98,11 @@ def lag(scene: Scene) -> None:
 def failures(scene: Scene) -> None:
     """The database writes prices with a comma, and the contract does not know that."""
     scene.configure(CDC)
-    _send_rows(scene, "18,90")
+    _send_rows(scene, "16,90", "17,90", "18,90")
     repaired = CDC.replace('amount = "price"', 'amount = { from = "price", number = { decimal = "," } }')
-    scene.meanwhile("pagefold dead-letters retry --source erp", lambda: scene.merge(repaired))
+    scene.meanwhile(
+        f"pagefold dead-letters retry --cause {scene.names['CAUSE']} --dry-run", lambda: scene.merge(repaired)
+    )
 
 
 def _send_rows(scene: Scene, *amounts: str) -> None:
@@ -111,6 +113,7 @@ def _send_rows(scene: Scene, *amounts: str) -> None:
             f'"source":{{"schema":"public","table":"prices","lsn":{number},"ts_ms":1767434400000}}}}'
         )
         scene.run(f"curl -s http://{url}/v1/cdc/erp -H 'content-type: application/json' -d '{row}'")
+    scene.names["CAUSE"] = json.loads(scene.run("pagefold dead-letters causes --json").split("\n")[0])["cause"]
 
 
 def dead_letters(scene: Scene) -> None:
