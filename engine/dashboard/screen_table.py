@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from pagefold.engine.dashboard.screen import Screen
-from pagefold.engine.dashboard.screens import contracts, overview, plans, product, runs, search, sign_in
+from pagefold.engine.dashboard.screens import contracts, overview, plans, product, releases, runs, search, sign_in
 
 SCREENS: Sequence[Screen] = (
     overview.SCREEN,
@@ -12,5 +12,6 @@ SCREENS: Sequence[Screen] = (
     runs.SCREEN,
     plans.SCREEN,
     contracts.SCREEN,
+    releases.SCREEN,
     sign_in.SCREEN,
 )
