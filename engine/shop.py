@@ -12,6 +12,7 @@ from pagefold.domains import DOMAINS, AnyDomain
 from pagefold.engine.access.token_service import TokenService
 from pagefold.engine.applied.applied_configuration import FOLLOW_SECONDS, AppliedConfiguration
 from pagefold.engine.applied.applied_log import Applied
+from pagefold.engine.audit.audit_log import AuditLog
 from pagefold.engine.configuration.config import Config
 from pagefold.engine.consumers.background_work import BackgroundWork
 from pagefold.engine.consumers.consumer import Consumer
@@ -56,9 +57,10 @@ from pagefold.engine.rebuild.fetched_tables import fetch_tables
 from pagefold.engine.releases.release_log import ReleaseLog
 from pagefold.engine.releases.release_service import ReleaseService
 from pagefold.engine.replay.recovery import Recovery, RecoveryResult
+from pagefold.engine.replay.replay_audit import verify_entry
 from pagefold.engine.replay.replayer import OnDrift, OnProgress, Replayer, ReplayResult, ignore, replay_sample
-from pagefold.engine.replay.section_verifier import SectionVerifier, SharedScans, split_ranges
-from pagefold.engine.replay.verifier_pool import MIN_EVENTS, RANGES_PER_PROCESS, VerifierPool, processors
+from pagefold.engine.replay.section_verifier import SectionVerifier, SharedScans
+from pagefold.engine.replay.verifier_pool import MIN_EVENTS, VerifierPool, processors, verifier_pool
 from pagefold.engine.runtime.counters import Counters
 from pagefold.engine.runtime.extras import needs_extra
 from pagefold.engine.runtime.logs import Logger
@@ -92,13 +94,14 @@ class Shop:
     contract below all of it. `counters` counts what this process has done, `faults` has its recent failures, `lag` is
     how far folding is behind, `source_lag` how far the sources that are asked; `reference_kinds` counts what is known
     of references. `config` is what was given, `applied` what pages are folded under. `releases` creates, publishes and
-    rolls back releases, `plans` has plans that are kept. `kpis` measures key figures, `alerts` has those that were
-    crossed, `monitor` watches them. `validator` has the rules that every event must keep, under what is applied.
+    rolls back releases, `plans` has plans that are kept, `audit` who did what. `kpis` measures key figures, `alerts` has
+    those that were crossed, `monitor` watches them. `validator` has the rules of events, under what is applied.
     """
 
     def __init__(self, store: Store, config: Config) -> None:
         self.config = config
         self.store = store
+        self.audit = AuditLog(store.audit)
         self.applied = AppliedConfiguration(store, config)
         self.pages = PageReader(store.pages, config)
         self.past = PastPages(store, self.applied)
@@ -124,7 +127,7 @@ class Shop:
         self.reference_kinds = ReferenceCache(store, config)
         self.source_lag = SourceLag(store, config)
         self.section_counts = SectionCounts(store.pages)
-        self.retention = Retention(store.dead_letters, config.dead_letters)
+        self.retention = Retention(store, config.dead_letters)
         self.deliveries = WebhookRetrier(
             config,
             store,
@@ -282,7 +285,7 @@ class Shop:
 
         if processes is None:
             processes = processors() if await self.store.log.end() >= MIN_EVENTS else 1
-        async with self._pool(chosen, 1 if prefix else processes) as pool:
+        async with verifier_pool(self.store, config, chosen, 1 if prefix else processes) as pool:
             await run_together(*(partial(replay_domain, domain, pool) for domain in chosen))
         return sum(found, ReplayResult())
 
@@ -338,7 +341,7 @@ class Shop:
         """
         replay = partial(self.replay, on_drift=on_drift, on_progress=on_progress, processes=processes)
         await self.applied.refresh()
-        return await Recovery(self.store, self.applied.config, replay).run(confirmed=confirmed)
+        return await Recovery(self.store, self.applied.config, replay, self.audit).run(confirmed=confirmed)
 
     async def verify(
         self,
@@ -351,16 +354,20 @@ class Shop:
     ) -> ReplayResult:
         """Folds pages from the log and compares them with what is stored, without writing: all, or those of some SKUs.
 
-        `sample` is a number of SKUs to take at random, each equally likely. The others as in `replay`.
+        `sample` is a number of SKUs to take at random, each equally likely. The others as in `replay`. The audit has
+        what was found, where it can be written.
         """
-        if sample is None:
-            found = await self.replay(
-                domains, write=False, on_drift=on_drift, on_progress=on_progress, processes=processes
-            )
-        else:
-            await self.applied.refresh()
-            verifiers = [SectionVerifier(self.store, each, self.applied.config) for each in self._chosen(domains)]
-            found = await replay_sample(self.store, verifiers, sample, on_drift=on_drift, on_progress=on_progress)
+        async with verify_entry(self.audit, domains, sample, on_drift) as entry:
+            report = entry.on_drift
+            if sample is None:
+                found = await self.replay(
+                    domains, write=False, on_drift=report, on_progress=on_progress, processes=processes
+                )
+            else:
+                await self.applied.refresh()
+                verifiers = [SectionVerifier(self.store, each, self.applied.config) for each in self._chosen(domains)]
+                found = await replay_sample(self.store, verifiers, sample, on_drift=report, on_progress=on_progress)
+            entry.note(found)
         await self.kpis.record_comparison(found.sections, found.changed)
         return found
 
@@ -403,17 +410,6 @@ class Shop:
         await self._appender.close()
         await self.fields.close()
         await self.store.close()
-
-    @asynccontextmanager
-    async def _pool(self, domains: Collection[AnyDomain], processes: int) -> AsyncIterator[VerifierPool | None]:
-        """Processes that compare all pages of these domains; None for one, which is this."""
-        if processes == 1:
-            yield None
-            return
-        parts = await split_ranges(self.store, domains, RANGES_PER_PROCESS * processes)
-        names = [domain.name for domain in domains]
-        async with VerifierPool.open(self.applied.config, processes, names, parts) as pool:
-            yield pool
 
     def _consumers(self, names: Collection[str] | None) -> list[Consumer]:
         reads = SharedReads(self.store)

@@ -13,6 +13,7 @@ from collections.abc import Callable, Collection
 from datetime import datetime, timedelta
 
 from pagefold.domains.values import format_timestamp
+from pagefold.engine.audit.audit_log import AuditLog
 from pagefold.engine.configuration.config import Config
 from pagefold.engine.errors import InvalidTokenRequest, UnknownToken
 from pagefold.engine.runtime import clock
@@ -68,6 +69,7 @@ class TokenService:
         ticks: Callable[[], float] = time.monotonic,
     ) -> None:
         self._tokens = store.tokens
+        self._audit = AuditLog(store.audit)
         self._sources = tuple(config.sources)
         self._now = now
         self._ticks = ticks
@@ -95,7 +97,9 @@ class TokenService:
         digest = digest_of(secret)
         created_at = self._now()
         token = Token(name_of(digest), label, allowed, source, created_at, _expiry(created_at, expires_in))
-        await self._tokens.add(token, digest)
+        async with self._audit.action("tokens create", token.name) as action:
+            action.details |= {"scopes": sorted(allowed), "source": source, "label": label}
+            await self._tokens.add(token, digest)
         return secret, token
 
     async def tokens(self, *, after: Token | None = None, limit: int = 100) -> list[Token]:
@@ -115,8 +119,11 @@ class TokenService:
         A no-op if it is revoked already. Its secret is accepted instead of its name. Raises `UnknownToken`.
         """
         name = redact_secrets(name)
-        if _name.fullmatch(name) is None or not await self._tokens.revoke(name, self._now()):
+        if _name.fullmatch(name) is None:
             raise UnknownToken(redact_secrets(name))
+        async with self._audit.action("tokens revoke", name):
+            if not await self._tokens.revoke(name, self._now()):
+                raise UnknownToken(name)
         for digest in [digest for digest, trusted in self._cached.items() if trusted.token.name == name]:
             del self._cached[digest]
 

@@ -2,6 +2,7 @@
 
 import logging
 import os
+import shlex
 import sys
 import traceback
 from collections.abc import Iterator, Sequence
@@ -14,6 +15,7 @@ from cyclopts import App, CycloptsError, Parameter
 
 import pagefold.engine.demo
 from pagefold.engine.command.arguments import parse_command
+from pagefold.engine.command.audit import audit
 from pagefold.engine.command.backups import backup, restore
 from pagefold.engine.command.check import check
 from pagefold.engine.command.completeness import completeness
@@ -23,7 +25,7 @@ from pagefold.engine.command.contract_drafts import generate, suggest
 from pagefold.engine.command.contract_fields import fields
 from pagefold.engine.command.contracts import contracts
 from pagefold.engine.command.dead_letter_decisions import correct, discard, purge, retry
-from pagefold.engine.command.dead_letters import dead_letters
+from pagefold.engine.command.dead_letters import dead_letters, known_name
 from pagefold.engine.command.diff import diff
 from pagefold.engine.command.epochs import epochs
 from pagefold.engine.command.fetches import fetches
@@ -70,6 +72,7 @@ from pagefold.engine.errors import (
     UnreadablePlan,
 )
 from pagefold.engine.runtime.extras import missing_extra
+from pagefold.engine.runtime.origin import Origin, acting
 from pagefold.engine.runtime.redaction import redact_secrets
 
 HELP = """\
@@ -169,6 +172,7 @@ for command in (
     backup,
     restore,
     status,
+    audit,
 ):
     app.command(command, help_epilogue="")
 for decision in (retry, correct, discard, purge):
@@ -219,7 +223,8 @@ def launch(
     options.start_logging()
     function, arguments, takes_options = parse_command(app, tokens)
     more = {"options": options} if takes_options else {}
-    return function(*arguments.args, **arguments.kwargs, **more)
+    with acting(Origin("command", known_name(), shlex.join(["pagefold", *tokens]))):
+        return function(*arguments.args, **arguments.kwargs, **more)
 
 
 def main() -> None:

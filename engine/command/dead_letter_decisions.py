@@ -5,7 +5,7 @@ from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal, TypeAlias
+from typing import Annotated, Literal, NamedTuple, TypeAlias
 
 import msgspec
 from cyclopts import Parameter
@@ -163,11 +163,12 @@ def _print_result(name: str, result: RetryResult | Decided, *, as_json: bool) ->
         print(f"{name}  {result}")
 
 
-def correct(  # the command's options
+def correct(  # noqa: PLR0913  # the command's options
     identifier: Annotated[str, Parameter(name="ID")],
     /,
     *,
     payload: Annotated[str, Parameter(name="--payload", allow_leading_hyphen=True)],
+    reason: Annotated[str | None, Parameter(name="--reason", help="The reason, for the record.")] = None,
     operator: Operator = None,
     version: Annotated[int | None, Parameter(name="--source-version")] = None,
     as_json: AsJSON = False,
@@ -192,16 +193,23 @@ def correct(  # the command's options
         Print one JSON object: id, outcome, position, path, reason.
     """
     name = operator or login_name()
-    return run(lambda: _correct(identifier, payload, name, version, options, as_json=as_json))
+    decision = _Correction(name, version, reason)
+    return run(lambda: _correct(identifier, payload, decision, options, as_json=as_json))
 
 
-async def _correct(
-    identifier: str, payload: str, operator: str, version: int | None, options: Options, *, as_json: bool
-) -> int:
+class _Correction(NamedTuple):
+    operator: str
+    version: int | None
+    reason: str | None
+
+
+async def _correct(identifier: str, payload: str, decision: _Correction, options: Options, *, as_json: bool) -> int:
     given = _read(payload)
     async with pagefold.open(options.load(), create=False) as shop:
         letter = await shop.dead_letters.get(identifier)
-        result = await shop.dead_letters.correct(letter, given, operator, version=version)
+        result = await shop.dead_letters.correct(
+            letter, given, decision.operator, version=decision.version, reason=decision.reason
+        )
     if as_json:
         write_json({"id": letter.id} | msgspec.structs.asdict(result))
     else:

@@ -29,6 +29,7 @@ from pagefold.engine.http.request_body import MAX_PARAMETERS, read_query
 from pagefold.engine.http.request_log import UNKNOWN
 from pagefold.engine.http.server_context import ServerContext
 from pagefold.engine.runtime import clock
+from pagefold.engine.runtime.origin import Origin, acting
 from pagefold.engine.runtime.store_timeout import with_timeout
 
 PART = b"part="
@@ -148,7 +149,8 @@ class ScreenEndpoint:
             form = form_in(fields, route.form)
         visit.give(read_query(query, route.query), form)
         if route.method == "POST":
-            return await route.handler(visit)
+            with acting(Origin("dashboard", visit.visitor.name if visit.is_known else None)):
+                return await route.handler(visit)
         return await with_timeout(_awaited(route, visit), PAGE_SECONDS)
 
     def _route(self, method: str) -> ScreenRoute:

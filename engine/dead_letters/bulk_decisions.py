@@ -4,6 +4,7 @@ from abc import ABC, abstractmethod
 from collections.abc import AsyncGenerator, Sequence
 from typing import Literal, NamedTuple, TypeAlias
 
+from pagefold.engine.audit.audit_log import AuditLog
 from pagefold.engine.dead_letters.dead_letter_cursors import span_cursor, span_of
 from pagefold.engine.errors import CountChanged
 from pagefold.engine.intake.operators import check_operator, check_reason
@@ -14,9 +15,9 @@ from pagefold.engine.stores.dead_letter_records import (
     DeadLetterFilter,
     DeadLetterHeader,
     DeadLetterKey,
-    DeadLetters,
     Resolution,
 )
+from pagefold.engine.stores.store import Store
 
 RetryResult: TypeAlias = Literal["resolved", "still dead", "gone"]
 """The result of retrying a dead letter. `gone`: it was resolved before."""
@@ -54,11 +55,12 @@ class BulkDecisions(ABC):
     exactly this number at the start: raises `CountChanged`.
     """
 
-    def __init__(self, dead_letters: DeadLetters) -> None:
-        self._dead_letters = dead_letters
+    def __init__(self, store: Store) -> None:
+        self._dead_letters = store.dead_letters
+        self._audit = AuditLog(store.audit)
 
     @abstractmethod
-    async def retry(self, dead_letter: DeadLetterHeader, *, by: str | None = None) -> RetryResult:
+    async def _retry(self, dead_letter: DeadLetterHeader, by: str | None) -> RetryResult:
         """Retries one dead letter; `by` is the operator."""
 
     async def retry_all(
@@ -66,12 +68,15 @@ class BulkDecisions(ABC):
     ) -> AsyncGenerator[tuple[str, RetryResult], None]:
         """Retries every dead letter once and yields each result. `by` is the operator."""
         after: str | None = None
-        while True:
-            dead_letters, after = await self._next_open(wanted, after, STEP, expect)
-            for dead_letter in dead_letters:
-                yield dead_letter.id, await self.retry(dead_letter, by=by)
-            if after is None:
-                return
+        async with self._audit.action("dead-letters retry", _target(wanted), by=by) as action:
+            while True:
+                dead_letters, after = await self._next_open(wanted, after, STEP, expect)
+                for dead_letter in dead_letters:
+                    result = await self._retry(dead_letter, by)
+                    action.count(result)
+                    yield dead_letter.id, result
+                if after is None:
+                    return
 
     async def retry_some(
         self,
@@ -88,20 +93,29 @@ class BulkDecisions(ABC):
         counts at the first.
         """
         limit = max(1, min(limit, MAX_RETRIED))
-        dead_letters, following = await self._next_open(wanted, after, limit, expect)
-        return RetryBatch([(each.id, await self.retry(each, by=by)) for each in dead_letters], following)
+        results: list[tuple[str, RetryResult]] = []
+        async with self._audit.action("dead-letters retry", _target(wanted), by=by) as action:
+            dead_letters, following = await self._next_open(wanted, after, limit, expect)
+            for dead_letter in dead_letters:
+                results.append((dead_letter.id, await self._retry(dead_letter, by)))
+                action.count(results[-1][1])
+        return RetryBatch(results, following)
 
     async def discard_all(
         self, wanted: DeadLetterFilter, reason: str, operator: str, *, expect: int | None = None
     ) -> AsyncGenerator[tuple[str, DiscardResult], None]:
         """Discards every dead letter, and yields each result. Raises `Rejected` as `discard` does."""
+        check_operator(operator)
+        check_reason(reason)
         after: str | None = None
-        while True:
-            results, after = await self.discard_some(wanted, reason, operator, after=after, expect=expect)
-            for result in results:
-                yield result
-            if after is None:
-                return
+        async with self._audit.action("dead-letters discard", _target(wanted), by=operator, reason=reason) as action:
+            while True:
+                dead_letters, after = await self._next_open(wanted, after, MAX_DISCARDED, expect)
+                for result in await self._discarded(dead_letters, reason, operator):
+                    action.count(result[1])
+                    yield result
+                if after is None:
+                    return
 
     async def discard_some(  # as many as a decision has
         self,
@@ -117,11 +131,19 @@ class BulkDecisions(ABC):
         check_operator(operator)
         check_reason(reason)
         limit = max(1, min(limit, MAX_DISCARDED))
-        dead_letters, following = await self._next_open(wanted, after, limit, expect)
+        async with self._audit.action("dead-letters discard", _target(wanted), by=operator, reason=reason) as action:
+            dead_letters, following = await self._next_open(wanted, after, limit, expect)
+            results = await self._discarded(dead_letters, reason, operator)
+            for _, result in results:
+                action.count(result)
+        return DiscardBatch(results, following)
+
+    async def _discarded(
+        self, dead_letters: Sequence[DeadLetterHeader], reason: str, operator: str
+    ) -> list[tuple[str, DiscardResult]]:
+        """Discards those that are open."""
         resolved = await self._dead_letters.resolve_open(dead_letters, Resolution("discarded", now(), operator, reason))
-        return DiscardBatch(
-            [(each.id, "discarded" if each.id in resolved else "gone") for each in dead_letters], following
-        )
+        return [(each.id, "discarded" if each.id in resolved else "gone") for each in dead_letters]
 
     async def _next_open(
         self, wanted: DeadLetterFilter, after: str | None, limit: int, expect: int | None
@@ -140,3 +162,9 @@ class BulkDecisions(ABC):
         if expect is not None and (found := await self._dead_letters.count(wanted)) != expect:
             raise CountChanged(expect, found)
         return FIRST_KEY, newest[0].key if newest else FIRST_KEY
+
+
+def _target(wanted: DeadLetterFilter) -> str:
+    """The filter, as options of the command: `--cause 3b8c928c6277`."""
+    given = {"kind": wanted.kind, "domain": wanted.domain, "source": wanted.source, "cause": wanted.cause}
+    return " ".join(f"--{name} {value}" for name, value in given.items() if value is not None) or "--all"

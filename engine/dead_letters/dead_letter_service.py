@@ -64,7 +64,7 @@ class DeadLetterService(BulkDecisions):
         append: Append,
         epochs: EpochRegistry,
     ) -> None:
-        super().__init__(store.dead_letters)
+        super().__init__(store)
         self._store = store
         self._append = append
         self._corrector = Corrector(store.log, validator, epochs)
@@ -135,8 +135,16 @@ class DeadLetterService(BulkDecisions):
     async def retry(self, dead_letter: DeadLetterHeader, *, by: str | None = None) -> RetryResult:
         """Folds the dead letter's stream again, or appends its event again, and resolves it if that succeeds.
 
-        `by` is the operator.
+        `by` is the operator, None if it is retried automatically.
         """
+        if by is None:
+            return await self._retry(dead_letter, None)
+        async with self._audit.action("dead-letters retry", dead_letter.id, by=by) as action:
+            result = await self._retry(dead_letter, by)
+            action.details["result"] = result
+        return result
+
+    async def _retry(self, dead_letter: DeadLetterHeader, by: str | None) -> RetryResult:
         current = await self._dead_letters.get(dead_letter.kind, dead_letter.number)
         if current is None or current.resolution is not None:
             return "gone"
@@ -182,27 +190,47 @@ class DeadLetterService(BulkDecisions):
     # --- deciding ---------------------------------------------------------------------------------
 
     async def correct(
-        self, dead_letter: DeadLetter, payload: Payload, operator: str, *, version: int | None = None
+        self,
+        dead_letter: DeadLetter,
+        payload: Payload,
+        operator: str,
+        *,
+        version: int | None = None,
+        reason: str | None = None,
     ) -> AppendResult:
         """Replaces the dead letter's payload by an operator's event, and resolves it.
 
         The event is the next revision of the dead letter's version, or of another `version` of its stream, and names
         the operator and the dead letter, which itself is unchanged. A payload of None or `null` withdraws. For a
-        request, the payload is the whole event, as JSON, from the request's source.
+        request, the payload is the whole event, as JSON, from the request's source. `reason` is for the record.
 
         `appended` or `duplicate` (the content is stored already) resolve the dead letter. `rejected`, `conflict`, and
         `duplicate` with a reason (the content is what could not be folded) leave it open. Raises `DeadLetterResolved`,
         or `Rejected` for an operator without a name.
         """
         check_operator(operator)
+        if reason is not None:
+            check_reason(reason)
+        async with self._audit.action("dead-letters correct", dead_letter.id, by=operator, reason=reason) as action:
+            result = await self._correct(
+                dead_letter, payload, Resolution("corrected", now(), operator, reason), version
+            )
+            action.details["position"] = result.position
+            if result.reason is not None:
+                action.refuse(f"{result.path}: {result.reason}" if result.path else result.reason)
+        return result
+
+    async def _correct(
+        self, dead_letter: DeadLetter, payload: Payload, resolution: Resolution, version: int | None
+    ) -> AppendResult:
         await self._check_open(dead_letter)
         try:
             event = correction_event(dead_letter, payload, version)
         except Rejected as refused:
             return AppendResult("rejected", path=refused.path, reason=refused.reason)
-        result = await self._corrector.append(dead_letter, event, operator)
+        result = await self._corrector.append(dead_letter, event, resolution.by or "")
         if result.outcome in ("appended", "duplicate") and result.reason is None:
-            await self._resolve(dead_letter, Resolution("corrected", now(), operator, position=result.position))
+            await self._resolve(dead_letter, resolution._replace(position=result.position))
         return result
 
     async def discard(self, dead_letter: DeadLetterHeader, reason: str, operator: str) -> None:
@@ -212,9 +240,10 @@ class DeadLetterService(BulkDecisions):
         """
         check_operator(operator)
         check_reason(reason)
-        await self._check_open(dead_letter)
-        if not await self._resolve(dead_letter, Resolution("discarded", now(), operator, reason)):
-            raise resolved_error(await self.get(dead_letter.id))
+        async with self._audit.action("dead-letters discard", dead_letter.id, by=operator, reason=reason):
+            await self._check_open(dead_letter)
+            if not await self._resolve(dead_letter, Resolution("discarded", now(), operator, reason)):
+                raise resolved_error(await self.get(dead_letter.id))
 
     async def _check_open(self, dead_letter: DeadLetterHeader) -> None:
         current = await self.get(dead_letter.id)

@@ -11,12 +11,14 @@ from typing import NamedTuple
 import anyio
 import msgspec
 
+from pagefold.engine.audit.audit_log import AuditLog
 from pagefold.engine.configuration.dead_letter_config import DeadLettersConfig
 from pagefold.engine.errors import StoreError
 from pagefold.engine.intake.text_limits import MAX_IDENTIFIER_LENGTH, check_text
 from pagefold.engine.runtime.clock import days_ago, now
 from pagefold.engine.runtime.logs import Logger
-from pagefold.engine.stores.dead_letter_records import SORTS, DeadLetterHeader, DeadLetters, Expiry, Purge, Sort
+from pagefold.engine.stores.dead_letter_records import SORTS, DeadLetterHeader, Expiry, Purge, Sort
+from pagefold.engine.stores.store import Store
 
 STEP = 100
 """Dead letters that one transaction purges, at most."""
@@ -61,8 +63,9 @@ class Outlook(NamedTuple):
 class Retention:
     """Applies the configured retention to the dead letters of one store."""
 
-    def __init__(self, dead_letters: DeadLetters, config: DeadLettersConfig) -> None:
-        self._dead_letters = dead_letters
+    def __init__(self, store: Store, config: DeadLettersConfig) -> None:
+        self._dead_letters = store.dead_letters
+        self._audit = AuditLog(store.audit)
         self._config = config
 
     async def run(self) -> None:
@@ -85,6 +88,14 @@ class Retention:
         Raises `Rejected` for an operator without a name.
         """
         check_text("operator", by, MAX_IDENTIFIER_LENGTH)
+        if by == BY_ITSELF:
+            return await self._enforced(by)
+        async with self._audit.action("dead-letters purge", by=by) as action:
+            emptied = await self._enforced(by)
+            action.details["purged"] = sum(each.dead_letters for each in emptied)
+        return emptied
+
+    async def _enforced(self, by: str) -> list[PurgedCount]:
         emptied = [PurgedCount(each.sort, each.resolved, await self._empty(each, by)) for each in self._expiries()]
         for each in emptied:
             if each.dead_letters:
@@ -105,7 +116,8 @@ class Retention:
         Raises `Rejected` for an operator without a name.
         """
         check_text("operator", by, MAX_IDENTIFIER_LENGTH)
-        return await self._dead_letters.purge_one(dead_letter.kind, dead_letter.number, Purge(REMOVED, now(), by))
+        async with self._audit.action("dead-letters purge", dead_letter.id, by=by):
+            return await self._dead_letters.purge_one(dead_letter.kind, dead_letter.number, Purge(REMOVED, now(), by))
 
     async def outlook(self) -> Outlook:
         """What an operator should know of open dead letters."""

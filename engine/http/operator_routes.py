@@ -1,12 +1,15 @@
 """What the routes for operators have in common: scope, bodies and reasons."""
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Annotated
 
 import msgspec
+from starlette.responses import Response
 
-from pagefold.engine.http.routing import JSON_TYPE, Handler, NoQuery, ResponseSpec, Route
+from pagefold.engine.http.routing import JSON_TYPE, Call, Handler, NoQuery, ResponseSpec, Route
 from pagefold.engine.intake.operators import MAX_REASON_LENGTH
+from pagefold.engine.runtime.origin import Origin, acting
 
 Reason = Annotated[str, msgspec.Meta(min_length=1, max_length=MAX_REASON_LENGTH)]
 
@@ -39,4 +42,11 @@ def decision_route(  # noqa: PLR0913  # likewise
 ) -> Route:
     """A route by which an operator decides something, with a `body` if there is one."""
     bodies = {} if body is None else {JSON_TYPE: body}
-    return Route("POST", path, handler, name, summary, "operate", bodies=bodies, answers=[answer], problems=problems)
+    audited = partial(_as_caller, handler)
+    return Route("POST", path, audited, name, summary, "operate", bodies=bodies, answers=[answer], problems=problems)
+
+
+async def _as_caller(handler: Handler, call: Call) -> Response:
+    """What a handler decides is the caller's decision."""
+    with acting(Origin("http", call.grant.name, f"POST {call.route.path.format(**call.path)}")):
+        return await handler(call)

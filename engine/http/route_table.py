@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from pagefold.engine.http.routes import (
+    audit,
     cdc,
     completeness,
     dead_letters,
@@ -30,5 +31,6 @@ ROUTES: Sequence[Route] = (
     *dead_letters.ROUTES,
     *epochs.ROUTES,
     *releases.ROUTES,
+    *audit.ROUTES,
     *operations.ROUTES,
 )

@@ -5,6 +5,7 @@ from datetime import UTC, datetime
 
 import msgspec
 
+from pagefold.engine.audit.audit_log import AuditLog
 from pagefold.engine.configuration.config import Config
 from pagefold.engine.errors import InvalidEpochRequest, Rejected
 from pagefold.engine.events import DomainEvent
@@ -35,6 +36,7 @@ class EpochService:
 
     def __init__(self, store: Store, config: Config, validator: EventValidator, epochs: EpochRegistry) -> None:
         self._store = store
+        self._audit = AuditLog(store.audit)
         self._config = config
         self._validator = validator
         self._epochs = epochs
@@ -56,6 +58,12 @@ class EpochService:
         check_reason(reason)
         check_operator(operator)
         scope = self._scope(scope)
+        async with self._audit.action("epochs raise", scope, by=operator, reason=reason) as action:
+            note = await self._raised(scope, reason, operator, epoch)
+            action.details["epoch"] = note.epoch
+        return note
+
+    async def _raised(self, scope: str, reason: str, operator: str, epoch: int | None) -> Note:
         while True:
             known = await self._epochs.refresh()
             current = await self._highest(known, scope)
@@ -89,6 +97,10 @@ class EpochService:
         """
         check_reason(reason)
         check_operator(operator)
+        async with self._audit.action("epochs dismiss", source, by=operator, reason=reason):
+            return await self._dismissed(source, reason, operator, domain)
+
+    async def _dismissed(self, source: str, reason: str, operator: str, domain: str | None) -> Note:
         streaks = await self._store.coordination.streaks()
         alarming = [each.domain for each in streaks if each.source == source and each.stale >= RESET_THRESHOLD]
         domains = [name for name in alarming if domain in (None, name)]

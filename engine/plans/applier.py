@@ -5,6 +5,7 @@ from collections.abc import Callable
 from pagefold.domains import DOMAINS
 from pagefold.engine.applied.applied_configuration import AppliedConfiguration
 from pagefold.engine.applied.applied_log import NEVER, Applied
+from pagefold.engine.audit.audit_log import AuditLog
 from pagefold.engine.configuration.config import Config
 from pagefold.engine.configuration.page_settings import PageSettings
 from pagefold.engine.errors import CountChanged, PlanOutdated
@@ -31,6 +32,7 @@ class Applier:
 
     def __init__(self, store: Store, applied: AppliedConfiguration) -> None:
         self._store = store
+        self._audit = AuditLog(store.audit)
         self._applied = applied
         self.plans = KeptPlans(store)
 
@@ -101,10 +103,15 @@ class Applier:
         Raises `PlanOutdated` if something else counts by now, `CountChanged` if it takes something from another number
         of live pages than `expected`, and `Rejected` for a name or reason that is blank or no text.
         """
-        if expected is not None and expected != plan.plan.taken:
-            raise CountChanged(expected, plan.plan.taken)
         check_operator(by)
         check_reason(reason)
+        async with self._audit.action("apply", plan.settings.written.digest, by=by, reason=reason) as action:
+            action.details |= {"changed": plan.plan.changed, "taken": plan.plan.taken}
+            if expected is not None and expected != plan.plan.taken:
+                raise CountChanged(expected, plan.plan.taken)
+            return await self._apply(plan, by, reason)
+
+    async def _apply(self, plan: SavedPlan, by: str, reason: str) -> Applied:
         await self._applied.refresh()
         plan.check(await self._store.proof.log_id(), self._applied.number, self._applied.config)
         if not await self._append(plan.settings, plan.number, by, reason) or self._applied.newest is None:

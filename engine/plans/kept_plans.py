@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 import msgspec
 
+from pagefold.engine.audit.audit_log import AuditLog
 from pagefold.engine.errors import PlanDecided, UnknownPlan
 from pagefold.engine.intake.operators import check_operator, check_reason
 from pagefold.engine.plans.saved_plan import SavedPlan
@@ -28,6 +29,7 @@ class KeptPlans:
 
     def __init__(self, store: Store) -> None:
         self._store = store
+        self._audit = AuditLog(store.audit)
 
     async def keep(self, saved: SavedPlan, by: str) -> PlanRecord:
         """Keeps a plan that somebody has made. Raises `Rejected` for a name that is blank or no text."""
@@ -70,8 +72,9 @@ class KeptPlans:
         """
         check_operator(by)
         check_reason(reason)
-        if not await self._store.plans.decide(plan, "refused", by, reason, now()):
-            raise PlanDecided(plan, (await self.get(plan)).record.state)
+        async with self._audit.action("plans refuse", plan, by=by, reason=reason):
+            if not await self._store.plans.decide(plan, "refused", by, reason, now()):
+                raise PlanDecided(plan, (await self.get(plan)).record.state)
 
     async def applied(self, saved: SavedPlan, *, by: str, reason: str) -> None:
         """Notes that a plan was applied; a no-op if it is not kept."""

@@ -3,7 +3,7 @@
 import os
 import socket
 import time
-from collections.abc import AsyncIterator, Callable, Collection
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Collection
 from contextlib import asynccontextmanager
 from datetime import timedelta
 from typing import Literal, TypeAlias
@@ -12,6 +12,7 @@ import msgspec
 
 from pagefold.domains.domain import JSON
 from pagefold.domains.values import format_timestamp
+from pagefold.engine.audit.audit_log import AuditLog
 from pagefold.engine.configuration.config import Config
 from pagefold.engine.configuration.snapshot_config import SnapshotConfig
 from pagefold.engine.configuration.spelling import suggestion
@@ -155,6 +156,7 @@ class RebuildService:
     """Rebuilds the sources of one shop, one run per source. `counters` are those of this process."""
 
     def __init__(self, store: Store, config: Config, runs: RunRepository, counters: Counters) -> None:
+        self._audit = AuditLog(store.audit)
         self._store = store
         self._config = config
         self._traffic = RequestLimiter(counters)
@@ -186,10 +188,11 @@ class RebuildService:
         self, source: str, request: RebuildRequest = DEFAULT_REQUEST, observer: RunObserver = NO_OBSERVER
     ) -> RunReport:
         """Starts a run. Supersedes an unfinished run of the same source whose process is gone."""
-        if request.dry_run:
-            return await self._begin(source, request, observer)
-        async with self._claimed(source):
-            return await self._begin(source, request, observer)
+        async with self._audited("rebuild --dry-run" if request.dry_run else "rebuild", source) as note:
+            if request.dry_run:
+                return note(await self._begin(source, request, observer))
+            async with self._claimed(source):
+                return note(await self._begin(source, request, observer))
 
     async def resume(
         self,
@@ -209,6 +212,13 @@ class RebuildService:
         run = await self.runs.get(run_id)
         if run.state == "completed" or (run.state == "held" and not confirmed):
             return report_of(run)
+        async with self._audited("rebuild --resume", run_id) as note:
+            return note(await self._resumed(run, observer, rows_per_second, confirmed=confirmed))
+
+    async def _resumed(
+        self, run: RebuildRun, observer: RunObserver, rows_per_second: float | None, *, confirmed: bool
+    ) -> RunReport:
+        run_id = run.id
         async with self._claimed(run.source):
             run = await self.runs.get(run_id)
             if not run.resumable:
@@ -233,11 +243,11 @@ class RebuildService:
         Raises `UnknownRun`, `RunStateError` if it is not held, `CountChanged` if it would remove another number than
         `expected`, `Rejected` for a name or reason that is blank or no text, and `RunTakenOver`.
         """
-        return await self._decided(run_id, RebuildRun.approve, by, reason, expected)
+        return await self._decided("approve", run_id, RebuildRun.approve, by, reason, expected)
 
     async def refuse(self, run_id: str, *, by: str, reason: str) -> RunReport:
         """Ends a held run, which removes nothing. Raises what `approve` raises."""
-        return await self._decided(run_id, RebuildRun.refuse, by, reason, None)
+        return await self._decided("refuse", run_id, RebuildRun.refuse, by, reason, None)
 
     async def approved(self, source: str) -> str | None:
         """The newest run of a source if it is approved, or was and its process ended."""
@@ -269,17 +279,38 @@ class RebuildService:
                 yield stream, "orphan"
 
     async def _decided(
-        self, run_id: str, decide: Callable[[RebuildRun, str, str], None], by: str, reason: str, expected: int | None
+        self,
+        verb: str,
+        run_id: str,
+        decide: Callable[[RebuildRun, str, str], None],
+        by: str,
+        reason: str,
+        expected: int | None,
     ) -> RunReport:
         check_operator(by)
         check_reason(reason)
         await self._store.proof.prove()
         run = await self.runs.get(run_id)
-        if expected is not None and run.state == "held" and run.removals != expected:
-            raise CountChanged(expected, run.removals)
-        decide(run, by, reason)
-        await self.runs.save(run)
+        async with self._audit.action(f"rebuilds {verb}", run_id, by=by, reason=reason) as action:
+            action.details |= {"source": run.source, "removals": run.removals}
+            if expected is not None and run.state == "held" and run.removals != expected:
+                raise CountChanged(expected, run.removals)
+            decide(run, by, reason)
+            await self.runs.save(run)
         return report_of(run)
+
+    @asynccontextmanager
+    async def _audited(self, action: str, target: str) -> AsyncGenerator[Callable[[RunReport], RunReport], None]:
+        """Records a run, with what its report counts, once that is noted; `rebuilds show` has its differences."""
+        async with self._audit.action(action, target) as current:
+
+            def note(report: RunReport) -> RunReport:
+                current.details |= {"run": report.run, "state": report.state, **msgspec.structs.asdict(report.counts)}
+                for sample in report.samples:
+                    current.sample(msgspec.json.encode(sample).decode())
+                return report
+
+            yield note
 
     async def _reported(self, run: RebuildRun) -> RunReport:
         alive = True

@@ -1,8 +1,8 @@
 """Creates, publishes, schedules and rolls back releases."""
 
 from collections import Counter
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import AsyncGenerator, Callable, Sequence
+from contextlib import asynccontextmanager, suppress
 from datetime import datetime
 from typing import Literal, TypeAlias
 
@@ -12,6 +12,7 @@ from pagefold.domains import DOMAINS
 from pagefold.domains.values import format_timestamp
 from pagefold.engine.applied.applied_configuration import AppliedConfiguration
 from pagefold.engine.applied.applied_log import Applied
+from pagefold.engine.audit.audit_log import AuditAction, AuditLog
 from pagefold.engine.configuration.config import Config
 from pagefold.engine.configuration.page_settings import PageSettings
 from pagefold.engine.errors import InvalidRelease, ReleaseConflict, UnknownRelease
@@ -65,6 +66,7 @@ class ReleaseService:
     """
 
     def __init__(self, store: Store, applied: AppliedConfiguration, applier: Applier, releases: ReleaseLog) -> None:
+        self._audit = AuditLog(store.audit)
         self._store = store
         self._applied = applied
         self._applier = applier
@@ -123,6 +125,10 @@ class ReleaseService:
             raise InvalidRelease("name", f"{name!r:.100} is not 1 to 64 letters, digits, '.', '_' and '-'")
         check_operator(by)
         check_reason(reason)
+        async with self._audit.action("releases create", name, by=by, reason=reason):
+            return await self._created(name, by, reason)
+
+    async def _created(self, name: str, by: str, reason: str) -> Release:
         while name not in await self._log.refresh():
             if await self._log.append(ReleaseRecord("created", name, by, reason, now())):
                 return self._log.known[name]
@@ -153,22 +159,22 @@ class ReleaseService:
 
         Raises `InvalidRelease` if it is published, and `Rejected` for a blank person or reason.
         """
-        await self._applied.refresh()
-        await self._known(name)
-        return await self._change(_first(name), by, reason)
+        async with self._decision("publish", name, by, reason):
+            await self._known(name)
+            return await self._change(_first(name), by, reason)
 
     async def roll_back(self, name: str, *, by: str, reason: str) -> Applied:
         """Lets a release count no longer: pages are as if it had never been published. Its schedule ends, too.
 
         Raises `InvalidRelease` if it is not published, and `Rejected` for a blank person or reason.
         """
-        await self._applied.refresh()
-        release = await self._known(name)
-        if name not in self._published():
-            raise ReleaseConflict("name", f"{name!r} is not published")
-        if release.publish_at or release.roll_back_at:
-            await self._schedule(name, None, None, by, reason)
-        return await self._change(_without(name), by, reason)
+        async with self._decision("rollback", name, by, reason):
+            release = await self._known(name)
+            if name not in self._published():
+                raise ReleaseConflict("name", f"{name!r} is not published")
+            if release.publish_at or release.roll_back_at:
+                await self._schedule(name, None, None, by, reason)
+            return await self._change(_without(name), by, reason)
 
     async def schedule(
         self, name: str, publish_at: datetime | None, roll_back_at: datetime | None = None, *, by: str, reason: str
@@ -178,15 +184,30 @@ class ReleaseService:
         A worker does it within a second or two of the time. Raises `InvalidRelease` for times that are past, without a
         zone, or in the wrong order, and for a release that is published, which can only have a time to be rolled back.
         """
-        await self._applied.refresh()
-        await self._known(name)
+        async with self._decision("schedule", name, by, reason) as action:
+            await self._known(name)
+            times = self._times(name, publish_at, roll_back_at)
+            action.details |= {"publishAt": times[0], "rollBackAt": times[1]}
+            await self._schedule(name, times[0], times[1], by, reason)
+            return self._log.known[name]
+
+    def _times(self, name: str, publish_at: datetime | None, roll_back_at: datetime | None) -> list[str | None]:
+        """The times of a schedule. Raises `InvalidRelease`."""
         times = [_time(key, each) for key, each in (("publish", publish_at), ("until", roll_back_at))]
         if times[0] is not None and name in self._published():
             raise ReleaseConflict("publish", f"{name!r} is published already")
         if times[1] is not None and (times[0] or now()) >= times[1]:
             raise InvalidRelease("until", "is not after the time at which it is published")
-        await self._schedule(name, times[0], times[1], by, reason)
-        return self._log.known[name]
+        return times
+
+    @asynccontextmanager
+    async def _decision(self, verb: str, name: str, by: str, reason: str) -> AsyncGenerator[AuditAction, None]:
+        """A decision about a release, under what counts now. Raises `Rejected` for a blank person or reason."""
+        check_operator(by)
+        check_reason(reason)
+        await self._applied.refresh()
+        async with self._audit.action(f"releases {verb}", name, by=by, reason=reason) as action:
+            yield action
 
     async def apply_due(self) -> None:
         """Publishes and rolls back what is due, as the people who have scheduled it.

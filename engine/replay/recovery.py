@@ -5,6 +5,7 @@ from collections.abc import Awaitable, Callable
 import msgspec
 
 from pagefold.domains import DOMAINS, AnyDomain
+from pagefold.engine.audit.audit_log import AuditLog
 from pagefold.engine.configuration.config import Config
 from pagefold.engine.errors import PagesWouldGo, RecoveryUnderWay
 from pagefold.engine.replay.lost_pages import find_lost_pages
@@ -39,8 +40,11 @@ class RecoveryResult(msgspec.Struct, frozen=True, rename="camel"):
 class Recovery:
     """Recovers one store under one configuration. `replay` folds every page of it again, in place."""
 
-    def __init__(self, store: Store, config: Config, replay: Callable[[], Awaitable[ReplayResult]]) -> None:
+    def __init__(
+        self, store: Store, config: Config, replay: Callable[[], Awaitable[ReplayResult]], audit: AuditLog
+    ) -> None:
         self._store = store
+        self._audit = audit
         self._config = config
         self._replay = replay
 
@@ -55,15 +59,22 @@ class Recovery:
                 raise RecoveryUnderWay
             if not confirmed:
                 await self._check_pages()
-            await self._store.proof.begin_recovery()
-            position = await self._store.log.end()
-            found = await self._replay()
-            for domain in DOMAINS:
-                await self._advance(domain, position)
-            await self._discard_missing_events()
-            await self._store.proof.end_recovery()
+            async with self._audit.action("recover") as action:
+                position, found = await self._recovered()
+                action.details |= {"position": position, "sections": found.sections, "changed": found.changed}
         changed = found.changed + found.behind  # for consumers that start over, everything is ahead
         return RecoveryResult(await self._store.proof.log_id(), position, found.sections, changed)
+
+    async def _recovered(self) -> tuple[int, ReplayResult]:
+        """Folds every page again up to a position."""
+        await self._store.proof.begin_recovery()
+        position = await self._store.log.end()
+        found = await self._replay()
+        for domain in DOMAINS:
+            await self._advance(domain, position)
+        await self._discard_missing_events()
+        await self._store.proof.end_recovery()
+        return position, found
 
     async def _check_pages(self) -> None:
         found = await find_lost_pages(self._store, self._config)

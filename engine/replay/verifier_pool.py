@@ -12,11 +12,13 @@ from typing import Self
 import anyio
 import msgspec
 
+from pagefold.domains import AnyDomain
 from pagefold.engine.configuration.config import Config
 from pagefold.engine.configuration.sent_config import SentConfig
 from pagefold.engine.replay.line_process import LineProcess, ProcessLost
-from pagefold.engine.replay.section_verifier import OnVerified, StreamRange, VerifiedRange, Verify
+from pagefold.engine.replay.section_verifier import OnVerified, StreamRange, VerifiedRange, Verify, split_ranges
 from pagefold.engine.runtime.logs import Logger
+from pagefold.engine.stores.store import Store
 
 MODULE = "pagefold.engine.replay.verifier_process"
 
@@ -179,3 +181,17 @@ class VerifierPool:
 def processors() -> int:
     """The number of processors that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+@asynccontextmanager
+async def verifier_pool(
+    store: Store, config: Config, domains: Collection[AnyDomain], processes: int
+) -> AsyncIterator[VerifierPool | None]:
+    """Processes that verify all pages of these domains; None for one, which is this."""
+    if processes == 1:
+        yield None
+        return
+    parts = await split_ranges(store, domains, RANGES_PER_PROCESS * processes)
+    names = [domain.name for domain in domains]
+    async with VerifierPool.open(config, processes, names, parts) as pool:
+        yield pool

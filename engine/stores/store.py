@@ -15,6 +15,7 @@ from typing import Literal, NamedTuple, Self, TypeAlias, TypeVar
 from pagefold.engine.configuration.config import Config
 from pagefold.engine.events import Reference
 from pagefold.engine.stores.alert_records import Alerts
+from pagefold.engine.stores.audit_records import AuditRecords
 from pagefold.engine.stores.dead_letter_records import DeadLetters, NewDeadLetter, Resolution
 from pagefold.engine.stores.epoch_fence import Fence
 from pagefold.engine.stores.fetch_records import Fetches
@@ -482,6 +483,7 @@ class Store(StoreHealth):
     plans: Plans
     kpis: KpiPoints
     alerts: Alerts
+    audit: AuditRecords
     proof: Proof
 
     @classmethod

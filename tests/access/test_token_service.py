@@ -310,6 +310,7 @@ async def test_naughty_strings_are_turned_away() -> None:
 async def _turn_away(text: str) -> None:
     class Empty:
         tokens = Nothing()
+        audit = Nothing()
 
     service = TokenService(Empty(), configured("sqlite:///nowhere"))  # type: ignore[arg-type]  # a store's tokens are enough
     assert await service.verify(text) is None

@@ -63,7 +63,7 @@ async def test_old_bodies_are_removed_by_kind(store: Store) -> None:
     await add_projection_dead_letters(store, conflict(), conflict(1, RECENT))
     [third] = [each for each in await all_dead_letters(store) if each.originator_version == 2]
     await dead_letters.resolve(third.kind, third.number, Resolution("discarded", OLD, "ada", "a test"))
-    retention = Retention(dead_letters, DeadLettersConfig())
+    retention = Retention(store, DeadLettersConfig())
     expected = emptied(request=1, conflict=1, conflict_resolved=1, projection=1)
     assert await retention.overdue() == expected
     assert await retention.enforce("ada") == expected
@@ -95,7 +95,7 @@ async def test_each_kind_has_its_own_time(store: Store, sort: str) -> None:
             )
     everlasting = dict.fromkeys(DeadLettersConfig.__struct_fields__, 36500.0)
     name = sort.replace("_resolved", "_resolved_days") if "resolved" in sort else f"{sort}_days"
-    found = await Retention(dead_letters, DeadLettersConfig(**everlasting | {name: 0.001})).overdue()
+    found = await Retention(store, DeadLettersConfig(**everlasting | {name: 0.001})).overdue()
     assert found == emptied(**{sort: 1})
 
 
@@ -114,7 +114,7 @@ async def test_it_works_in_steps(store: Store, monkeypatch: pytest.MonkeyPatch) 
         return count
 
     monkeypatch.setattr(store.dead_letters, "purge", failing)
-    retention = Retention(store.dead_letters, DeadLettersConfig())
+    retention = Retention(store, DeadLettersConfig())
     with pytest.raises(StoreUnavailable):
         await retention.enforce()
     assert await retention.overdue() == emptied(request=STEP + 5)
@@ -126,7 +126,7 @@ async def test_a_step_is_bounded_in_bytes(store: Store) -> None:
     """A step ends with the dead letter that reaches the bound; one is emptied however large it is."""
     large = [request(number, f"2020-01-0{number}T00:00:00.000000Z") for number in range(1, 6)]
     await store.dead_letters.add([each._replace(state=b"x" * 1_000) for each in large])
-    [expiry, *_] = Retention(store.dead_letters, DeadLettersConfig())._expiries()
+    [expiry, *_] = Retention(store, DeadLettersConfig())._expiries()
     steps = [await store.dead_letters.purge(expiry, Purge(REMOVED, MOMENT, "ada"), limit=9, size=n) for n in (1, 1_001)]
     assert steps == [1, 2]
     assert [dead_letter.purged_at is None for dead_letter in await all_dead_letters(store)].count(True) == 2
@@ -138,7 +138,7 @@ async def test_a_repeated_dead_letter_is_reopened(store: Store) -> None:
     """It is reopened under its number with its body, as of now, unless an operator discarded it."""
     dead_letters = store.dead_letters
     await dead_letters.add([request(), conflict()])
-    await Retention(dead_letters, DeadLettersConfig()).enforce()
+    await Retention(store, DeadLettersConfig()).enforce()
     before = await all_dead_letters(store)
     await dead_letters.resolve("ingest", before[1].number, Resolution("discarded", MOMENT, "ada", "a test"))
     await dead_letters.add([request(at=RECENT), conflict(at=RECENT)])
@@ -172,13 +172,13 @@ async def test_open_dead_letters_without_bodies_are_reported(config: Config) -> 
             await shop.dead_letters.discard(dead_letter, "the order shop has it", "ada")
         assert await shop.retention.outlook() == Outlook(0, 0)
         soon = DeadLettersConfig(request_days=36_500 * 0.99)
-        assert await Retention(shop.store.dead_letters, soon).outlook() == Outlook(0, 0)
+        assert await Retention(shop.store, soon).outlook() == Outlook(0, 0)
 
 
 async def test_a_named_dead_letter_is_emptied_immediately(store: Store) -> None:
     """Whatever its age, once; the operator needs a name."""
     await store.dead_letters.add([request(at=RECENT)])
-    retention = Retention(store.dead_letters, DeadLettersConfig())
+    retention = Retention(store, DeadLettersConfig())
     [dead_letter] = await all_dead_letters(store)
     with pytest.raises(Rejected, match="operator"):
         await retention.empty(dead_letter, "")

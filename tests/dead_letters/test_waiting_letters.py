@@ -320,7 +320,7 @@ async def test_a_reference_that_appears_meanwhile_is_not_missed(shop: Shop, monk
 async def test_an_expired_letter_is_not_taken(shop: Shop) -> None:
     """Its body is gone; it stays open until somebody decides."""
     await send(shop, row(11, 4))
-    await Retention(shop.store.dead_letters, DeadLettersConfig(waiting_days=1e-9)).enforce("test")
+    await Retention(shop.store, DeadLettersConfig(waiting_days=1e-9)).enforce("test")
     await say(shop, product("RED", 11))
     assert await take(shop) == 0
     assert (await shop.status()).purged == 1

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from pagefold import Config, CountChanged, Rejected, RunNotResumable, RunStateError, Shop
+from pagefold.engine.audit.audit_views import audit_summary
 from pagefold.engine.rebuild.rebuild_service import RunReport
 from pagefold.engine.rebuild.run_aggregate import RebuildRun
 from pagefold.engine.runtime.task_groups import run_beside
@@ -125,6 +126,28 @@ async def test_a_decision_about_another_number_is_refused(shop: Shop, config: Co
             await rebuilds.approve(run.run, by="ada", reason=" ")
     assert await state(shop, run.run) == "held"
     assert (await resume(shop, run.run, confirmed=True)).state == "completed"
+
+
+async def test_the_audit_has_runs_and_decisions(shop: Shop, config: Config) -> None:
+    """A run has its counts and some differences; a decision who made it, why, and why it was refused."""
+    run = await held_run(shop, config)
+    assert run.run is not None
+    async with shop.rebuilds() as rebuilds:
+        with pytest.raises(CountChanged):
+            await rebuilds.approve(run.run, by=BY, reason=REASON, expected=5)
+        await rebuilds.approve(run.run, by=BY, reason=REASON, expected=6)
+        await rebuilds.resume_approved("erp")
+    resumed, approved, refused, started = [audit_summary(each) for each in (await shop.audit.page(limit=4)).entries]
+    assert (started.action, started.target, started.outcome) == ("rebuild", "erp", "done")
+    assert (started.details["state"], started.details["run"]) == ("held", run.run)
+    assert (refused.action, refused.outcome, refused.error) == (
+        "rebuilds approve",
+        "refused",
+        "expected 5, but it is 6 by now: look again",
+    )
+    assert (approved.actor, approved.reason, approved.outcome) == (BY, REASON, "done")
+    assert approved.details == {"source": "erp", "removals": 6}
+    assert (resumed.action, resumed.target, resumed.details["withdrawn"]) == ("rebuild --resume", run.run, 6)
 
 
 def test_the_commands(tmp_path: Path, store_url: str, monkeypatch: pytest.MonkeyPatch) -> None:

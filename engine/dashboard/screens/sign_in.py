@@ -49,6 +49,10 @@ async def sign_in(visit: Visit) -> Response:
     if token is not None and not visitor_with(token).may_see:
         return await _form(visit, address, error=NOT_ENOUGH, status=403)
     begun = await sessions.begin(secret) if token is not None else None
+    if token is not None:
+        async with visit.shop.audit.action("sign-in", by=token.name) as action:
+            if begun is None:
+                action.refuse(_why_not(token))
     if begun is None:
         return await _form(visit, address, error=_why_not(token), status=403)
     await sessions.end(visit.secret)
@@ -62,6 +66,8 @@ async def ask_to_sign_out(visit: Visit) -> Response:
 
 async def sign_out(visit: Visit) -> Response:
     """Ends the session, in the store and in the browser."""
+    if visit.is_known:
+        await visit.shop.audit.record("sign-out")
     await visit.sessions.end(visit.secret)
     gone = cookie_header(COOKIE, "", seconds=0, secure=is_encrypted(visit.headers))
     return visit.redirect(href("sign-in"), cookies=[gone])

@@ -141,13 +141,14 @@ class CauseList(msgspec.Struct, frozen=True):
 
 
 class Correction(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """The corrected payload; null withdraws. `version` is the dead letter's unless given.
+    """The corrected payload; null withdraws. `version` is the dead letter's unless given; `reason` is for the record.
 
     For a request that could not become events, it is the whole event.
     """
 
     payload: msgspec.Raw
     version: Annotated[int, msgspec.Meta(ge=0, le=MAX_INTEGER)] | None = None
+    reason: Reason | None = None
 
 
 class Corrected(msgspec.Struct, frozen=True):
@@ -236,7 +237,11 @@ async def correct(call: Call) -> Response:
     """Replaces a dead letter's payload, under the name of the caller's token."""
     dead_letter, correction = await _dead_letter(call), await call.json(Correction)
     result = await call.service.shop.dead_letters.correct(
-        dead_letter, bytes(correction.payload), call.grant.name, version=correction.version
+        dead_letter,
+        bytes(correction.payload),
+        call.grant.name,
+        version=correction.version,
+        reason=correction.reason,
     )
     if result.outcome == "rejected":
         raise invalid(result.path or "", result.reason or "")

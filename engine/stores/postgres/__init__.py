@@ -10,6 +10,7 @@ from typing import Self
 from pagefold.engine.configuration.config import Config
 from pagefold.engine.errors import StoreReadOnly
 from pagefold.engine.stores.postgres.alerts import PostgresAlerts
+from pagefold.engine.stores.postgres.audit import PostgresAudit
 from pagefold.engine.stores.postgres.connections import Connections
 from pagefold.engine.stores.postgres.dead_letters import PostgresDeadLetters
 from pagefold.engine.stores.postgres.disk_space import DiskSpaceCheck
@@ -57,6 +58,7 @@ class PostgresStore(Store):
         self.plans = PostgresPlans(connections)
         self.kpis = PostgresKpiPoints(connections)
         self.alerts = PostgresAlerts(connections)
+        self.audit = PostgresAudit(connections)
 
     @classmethod
     async def open(cls, config: Config, *, create: bool = True, killable: bool = False) -> Self:  # noqa: ARG003  # the server ends the session of a frozen worker

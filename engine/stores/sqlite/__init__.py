@@ -10,6 +10,7 @@ from anyio.to_thread import run_sync
 from pagefold.engine.configuration.config import Config
 from pagefold.engine.stores.sqlite import store_health
 from pagefold.engine.stores.sqlite.alerts import SQLiteAlerts
+from pagefold.engine.stores.sqlite.audit import SQLiteAudit
 from pagefold.engine.stores.sqlite.connections import Connections, translate_errors
 from pagefold.engine.stores.sqlite.dead_letters import SQLiteDeadLetters
 from pagefold.engine.stores.sqlite.fetches import SQLiteFetches
@@ -51,6 +52,7 @@ class SQLiteStore(Store):
         self.plans = SQLitePlans(connections)
         self.kpis = SQLiteKpiPoints(connections)
         self.alerts = SQLiteAlerts(connections)
+        self.audit = SQLiteAudit(connections)
 
     @classmethod
     async def open(cls, config: Config, *, create: bool = True, killable: bool = False) -> Self:

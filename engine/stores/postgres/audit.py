@@ -1,0 +1,25 @@
+"""The audit: a table next to the log."""
+
+from collections.abc import Sequence
+
+from pagefold.engine.stores.audit_records import EVERY, AuditEnd, AuditEntry, AuditFilter, AuditRecords, NewAuditEntry
+from pagefold.engine.stores.postgres.connections import Connections
+
+
+class PostgresAudit(AuditRecords):
+    """One table."""
+
+    def __init__(self, connections: Connections) -> None:
+        self._connections = connections
+
+    async def begin(self, entry: NewAuditEntry) -> int:
+        return int((await self._connections.writer.fetch("begin_audit_entry", *entry))[0][0])
+
+    async def end(self, number: int, end: AuditEnd) -> None:
+        await self._connections.writer.execute("end_audit_entry", number, *end)
+
+    async def newest(
+        self, selection: AuditFilter = EVERY, *, below: int | None = None, limit: int = 100
+    ) -> Sequence[AuditEntry]:
+        rows = await self._connections.readers.fetch("newest_audit_entries", *selection, below, limit)
+        return [AuditEntry(*row) for row in rows]
