@@ -3,7 +3,7 @@
 import base64
 import logging
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import timedelta
 
 import anyio
@@ -22,6 +22,7 @@ from pagefold.engine.access.token_service import (
 )
 from pagefold.engine.errors import InvalidTokenRequest, UnknownToken
 from pagefold.engine.runtime.redaction import PREFIX, Secret, redact_secrets
+from pagefold.engine.stores.audit_records import EVERY, AuditEnd, AuditEntry, AuditFilter, AuditRecords, NewAuditEntry
 from pagefold.engine.stores.grants import Grant, Scope, Token, TokenState
 from pagefold.engine.stores.store import Store
 from pagefold.engine.stores.token_records import Tokens
@@ -271,6 +272,24 @@ bodies = st.text(st.sampled_from("abcXYZ019_-=\u017f\u212a\u0660\n é\ud800"), m
 shown = st.one_of(st.text(st.characters()), bodies.map(PREFIX.__add__), st.from_regex(SHAPE), st.from_regex(SHAPE[:-4]))
 
 
+class Refusals(AuditRecords):
+    """An audit of what is refused."""
+
+    async def begin(self, entry: NewAuditEntry) -> int:
+        """One entry like another."""
+        return len(entry.action)
+
+    async def end(self, number: int, end: AuditEnd) -> None:
+        """It was refused."""
+        assert (number, end.outcome) == (len("tokens revoke"), "refused")
+
+    async def newest(
+        self, selection: AuditFilter = EVERY, *, below: int | None = None, limit: int = 100
+    ) -> Sequence[AuditEntry]:
+        """Never called."""
+        raise AssertionError(selection, below, limit)
+
+
 class Nothing(Tokens):
     """A store without tokens."""
 
@@ -310,7 +329,7 @@ async def test_naughty_strings_are_turned_away() -> None:
 async def _turn_away(text: str) -> None:
     class Empty:
         tokens = Nothing()
-        audit = Nothing()
+        audit = Refusals()
 
     service = TokenService(Empty(), configured("sqlite:///nowhere"))  # type: ignore[arg-type]  # a store's tokens are enough
     assert await service.verify(text) is None
