@@ -95,14 +95,16 @@ class AuditLog:
 
         If the store cannot take that, nothing is done, unless the entry is not needed. Raises `StoreError`.
 
-        `by` is who does it, the current origin's actor unless given. An error of Pagefold's refuses it, unless it is
-        the store's; any other error, or the store's, fails it.
+        `by` is who does it, the current origin's actor unless given; that one is the `caller` in the details then. An
+        error of Pagefold's refuses it, unless it is the store's; any other error, or the store's, fails it.
         """
         origin = current_origin()
         actor = by or origin.actor or UNKNOWN_ACTOR
         texts = [None if text is None else _storable(text) for text in (reason, origin.command)]
         entry = NewAuditEntry(now(), _storable(actor), origin.via, action, _storable(target), *texts)
         current = AuditAction(await self._begin(entry, is_needed=is_needed))
+        if by is not None and origin.actor not in {None, by}:
+            current.details["caller"] = origin.actor
         try:
             yield current
         except BaseException as error:

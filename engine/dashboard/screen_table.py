@@ -3,15 +3,28 @@
 from collections.abc import Sequence
 
 from pagefold.engine.dashboard.screen import Screen
-from pagefold.engine.dashboard.screens import contracts, overview, plans, product, releases, runs, search, sign_in
+from pagefold.engine.dashboard.screens import (
+    audit,
+    contracts,
+    dead_letters,
+    overview,
+    plans,
+    product,
+    releases,
+    runs,
+    search,
+    sign_in,
+)
 
 SCREENS: Sequence[Screen] = (
     overview.SCREEN,
     search.SCREEN,
     product.SCREEN,
+    dead_letters.SCREEN,
     runs.SCREEN,
     plans.SCREEN,
     contracts.SCREEN,
     releases.SCREEN,
+    audit.SCREEN,
     sign_in.SCREEN,
 )

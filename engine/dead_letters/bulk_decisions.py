@@ -64,11 +64,16 @@ class BulkDecisions(ABC):
         """Retries one dead letter; `by` is the operator."""
 
     async def retry_all(
-        self, wanted: DeadLetterFilter = OPEN, *, by: str | None = None, expect: int | None = None
+        self,
+        wanted: DeadLetterFilter = OPEN,
+        *,
+        by: str | None = None,
+        reason: str | None = None,
+        expect: int | None = None,
     ) -> AsyncGenerator[tuple[str, RetryResult], None]:
-        """Retries every dead letter once and yields each result. `by` is the operator."""
+        """Retries every dead letter once and yields each result. `by` is the operator, `reason` for the record."""
         after: str | None = None
-        async with self._audit.action("dead-letters retry", _target(wanted), by=by) as action:
+        async with self._audit.action("dead-letters retry", _target(wanted), by=by, reason=reason) as action:
             while True:
                 dead_letters, after = await self._next_open(wanted, after, STEP, expect)
                 for dead_letter in dead_letters:

@@ -305,7 +305,8 @@ class RebuildService:
         async with self._audit.action(action, target) as current:
 
             def note(report: RunReport) -> RunReport:
-                current.details |= {"run": report.run, "state": report.state, **msgspec.structs.asdict(report.counts)}
+                counts = {name: count for name, count in msgspec.structs.asdict(report.counts).items() if count}
+                current.details |= {"run": report.run, "state": report.state, **counts}
                 for sample in report.samples:
                     current.sample(msgspec.json.encode(sample).decode())
                 return report

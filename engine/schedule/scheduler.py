@@ -13,6 +13,7 @@ from pagefold.engine.configuration.schedule_config import TaskConfig
 from pagefold.engine.errors import PagefoldError, StoreError
 from pagefold.engine.runtime.clock import moment, now
 from pagefold.engine.runtime.logs import Logger
+from pagefold.engine.runtime.origin import Origin, acting
 from pagefold.engine.runtime.task_groups import run_together
 from pagefold.engine.runtime.timetable import Timetable
 from pagefold.engine.schedule.tasks import TaskOutcome, resume_approved, run_task, sync_source
@@ -171,7 +172,8 @@ class Scheduler:
         number = await self._records.begin(name, format_timestamp(due), now())
         outcome = TaskOutcome("stopped", "it was stopped")
         try:
-            outcome = await work()
+            with acting(Origin("schedule", name)):
+                outcome = await work()
         except Exception as error:
             outcome = TaskOutcome("failed", f"{type(error).__name__}: {error}")
             raise

@@ -1,0 +1,128 @@
+"""What the screen of dead letters says: about causes, about a retry, and about one dead letter."""
+
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from typing import NamedTuple
+
+import msgspec
+
+from pagefold.domains.domain import JSON
+from pagefold.engine.dashboard.charts import Sparkline, sparkline
+from pagefold.engine.dashboard.formats import bounded, plural
+from pagefold.engine.dashboard.screen import State
+from pagefold.engine.dead_letters.dead_letter_views import DeadLetterDetail, DeadLetterSummary
+from pagefold.engine.stores.dead_letter_records import MAX_COUNTED, DeadLetterCause, DeadLetterFilter
+
+TEN_MINUTES = timedelta(minutes=10)
+STEPS_A_DAY = 144
+KEPT = (
+    "Each was kept whole; the page stays at the newest version that can be folded. "
+    "A newer good event clears a letter by itself."
+)
+KEY_LENGTH = len("2026-01-01T12:3")
+
+
+class CauseRow(NamedTuple):
+    """A cause in the table: how many letters it has, as text, and when they came in the last 24 hours."""
+
+    cause: DeadLetterCause
+    letters: str
+    line: Sparkline | None
+    is_chosen: bool
+
+
+class RetryAdvice(NamedTuple):
+    """What a retry does, in a sentence; `helps` if it is what we would do ourselves."""
+
+    state: State | None
+    text: str
+    helps: bool
+
+
+def summary_sentence(causes: Sequence[DeadLetterCause]) -> str:
+    """How many are open, and in how many causes."""
+    if not causes:
+        return "None is open: everything that was sent is in the log and in the pages."
+    letters = sum(min(cause.letters, MAX_COUNTED) for cause in causes)
+    more = any(cause.letters > MAX_COUNTED for cause in causes)
+    return f"{letters:,}{'+' if more else ''} open in {plural(len(causes), 'cause')}. {KEPT}"
+
+
+def letters_text(cause: DeadLetterCause) -> str:
+    """How many letters a cause has."""
+    return bounded(cause.letters, MAX_COUNTED)
+
+
+def history_line(history: Sequence[tuple[str, int]], now: datetime) -> Sparkline | None:
+    """Letters by ten minutes, in the last 24 hours."""
+    known = dict(history)
+    start = now.replace(minute=now.minute // 10 * 10, second=0, microsecond=0) - (STEPS_A_DAY - 1) * TEN_MINUTES
+    keys = [f"{start + step * TEN_MINUTES:%Y-%m-%dT%H:%M}"[:KEY_LENGTH] for step in range(STEPS_A_DAY)]
+    return sparkline([known.get(key, 0) for key in keys])
+
+
+def retry_advice(kind: str | None, *, is_request: bool) -> RetryAdvice:
+    """What a retry of dead letters of a kind does."""
+    if kind == "waiting":
+        text = "These only wait, and are taken by themselves. A retry looks once more, now."
+        return RetryAdvice(None, text, helps=False)
+    if kind == "projection":
+        text = "A retry folds the stream again, under the configuration that counts now. Repair what is wrong first."
+        return RetryAdvice(None, text, helps=True)
+    if kind == "ingest" and not is_request:
+        text = (
+            "The log has other content at this version, and keeps it: a retry changes nothing. Correct or discard them."
+        )
+        return RetryAdvice("warn", text, helps=False)
+    if kind == "ingest":
+        text = "A retry reads the request again, by the contract that counts now. Repair the contract first."
+        return RetryAdvice(None, text, helps=True)
+    return RetryAdvice(None, "A retry appends, folds or reads each of them again, oldest first.", helps=True)
+
+
+def filter_words(wanted: DeadLetterFilter) -> list[str | None]:
+    """The filter, as options of a command."""
+    given = {"kind": wanted.kind, "domain": wanted.domain, "source": wanted.source, "cause": wanted.cause}
+    words = [word for name, value in given.items() if value is not None for word in (f"--{name}", value)]
+    return [*words] or ["--all"]
+
+
+def filter_text(wanted: DeadLetterFilter, cause: DeadLetterCause | None) -> str:
+    """The filter in words."""
+    if cause is not None:
+        return f"{cause.text} ({cause.source})"
+    given = [each for each in (wanted.kind, wanted.domain, wanted.source) if each is not None]
+    return ", ".join(given) or "all that are open"
+
+
+def outcome_text(letter: DeadLetterSummary) -> str:
+    """How a letter was resolved, without when."""
+    by = f" by {letter.resolved_by}" if letter.resolved_by is not None else ""
+    because = f": {letter.reason}" if letter.reason is not None else ""
+    return f"{letter.resolution}{by}{because}"
+
+
+def stream_text(detail: DeadLetterDetail) -> str:
+    """What is known of the stream: `TSHIRT-M/*/pricing/erp`, without a domain if it is a request's."""
+    parts = (detail.sku, detail.channel, detail.domain, detail.source)
+    return "/".join(part for part in parts if part is not None)
+
+
+def fix_text(detail: DeadLetterDetail, domains: Sequence[str]) -> str:
+    """What a correction begins from: the event's payload; of a request, an event with what is known of it.
+
+    `domains` are those of the source.
+    """
+    event = detail.event
+    payload: JSON = event.get("payload") if isinstance(event, dict) else None
+    if detail.domain is None or detail.kind == "waiting":
+        payload = {
+            "type": detail.domain or next(iter(domains), ""),
+            "sku": detail.sku or "",
+            "channel": detail.channel or "*",
+            "source": detail.source or "",
+            "sourceVersion": detail.version or 0,
+            "occurredAt": detail.recorded_at,
+            "payload": {},
+        }
+    return msgspec.json.format(msgspec.json.encode(payload), indent=2).decode()
