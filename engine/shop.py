@@ -94,8 +94,8 @@ class Shop:
     contract below all of it. `counters` counts what this process has done, `faults` has its recent failures, `lag` is
     how far folding is behind, `source_lag` how far the sources that are asked; `reference_kinds` counts what is known
     of references. `config` is what was given, `applied` what pages are folded under. `releases` creates, publishes and
-    rolls back releases, `plans` has plans that are kept, `audit` who did what. `kpis` measures key figures, `alerts` has
-    those that were crossed, `monitor` watches them. `validator` has the rules of events, under what is applied.
+    rolls back releases, `plans` has plans that are kept, `audit` who did what. `kpis` measures key figures, `alerts`
+    has those that were crossed, `monitor` watches them. `validator` has the rules of events, under what is applied.
     """
 
     def __init__(self, store: Store, config: Config) -> None:
