@@ -57,10 +57,10 @@ def iso_text(moment: datetime | str) -> str:
     return f"{at.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}"
 
 
-def value_text(value: object) -> str:
+def value_text(value: object, limit: int = MAX_VALUE_CHARACTERS) -> str:
     """A value of a page or a payload as text: strings as they are, all others as JSON. Cut if it is long."""
     text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
-    return text if len(text) <= MAX_VALUE_CHARACTERS else text[:MAX_VALUE_CHARACTERS] + "…"
+    return text if len(text) <= limit else text[:limit] + "…"
 
 
 def pretty_json(value: object) -> str:

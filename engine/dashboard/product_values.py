@@ -80,8 +80,9 @@ def domain_states(page: PageExplanation) -> list[tuple[str, str]]:
 
 
 def missing_rows(sections: Sequence[SectionView]) -> list[ValueRow]:
-    """What somebody has to fill, or to correct."""
-    return [row for section in sections for row in section.rows if row.state == "bad"]
+    """What somebody has to fill, or to correct: what blocks first, then what only warns."""
+    rows = [row for section in sections for row in section.rows if row.state in {"bad", "warn"}]
+    return sorted(rows, key=lambda row: row.state != "bad")
 
 
 def _fold_state(section: ExplainedSection) -> str:
@@ -91,8 +92,8 @@ def _fold_state(section: ExplainedSection) -> str:
 
 
 def _section(section: ExplainedSection, events: Mapping[int, OriginEvent]) -> SectionView:
-    rows = [_value_row(each, section.domain, events) for each in section.values]
-    rows += [row for each in section.absent if (row := _absent_row(each.path, each.reasons, section.domain, events))]
+    rows = [_value_row(each, section, events) for each in section.values]
+    rows += [row for each in section.absent if (row := _absent_row(each.path, each.reasons, section, events))]
     rows.sort(key=lambda row: (row.is_absent, row.path))
     sources = sorted({events[each.event].source for value in section.values for each in value.inputs})
     state, words = _state_of(section)
@@ -135,13 +136,13 @@ def _state_in_log(section: ExplainedSection) -> tuple[State, str]:
     return ("bad", "Not ready") if section.required else ("wait", "Not ready, not required")
 
 
-def _value_row(value: ExplainedValue, domain: str, events: Mapping[int, OriginEvent]) -> ValueRow:
+def _value_row(value: ExplainedValue, section: ExplainedSection, events: Mapping[int, OriginEvent]) -> ValueRow:
     origins = list(dict.fromkeys(each.event for each in value.inputs))
     said_by = _said_by([events[each] for each in origins])
-    state = _worst(value.reasons)
+    state = _worst(value.reasons, is_ready=section.ready)
     note = next((each.text for each in value.reasons if each.code in BLOCKING), "")
     return ValueRow(
-        value.path.removeprefix(f"{domain}."),
+        value.path.removeprefix(f"{section.domain}."),
         value.value,
         is_absent=False,
         said_by=said_by or value.how,
@@ -153,17 +154,17 @@ def _value_row(value: ExplainedValue, domain: str, events: Mapping[int, OriginEv
 
 
 def _absent_row(
-    path: str, reasons: Sequence[Reason], domain: str, events: Mapping[int, OriginEvent]
+    path: str, reasons: Sequence[Reason], section: ExplainedSection, events: Mapping[int, OriginEvent]
 ) -> ValueRow | None:
     """A value that is not there; None if only older versions had it."""
     shown = [each for each in reasons if each.code != "superseded"]
     if not shown:
         return None
-    state = _worst(shown)
+    state = _worst(shown, is_ready=section.ready)
     note = next((each.text for each in shown if each.code in BLOCKING), shown[0].text)
     chain = [_reason_link(each, events) for each in shown]
     return ValueRow(
-        path.removeprefix(f"{domain}."),
+        path.removeprefix(f"{section.domain}."),
         None,
         is_absent=True,
         said_by="nobody",
@@ -196,9 +197,10 @@ def _reason_link(reason: Reason, events: Mapping[int, OriginEvent]) -> Link:
     return Link(kind, f"{who}{reason.text}{detail}", reason.value, event, reason.dead_letter, is_lost=kind != "blocks")
 
 
-def _worst(reasons: Sequence[Reason]) -> State | None:
+def _worst(reasons: Sequence[Reason], *, is_ready: bool) -> State | None:
+    """The state of a value: what blocks only warns where the section is ready all the same."""
     if any(each.code in BLOCKING for each in reasons):
-        return "bad"
+        return "warn" if is_ready else "bad"
     return "warn" if any(each.code in WAITING for each in reasons) else None
 
 

@@ -1,7 +1,7 @@
 """The sentence about a product's page: whether it is shown, whether it is ready, and what it lacks."""
 
-from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Sequence
+from typing import NamedTuple
 
 from pagefold.engine.dashboard.formats import plural
 from pagefold.engine.dashboard.product_values import SectionView, ValueRow, missing_rows
@@ -17,8 +17,8 @@ class Verdict(NamedTuple):
     text: str
 
 
-def verdict_of(why: PageExplanation, sections: Sequence[SectionView], page: Mapping[str, Any] | None) -> Verdict:
-    """The verdict on a page. `page` is the stored document; None if there is none."""
+def verdict_of(why: PageExplanation, sections: Sequence[SectionView], *, is_stored: bool) -> Verdict:
+    """The verdict on a page, which may or may not be stored."""
     if why.status == "absent":
         return Verdict("wait", f"{why.channel} has no page of this product", _why_absent(sections))
     if wrong := [each.domain for each in sections if each.stored == "wrong"]:
@@ -28,11 +28,11 @@ def verdict_of(why: PageExplanation, sections: Sequence[SectionView], page: Mapp
         return Verdict("wait", "The page is disabled", _why_disabled(why))
     if not why.ready:
         return _not_ready(why, sections)
-    return _ready(why, sections, page)
+    return _ready(why, sections, is_stored=is_stored)
 
 
-def _ready(why: PageExplanation, sections: Sequence[SectionView], page: Mapping[str, Any] | None) -> Verdict:
-    if page is None:
+def _ready(why: PageExplanation, sections: Sequence[SectionView], *, is_stored: bool) -> Verdict:
+    if not is_stored:
         return Verdict("move", "The page is not stored yet", "Its events are in the log and wait to be folded.")
     if behind := [each.domain for each in sections if each.stored == "not-folded"]:
         text = f"What is stored is right up to its checkpoint; newer events of {_listed(behind)} are not folded yet."
@@ -41,7 +41,7 @@ def _ready(why: PageExplanation, sections: Sequence[SectionView], page: Mapping[
 
 
 def _not_ready(why: PageExplanation, sections: Sequence[SectionView]) -> Verdict:
-    missing = missing_rows(sections)
+    missing = [row for row in missing_rows(sections) if row.state == "bad"]
     waits = [each.domain for each in sections if each.is_required and not each.is_ready]
     shown = "The page is shown all the same." if why.status == "live" else ""
     if missing:

@@ -12,6 +12,7 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from pagefold.engine.dashboard import addresses, charts, formats
+from pagefold.engine.dashboard.product_timeline import seconds_of
 from pagefold.engine.dashboard.static_files import static_address
 from pagefold.engine.runtime import clock
 from pagefold.engine.runtime.version import version
@@ -46,6 +47,7 @@ def environment() -> Environment:
         bounded=formats.bounded,
         static=static_address,
         attributes=formats.attributes,
+        seconds=seconds_of,
         sparkline=charts.sparkline,
         version=version(),
     )
