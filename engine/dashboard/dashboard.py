@@ -52,7 +52,7 @@ class Dashboard:
         self.service = service
         self.sessions = SessionService(service.shop.store, service.shop.tokens)
         self.side_bar = SideBar(service.shop, screens)
-        self.site = Site(service, self.sessions, self.frame)
+        self.site = Site(service, self.sessions, self.frame, {})
         by_path: dict[str, tuple[Screen, dict[str, ScreenRoute]]] = {}
         for screen in screens:
             for route in screen.routes:

@@ -23,7 +23,7 @@ def verdict_of(why: PageExplanation, sections: Sequence[SectionView], *, is_stor
         return Verdict("wait", f"{why.channel} has no page of this product", _why_absent(sections))
     if wrong := [each.domain for each in sections if each.stored == "wrong"]:
         text = "Run pagefold verify to see the difference; pagefold recover folds every page again."
-        return Verdict("bad", f"The stored {_listed(wrong)} is not what the log gives", text)
+        return Verdict("bad", f"The stored {listed(wrong)} is not what the log gives", text)
     if why.status == "disabled":
         return Verdict("wait", "The page is disabled", _why_disabled(why))
     if not why.ready:
@@ -35,8 +35,8 @@ def _ready(why: PageExplanation, sections: Sequence[SectionView], *, is_stored: 
     if not is_stored:
         return Verdict("move", "The page is not stored yet", "Its events are in the log and wait to be folded.")
     if behind := [each.domain for each in sections if each.stored == "not-folded"]:
-        text = f"What is stored is right up to its checkpoint; newer events of {_listed(behind)} are not folded yet."
-        return Verdict("move", f"The page is ready, and its {_listed(behind)} is late", text)
+        text = f"What is stored is right up to its checkpoint; newer events of {listed(behind)} are not folded yet."
+        return Verdict("move", f"The page is ready, and its {listed(behind)} is late", text)
     return Verdict("ok", f"The page is live in {why.channel}, and ready", _sources(sections))
 
 
@@ -46,11 +46,11 @@ def _not_ready(why: PageExplanation, sections: Sequence[SectionView]) -> Verdict
     shown = "The page is shown all the same." if why.status == "live" else ""
     if missing:
         title = f"Not ready because {_lacks(missing)}"
-        return Verdict("warn", title, f"{why.channel} requires {_listed(waits)}. {shown}".strip())
+        return Verdict("warn", title, f"{why.channel} requires {listed(waits)}. {shown}".strip())
     empty = [each.domain for each in sections if each.domain in waits and each.is_empty]
     if empty:
-        return Verdict("warn", f"Not ready because nothing has arrived of {_listed(empty)}", shown)
-    return Verdict("warn", f"Not ready: {_listed(waits)}", shown)
+        return Verdict("warn", f"Not ready because nothing has arrived of {listed(empty)}", shown)
+    return Verdict("warn", f"Not ready: {listed(waits)}", shown)
 
 
 def _lacks(rows: Sequence[ValueRow]) -> str:
@@ -73,8 +73,9 @@ def _why_disabled(why: PageExplanation) -> str:
 
 def _sources(sections: Sequence[SectionView]) -> str:
     sources = sorted({source for each in sections for source in each.sources})
-    return f"Its values are from {_listed(sources)}." if sources else ""
+    return f"Its values are from {listed(sources)}." if sources else ""
 
 
-def _listed(words: Sequence[str]) -> str:
+def listed(words: Sequence[str]) -> str:
+    """Words with commas, and `and` before the last."""
     return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}" if words else "nothing"

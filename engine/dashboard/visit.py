@@ -28,6 +28,7 @@ from pagefold.engine.http.server_context import ServerContext
 from pagefold.engine.shop import Shop
 
 Values = TypeVar("Values", bound=msgspec.Struct)
+Kept = TypeVar("Kept")
 
 HTML: Header = (b"content-type", b"text/html; charset=utf-8")
 POLICY = (
@@ -54,11 +55,15 @@ class Toast(NamedTuple):
 
 
 class Site(NamedTuple):
-    """What all visits share. `frame` reads what is around a screen, for a visitor who may see it or for others."""
+    """What all visits share. `frame` reads what is around a screen, for a visitor who may see it or for others.
+
+    `kept` has what screens keep from one visit to the next, by its type.
+    """
 
     service: ServerContext
     sessions: SessionService
     frame: Callable[[bool], Awaitable[dict[str, Any]]]
+    kept: dict[type, Any]
 
 
 class Visit:
@@ -127,6 +132,13 @@ class Visit:
         """The fields of a decision, as declared by the route."""
         assert isinstance(self._form, kind)  # noqa: S101  # likewise
         return self._form
+
+    def kept(self, kind: type[Kept], make: Callable[[], Kept]) -> Kept:
+        """What a screen keeps from one visit to the next: made once, and shared by all visitors."""
+        if kind not in self._site.kept:
+            self._site.kept[kind] = make()
+        found: Kept = self._site.kept[kind]
+        return found
 
     def wants(self, *parts: str) -> bool:
         """Whether any of these live parts is needed: always for a whole page."""

@@ -1,15 +1,76 @@
-"""The first screen: whether the shop's pages are right."""
+"""The first screen: whether the shop's pages are right, and if not, why, and what a person has to do."""
+
+from collections.abc import Sequence
+from functools import partial
+from typing import Any
 
 from starlette.responses import Response
 
+from pagefold.engine.dashboard.channel_counts import ChannelCounts
+from pagefold.engine.dashboard.overview_domains import DomainRow, domain_rows
+from pagefold.engine.dashboard.overview_tasks import MAX_TASKS, Task, tasks_of
+from pagefold.engine.dashboard.overview_tiles import TILES, Tile, tile_of, watched, worst_of
+from pagefold.engine.dashboard.overview_verdict import verdict_on_shop
+from pagefold.engine.dashboard.rates import Rates
 from pagefold.engine.dashboard.screen import Screen, shown_at
 from pagefold.engine.dashboard.visit import Visit
+from pagefold.engine.dead_letters.dead_letter_views import summary_of_cause
+from pagefold.engine.kpis.readings import KpiReading
+from pagefold.engine.reading.status import DomainStatus
+from pagefold.engine.runtime import clock
+from pagefold.engine.shop import Shop
+
+LAG = "lag"
 
 
 async def show(visit: Visit) -> Response:
-    """How far each domain is folded."""
-    progress = await visit.shop.lag.progress()
-    return await visit.page("overview", domains=progress.domains)
+    """The verdict, the limits, what needs a person, the domains and the channels; or one of these parts."""
+    shop = visit.shop
+    readings = await shop.kpis.readings()
+    domains = (await shop.lag.progress()).domains
+    values: dict[str, Any] = {"readings": readings, "log_end": max((each.log_end for each in domains), default=0)}
+    if visit.wants("verdict", "tasks"):
+        tasks = await _tasks(shop, readings)
+        verdict = verdict_on_shop(readings, domains, len(tasks))
+        values |= {"verdict": verdict, "tasks": tasks[:MAX_TASKS], "needed": len(tasks)}
+    if visit.wants("tiles"):
+        values["tiles"] = await _tiles(shop, readings)
+    if visit.wants("watched"):
+        values["watched"] = watched(readings)
+    if visit.wants("domains"):
+        values["rows"] = await _rows(visit, domains, readings)
+    if visit.wants("channels"):
+        values["counted"] = await visit.kept(ChannelCounts, partial(ChannelCounts, shop)).read()
+    return await visit.page("overview", **values)
+
+
+async def _tasks(shop: Shop, readings: Sequence[KpiReading]) -> list[Task]:
+    causes = [summary_of_cause(each) for each in await shop.dead_letters.causes()]
+    return tasks_of(readings, causes)
+
+
+async def _tiles(shop: Shop, readings: Sequence[KpiReading]) -> list[Tile]:
+    minute = _minute()
+    found = []
+    for name in TILES:
+        if (reading := worst_of(readings, name)) is not None:
+            found.append(tile_of(reading, await _history(shop, name, reading.label), minute))
+    return found
+
+
+async def _rows(visit: Visit, domains: Sequence[DomainStatus], readings: Sequence[KpiReading]) -> list[DomainRow]:
+    rates = visit.kept(Rates, Rates).add(domains)
+    histories = {each.domain: await _history(visit.shop, LAG, each.domain) for each in domains}
+    limits = {each.label: each.threshold for each in readings if each.kpi == LAG}
+    return domain_rows(domains, rates, histories, _minute(), limits)
+
+
+async def _history(shop: Shop, name: str, label: str) -> dict[int, float]:
+    return {point.minute: point.value for point in await shop.kpis.history(name, label)}
+
+
+def _minute() -> int:
+    return int(clock.moment().timestamp()) // 60
 
 
 SCREEN = Screen("overview", "Overview", "n-overview", "", [shown_at("/ui", show)])
