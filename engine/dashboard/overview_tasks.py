@@ -43,35 +43,41 @@ def _task_of(reading: KpiReading) -> Task:
     subject, sentence = _sentence(reading)
     meaning = reading.definition.meaning
     consequence = f"{meaning[0].upper()}{meaning[1:]}."
-    return Task(state, subject, sentence, consequence, _words(reading.command), _button(reading), cause_address(reading))
+    return Task(
+        state, subject, sentence, consequence, _words(reading.command), _button(reading), cause_address(reading)
+    )
+
+
+_SENTENCES = {
+    "lag": ("{label}", "is {value} late"),
+    "queue": ("{label}", "has {value} waiting, limit {limit}"),
+    "failures": ("{value} of all events fail", "or are rejected, limit {limit}"),
+    "conflicts": ("{value} of all events", "have versions that are stored with other content, limit {limit}"),
+    "drift": ("{value} of the compared pages", "differ from the log, limit {limit}"),
+    "throttled": ("{label}", "answers 429: {value}, limit {limit}"),
+    "refused": ("{value} requests", "are refused, limit {limit}"),
+    "expiring": ("{value} open dead letters", "lose their content within a week"),
+    "source-overdue": ("{label}", "should have been asked {value} ago"),
+    "looks-reset": ("{label}", "looks reset: {value} events in a row were older than the stored ones"),
+    "held-runs": ("{label}", "has {value} held: it would remove more than it may"),
+    "not-applied": ("The configuration", "of the file is not applied"),
+    "unmapped": ("{label}", "sends {value} new, which no contract maps"),
+    "schema-drift": ("{label}", "has changed {value} of its records"),
+    "checks": ("The check {label}", "fails"),
+}
+"""What a person would say aloud about a crossed limit, by key figure: the subject, and the rest."""
+
+_NOUNS = {"held-runs": ("run", "runs"), "unmapped": ("attribute", "attributes"), "schema-drift": ("field", "fields")}
 
 
 def _sentence(reading: KpiReading) -> tuple[str, str]:
-    """What a person would say aloud about a crossed limit: the subject, and the rest."""
-    value, limit, label = shown(reading.value, reading.unit), shown(reading.threshold, reading.unit), reading.label
-    match reading.kpi:
-        case "lag":
-            return label, f"is {value} late"
-        case "queue":
-            return label, f"has {value} waiting, limit {limit}"
-        case "drift":
-            return f"{value} of the compared pages", "differ from the log"
-        case "throttled":
-            return label, f"answers 429 {value}, limit {limit}"
-        case "source-overdue":
-            return label, f"should have been asked {value} ago"
-        case "looks-reset":
-            return label, f"looks reset: {value} events in a row were older than the stored ones"
-        case "held-runs":
-            return label, f"has {plural(int(reading.value or 0), 'held run')}"
-        case "not-applied":
-            return "The configuration", "of the file is not applied"
-        case "unmapped" | "schema-drift":
-            return label, f"has {value} {reading.title.lower()}"
-        case "checks":
-            return f"The check {label}", "fails"
-        case _:
-            return f"{value} {reading.title.lower()}", f"limit {limit}"
+    """The subject of a sentence about a crossed limit, and its rest."""
+    value = shown(reading.value, reading.unit)
+    if reading.kpi in _NOUNS:
+        value = plural(int(reading.value or 0), *_NOUNS[reading.kpi])
+    given = {"label": reading.label, "value": value, "limit": shown(reading.threshold, reading.unit)}
+    subject, rest = _SENTENCES.get(reading.kpi, (reading.title, "is {value}, limit {limit}"))
+    return subject.format(**given), rest.format(**given)
 
 
 def _button(reading: KpiReading) -> str:
@@ -89,7 +95,9 @@ def _task_of_cause(cause: CauseSummary) -> Task:
     noun = "dead letter" if cause.letters == 1 else "dead letters"
     words = command("dead-letters", "list", "--cause", cause.cause)
     address = href("dead-letters", cause=cause.cause)
-    return Task("warn", f"{letters} {noun}", f"of {cause.source}: {cause.text}", cause.error, words, "Open cause", address)
+    return Task(
+        "warn", f"{letters} {noun}", f"of {cause.source}: {cause.text}", cause.error, words, "Open cause", address
+    )
 
 
 def _other_causes(causes: Sequence[CauseSummary]) -> Task:
@@ -101,4 +109,3 @@ def _other_causes(causes: Sequence[CauseSummary]) -> Task:
 
 def _words(text: str) -> list[str]:
     return text.split(" ")
-

@@ -6,6 +6,7 @@ from typing import NamedTuple
 from pagefold.engine.dashboard.addresses import ROOT
 from pagefold.engine.dashboard.charts import Sparkline, sparkline
 from pagefold.engine.dashboard.screen import State
+from pagefold.engine.kpis.definitions import BY_NAME
 from pagefold.engine.kpis.readings import KpiReading, shown
 
 TILES = ("lag", "queue", "failures", "conflicts", "drift", "throttled")
@@ -46,6 +47,11 @@ def worst_of(readings: Iterable[KpiReading], name: str) -> KpiReading | None:
     """The reading of a key figure that is crossed, or else highest; one that is known before others."""
     found = [each for each in readings if each.kpi == name]
     return max(found, key=lambda each: (each.crossed, each.value is not None, each.value or 0.0), default=None)
+
+
+def tile_without(name: str) -> Tile:
+    """The tile of a key figure that has no reading: no source is asked for changes."""
+    return Tile(BY_NAME[name].title, ROOT, "–", "", "no source is asked", "wait", None)
 
 
 def tile_of(reading: KpiReading, history: Mapping[int, float], minute: int) -> Tile:
@@ -100,6 +106,7 @@ _WORDS = {
     "schema-drift": ("changed field", "changed fields", "no field has changed"),
     "held-runs": ("held run", "held runs", "no run is held"),
     "expiring": ("dead letter expires", "dead letters expire", "no dead letter expires"),
+    "refused": ("refused request a minute", "refused requests a minute", "no request is refused"),
     "checks": ("failed check", "failed checks", "every check passes"),
 }
 

@@ -59,12 +59,13 @@ def _pages(readings: Sequence[KpiReading], domains: Sequence[DomainStatus]) -> s
     if failed:
         return f"The store fails its {'checks' if len(failed) > 1 else 'check'} of {listed(failed)}."
     if drift is not None and drift.value:
-        right = f"{shown(drift.value, drift.unit)} of the compared pages are wrong"
-    else:
-        right = "Pages are right" if drift is not None and drift.value is not None else "Pages follow the log"
-    if not late:
-        return f"{right}, and up to date." if not (drift is not None and drift.value) else f"{right}."
-    return f"{right}; {listed([_lateness(each) for each in late])}."
+        return f"{shown(drift.value, drift.unit)} of the compared pages are wrong{_but_late(late)}."
+    right = "Pages are right" if drift is not None and drift.value is not None else "Pages follow the log"
+    return f"{right}{_but_late(late) or ' and are up to date'}."
+
+
+def _but_late(late: Sequence[DomainStatus]) -> str:
+    return f"; {listed([_lateness(each) for each in late])}" if late else ""
 
 
 def _late(domains: Sequence[DomainStatus]) -> list[DomainStatus]:
@@ -84,7 +85,9 @@ def _rest(readings: Sequence[KpiReading], domains: Sequence[DomainStatus], tasks
     if not end:
         folded = "The log is empty: no source has sent anything yet."
     elif behind:
-        folded = f"The log ends at position {number(end)}; {listed(behind)} {'are' if len(behind) > 1 else 'is'} behind."
+        folded = (
+            f"The log ends at position {number(end)}; {listed(behind)} {'are' if len(behind) > 1 else 'is'} behind."
+        )
     else:
         folded = f"Every event up to position {number(end)} is folded."
     unknown = len({each.kpi for each in readings if each.value is None})

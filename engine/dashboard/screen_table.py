@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from pagefold.engine.dashboard.screen import Screen
 from pagefold.engine.dashboard.screens import (
     audit,
+    components,
     contracts,
     dead_letters,
     overview,
@@ -27,4 +28,5 @@ SCREENS: Sequence[Screen] = (
     releases.SCREEN,
     audit.SCREEN,
     sign_in.SCREEN,
+    components.SCREEN,
 )

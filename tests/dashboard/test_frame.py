@@ -139,3 +139,13 @@ async def test_other_paths_are_the_servers(shop: Shop, address: str) -> None:
         answer = await browser.get(address)
         assert answer.status_code == 404
         assert answer.headers["content-type"] == "application/problem+json"
+
+
+async def test_every_component_is_shown(shop: Shop) -> None:
+    """The page of components uses every macro that a screen may, but those that only a live or confirming page has."""
+    text = (TEMPLATES / "components_page.html").read_text("utf-8")
+    macros = set(re.findall(r"\{% macro (\w+)", (TEMPLATES / "components.html").read_text("utf-8")))
+    elsewhere = {"icon", "spark", "change", "live", "confirm", "reason"}
+    assert {name for name in macros - elsewhere if f"ui.{name}(" not in text} == set()
+    async with browser_of(shop) as browser:
+        assert (await browser.get("/ui/components")).status_code == 200

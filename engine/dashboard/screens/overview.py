@@ -9,7 +9,7 @@ from starlette.responses import Response
 from pagefold.engine.dashboard.channel_counts import ChannelCounts
 from pagefold.engine.dashboard.overview_domains import DomainRow, domain_rows
 from pagefold.engine.dashboard.overview_tasks import MAX_TASKS, Task, tasks_of
-from pagefold.engine.dashboard.overview_tiles import TILES, Tile, tile_of, watched, worst_of
+from pagefold.engine.dashboard.overview_tiles import TILES, Tile, tile_of, tile_without, watched, worst_of
 from pagefold.engine.dashboard.overview_verdict import verdict_on_shop
 from pagefold.engine.dashboard.rates import Rates
 from pagefold.engine.dashboard.screen import Screen, shown_at
@@ -53,8 +53,9 @@ async def _tiles(shop: Shop, readings: Sequence[KpiReading]) -> list[Tile]:
     minute = _minute()
     found = []
     for name in TILES:
-        if (reading := worst_of(readings, name)) is not None:
-            found.append(tile_of(reading, await _history(shop, name, reading.label), minute))
+        worst = worst_of(readings, name)
+        history = {} if worst is None else await _history(shop, name, worst.label)
+        found.append(tile_without(name) if worst is None else tile_of(worst, history, minute))
     return found
 
 
