@@ -39,7 +39,7 @@ class ChannelCounts:
         self._task: asyncio.Task[None] | None = None
 
     async def read(self) -> tuple[list[CountedChannel], str] | None:
-        """The channels, and when they were counted; None while the first count goes on."""
+        """The channels, and when they were counted; None until the first count is done."""
         if time.monotonic() >= self._until and self._task is None:
             self._task = asyncio.create_task(self._count())
         if self._known is None and self._task is not None:

@@ -1,4 +1,4 @@
-"""Every piece that screens are made of, in all its states: for whoever writes a screen, and for tests."""
+"""Every piece that screens are made of, in all its states: for authors of screens, and for tests."""
 
 from datetime import UTC, datetime
 from typing import get_args
