@@ -1,6 +1,7 @@
 """A product's page in one channel: what it shows and why, how ready it is, its past, and its other channels."""
 
 from collections.abc import Mapping
+from datetime import datetime
 from typing import Annotated, Any, Literal
 
 import msgspec
@@ -11,7 +12,7 @@ from pagefold.engine.dashboard.formats import iso_text
 from pagefold.engine.dashboard.product_channels import read_channels
 from pagefold.engine.dashboard.product_facts import facts_of
 from pagefold.engine.dashboard.product_past import PastPage, read_past
-from pagefold.engine.dashboard.product_timeline import lanes_of, moment_of, read_timeline, seconds_of
+from pagefold.engine.dashboard.product_timeline import Timeline, lanes_of, moment_of, read_timeline, seconds_of
 from pagefold.engine.dashboard.product_values import domain_states, missing_rows, section_views
 from pagefold.engine.dashboard.product_verdict import verdict_of
 from pagefold.engine.dashboard.screen import Screen, shown_at
@@ -59,7 +60,7 @@ async def show(visit: Visit) -> Response:
         raise no_channel()
     if query.format == "json":
         return _as_json(visit, page if past is None else past.page)
-    why = await _why(visit, sku, channel)
+    why = await _why(visit, sku, channel, is_stored=page is not None)
     return await visit.page(
         "product",
         sku=sku,
@@ -91,40 +92,39 @@ async def _past(visit: Visit, sku: str, channel: str, page: Mapping[str, Any] | 
     return await read_past(visit.shop, sku, channel, at, page)
 
 
-async def _why(visit: Visit, sku: str, channel: str) -> dict[str, Any]:
+async def _why(visit: Visit, sku: str, channel: str, *, is_stored: bool) -> dict[str, Any]:
     """What decides the page now; nothing of a channel that the configuration no longer has."""
     shop = visit.shop
     config = shop.applied.config
-    everything = visit.query(ProductQuery).fields == "all"
-    compared = await read_channels(shop.pages, config, sku, everything=everything)
-    if channel not in config.channels:
-        return {"why": None, "sections": [], "domains": [], "verdict": None, "compared": compared}
-    why = await shop.why(sku, channel)
-    sections = section_views(why)
-    page = await shop.pages.get_json(sku, channel, disabled=True)
-    verdict = verdict_of(why, sections, is_stored=page is not None)
-    missing = missing_rows(sections)
-    domains = domain_states(why)
-    return {
-        "why": why,
-        "sections": sections,
-        "domains": domains,
-        "verdict": verdict,
-        "missing": missing,
-        "compared": compared,
-    }
+    found: dict[str, Any] = {"why": None, "sections": [], "domains": [], "verdict": None, "missing": []}
+    if visit.wants("channels"):
+        everything = visit.query(ProductQuery).fields == "all"
+        found["compared"] = await read_channels(shop.pages, config, sku, everything=everything)
+    if channel in config.channels:
+        why = await shop.why(sku, channel)
+        sections = section_views(why)
+        found |= {"why": why, "sections": sections, "domains": domain_states(why), "missing": missing_rows(sections)}
+        found["verdict"] = verdict_of(why, sections, is_stored=is_stored)
+    return found
 
 
 async def _history(visit: Visit, sku: str, past: PastPage | None) -> dict[str, Any]:
     """The newest events, or those before a position, and the lanes with the slider."""
     query, log, now = visit.query(ProductQuery), visit.shop.store.log, clock.moment()
     if not visit.wants("history"):
-        return {"timeline": None, "lanes": None, "slider": 0}
+        return {}
     newest = await read_timeline(log, sku, None, EVENTS_IN_LANES)
     timeline = await read_timeline(log, sku, query.before, EVENTS_LISTED)
-    at = None if past is None else past.moment
+    at = None if past is None else _moment_of(past, newest)
     lanes = lanes_of(newest.entries, query.span, now, at)
-    return {"timeline": timeline, "lanes": lanes, "slider": seconds_of(at or now)}
+    return {"timeline": timeline, "lanes": lanes, "moment": at, "slider": seconds_of(at or now)}
+
+
+def _moment_of(past: PastPage, newest: Timeline) -> datetime | None:
+    """The time that is looked at: of a position, when the event was received that was the newest one then."""
+    if isinstance(past.at, datetime):
+        return past.at
+    return next((entry.recorded_at for entry in newest.entries if entry.position <= past.position), None)
 
 
 SCREEN = Screen("product", "Product", "n-page", None, [shown_at("/ui/pages/{channel}/{sku}", show, ProductQuery)])

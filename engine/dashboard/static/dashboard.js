@@ -10,7 +10,7 @@
   document.addEventListener("htmx:config:request", (event) => {
     const { ctx } = event.detail;
     const id = ctx.sourceElement.id;
-    if (document.hidden || (ctx.sourceElement.contains(document.activeElement) && event.isTrusted)) {
+    if (document.hidden) {
       event.preventDefault();
       return;
     }
