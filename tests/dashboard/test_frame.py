@@ -10,6 +10,9 @@ import pagefold.engine.dashboard
 from pagefold import Shop
 from pagefold.engine.dashboard.rendering import TEMPLATES, environment
 from pagefold.engine.dashboard.screen_table import SCREENS
+from pagefold.engine.http.handover import is_for_readers, is_for_worker
+from pagefold.engine.http.route_table import ROUTES
+from pagefold.engine.stores.grants import Grant
 from tests.support.dashboard_pages import FORM, SAME_ORIGIN, browser_of
 from tests.support.small_shop import SKU, catalog, price, say, stock
 
@@ -149,3 +152,24 @@ async def test_every_component_is_shown(shop: Shop) -> None:
     assert {name for name in macros - elsewhere if f"ui.{name}(" not in text} == set()
     async with browser_of(shop) as browser:
         assert (await browser.get("/ui/components")).status_code == 200
+
+
+def test_the_worker_answers_the_dashboard() -> None:
+    """Of several processes, those that read pages pass its requests on."""
+    for method, url in (
+        (b"GET", b"/ui"),
+        (b"GET", b"/ui?part=tiles"),
+        (b"POST", b"/ui/sign-in"),
+        (b"HEAD", b"/ui/search"),
+    ):
+        assert is_for_worker(ROUTES)(method, url)
+        assert not is_for_readers(ROUTES)(method, url)
+    assert not is_for_worker(ROUTES)(b"GET", b"/uix")
+
+
+async def test_who_only_reads_has_no_buttons(shop: Shop) -> None:
+    """A session that only reads sees what it lacks in place of a button."""
+    async with browser_of(shop, Grant("tok_reader", frozenset(["read"]), None)) as browser:
+        page = (await browser.get("/ui/components")).text
+        assert "Retry 812: needs operate" in page
+        assert '<button class="primary">Retry 812' not in page

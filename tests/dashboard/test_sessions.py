@@ -33,6 +33,7 @@ async def test_a_token_signs_in_and_out(shop: Shop) -> None:
     """The page says who it is and what they may do; signing out ends the session in the store, too."""
     async with browser_of(shop, None) as browser:
         first = await browser.get("/ui/pages/web-de/A%2F1?format=html")
+        assert shop.store.name not in (await browser.get("/ui/sign-in")).text
         assert first.status_code == 303
         assert first.headers["location"] == "/ui/sign-in?next=%2Fui%2Fpages%2Fweb-de%2FA%252F1%3Fformat%3Dhtml"
         page = await signed_in(browser, await token(shop, "operate"))
