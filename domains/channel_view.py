@@ -1,6 +1,6 @@
 """What a channel shows of a product, under its own names, and what it asks for. Its rules are compiled elsewhere."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Protocol, TypeAlias
 
 import msgspec
@@ -10,6 +10,17 @@ from pagefold.domains.fold_trace import FoldTrace
 
 TextLocales: TypeAlias = Callable[[], Mapping[str, str]]
 """The locale of the text that each attribute shows, without attributes that are no texts by locale. Asked if needed."""
+
+Exists: TypeAlias = Callable[[str], bool | None]
+"""Whether a SKU exists in a channel, by the name that a product gives it. None if that is not known yet."""
+
+
+class UnknownSkus(Exception):  # no error: who folds finds out, and folds again
+    """Raised by a view that asks for SKUs that are not known yet."""
+
+    def __init__(self, names: Collection[str]) -> None:
+        super().__init__(", ".join(sorted(names)))
+        self.names = frozenset(names)
 
 
 class Completeness(msgspec.Struct, gc=False, omit_defaults=True):
@@ -70,6 +81,12 @@ class ChannelView(Protocol):
 
     It is never incomplete: it shows no page of a version that is.
     """
+
+    asks: bool
+    """Whether it asks if SKUs exist. Unless it is `answered_by` somebody, all do."""
+
+    def answered_by(self, exists: Exists) -> "ChannelView":
+        """The same view, with answers to whether SKUs exist. Its `shown` may raise `UnknownSkus`."""
 
     def shown(
         self, product: ShownProduct, locales: TextLocales, trace: FoldTrace | None = None

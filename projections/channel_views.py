@@ -6,12 +6,13 @@ from typing import Literal, TypeAlias
 
 import msgspec
 
-from pagefold.domains.channel_view import ChannelView, ShownProduct, TextLocales
+from pagefold.domains.channel_view import ChannelView, Exists, ShownProduct, TextLocales
 from pagefold.domains.fold_trace import FoldTrace
 from pagefold.domains.locales import with_general_forms
 from pagefold.projections.category_trees import CategoryTree, PlacedCategories
 from pagefold.projections.channel_contracts import CompiledContract, MappedProduct, parse_contract
 from pagefold.projections.channel_filters import Accepted, Filters
+from pagefold.projections.known_skus import NamedSkus
 from pagefold.projections.requirements import UNKNOWN_CATEGORY, Requirements, parse_requirements
 from pagefold.projections.transforms import InvalidMapping, Registry
 from pagefold.projections.transforms.transform import Level
@@ -59,20 +60,31 @@ class View:
         said += [] if tree is None else [tree]
         said += [{"filters": filters}] if filters else []
         self.key = sha256(msgspec.json.encode(said, order="deterministic")).hexdigest()
+        self.asks = self._requirements is not None and self._requirements.names_skus
         self.older: ChannelView | None = _OlderView(self) if incomplete == "keep" else None
 
+    def answered_by(self, exists: Exists) -> ChannelView:
+        """The same view, with answers to whether SKUs exist."""
+        return _AnsweredView(self, exists)
+
     def shown(
-        self, product: ShownProduct, locales: TextLocales, trace: FoldTrace | None = None
+        self,
+        product: ShownProduct,
+        locales: TextLocales,
+        trace: FoldTrace | None = None,
+        exists: Exists | None = None,
     ) -> tuple[ShownProduct, bool] | None:
-        """The product as the channel shows it, and whether its catalog is ready; None if it has no page."""
+        """The product as the channel shows it, and whether its catalog is ready; None if it has no page.
+
+        Raises `UnknownSkus`, but not without `exists`.
+        """
         if self._filters is not None and not self._filters.shows(product):
             if trace is not None:
                 trace.stop("filtered", ", ".join(self.hiding(product)))
             return None
         requirements = self._requirements
-        foreign: set[str] = set()
-        if requirements is not None and requirements.needs_language:
-            foreign = {code for code, locale in locales().items() if locale not in self._own}
+        foreign = self._foreign(locales) if requirements is not None and requirements.needs_language else set()
+        named = NamedSkus(product, exists) if self.asks else None
         placed = None if self._tree is None else _placed(self._tree, product, trace)
         product, foreign, unmapped = self._mapped(product, foreign, placed, trace)
         blocked = bool(unmapped) and self._contract is not None and self._contract.level == "fail"
@@ -83,13 +95,18 @@ class View:
             if placed.unknown:
                 foreign.add(UNKNOWN_CATEGORY)
         if requirements is not None:
-            product.completeness, lacks = requirements.measure(product, foreign, trace)
+            product.completeness, lacks = requirements.measure(product, foreign, trace, named)
+            if named is not None:
+                named.check()
             blocked = blocked or lacks
         if blocked and self._hides:
             if trace is not None:
                 trace.stop("incomplete")
             return None
         return product, not blocked
+
+    def _foreign(self, locales: TextLocales) -> set[str]:
+        return {code for code, locale in locales().items() if locale not in self._own}
 
     def _mapped(
         self, product: ShownProduct, foreign: set[str], placed: PlacedCategories | None, trace: FoldTrace | None
@@ -125,17 +142,47 @@ class _OlderView:
 
     def __init__(self, view: View) -> None:
         self.key = f"older {view.key}"
+        self.asks = view.asks
         self.older: ChannelView | None = None
         self._view = view
 
+    def answered_by(self, exists: Exists) -> ChannelView:
+        """The same view, with answers to whether SKUs exist."""
+        return _AnsweredView(self, exists)
+
     def shown(
-        self, product: ShownProduct, locales: TextLocales, trace: FoldTrace | None = None
+        self,
+        product: ShownProduct,
+        locales: TextLocales,
+        trace: FoldTrace | None = None,
+        exists: Exists | None = None,
     ) -> tuple[ShownProduct, bool] | None:
-        """The product as the channel shows it, if it is complete."""
-        shown = self._view.shown(product, locales, trace)
+        """The product as the channel shows it, if it is complete. Raises as `View.shown`."""
+        shown = self._view.shown(product, locales, trace, exists)
         if shown is None or not shown[1]:
             return None
         shown[0].kept = True
         if trace is not None:
             trace.take(("kept",), how="requirements", rule="the newest version that is complete")
         return shown
+
+
+class _AnsweredView:
+    """A view with answers to whether SKUs exist."""
+
+    def __init__(self, view: View | _OlderView, exists: Exists) -> None:
+        self.key = view.key
+        self.asks = view.asks
+        self.older = view.older
+        self._view = view
+        self._exists = exists
+
+    def answered_by(self, exists: Exists) -> ChannelView:
+        """The same view, with other answers."""
+        return _AnsweredView(self._view, exists)
+
+    def shown(
+        self, product: ShownProduct, locales: TextLocales, trace: FoldTrace | None = None
+    ) -> tuple[ShownProduct, bool] | None:
+        """What the view shows. Raises `UnknownSkus`."""
+        return self._view.shown(product, locales, trace, self._exists)

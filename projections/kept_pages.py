@@ -10,6 +10,7 @@ from typing import Any, NamedTuple, Protocol
 import msgspec
 
 from pagefold.domains import AnyDomain, ChannelContext, Contribution
+from pagefold.domains.channel_view import UnknownSkus
 from pagefold.domains.fold_trace import FoldTrace
 
 MAX_OLDER_VERSIONS = 1_000
@@ -48,9 +49,14 @@ class Gap(NamedTuple):
     context: ChannelContext
 
     def kept(self, domain: AnyDomain, event: Version, trace: FoldTrace | None = None) -> KeptVersion | None:
-        """What the channel shows of an older version alone; None if that is not complete, or cannot be folded."""
+        """What the channel shows of an older version alone; None if that is not complete, or cannot be folded.
+
+        Raises `UnknownSkus`.
+        """
         try:
             body = domain.fold([Contribution[Any](self.source, event.payload)], self.context, trace)
+        except UnknownSkus:
+            raise
         except Exception:  # noqa: BLE001  # what cannot be folded was reported when it was the head
             return None
         if body is None:
@@ -79,7 +85,7 @@ class VersionSearch:
     def add(self, versions: Sequence[Version]) -> None:
         """Tries the next older versions, newest first; an empty list says that there are no more.
 
-        What a source withdrew counts no more, nor what was before.
+        What a source withdrew counts no more, nor what was before. Raises `UnknownSkus`: add them again then.
         """
         suffix = self.needs
         waiting = [gap for gap in self._gaps if gap.suffix == suffix]

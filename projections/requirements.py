@@ -3,7 +3,7 @@
 A set is a versioned document. Several sets count together, and so do their family trees.
 """
 
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from datetime import date
 from enum import Enum
 from functools import lru_cache
@@ -11,11 +11,14 @@ from operator import attrgetter
 from typing import Annotated, Literal, NamedTuple, TypeAlias
 
 import msgspec
+from msgspec import UNSET
 
 from pagefold.domains.channel_view import Completeness, ShownProduct
 from pagefold.domains.fold_trace import FoldReason, FoldTrace, Path
+from pagefold.projections.known_skus import NamedSkus, lacking_text
 from pagefold.projections.transforms.accepted_values import AcceptedValues
 from pagefold.projections.transforms.errors import InvalidMapping, InvalidValue
+from pagefold.projections.transforms.paths import NestedScope, path_names
 from pagefold.projections.transforms.rules import Rule, compile_rules
 
 MAX_FAMILIES_COMPILED = 10_000
@@ -57,6 +60,12 @@ class Requirement(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     ] = "blocks"
     in_tree: Annotated[
         bool, msgspec.Meta(description="of `fields` with `categories`: the channel's tree must have each of them")
+    ] = False
+    in_catalog: Annotated[
+        bool,
+        msgspec.Meta(
+            description="of SKUs in `attributes`, and of `fields` with `parent`: the channel's catalog must have each"
+        ),
     ] = False
     check: Annotated[dict[str, object], msgspec.Meta(description="rules that a value must keep")] = {}
 
@@ -108,7 +117,10 @@ class _Place(NamedTuple):
 
 
 class _Need(NamedTuple):
-    """One requirement of one attribute, or of several of which one is enough."""
+    """One requirement of one attribute, or of several of which one is enough.
+
+    `skus` reads the SKUs of which each must exist. None if it is of none.
+    """
 
     label: str
     alternatives: tuple[tuple[_Place, ...], ...]
@@ -118,6 +130,7 @@ class _Need(NamedTuple):
     only: tuple[tuple[str, AcceptedValues], ...]
     own_language: bool
     in_tree: bool
+    skus: Callable[[NamedSkus], object] | None
     rule: Rule | None
     document: str
 
@@ -134,14 +147,18 @@ class _Need(NamedTuple):
     @property
     def _is_of_one_attribute(self) -> bool:
         places = self.alternatives[0]
-        return len(self.alternatives) == len(places) == 1 and not places[0].is_field and not self.only
+        is_one = len(self.alternatives) == len(places) == 1 and not places[0].is_field
+        return is_one and not self.only and self.skus is None
 
-    def state(self, product: ShownProduct, foreign: set[str]) -> _State:
+    def state(self, product: ShownProduct, foreign: set[str], named: NamedSkus | None = None) -> _State:
         """What it says of a product."""
         for name, values in self.only:
             if not values.has(product.attributes.get(name)):
                 return NOT_ASKED
-        states = [self._state_of(places, product, foreign) for places in self.alternatives]
+        if self.skus is not None and named is not None:
+            states = [self._state_of_skus(self.skus(named), named)]
+        else:
+            states = [self._state_of(places, product, foreign) for places in self.alternatives]
         state = states[0] if len(states) == 1 else next((each for each in (MET, INVALID) if each in states), MISSING)
         return state if state is not MISSING or self.is_required else NOT_ASKED
 
@@ -149,23 +166,42 @@ class _Need(NamedTuple):
     def path(self) -> Path:
         """Where the page has it, if it does."""
         place = self.alternatives[0][0]
-        return (place.name,) if place.is_field else ("attributes", self.label)
+        if place.is_field:
+            return (place.name,)
+        return ("attributes", self.label) if self.skus is None else ("attributes", *path_names(self.label, ""))
 
-    def problem(self, product: ShownProduct, foreign: set[str]) -> str:
+    def problem(self, product: ShownProduct, foreign: set[str], named: NamedSkus | None = None) -> str:
         """What is wrong, in words, where something is: who asks for it, whether that blocks, which rule is broken."""
         asks = f"{self.document}{'' if self.blocks else ', a warning'}"
+        if self.skus is not None and named is not None:
+            value = self.skus(named)
+            lacking = named.lacking(value)
+            return f"{asks}: {lacking_text(lacking)}" if lacking else asks + self._broken(value)
         for place in (place for places in self.alternatives for place in places):
             value = place.value(product)
             if UNKNOWN_CATEGORY in foreign and self.in_tree:
                 return f"{asks}: the channel's tree lacks one"
             if self.own_language and place.name in foreign and not place.is_field:
                 return f"{asks}: not in the channel's own language"
-            if self.rule is not None and is_filled(value):
-                try:
-                    self.rule(value)
-                except InvalidValue as error:
-                    return f"{asks}: {error}"
+            if broken := self._broken(value):
+                return asks + broken
         return asks
+
+    def _broken(self, value: object) -> str:
+        """Which rule a value breaks, in words. "" if none."""
+        if self.rule is not None and is_filled(value):
+            try:
+                self.rule(value)
+            except InvalidValue as error:
+                return f": {error}"
+        return ""
+
+    def _state_of_skus(self, value: object, named: NamedSkus) -> _State:
+        """The state of a value that names SKUs."""
+        if not is_filled(value):
+            return MISSING
+        is_valid = self.rule is None or _passes(self.rule, value)
+        return INVALID if named.lacking(value) or not is_valid else MET
 
     def _state_of(self, places: Sequence[_Place], product: ShownProduct, foreign: set[str]) -> _State:
         """The state of attributes that are needed together."""
@@ -226,7 +262,8 @@ class _FamilyNeeds(NamedTuple):
 class Requirements:
     """The requirement sets of one channel, compiled.
 
-    `needs_language` says whether `measure` asks for foreign texts, `needs_tree` whether for unknown categories.
+    `needs_language` says whether `measure` asks for foreign texts, `needs_tree` whether for unknown categories,
+    `names_skus` whether for the SKUs that a product names.
     """
 
     def __init__(self, sets: Sequence[RequirementSet]) -> None:
@@ -236,13 +273,20 @@ class Requirements:
         self._needs = [need for each in sets for need in _needs_of(each)]
         self.needs_language = any(need.own_language for need in self._needs)
         self.needs_tree = any(need.in_tree for need in self._needs)
+        self.names_skus = any(need.skus is not None for need in self._needs)
         self._needs_of = lru_cache(maxsize=MAX_FAMILIES_COMPILED)(self._compiled)
 
-    def measure(self, product: ShownProduct, foreign: set[str], trace: FoldTrace | None = None) -> Measured:
+    def measure(
+        self,
+        product: ShownProduct,
+        foreign: set[str],
+        trace: FoldTrace | None = None,
+        named: NamedSkus | None = None,
+    ) -> Measured:
         """What a product has of what is required of its family. Raises nothing.
 
         `foreign` are the attributes that show a text in a language that is not the channel's own, and
-        `UNKNOWN_CATEGORY` if the channel's tree lacks a category of the product.
+        `UNKNOWN_CATEGORY` if the channel's tree lacks a category of the product. `named` are the SKUs that it names.
         """
         needs = self._needs_of(product.family)
         missing = _unfilled(product.attributes, needs.plain)
@@ -252,7 +296,7 @@ class Requirements:
         asked = len(needs.plain)
         get = product.attributes.get
         states = [(each.name, each.state(get(each.name))) for each in needs.ruled]
-        states += [(label, _worst(own, product, foreign)) for label, own in needs.others]
+        states += [(label, _worst(own, product, foreign, named)) for label, own in needs.others]
         for label, (state, blocks) in states:
             if state is MET:
                 asked += 1
@@ -260,20 +304,27 @@ class Requirements:
                 asked += 1
                 found.append((label, state, blocks))
         if trace is not None:
-            self._explain([label for label, _, _ in found], product, foreign, trace)
+            self._explain([label for label, _, _ in found], product, foreign, trace, named)
         return _measured(found, asked) if found else COMPLETE
 
-    def _explain(self, labels: Collection[str], product: ShownProduct, foreign: set[str], trace: FoldTrace) -> None:
+    def _explain(
+        self,
+        labels: Collection[str],
+        product: ShownProduct,
+        foreign: set[str],
+        trace: FoldTrace,
+        named: NamedSkus | None,
+    ) -> None:
         """Which set asks for each thing that is lacking, and what it says."""
         documents = dict.fromkeys(need.document for need in self._needs)
         trace.take(("completeness",), how="requirements", rule=", ".join(documents))
         within = set() if product.family is None else set(upwards(product.family, self.families))
         for need in self._needs:
             if need.label in labels and (not need.families or need.families & within):
-                state = need.state(product, foreign)
+                state = need.state(product, foreign, named)
                 if state is MISSING or state is INVALID:
                     reason: FoldReason = "missing" if state is MISSING else "invalid"
-                    trace.lack(need.path, reason, need.problem(product, foreign))
+                    trace.lack(need.path, reason, need.problem(product, foreign, named))
 
     def _compiled(self, family: str | None) -> _FamilyNeeds:
         within = set() if family is None else set(upwards(family, self.families))
@@ -347,11 +398,13 @@ def labels(written: Requirement, key: str) -> list[str]:
     return [label for label, _ in _alternatives(written, key)]
 
 
-def _worst(needs: Sequence[_Need], product: ShownProduct, foreign: set[str]) -> tuple[_State, bool]:
+def _worst(
+    needs: Sequence[_Need], product: ShownProduct, foreign: set[str], named: NamedSkus | None
+) -> tuple[_State, bool]:
     """What several requirements of one attribute say together, and whether it blocks."""
     if len(needs) == 1:
-        return needs[0].state(product, foreign), needs[0].blocks
-    found = [(need.state(product, foreign), need.blocks) for need in needs]
+        return needs[0].state(product, foreign, named), needs[0].blocks
+    found = [(need.state(product, foreign, named), need.blocks) for need in needs]
     states = [state for state, _ in found]
     worst = next((each for each in (MISSING, INVALID, MET) if each in states), NOT_ASKED)
     return worst, any(blocks for state, blocks in found if state is MISSING or state is INVALID)
@@ -376,7 +429,10 @@ def _needs(written: Requirement, key: str, document: str, *, is_required: bool) 
         raise InvalidMapping(key, "names nothing: give `attributes`, `fields` or `any_of`")
     if written.in_tree and "categories" not in written.fields:
         raise InvalidMapping(f"{key}.in_tree", 'is of categories: give `fields = ["categories"]`')
-    if not (is_required or written.check or written.in_tree):
+    if written.in_catalog and (written.any_of or not {"parent"}.issuperset(written.fields)):
+        problem = 'is of SKUs: give `attributes`, or `fields = ["parent"]`, and nothing else'
+        raise InvalidMapping(f"{key}.in_catalog", problem)
+    if not (is_required or written.check or written.in_tree or written.in_catalog):
         raise InvalidMapping(f"{key}.check", "is required: which rules a value must keep")
     rule = compile_rules(written.check, f"{key}.check") if written.check else None
     only = tuple((name, AcceptedValues(values)) for name, values in written.only.items())
@@ -390,9 +446,18 @@ def _needs(written: Requirement, key: str, document: str, *, is_required: bool) 
             only,
             written.locale == "channel",
             written.in_tree and label == "categories",
+            _sku_reader(label, alternatives[0][0], key) if written.in_catalog else None,
             rule,
             document,
         )
+
+
+def _sku_reader(path: str, place: _Place, key: str) -> Callable[[NamedSkus], object]:
+    """Reads the SKUs at a path of a product's attributes, or its parent."""
+    if place.is_field:
+        return attrgetter("parent")
+    read = NestedScope().reader(path, f"{key}.attributes")
+    return lambda named: None if (value := read(named.attributes)) is UNSET else value
 
 
 def _alternatives(written: Requirement, key: str) -> Iterator[tuple[str, tuple[tuple[_Place, ...], ...]]]:

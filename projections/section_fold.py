@@ -14,6 +14,7 @@ from pagefold.domains import AnyDomain, ChannelContext, Contribution
 from pagefold.domains.fold_trace import FoldTrace
 from pagefold.projections.channels import Channel
 from pagefold.projections.kept_pages import Gap, KeptVersion, VersionSearch
+from pagefold.projections.known_skus import Asking, SkuAnswers
 from pagefold.projections.streams import EVERY_CHANNEL, decode_part, encode_part
 
 
@@ -186,6 +187,9 @@ class ChannelFold:
         """Equal for channels in which the same events count."""
         self.output_key: Hashable = domain.varies_by(self.context)
         """Equal for channels whose sections are equal if the same events count."""
+        self.asking: Asking | None = None
+        if domain.has_view and channel.view is not None and channel.view.asks:
+            self.asking = self.output_key = Asking(channel.name, self.output_key)
 
     def inputs(self, indexes_of: Mapping[str, int]) -> tuple[_Source, ...]:
         """Its sources with events, highest rank first.
@@ -208,14 +212,14 @@ class _SharedInputs:
     """The contributions that several channels have in common.
 
     `contexts` are those in which they are folded; with each, the one in which older versions are, if the channel keeps
-    pages.
+    pages, and the channel, if its view asks for SKUs.
     """
 
     def __init__(
-        self, domain: AnyDomain, sources: Sequence[_Source], suffixes: Sequence[str], contexts: list[ChannelContext]
+        self, domain: AnyDomain, sources: Sequence[_Source], suffixes: Sequence[str], channels: Sequence[ChannelFold]
     ) -> None:
-        self.contexts = [(context, _older_context(domain, context)) for context in contexts]
-        self._context = contexts[0]
+        self.contexts = [(each.context, _older_context(domain, each.context), each.asking) for each in channels]
+        self._context = channels[0].context
         self._channel_mismatch = domain.channel_mismatch
         self._suffixes = suffixes
         self._sources = sources
@@ -311,26 +315,39 @@ class _CompiledFold:
             {channel.channel: place for place, index in enumerate(self._order) for channel in alike[index]}
         )
         self._inputs = [
-            _SharedInputs(domain, sources, suffixes, [own[0].context for own in kind.values()])
+            _SharedInputs(domain, sources, suffixes, [own[0] for own in kind.values()])
             for (sources, _), kind in kinds.items()
         ]
 
-    def fold(self, name: str, heads: Sequence[DecodedEvent], trace: FoldTrace | None) -> SharedSections:
-        """The sections of the SKU of this name. Raises `ChannelMismatch`, and `KeptPages` to ask for older versions."""
+    def fold(
+        self, name: str, heads: Sequence[DecodedEvent], trace: FoldTrace | None, answers: SkuAnswers | None
+    ) -> SharedSections:
+        """The sections of the SKU of this name. Raises `ChannelMismatch`.
+
+        Raises `UnknownSkus` to ask for SKUs, and `KeptPages` to ask for older versions.
+        """
         fold = self._fold
         contents: list[Content] = []
         gaps: list[Gap] = []
         for inputs in self._inputs:
             contributions, versions, occurred_at, recorded_at = inputs.collect(heads, trace)
-            for context, older in inputs.contexts:
-                body = fold(contributions, context, trace) if contributions else None
+            for context, older, asking in inputs.contexts:
+                if asking is None or answers is None or not contributions:
+                    body = fold(contributions, context, trace) if contributions else None
+                else:
+                    body = answers.fold(fold, contributions, context, asking, trace)
                 if body is not None and older is not None and not body.ready:
-                    gaps.append(inputs.gap(len(contents), heads, older))
+                    if answers is not None and asking is not None:
+                        gaps.append(inputs.gap(len(contents), heads, answers.answered(older, asking.channel)))
+                    else:
+                        gaps.append(inputs.gap(len(contents), heads, older))
                     body = None
                 if body is None:
                     contents.append((False, False, versions, None, occurred_at, recorded_at))
                 else:
                     contents.append((True, body.ready, versions, body.json, occurred_at, recorded_at))
+        if answers is not None:
+            answers.check()
         if gaps:
             raise KeptPages(self._domain, gaps, partial(self._with_kept, name, contents))
         return self._shared(name, contents)
@@ -387,18 +404,25 @@ class DomainFold:
         """Streams that no channel listens to. They give no section, but their heads are checked."""
         return [stream for stream in streams if stream[stream.find("/") :] not in self.suffixes]
 
-    def fold(self, sku: str, heads: DecodedEvents, trace: FoldTrace | None = None) -> SharedSections:
+    def fold(
+        self,
+        sku: str,
+        heads: DecodedEvents,
+        trace: FoldTrace | None = None,
+        answers: SkuAnswers | None = None,
+    ) -> SharedSections:
         """The sections of one SKU (encoded as in the log). Raises `ChannelMismatch`, and `KeptPages`.
 
         A channel has none if no source that it listens to has ever sent an event. A `trace` receives every decision,
-        which makes sense where the fold is for one channel.
+        which makes sense where the fold is for one channel. `answers` tell which SKUs exist, and receive which the
+        product names; it raises `UnknownSkus` for those that are not known. Without it, all exist.
         """
         key = tuple(heads)
         if (compiled := self._compiled.get(key)) is None:
             if len(self._compiled) >= MAX_COMPILED_FOLDS:
                 self._compiled.clear()
             compiled = self._compiled[key] = _CompiledFold(self._domain, key, self._channels)
-        return compiled.fold(decode_part(sku), list(heads.values()), trace)
+        return compiled.fold(decode_part(sku), list(heads.values()), trace, answers)
 
 
 def skus_of(streams: Iterable[str]) -> list[str]:

@@ -9,7 +9,8 @@ import anyio
 from pagefold.engine.consumers.recent_events import QUIET_SECONDS
 from pagefold.engine.consumers.shared_reads import CONFIRM_SECONDS, SharedReads
 from pagefold.engine.errors import LeaseLost
-from pagefold.engine.folding.folder import MAX_ON_LOOP, Folder
+from pagefold.engine.folding.folder import Folder
+from pagefold.engine.folding.head_folder import MAX_ON_LOOP
 from pagefold.engine.folding.source_resets import StaleStreaks
 from pagefold.engine.runtime.counters import Counters
 from pagefold.engine.runtime.logs import Logger
@@ -162,7 +163,7 @@ class LogTail:
 
     def _are_few(self, touched: TouchedStreams) -> bool:
         small = len(touched.streams) <= MAX_ON_LOOP and touched.bytes <= MAX_FEW_BYTES
-        return small and self.is_up_to_date and not self._ahead.is_known and not self._folder.inherits
+        return small and self.is_up_to_date and not self._ahead.is_known and not self._folder.reads_others
 
     async def _fold_few(self, touched: TouchedStreams) -> int | None:
         """Folds a small window, in as few steps as possible. None if it needs a transaction of several."""

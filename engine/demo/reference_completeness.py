@@ -1,10 +1,10 @@
 """What a page lacks, by the requirement sets of its channel, in plain dictionaries: a part of the independent model.
 
-It knows the rules that the demo's sets use: attributes, fields, families, the channel's language, and the lengths of
-texts.
+It knows the rules that the demo's sets use: attributes, fields, families, the channel's language, the lengths of texts,
+and SKUs that must exist.
 """
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, NamedTuple, TypeAlias
 
 Document: TypeAlias = dict[str, Any]
@@ -17,22 +17,33 @@ class Measured(NamedTuple):
     blocked: bool
 
 
-def measured(section: Mapping[str, Any], foreign: Collection[str], sets: Sequence[Mapping[str, Any]]) -> Measured:
-    """The completeness of a catalog section. `foreign` are the texts that are not in the channel's own language."""
+def measured(
+    section: Mapping[str, Any],
+    foreign: Collection[str],
+    sets: Sequence[Mapping[str, Any]],
+    exists: Callable[[str], bool],
+) -> Measured:
+    """The completeness of a catalog section.
+
+    `foreign` are the texts that are not in the channel's own language; `exists` says whether the channel has a SKU.
+    """
     asked: set[str] = set()
     missing: set[str] = set()
     invalid: set[str] = set()
     blocking: set[str] = set()
     families = lineage(section["family"], sets)
-    for rule in (rule for each in sets for rule in each["requires"]):
+    required = [(rule, True) for each in sets for rule in each.get("requires", [])]
+    for rule, is_required in required + [(rule, False) for each in sets for rule in each.get("checks", [])]:
         if rule.get("family") and families.isdisjoint(rule["family"]):
             continue
         for name, value in values(section, rule):
+            if not is_required and not filled(value):
+                continue
             asked.add(name)
             is_foreign = rule.get("locale") == "channel" and name in foreign
             if not filled(value) or is_foreign:
                 missing.add(name)
-            elif not passes(value, rule.get("check", {})):
+            elif not passes(value, rule.get("check", {})) or not all(map(exists, skus(value, rule))):
                 invalid.add(name)
             else:
                 continue
@@ -48,8 +59,26 @@ def measured(section: Mapping[str, Any], foreign: Collection[str], sets: Sequenc
 
 def values(section: Mapping[str, Any], rule: Mapping[str, Any]) -> list[tuple[str, Any]]:
     """Each thing that a rule asks for, with the page's value."""
-    attributes = [(name, section["attributes"].get(name)) for name in rule.get("attributes", [])]
+    attributes = [
+        (name, at(section["attributes"], name) if rule.get("in_catalog") else section["attributes"].get(name))
+        for name in rule.get("attributes", [])
+    ]
     return attributes + [(name, section[name]) for name in rule.get("fields", [])]
+
+
+def at(value: Any, path: str) -> Any:  # noqa: ANN401  # JSON
+    """What is at a path into objects."""
+    for name in path.split("."):
+        value = value.get(name) if isinstance(value, dict) else None
+    return value
+
+
+def skus(value: object, rule: Mapping[str, Any]) -> list[str]:
+    """The SKUs of an attribute that must exist: one, or a list of several. None by rules that do not ask for that."""
+    if not rule.get("in_catalog"):
+        return []
+    found = value if isinstance(value, list) else [value]
+    return [str(each) for each in found if filled(each)]
 
 
 def lineage(family: str | None, sets: Sequence[Mapping[str, Any]]) -> set[str]:

@@ -9,6 +9,7 @@ import unicodedata
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from decimal import Decimal
+from functools import partial
 from typing import Any, Literal, NamedTuple, TypeAlias
 
 import msgspec
@@ -235,7 +236,8 @@ class Model:
         body = section(domain, inputs, channel) if inputs else None
         ready = body is not None and (domain != "media" or body["assets"] != [])
         if domain == "catalog" and body is not None and channel.get("requirements"):
-            lacking = measured(body, foreign_texts([each.payload for each in inputs], channel), channel["requirements"])
+            foreign = foreign_texts([each.payload for each in inputs], channel)
+            lacking = measured(body, foreign, channel["requirements"], partial(self._exists, name))
             body["completeness"], ready = lacking.completeness, not lacking.blocked
             body = None if lacking.blocked and channel.get("incomplete") == "hide" else body
         return PageSection(versions, newest, body, ready and body is not None)
@@ -272,6 +274,19 @@ class Model:
             payloads += [accepted.payload for accepted in heads if accepted.payload is not None][:1]
             looked_at += heads
         return payloads, looked_at
+
+    def _exists(self, channel: str, sku: str) -> bool:
+        """Whether a channel has a SKU: any of its sources has a statement of it that is not withdrawn.
+
+        By a name in another case, the statement must be of a source that ignores case.
+        """
+        sources = self._sources_of(channel, "catalog")
+        named = {(normal(sku), source) for source in sources}
+        for source in sources:
+            if (self._sources[source].get("inherit") or {}).get("ignore_case", False):
+                named |= {(name, source) for name in self._named(sku, source, ignore_case=True)}
+        streams = [Stream(name, where, "catalog", each) for name, each in named for where in (channel, "*")]
+        return any(self._heads[stream].payload is not None for stream in streams if stream in self._heads)
 
     def _parents(
         self, sku: str, channel: str, stating: Sequence[str], stated: Sequence[Document]

@@ -12,8 +12,8 @@ from pagefold.domains.domain import fields_of
 from pagefold.domains.fold_trace import Given, Path
 from pagefold.engine.explanations.page_inputs import OLDER_EVENTS
 from pagefold.engine.folding.fold_results import ValidEvents
-from pagefold.engine.folding.folder import Folder
-from pagefold.engine.folding.older_versions import add_older_versions
+from pagefold.engine.folding.head_folder import HeadFolder
+from pagefold.engine.folding.older_versions import Learn, add_older_versions
 from pagefold.engine.stores.log_records import StoredEvent
 from pagefold.engine.stores.past_log import HeadReader, PastLog
 from pagefold.engine.stores.store import Store
@@ -89,7 +89,7 @@ class SectionFolder:
         self._store = store
         self._log: HeadReader = store.log
         self._spellings = store.references
-        self._folder = Folder(domain, channels, store.log)
+        self._folder = HeadFolder(domain, channels, store.log)
         self._fold = DomainFold(domain, [channel])
         self._plain_context = replace(channel.context(), view=None)
 
@@ -107,9 +107,10 @@ class SectionFolder:
         decoded = {stream[len(sku) :]: event for stream, event in valid.laid.items()}
         found = FoldedSection(None, fold, events, bad, {})
         try:
-            sections = self._fold.fold(sku, decoded, fold).sections()
+            sections = self._fold.fold(sku, decoded, fold, valid.answers).sections()
         except KeptPages as pages:
-            return await self._with_older(sku, pages, found)
+            answers = {} if valid.answers is None else {sku: valid.answers}
+            return await self._with_older(sku, pages, found, self._folder.learning(answers, self._spellings))
         origins = {source: origins async for source, origins in self._origins(sku, fold, valid)}
         above = [] if valid.parents is None else valid.parents.above(sku)
         return found._replace(content=sections[0][3:] if sections else None, origins=origins, above=above)
@@ -140,7 +141,7 @@ class SectionFolder:
                     return _origin(event, decoded)
             events = await self._log.older_events(events[-1], OLDER_EVENTS)
 
-    async def _with_older(self, sku: str, pages: KeptPages, found: FoldedSection) -> FoldedSection:
+    async def _with_older(self, sku: str, pages: KeptPages, found: FoldedSection, learn: Learn) -> FoldedSection:
         """The section that keeps an older version, if one is complete; its heads count no more then."""
         versions: list[tuple[StoredEvent, DecodedEvent]] = []
 
@@ -151,7 +152,7 @@ class SectionFolder:
             return decoded
 
         heads = {sku + suffix: event for suffix, event in found.events.items()}
-        await add_older_versions(self._log, decode, {sku: pages}, heads)
+        await add_older_versions(self._log, decode, learn, {sku: pages}, heads)
         content = pages.sections().sections()[0][3:]
         [gap] = pages.gaps
         if gap.place not in pages.kept:

@@ -8,6 +8,7 @@ from pagefold.engine.stores.log_records import StoredEvent
 from pagefold.engine.stores.reference_records import References
 from pagefold.projections import DecodedEvent, KeptPages, SharedSections
 from pagefold.projections.inheritance import Parents
+from pagefold.projections.known_skus import SkuAnswers
 
 Heads: TypeAlias = dict[str, StoredEvent]
 """The heads of streams, by stream."""
@@ -31,7 +32,7 @@ class FoldedSections(NamedTuple):
 
     `references` are those that the heads state, and their links to parents. `older` are the SKUs that needed versions
     before the heads, each with the newest position of these. `parents` are those of the SKUs, None if nothing is
-    inherited.
+    inherited. `answers` are those about other SKUs, by SKU (encoded as in the log), if channels ask.
     """
 
     sections: list[SharedSections]
@@ -40,6 +41,7 @@ class FoldedSections(NamedTuple):
     references: References
     older: dict[str, int]
     parents: Parents | None = None
+    answers: Mapping[str, SkuAnswers] = {}
 
 
 class ValidSections(NamedTuple):
@@ -56,7 +58,8 @@ class ValidEvents(NamedTuple):
 
     `events` are those events, `decoded` the same decoded, by stream; where none can be folded, the oldest event, and an
     empty withdrawal. `laid` are the decoded ones laid over those of the `parents`. `failed` are the heads that cannot
-    be folded, and why; those that have no parents for a reason are among them, and count.
+    be folded, and why; those that have no parents for a reason are among them, and count. `answers` are those about
+    other SKUs, None if no channel asks.
     """
 
     sections: SharedSections | KeptPages
@@ -65,3 +68,4 @@ class ValidEvents(NamedTuple):
     laid: Mapping[str, DecodedEvent]
     failed: list[tuple[StoredEvent, str]]
     parents: Parents | None
+    answers: SkuAnswers | None

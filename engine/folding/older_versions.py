@@ -1,9 +1,10 @@
 """Reads the older versions of a stream, for pages that keep one: newest first, in bounded batches, and not all."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from functools import partial
 from typing import TypeAlias
 
+from pagefold.domains.channel_view import UnknownSkus
 from pagefold.engine.runtime.compute_thread import compute_in_thread
 from pagefold.engine.stores.log_records import StoredEvent
 from pagefold.engine.stores.past_log import HeadReader
@@ -27,10 +28,16 @@ MAX_LOOP_BYTES = 16 * 1024
 """Bytes of events that are folded on the event loop. More would block it."""
 
 Decode: TypeAlias = Callable[[StoredEvent], DecodedEvent | str]
+Learn: TypeAlias = Callable[[str, Collection[str]], Awaitable[None]]
+"""Finds out about the SKUs that the fold of a SKU asks for."""
 
 
 async def add_older_versions(
-    log: HeadReader, decode: Decode, searches: Mapping[str, VersionSearch], heads: Mapping[str, StoredEvent]
+    log: HeadReader,
+    decode: Decode,
+    learn: Learn,
+    searches: Mapping[str, VersionSearch],
+    heads: Mapping[str, StoredEvent],
 ) -> dict[str, int]:
     """Adds the older versions that the searches of SKUs (encoded as in the log) need.
 
@@ -40,7 +47,8 @@ async def add_older_versions(
     newest: dict[str, int] = {}
     skus = list(searches)
     for start in range(0, len(skus), CHUNK_SKUS):
-        chunk = {sku: _SkuSearch(log, decode, searches[sku], sku, heads) for sku in skus[start : start + CHUNK_SKUS]}
+        here = skus[start : start + CHUNK_SKUS]
+        chunk = {sku: _SkuSearch(log, decode, partial(learn, sku), searches[sku], sku, heads) for sku in here}
         if len(chunk) > 1:
             events = [event for search in chunk.values() if (event := search.head) is not None]
             first = await log.older_events_of(events, FIRST_BATCH, MAX_STATE_BYTES)
@@ -60,14 +68,23 @@ class _SkuSearch:
     """The search of one SKU. `newest` is the highest position that it has read, 0 if it has read none."""
 
     def __init__(
-        self, log: HeadReader, decode: Decode, search: VersionSearch, sku: str, heads: Mapping[str, StoredEvent]
+        self,
+        log: HeadReader,
+        decode: Decode,
+        learn: Callable[[Collection[str]], Awaitable[None]],
+        search: VersionSearch,
+        sku: str,
+        heads: Mapping[str, StoredEvent],
     ) -> None:
         self._log = log
         self._decode = decode
+        self._learn = learn
         self._search = search
         self._sku = sku
         self._heads = heads
         self._streams: dict[str | None, _OlderVersions] = {}
+        self._asking: tuple[Collection[str], Sequence[StoredEvent]] | None = None
+        """SKUs that are not known yet, and the events that name them, which are to be added again."""
 
     @property
     def newest(self) -> int:
@@ -90,7 +107,11 @@ class _SkuSearch:
     async def finish(self) -> None:
         """Reads and adds what else is needed."""
         while (head := self.head) is not None:
-            events = await self._stream(head).read()
+            if self._asking is None:
+                events: Sequence[StoredEvent] = await self._stream(head).read()
+            else:
+                names, events = self._asking
+                await self._learn(names)
             if sum(len(event.state) for event in events) <= MAX_LOOP_BYTES:
                 self._add(events)
             else:
@@ -103,8 +124,12 @@ class _SkuSearch:
     def _add(self, events: Sequence[StoredEvent]) -> None:
         """Adds versions, without those that cannot be decoded."""
         versions = [found for event in events if isinstance(found := self._decode(event), DecodedEvent)]
-        if versions or not events:
-            self._search.add(versions)
+        self._asking = None
+        try:
+            if versions or not events:
+                self._search.add(versions)
+        except UnknownSkus as unknown:
+            self._asking = unknown.names, events
 
 
 class _OlderVersions:

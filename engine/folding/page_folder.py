@@ -6,7 +6,7 @@ from typing import NamedTuple, Self
 
 from pagefold.domains import DOMAINS
 from pagefold.engine.configuration.config import Config
-from pagefold.engine.folding.folder import MAX_NAMED_STREAMS, Folder
+from pagefold.engine.folding.head_folder import MAX_NAMED_STREAMS, HeadFolder
 from pagefold.engine.folding.logged_spellings import spelled_sources, spellings_for
 from pagefold.engine.stores.log_records import StoredEvent
 from pagefold.engine.stores.past_log import HeadReader
@@ -21,13 +21,13 @@ MAX_CHANNELS = 50
 class _Folders(NamedTuple):
     """The folder of each domain, and the suffixes of the streams that decide its sections."""
 
-    by_domain: Mapping[str, Folder]
+    by_domain: Mapping[str, HeadFolder]
     suffixes: Collection[str]
 
     @classmethod
     def of(cls, channels: Sequence[Channel], log: HeadReader) -> Self:
         """Those of some channels."""
-        by_domain = {domain.name: Folder(domain, channels, log) for domain in DOMAINS}
+        by_domain = {domain.name: HeadFolder(domain, channels, log) for domain in DOMAINS}
         return cls(by_domain, dict.fromkeys(chain.from_iterable(folder.suffixes for folder in by_domain.values())))
 
     async def heads(self, log: HeadReader, skus: Sequence[str], max_bytes: int | None) -> dict[str, list[StoredEvent]]:
@@ -55,7 +55,7 @@ class PageFolder:
         self.config = config
         self._log = store.log
         self._folders = _Folders.of(config.resolved_channels, store.log)
-        self._inherits = any(folder.inherits for folder in self._folders.by_domain.values())
+        self._reads_others = any(folder.reads_others for folder in self._folders.by_domain.values())
         self._channels: dict[str, _Folders] = {}
         spelled = spelled_sources(counting, config)
         self._spellings = {
@@ -78,7 +78,7 @@ class PageFolder:
         self, log: HeadReader, skus: Sequence[str], channel: str, max_bytes: int | None
     ) -> dict[str, dict[str, SharedSections]]:
         """The sections of SKUs (encoded as in the log) by SKU and domain, at least those of a channel."""
-        if self._inherits:
+        if self._reads_others:
             return await self._as_consumers(log, skus, max_bytes)
         folders = self._of_channel(channel)
         found: dict[str, dict[str, SharedSections]] = {}

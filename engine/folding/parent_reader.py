@@ -81,7 +81,7 @@ class ParentReader:
             return [(head.originator_id, parent) for head in own if (parent := self._name(head)) is not None]
 
         named = name() if len(own) <= MAX_ON_LOOP else await compute_in_thread(name)
-        return await self._climb(named, _by_sku(own) if named else {}, spellings, max_bytes)
+        return await self._climb(named, heads_by_sku(own) if named else {}, spellings, max_bytes)
 
     async def of_events(self, events: Mapping[str, DecodedEvent], spellings: Spellings) -> Parents:
         """The parents that some events name, by stream."""
@@ -167,7 +167,8 @@ class ParentReader:
         return decoded
 
 
-def _by_sku(heads: Sequence[StoredEvent]) -> dict[str, list[StoredEvent]]:
+def heads_by_sku(heads: Sequence[StoredEvent]) -> dict[str, list[StoredEvent]]:
+    """Heads by SKU, encoded as in the log."""
     found: dict[str, list[StoredEvent]] = {}
     for head in heads:
         found.setdefault(head.originator_id.partition("/")[0], []).append(head)

@@ -5,7 +5,7 @@ from functools import lru_cache
 from typing import NamedTuple
 
 from pagefold.domains import AnyDomain
-from pagefold.engine.folding.folder import Folder
+from pagefold.engine.folding.head_folder import HeadFolder
 from pagefold.engine.stores.log_records import StoredEvent
 from pagefold.engine.stores.past_log import HeadReader
 from pagefold.projections import Channel, ChannelMap, SharedSections
@@ -26,10 +26,10 @@ class PairedSections(NamedTuple):
 
 
 class PairedFolder:
-    """Folds one domain for the channels of two configurations, of which none inherits."""
+    """Folds one domain for the channels of two configurations, of which none reads other SKUs."""
 
     def __init__(self, domain: AnyDomain, before: Sequence[Channel], after: Sequence[Channel], log: HeadReader) -> None:
-        self._folder = Folder(domain, before, log, {channel.name + _AFTER: channel for channel in after})
+        self._folder = HeadFolder(domain, before, log, {channel.name + _AFTER: channel for channel in after})
 
     async def sections(self, heads: Sequence[StoredEvent]) -> PairedSections:
         """The sections of the SKUs of these heads. SKUs that need other events than their heads are left."""

@@ -8,7 +8,7 @@ import msgspec
 
 from pagefold.domains import DOMAINS, AnyDomain
 from pagefold.engine.errors import ReadTooLarge
-from pagefold.engine.folding.folder import Folder
+from pagefold.engine.folding.head_folder import HeadFolder
 from pagefold.engine.folding.logged_spellings import spellings_for
 from pagefold.engine.plans.page_changes import ComparedPages, PageChange, PageComparer
 from pagefold.engine.plans.page_view import PageView
@@ -154,16 +154,16 @@ class _DomainPlan:
         )
         self.suffixes = tuple(f"/{domain.name}/{encode_part(source)}" for source in sources)
         self._domain = domain.name
-        self._before = Folder(domain, before.config.resolved_channels, _log_of(store, before))
+        self._before = HeadFolder(domain, before.config.resolved_channels, _log_of(store, before))
         self._is_one_moment = before.end == after.end
         self._folds_alike = before.config.fingerprint(domain) == after.config.fingerprint(domain)
         self._after = (
             self._before.reading(_log_of(store, after))
             if self._folds_alike
-            else Folder(domain, after.config.resolved_channels, _log_of(store, after))
+            else HeadFolder(domain, after.config.resolved_channels, _log_of(store, after))
         )
         self._paired: PairedFolder | None = None
-        if self._is_one_moment and not (self._folds_alike or self._before.inherits or self._after.inherits):
+        if self._is_one_moment and not (self._folds_alike or self._before.reads_others or self._after.reads_others):
             channels = before.config.resolved_channels, after.config.resolved_channels
             self._paired = PairedFolder(domain, *channels, _log_of(store, before))
         self._spellings = [
@@ -188,8 +188,8 @@ class _DomainPlan:
         self, old: list[StoredEvent], new: list[StoredEvent]
     ) -> tuple[list[SharedSections], list[SharedSections]]:
         folded = await self._before.sections(old, self._spellings[0])
-        # the same heads give the same, unless parents or older versions may have come between two moments
-        may_differ = not self._is_one_moment and (self._before.inherits or bool(folded.older))
+        # the same heads give the same, unless other SKUs or older versions may have come between two moments
+        may_differ = not self._is_one_moment and (self._before.reads_others or bool(folded.older))
         if self._folds_alike and new == old and not may_differ:
             return folded.sections, folded.sections
         return folded.sections, (await self._after.sections(new, self._spellings[1])).sections

@@ -16,7 +16,7 @@ from pagefold.engine.applied.applied_configuration import AppliedConfiguration
 from pagefold.engine.configuration.channel_documents import channel_view, counting_sets
 from pagefold.engine.configuration.config import Config
 from pagefold.engine.errors import ReadTooLarge
-from pagefold.engine.folding.folder import Folder
+from pagefold.engine.folding.head_folder import HeadFolder
 from pagefold.engine.folding.parent_reader import Spellings
 from pagefold.engine.reading.page_selection import PageSelection, SelectedPages
 from pagefold.engine.runtime import clock
@@ -228,12 +228,12 @@ class CompletenessReader:
         bodies = {sku: row[4] for sku, sections in rows.items() for row in sections if row[0] == CATALOG.name}
         return {sku: None if body is None else documents.page(sku, body) for sku, body in bodies.items()}
 
-    def _unhidden(self, channel: str) -> Folder | None:
+    def _unhidden(self, channel: str) -> HeadFolder | None:
         """Folds the channel as if incomplete pages were shown; None if they are."""
         config = self._applied.config
         if config.channels[channel].incomplete == "show":
             return None
-        return Folder(CATALOG, [shown_channel(config, channel)], self._store.log)
+        return HeadFolder(CATALOG, [shown_channel(config, channel)], self._store.log)
 
 
 def shown_channel(config: Config, name: str) -> Channel:
@@ -250,7 +250,7 @@ def is_measured(config: Config, channel: str) -> bool:
 
 
 async def _folded(
-    folder: Folder, documents: Documents, spellings: Spellings, skus: Sequence[str], max_bytes: int | None
+    folder: HeadFolder, documents: Documents, spellings: Spellings, skus: Sequence[str], max_bytes: int | None
 ) -> Measures:
     """The pages that the log gives."""
     heads = await folder.heads(list(map(encode_part, skus)), max_bytes)

@@ -6,7 +6,7 @@ import msgspec
 
 from pagefold.engine.applied.applied_configuration import AppliedConfiguration
 from pagefold.engine.configuration.config import Config
-from pagefold.engine.folding.folder import Folder
+from pagefold.engine.folding.head_folder import HeadFolder
 from pagefold.engine.reading.completeness import CATALOG, is_measured, shown_channel
 from pagefold.engine.reading.history import HistoryEntry
 from pagefold.engine.stores.past_log import PastLog
@@ -25,7 +25,7 @@ class CompletenessHistory:
         self._log = store.log
         self._spellings = store.references
         self._applied = applied
-        self._compiled: tuple[Config, Folder | None] | None = None
+        self._compiled: tuple[Config, HeadFolder | None] | None = None
 
     async def marked(self, sku: str, entries: Sequence[HistoryEntry]) -> list[HistoryEntry]:
         """The same events of a SKU, those of the catalog with the channels in which its page changed by them.
@@ -38,7 +38,7 @@ class CompletenessHistory:
         name = encode_part(normalise_sku(sku))
         return [await self._marked(folder, name, each) if each.domain == CATALOG.name else each for each in entries]
 
-    async def _marked(self, folder: Folder, sku: str, entry: HistoryEntry) -> HistoryEntry:
+    async def _marked(self, folder: HeadFolder, sku: str, entry: HistoryEntry) -> HistoryEntry:
         before = await self._states(folder, sku, entry.position - 1)
         after = await self._states(folder, sku, entry.position)
         changed = [channel for channel, is_complete in sorted(after.items()) if before.get(channel) is not is_complete]
@@ -48,16 +48,16 @@ class CompletenessHistory:
             became_incomplete=[channel for channel in changed if not after[channel]],
         )
 
-    async def _states(self, folder: Folder, sku: str, position: int) -> Mapping[str, bool]:
+    async def _states(self, folder: HeadFolder, sku: str, position: int) -> Mapping[str, bool]:
         """By channel, whether the page was complete at a position; without channels that had none."""
         past = folder.reading(PastLog(self._log, position))
         folded = (await past.sections(await past.heads([sku]), self._spellings)).sections
         return {each.channel: each.ready for shared in folded for each in shared.sections() if each.enabled}
 
-    def _folder(self) -> Folder | None:
+    def _folder(self) -> HeadFolder | None:
         """Folds the channels that measure pages, as if incomplete ones were shown; None if none does."""
         config = self._applied.config
         if self._compiled is None or self._compiled[0] is not config:
             channels = [shown_channel(config, name) for name in config.channels if is_measured(config, name)]
-            self._compiled = (config, Folder(CATALOG, channels, self._log) if channels else None)
+            self._compiled = (config, HeadFolder(CATALOG, channels, self._log) if channels else None)
         return self._compiled[1]

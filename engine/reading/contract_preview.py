@@ -2,16 +2,17 @@
 
 from collections import Counter
 from collections.abc import AsyncIterator, Iterable
+from copy import copy
 from typing import NamedTuple
 
 import msgspec
 
 from pagefold.domains import DOMAINS
 from pagefold.domains.catalog import Catalog
-from pagefold.domains.channel_view import ChannelView, ShownProduct, TextLocales
+from pagefold.domains.channel_view import ChannelView, Exists, ShownProduct, TextLocales
 from pagefold.domains.domain import Contribution, InvalidPayload
 from pagefold.domains.fold_trace import FoldTrace
-from pagefold.engine.folding.folder import Folder
+from pagefold.engine.folding.head_folder import HeadFolder
 from pagefold.engine.stores.store import Store
 from pagefold.projections import Channel
 from pagefold.projections.channel_contracts import CompiledContract
@@ -71,7 +72,7 @@ class ContractPreview:
 
     async def add_store(self, store: Store) -> None:
         """Adds every product of a store. Raises `StoreUnavailable`."""
-        folder = Folder(CATALOG, [self._channel], store.log)
+        folder = HeadFolder(CATALOG, [self._channel], store.log)
         async for skus in _chunks(store):
             heads = await folder.heads([encode_part(sku) for sku in skus])
             for shared in (await folder.sections(heads, store.references)).sections:
@@ -101,11 +102,18 @@ class _Observer:
 
     def __init__(self, view: ChannelView, contract: CompiledContract, found: Preview) -> None:
         self.key = view.key
+        self.asks = view.asks
         self.older: ChannelView | None = None
         self._view = view
         self._reads = contract.reads
         self._named = contract.named
         self._found = found
+
+    def answered_by(self, exists: Exists) -> ChannelView:
+        """The same view, with answers to whether SKUs exist."""
+        other = copy(self)
+        other._view = self._view.answered_by(exists)  # noqa: SLF001  # its own
+        return other
 
     def shown(
         self, product: ShownProduct, locales: TextLocales, trace: FoldTrace | None = None

@@ -252,10 +252,13 @@ class Replayer:
             drift = []
         if write:
             await self._write(transaction, step, folded, wrong, list(surplus))
-        behind = self._report(drift, _skus_ahead(transaction, step, folded) if wrong else ())
+        skus_ahead = _skus_ahead(transaction, step, folded) if wrong or folded.answers else set()
+        behind = self._report(drift, skus_ahead)
         stating = [head for head in step.heads if folded.references.get(head[1])]
+        ahead = _streams_ahead(transaction, stating)
+        ahead.update(each.stream for sku, each in folded.answers.items() if decode_part(sku) in skus_ahead)
         references = await self._repair_references(
-            transaction, folded.references, folded.references, _streams_ahead(transaction, stating), write=write
+            transaction, folded.references, folded.references, ahead, write=write
         )
         sections = _count(expected)
         self._on_progress(sections)
@@ -299,7 +302,7 @@ class Replayer:
             streams = {row.stream for row in rows if row.stream.startswith(begin)}
             async with self._begin() as transaction:
                 heads = await self._store.log.heads(sorted(streams))
-                silent = streams.difference(await folder.references(heads))
+                silent = streams.difference(await folder.references(heads), await folder.linking(streams))
                 ahead = _streams_ahead(transaction, heads)
                 found += await self._repair_references(transaction, silent, {}, ahead, write=write)
             rows = await self._store.references.next_rows(rows[-1])
@@ -319,7 +322,7 @@ class Replayer:
         async def fold() -> None:
             folded.append(await self._verifier.fold(step, transaction))
 
-        if self._verifier.folder.inherits:  # it reads links in the same transaction
+        if self._verifier.folder.reads_others:  # it reads links in the same transaction
             await read()
             await fold()
         else:
@@ -438,11 +441,12 @@ def _halves(step: ScanStep) -> tuple[ScanStep, ScanStep]:
 
 
 def _skus_ahead(transaction: FoldTransaction, step: ScanStep, folded: FoldedSections) -> set[str]:
-    """SKUs with events after the consumer's checkpoint: heads, older versions, or heads of parents."""
+    """SKUs with events after the consumer's checkpoint: heads, older versions, or heads of parents and named SKUs."""
     position = transaction.checkpoint.position
     ahead = {_sku_of(head) for head in step.heads if head[0] > position}
     if folded.parents is not None:
         ahead.update(sku for sku in step.skus if folded.parents.newest(sku) > position)
+    ahead.update(sku for sku, answers in folded.answers.items() if answers.newest > position)
     late = {sku for sku, newest in folded.older.items() if newest > position}
     return late.union(map(decode_part, ahead))
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from pagefold.engine.folding import folder
+from pagefold.engine.folding import head_folder
 from pagefold.engine.shop import Shop
 from pagefold.engine.stores.store import Store
 from pagefold.projections.streams import encode_part
@@ -17,7 +17,7 @@ async def test_heads_by_name_and_by_sku_give_the_same_pages(
     shop: Shop, max_named: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Whether the fold reads the heads of all possible streams, or those that the SKUs have."""
-    monkeypatch.setattr(folder, "MAX_NAMED_STREAMS", max_named)
+    monkeypatch.setattr(head_folder, "MAX_NAMED_STREAMS", max_named)
     for sku in SKUS:
         await say(shop, catalog("shirt", sku=sku), price("5.00", sku=sku), price("6.00", sku=sku, channel="web-de"))
         await say(shop, event("inventory", {"available": 3}, sku=sku, source="wms-a"))
@@ -25,7 +25,7 @@ async def test_heads_by_name_and_by_sku_give_the_same_pages(
     await say(shop, price("7.00", sku="B", version=2))
     pages = await pages_of(shop)
     assert len(pages) == len(SKUS) * len(shop.config.channels)
-    monkeypatch.setattr(folder, "MAX_NAMED_STREAMS", 16)
+    monkeypatch.setattr(head_folder, "MAX_NAMED_STREAMS", 16)
     found = await shop.verify()
     assert (found.changed, found.sections) == (0, sum(_sections(page) for page in pages.values()))
     await shop.replay()
@@ -40,7 +40,7 @@ def _sections(page: bytes | None) -> int:
 
 async def test_an_event_that_no_channel_reads_is_checked(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
     """Its stream is not among those that decide pages, and its head is decoded all the same."""
-    monkeypatch.setattr(folder, "MAX_NAMED_STREAMS", 0)
+    monkeypatch.setattr(head_folder, "MAX_NAMED_STREAMS", 0)
     await say(shop, event("inventory", {"available": 3}, sku="A", source="wms-a", channel="market-at"))
     [checkpoint] = [each for each in await shop.store.coordination.checkpoints() if each.domain == "inventory"]
     assert (checkpoint.applied, checkpoint.stale, checkpoint.dead) == (1, 0, 0)

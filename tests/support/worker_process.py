@@ -21,6 +21,7 @@ import pagefold
 from pagefold.engine.consumers import log_tail
 from pagefold.engine.folding.fold_results import FoldResult
 from pagefold.engine.folding.folder import Folder
+from pagefold.engine.folding.head_folder import HeadFolder
 from pagefold.engine.stores.log_records import StoredEvent
 from pagefold.engine.stores.store import FoldTransaction
 from pagefold.projections import SharedSections
@@ -44,7 +45,7 @@ def log_json() -> None:
 
 def set_trap(file: Path) -> None:
     """Makes every fold check the trap before it is stored."""
-    fold_in_peace, fold_few_in_peace = Folder.fold, Folder.fold_few
+    fold_in_peace, fold_few_in_peace = Folder.fold, HeadFolder.fold_few
 
     async def fold(
         self: Folder,
@@ -58,13 +59,13 @@ def set_trap(file: Path) -> None:
         spring(file)
         return folded
 
-    def fold_few(self: Folder, heads: Sequence[StoredEvent]) -> list[SharedSections] | None:
+    def fold_few(self: HeadFolder, heads: Sequence[StoredEvent]) -> list[SharedSections] | None:
         folded = fold_few_in_peace(self, heads)
         spring(file)
         return folded
 
     Folder.fold = fold  # type: ignore[method-assign]  # one of these two is called by every fold of every store
-    Folder.fold_few = fold_few  # type: ignore[method-assign]  # likewise
+    HeadFolder.fold_few = fold_few  # type: ignore[method-assign]  # likewise
 
 
 def spring(trap: Path) -> None:

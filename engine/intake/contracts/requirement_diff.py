@@ -13,7 +13,7 @@ from pagefold.engine.intake.contracts.contract_diff import Change, Effect, loose
 from pagefold.engine.intake.contracts.toml_text import dotted_key, inline_value
 from pagefold.projections.requirements import Requirement, RequirementSet, labels, parse_requirements
 
-_ABOUT = ("family", "only", "locale", "in_tree")
+_ABOUT = ("family", "only", "locale", "in_tree", "in_catalog")
 
 
 def requirement_changes(old: Document, new: Document) -> list[Change]:
