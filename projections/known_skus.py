@@ -70,7 +70,7 @@ class SkuAnswers:
     ) -> SectionBody | None:
         """The section in a channel whose view asks. Folded once for channels that get the same answers.
 
-        None if anything is unknown: see `check`.
+        None if anything is unknown: see `check`. While nothing is known yet, it raises `UnknownSkus` itself.
         """
         channel, key = asking
         made = self._made.get(key) if trace is None else None
@@ -80,6 +80,8 @@ class SkuAnswers:
         try:
             body = fold(contributions, self.answered(context, channel, asked), trace)
         except UnknownSkus as unknown:
+            if not self.known.channels:  # mostly, all channels ask for the same
+                raise
             self._unknown |= unknown.names
             return None
         self._made[key] = contributions, asked, body

@@ -276,17 +276,11 @@ class Model:
         return payloads, looked_at
 
     def _exists(self, channel: str, sku: str) -> bool:
-        """Whether a channel has a SKU: any of its sources has a statement of it that is not withdrawn.
-
-        By a name in another case, the statement must be of a source that ignores case.
-        """
-        sources = self._sources_of(channel, "catalog")
-        named = {(normal(sku), source) for source in sources}
-        for source in sources:
-            if (self._sources[source].get("inherit") or {}).get("ignore_case", False):
-                named |= {(name, source) for name in self._named(sku, source, ignore_case=True)}
-        streams = [Stream(name, where, "catalog", each) for name, each in named for where in (channel, "*")]
-        return any(self._heads[stream].payload is not None for stream in streams if stream in self._heads)
+        """Whether a source of a channel states a SKU; by a name in another case, one that ignores case."""
+        ignoring = {name for name, each in self._sources.items() if (each.get("inherit") or {}).get("ignore_case")}
+        sources = {each: each in ignoring for each in self._sources_of(channel, "catalog")}
+        named = [(name, each) for each in sources for name in self._named(sku, [each], ignore_case=sources[each])]
+        return any(self._stated(name, channel, [each])[0] for name, each in named)
 
     def _parents(
         self, sku: str, channel: str, stating: Sequence[str], stated: Sequence[Document]

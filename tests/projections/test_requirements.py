@@ -7,9 +7,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pagefold.domains.channel_view import Completeness, ShownProduct
+from pagefold.domains.channel_view import Completeness, ShownProduct, UnknownSkus
+from pagefold.projections.channel_views import View
+from pagefold.projections.explanations import RecordedFold
 from pagefold.projections.requirements import Requirements, is_filled, parse_requirements
-from pagefold.projections.transforms import InvalidMapping
+from pagefold.projections.transforms import BUILTIN_REGISTRY, InvalidMapping
 
 Document = dict[str, Any]
 
@@ -188,3 +190,35 @@ def test_a_measure_does_not_depend_on_order(written: list[Document], attributes:
     assert blocked == bool(set(lacking) - set(found.warns))
     shuffled = random.sample(written, len(written))
     assert measured({"requires": shuffled}, attributes, family="x") == (found, blocked)
+
+
+@pytest.mark.parametrize(
+    "written",
+    [{"fields": ["categories"]}, {"any_of": ["a", "b"]}, {"fields": ["parent", "family"]}, {"fields": ["sku"]}],
+)
+def test_only_attributes_and_the_parent_name_skus(written: Document) -> None:
+    """Anything else is an error, with its place; so is a path that no product has."""
+    document = {"name": "test", "checks": [{**written, "in_catalog": True}]}
+    with pytest.raises(InvalidMapping, match=r"^checks\[0\]\.in_catalog: is of SKUs: give `attributes`"):
+        parse_requirements(document)
+    with pytest.raises(InvalidMapping, match=r"^checks\[0\]\.attributes: the path 'a\.\.b' has an empty name"):
+        parse_requirements({"name": "test", "checks": [{"attributes": ["a..b"], "in_catalog": True}]})
+
+
+def test_skus_are_read_before_the_contract_and_explained() -> None:
+    """A contract may show them under another name; a view without answers takes every SKU as there."""
+    asked = {"name": "r", "checks": [{"attributes": ["related"], "in_catalog": True}]}
+    contract = {"name": "c", "attributes": {"similar": {"from": "related"}}}
+    view = View(contract, [asked], ["de"], BUILTIN_REGISTRY)
+    product = ShownProduct({"related": ["A", "B", "C", "D", "E", "F", "G"]}, [], None, None)
+    shown = view.shown(product, dict)
+    assert shown is not None
+    assert shown[1]
+    answers = view.answered_by({"A": True}.get)
+    with pytest.raises(UnknownSkus, match=r"^B, C, D, E, F, G$"):
+        answers.shown(product, dict)
+    trace = RecordedFold()
+    shown = view.answered_by(lambda name: name == "A").shown(product, dict, trace)
+    assert shown is not None
+    assert (shown[1], shown[0].completeness) == (False, Completeness(0, [], ["related"]))
+    assert [each.detail for each in trace.lacks] == ["r@1: the catalog does not have B, C, D, E, F and 1 more"]
