@@ -122,7 +122,7 @@
   /* --- a confirmation is a dialog; closing it goes back --- */
 
   for (const dialog of document.querySelectorAll("dialog[data-back]")) {
-    dialog.close();
+    dialog.removeAttribute("open"); // close() would tell the listener below of it, later
     dialog.showModal();
     dialog.addEventListener("close", () => location.assign(dialog.dataset.back));
   }
