@@ -2,7 +2,6 @@
 
 import json
 import re
-import socket
 import subprocess
 import sys
 import time
@@ -14,6 +13,7 @@ import httpx2
 import pytest
 
 from tests.support.documents import PAGES
+from tests.support.servers import free_port
 
 [PAGE] = [page for page in PAGES if page.name == "embedding.md"]
 PROGRAM = re.compile(r"^```python\n(# (\w+_shop)\.py\n.*?)^```$", re.MULTILINE | re.DOTALL)
@@ -30,14 +30,6 @@ def folder(tmp_path: Path) -> Path:
     for name, text in PROGRAMS.items():
         (tmp_path / f"{name}.py").write_text(text, encoding="utf-8")
     return tmp_path
-
-
-def free_port() -> int:
-    """A port that nobody listens on."""
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        port: int = listener.getsockname()[1]
-        return port
 
 
 @contextmanager

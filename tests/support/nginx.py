@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from tests.support.documents import ROOT, blocks
+from tests.support.servers import free_port
 
 SECONDS_TO_START = 20
 OPERATIONS = ROOT / "docs" / "operations.md"
@@ -55,7 +56,7 @@ def nginx(folder: Path, server: str, more: str = "", command: Sequence[str] = ()
 
     `more` are directives for the location of pages, `command` the beginning of the command that starts it.
     """
-    program, port = nginx_program(), _free_port()
+    program, port = nginx_program(), free_port()
     assert program is not None
     configuration = _adapted(recipe(), folder, server.removeprefix("http://"), port, more)
     user = "user root;" if os.geteuid() == 0 else ""
@@ -81,12 +82,6 @@ def _adapted(text: str, folder: Path, server: str, port: int, more: str) -> str:
         assert text.count(old) == 1, old
         text = text.replace(old, new)
     return text
-
-
-def _free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        port: int = taken.getsockname()[1]
-        return port
 
 
 def _wait_for(process: "subprocess.Popen[bytes]", port: int) -> None:
