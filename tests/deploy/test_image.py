@@ -68,23 +68,26 @@ READ_ONLY = """
 set -e
 mount --make-rprivate /
 mount --bind "$STATE" "$STATE"
-mount -t tmpfs none /tmp
+mount --bind "$TMPDIR" "$TMPDIR"
 mount -o remount,ro,bind /
 cd "$STATE"
 if touch /etc/pagefold-was-here 2>/dev/null; then exit 99; fi
 exec setpriv --bounding-set -all --inh-caps -all --no-new-privs "$@"
 """
-"""Runs a command as a container does: only its state and /tmp can be written, and it has no capability."""
+"""Runs a command as a container does: only two folders can be written, and it has no capability."""
 
 
 @can_mount
 def test_a_read_only_root_is_enough(tmp_path: Path) -> None:
     """Where only the state can be written, the store and a token are made, and the server becomes ready, and ends."""
     state = tmp_path / "state"
-    state.mkdir()
+    temporary = tmp_path / "tmp"
+    for folder in (state, temporary):
+        folder.mkdir()
     environment = {
         **os.environ,
         "STATE": str(state),
+        "TMPDIR": str(temporary),
         "PAGEFOLD_CONFIG": str(DEPLOY / "compose" / "pagefold.toml"),
         "PAGEFOLD_STORE": f"sqlite:///{state}/shop",
         "PYTHONPATH": str(ROOT),

@@ -61,7 +61,7 @@ def test_a_service_is_shut_in(unit: Path) -> None:
 def test_a_service_runs_pagefold(unit: Path) -> None:
     """Its commands parse, and it is the user that owns the store, with the configuration in /etc."""
     found = settings(unit)
-    words = [re.sub(r"\$\$\(.*\)", "now", line).replace("%%", "%") for line in found["ExecStart"]]
+    words = [re.sub(r"\$\$\(.*\)", "now", line).replace("%%", "%").replace("%i", "1") for line in found["ExecStart"]]
     commands = [shlex.split(each) for line in words for each in re.findall(rf"{INSTALLED}[^']*", line)]
     assert commands
     for command in commands:

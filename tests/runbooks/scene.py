@@ -90,6 +90,11 @@ class Scene:
         """Folds what is in the log."""
         self.run("pagefold work --once --log-level error")
 
+    def crossed(self) -> set[str]:
+        """The key figures that are above their limits."""
+        status = json.loads(self.run("pagefold status --json", 0, 1).split("\n")[0])
+        return {each["kpi"] for each in status["kpis"] if each["crossed"]}
+
     def serve(self, *options: str) -> str:
         """Starts the server, in place of the one before. Returns its address."""
         self._reader.do("sh", " ".join(["pagefold serve", *options]))
