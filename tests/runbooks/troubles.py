@@ -91,8 +91,9 @@ def mapped(scene: Scene) -> None:
 
 def lag(scene: Scene) -> None:
     """No worker runs."""
-    scene.configure()
+    scene.configure("[kpis.lag]\nthreshold = 0.5")
     scene.ingest(product(SKU), price(17))
+    time.sleep(0.6)
 
 
 def failures(scene: Scene) -> None:
@@ -118,7 +119,7 @@ def _send_rows(scene: Scene, *amounts: str) -> None:
 
 def dead_letters(scene: Scene) -> None:
     """A row that nobody can use."""
-    scene.configure(CDC)
+    scene.configure(f"{CDC}[kpis.dead-letters]\nthreshold = 0")
     _send_rows(scene, "a test")
 
 
