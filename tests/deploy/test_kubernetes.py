@@ -15,7 +15,7 @@ from tests.docs.test_examples import check_command
 
 KUBERNETES = DEPLOY / "kubernetes"
 FILES = [path for path in sorted(KUBERNETES.glob("*.yaml")) if path.name != "kustomization.yaml"]
-VERSIONS = ("1.30", "1.33", "1.37")
+VERSIONS = ("1.30", "1.37")
 """The preStop pause needs 1.30."""
 
 
@@ -35,14 +35,20 @@ def containers() -> Iterator[tuple[str, dict[str, Any]]]:
 
 @needs("kubernetes-validate")
 @pytest.mark.parametrize("version", VERSIONS)
-def test_the_schemas_of_kubernetes_hold(version: str, tmp_path: Path) -> None:
-    """Every resource is valid without an unknown key; one with a slip is not."""
+def test_the_schemas_of_kubernetes_hold(version: str) -> None:
+    """Every resource is valid, without an unknown key."""
     validate = [str(program("kubernetes-validate")), "--strict", "--quiet", "-k", version]
     done = subprocess.run([*validate, *map(str, FILES)], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout) == (0, ""), done.stdout + done.stderr
+
+
+@needs("kubernetes-validate")
+def test_a_slip_is_found(tmp_path: Path) -> None:
+    """An unknown key is an error."""
     wrong = tmp_path / "wrong.yaml"
     wrong.write_text((KUBERNETES / "reads.yaml").read_text("utf-8").replace("readinessProbe", "readynessProbe"))
-    assert subprocess.run([*validate, str(wrong)], capture_output=True, check=False).returncode == 1
+    validate = [str(program("kubernetes-validate")), "--strict", "--quiet", str(wrong)]
+    assert subprocess.run(validate, capture_output=True, check=False).returncode == 1
 
 
 def test_the_list_names_every_file() -> None:
