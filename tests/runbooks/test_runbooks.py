@@ -1,12 +1,15 @@
 """Each section of docs/runbooks.md ends the trouble that it is for."""
 
+import re
 import shutil
 from pathlib import Path
 
 import pytest
 
+from pagefold.engine.dashboard.rendering import TEMPLATES
+from pagefold.engine.dashboard.screen_table import SCREENS
 from pagefold.engine.kpis.definitions import KPIS
-from tests.runbooks.scene import scene, sections
+from tests.runbooks.scene import PAGE, scene, sections
 from tests.runbooks.troubles import TROUBLES
 
 SECTIONS = sections()
@@ -46,3 +49,13 @@ def test_every_section_is_played_through_and_complete() -> None:
         assert places == sorted(places), anchor
         assert places[0] >= 0, anchor
         assert "```console" in section[places[-1] :], f"{anchor} has no command that shows that it is over"
+
+
+def test_what_the_dashboard_is_said_to_have_is_there() -> None:
+    """Each button that the page names is one of a screen, and each screen is in the side bar."""
+    templates = "".join(path.read_text("utf-8") for path in TEMPLATES.glob("*.html"))
+    for line in re.findall(r"^Dashboard: .*", PAGE.read_text("utf-8"), re.MULTILINE):
+        for screen in re.findall(r"(?<!\*)\*([^*]+)\*(?!\*)", line):
+            assert screen in {each.title for each in SCREENS}, screen
+        for button in re.findall(r"\*\*(.+?)\*\*", line):
+            assert f'"{button}"' in templates or f">{button}<" in templates, button
