@@ -262,16 +262,16 @@ def queue(scene: Scene) -> None:
 
 
 def throttled(scene: Scene) -> None:
-    """The ERP allows five requests a second."""
-    asked, refused = [0.0], [0]
+    """The ERP allows four requests in any second."""
+    asked, refused = list[float](), [0]
 
     def answer(path: str) -> Answer:
         asked.append(time.monotonic())
-        if asked[-1] - asked[-2] < 0.2:
+        if len(asked) > 4 and asked[-1] - asked[-5] < 1:
             refused[0] += 1
             return 429, {"retry-after": "1"}, ""
         page = int(path.partition("page=")[2] or 0)
-        return 200, {}, f'{{"items":[],"next":{page + 1 if page < 3 else "null"}}}'
+        return 200, {}, f'{{"items":[],"next":{page + 1 if page < 7 else "null"}}}'
 
     scene.configure(
         delta(scene.endpoint(answer), 'cursor = "next"\ncursor_parameter = "page"\nrequests_per_second = 50.0')
