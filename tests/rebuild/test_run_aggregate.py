@@ -15,6 +15,8 @@ def test_topics_stay_what_they_are() -> None:
         "StartedOver",
         "Compared",
         "Held",
+        "Approved",
+        "Refused",
         "Resumed",
         "Withdrawn",
         "Completed",
