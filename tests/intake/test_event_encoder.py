@@ -237,7 +237,7 @@ def attempt(encode: Callable[[], object]) -> object:
 
 
 @given(batches(), st.sampled_from(range(len(CONFIGS))))
-@settings(max_examples=300)
+@settings(max_examples=120)
 @example([event("catalog", payload) for payload in PAYLOADS], 0)
 @example([event("pricing", payload, channel="web-de") for payload in PAYLOADS], 1)
 def test_a_batch_has_the_results_of_its_events(given: list[DomainEvent], number: int) -> None:

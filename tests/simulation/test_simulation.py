@@ -16,7 +16,7 @@ from tests.support.fault_scenario import SOAK_ROUNDS, SOAK_SEED
 from tests.support.postgres import PostgresServer
 from tests.support.processes import Processes
 
-SEEDS, CHUNK = 200, 20
+SEEDS, CHUNK = 160, 20
 SEEDS_A_ROUND = 250
 """With it, the 40 rounds of a soak are 10,000 seeds."""
 
