@@ -94,6 +94,7 @@ async def test_the_newest_event_that_can_be_folded_is_used(config: Config, dolla
     async with pagefold.open(config) as shop:
         await say(shop, own("10.00", 1), own("11.00", 2))
     async with pagefold.open(dollars) as shop:
+        await apply_file(shop)
         await append(shop, own("12.00", 3, "USD"), own("13.00", 4, "USD"))
     async with pagefold.open(config) as shop:
         await shop.catch_up()

@@ -301,6 +301,7 @@ async def test_an_unfoldable_event_does_not_correct_itself(config: Config) -> No
         await shop.catch_up()
         [dead_letter] = await shop.dead_letters.newest()
     async with pagefold.open(with_channel(config, CHANNEL, currency="USD")) as shop:
+        await apply_file(shop)
         result = await shop.dead_letters.correct(dead_letter, b'{"currency":"USD","amount":"12.00"}', "ada")
         assert (result.outcome, result.reason) == ("duplicate", "this is the content that could not be folded")
         assert await shop.dead_letters.newest() == [dead_letter]
