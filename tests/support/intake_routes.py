@@ -78,6 +78,9 @@ CHANGE = envelope("c", None, ROW)
 EVENTS = "/v1/events"
 DISMISS = "/v1/epochs:dismiss"
 CONFLICT = "/v1/dead-letters/ingest-1"
+DISCARDS = "/v1/dead-letters:discard"
+SCHEDULE = {"reason": "summer", "publishAt": "2099-06-01T00:00:00Z"}
+
 ENTRANCES: Mapping[str, Entrance] = {
     "an event": Entrance(EVENTS, EVENTS, JSON, _text(event())),
     "events": Entrance(EVENTS, EVENTS, JSON, _text([event(), event("B")])),
@@ -91,6 +94,20 @@ ENTRANCES: Mapping[str, Entrance] = {
     "a webhook": Entrance("/v1/webhooks/shop", "/v1/webhooks/{source}", JSON, _text(PRICE), {SIGNATURE: ""}),
     "pages": Entrance("/v1/pages:batchGet", "/v1/pages:batchGet", JSON, _text({"channel": "web-de", "skus": ["A"]})),
     "a retry": Entrance("/v1/dead-letters:retry", "/v1/dead-letters:retry", JSON, _text({"all": True})),
+    "discards": Entrance(
+        "/v1/dead-letters:discard",
+        "/v1/dead-letters:discard",
+        JSON,
+        _text({"all": True, "reason": "seen", "expect": 1}),
+    ),
+    "a release": Entrance("/v1/releases", "/v1/releases", JSON, _text({"name": "new", "reason": "summer"})),
+    "a publication": Entrance(
+        "/v1/releases/sale:publish", "/v1/releases/{name}:publish", JSON, _text({"reason": "summer"})
+    ),
+    "a schedule": Entrance("/v1/releases/sale:schedule", "/v1/releases/{name}:schedule", JSON, _text(SCHEDULE)),
+    "a rollback": Entrance(
+        "/v1/releases/over:rollback", "/v1/releases/{name}:rollback", JSON, _text({"reason": "autumn"})
+    ),
     "a correction": Entrance(f"{CONFLICT}:correct", "/v1/dead-letters/{id}:correct", JSON, _text({"payload": PAYLOAD})),
     "an alarm": Entrance(DISMISS, DISMISS, JSON, _text({"source": "erp", "reason": "looked into"})),
     "an epoch": Entrance("/v1/epochs", "/v1/epochs", JSON, _text({"scope": "erp", "reason": "restored"})),
@@ -110,12 +127,15 @@ def configured(url: str, **http: Any) -> Config:  # noqa: ANN401  # settings
 
 
 async def settle(shop: Shop) -> None:
-    """A page, a dead letter of the only event that is rejected, and a source that looks reset."""
+    """A page, a dead letter of the only event that is rejected, a source that looks reset, and two releases."""
     await append(shop, price("1.00", sku="Z"))
     await shop.append([price("2.00", sku="Z")])
     await shop.catch_up()
     async with shop.store.coordination.fold_transaction("pricing") as folding:
         await folding.save_streaks({"erp": RESET_THRESHOLD})
+    for name in ("sale", "over"):
+        await shop.releases.create(name, by="ada", reason="summer")
+    await shop.releases.publish("over", by="ada", reason="summer")
 
 
 async def state_of(shop: Shop) -> tuple[int, Sequence[object]]:
