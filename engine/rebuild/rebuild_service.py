@@ -257,9 +257,20 @@ class RebuildService:
         return newest.run
 
     async def resume_approved(self, source: str) -> RunReport | None:
-        """Resumes the run that is `approved`, if there is one. Raises what `resume` raises."""
+        """Resumes the run that is `approved`, if there is one. One that cannot be resumed has failed.
+
+        Raises what `resume` raises.
+        """
         run_id = await self.approved(source)
-        return None if run_id is None else await self.resume(run_id)
+        if run_id is None:
+            return None
+        try:
+            return await self.resume(run_id)
+        except RunNotResumable as error:  # or a worker would try again for ever
+            run = await self.runs.get(run_id)
+            run.fail(str(error))
+            await self.runs.save(run)
+            raise
 
     async def report(self, run_id: str) -> RunReport:
         """The report of a run."""

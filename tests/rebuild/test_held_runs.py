@@ -20,7 +20,7 @@ from pagefold.engine.stores.schedule_records import APPROVED
 from tests.support.command_line import run_pagefold
 from tests.support.processes import eventually
 from tests.support.rebuild_fixtures import export, rebuild, resume, with_snapshots
-from tests.support.small_shop import price, say, section
+from tests.support.small_shop import price, say, section, withdrawn
 from tests.support.snapshot_folder import SKUS, amount, held, settle_with_snapshots
 
 BY, REASON = "ada", "the range was given up"
@@ -68,7 +68,7 @@ async def test_a_worker_resumes_what_is_approved(shop: Shop, config: Config) -> 
     async with shop.rebuilds() as rebuilds, scheduled(shop):
         approved = await rebuilds.approve(run.run, by=BY, reason=REASON, expected=6)
         assert (approved.state, approved.removals) == ("approved", 6)
-        await eventually(partial(_is_completed, shop, run.run), "the run is completed")
+        await eventually(partial(_is, shop, run.run, "completed"), "the run is completed")
         done = await rebuilds.report(run.run)
     await shop.catch_up()
     assert (done.counts.withdrawn, done.decided_by, done.decided_because) == (6, BY, REASON)
@@ -77,8 +77,8 @@ async def test_a_worker_resumes_what_is_approved(shop: Shop, config: Config) -> 
     assert (recorded.state, recorded.detail) == ("done", "erp: 34 rows, 0 drifted, 6 withdrawn, 0 refused")
 
 
-async def _is_completed(shop: Shop, run_id: str | None) -> bool:
-    return await state(shop, run_id) == "completed"
+async def _is(shop: Shop, run_id: str | None, expected: str) -> bool:
+    return await state(shop, run_id) == expected
 
 
 async def test_an_approved_run_whose_process_ended_is_resumed(shop: Shop, config: Config) -> None:
@@ -96,6 +96,27 @@ async def test_an_approved_run_whose_process_ended_is_resumed(shop: Shop, config
         done = await rebuilds.resume_approved("erp")
     assert done is not None
     assert (done.state, done.counts.withdrawn) == ("completed", 6)
+
+
+async def test_an_approved_run_without_its_snapshot_fails_once(shop: Shop, config: Config) -> None:
+    """Withheld corrections are found again in the same snapshot only; a worker does not try for ever."""
+    await say(shop, *(price("1.00", version=5, sku=sku) for sku in SKUS))
+    emptied = [withdrawn("pricing", version=6, sku=sku) for sku in SKUS[:30]]
+    soon = datetime.now(UTC) + timedelta(minutes=1)
+    kept = [price("1.00", version=5, sku=sku) for sku in SKUS[30:]]
+    export(config, "erp", *emptied, *kept, taken_at=soon.isoformat())
+    run = await rebuild(shop, "erp")
+    assert run.run is not None
+    assert (run.state, bool(run.losses)) == ("held", True)
+    export(config, "erp", *kept, taken_at=(soon + timedelta(minutes=1)).isoformat())
+    async with shop.rebuilds() as rebuilds:
+        await rebuilds.approve(run.run, by=BY, reason=REASON)
+        async with scheduled(shop):
+            await eventually(partial(_is, shop, run.run, "failed"), "the run has failed")
+        assert "is not the one that the run began with" in (await rebuilds.report(run.run)).reason
+        assert await rebuilds.approved("erp") is None
+    [recorded] = await shop.store.schedule.newest(5, APPROVED)
+    assert recorded.state == "failed"
 
 
 async def test_a_refused_run_ends(shop: Shop, config: Config) -> None:
