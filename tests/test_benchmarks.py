@@ -46,7 +46,7 @@ from pagefold.engine.stores.section_rows import decode_sections, parse_channels
 from tests.support.nginx import nginx_program
 
 ROOT = Path(__file__).resolve().parent.parent
-EVENTS_OF_LOGS = 300
+SMALL, LARGE = 300, 600
 
 
 @pytest.fixture(scope="module")
@@ -54,7 +54,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, dict[str, Any], 
     """The output of one tiny run of all benchmarks, its JSON and its chart."""
     folder = tmp_path_factory.mktemp("benchmarks")
     report, chart = folder / "report.json", folder / "chart.svg"
-    command = ["-m", "benchmarks", "--quick", "--rounds", "1", "--events", str(EVENTS_OF_LOGS)]
+    command = ["-m", "benchmarks", "--quick", "--rounds", "1", "--events", f"{SMALL},{LARGE}"]
     done = subprocess.run(
         [sys.executable, *command, "--json", str(report), "--chart", str(chart)],
         cwd=ROOT,
@@ -86,7 +86,7 @@ def test_every_line_is_there_on_both_stores(run: tuple[str, dict[str, Any], Path
         by_name = {line["name"]: line for line in lines}
         for name in ("append, in batches", "apply", "append and apply together"):
             assert beside | {"pagefold"} == set(by_name[name]["sides"])
-            assert {line["events"] for line in lines if line["name"] == name} == {EVENTS_OF_LOGS}
+            assert {line["events"] for line in lines if line["name"] == name} == {SMALL, LARGE}
         assert {"append, single events", "append to readable", "read a page", "apply, memory"} <= set(by_name)
         assert {"append and apply, one event at a time", "apply, more channels", "apply, more sources"} <= set(by_name)
         assert set(by_name["a change of a parent with variants"]["sides"]) == {"pagefold", "baseline"}
@@ -103,7 +103,7 @@ def test_rebuilds_are_there_on_both_stores(run: tuple[str, dict[str, Any], Path]
             ("replay from the log", {"baseline", "consumers"}),
         ):
             found = [line for line in lines if line["name"] == name]
-            assert [line["events"] for line in found] == [EVENTS_OF_LOGS]
+            assert [line["events"] for line in found] == [SMALL, LARGE]
             assert all(others | {"pagefold"} == set(line["sides"]) for line in found)
         assert {"rebuild, everything drifted", "rebuild, memory"} <= {line["name"] for line in lines}
 
@@ -113,7 +113,7 @@ def test_plans_are_there_on_both_stores(run: tuple[str, dict[str, Any], Path]) -
     _, report, _ = run
     for store in ("sqlite", "postgres"):
         found = [line for line in report["lines"] if line["store"] == store and line["name"].startswith("plan of")]
-        assert [line["events"] for line in found] == [EVENTS_OF_LOGS]
+        assert [line["events"] for line in found] == [SMALL, LARGE]
         assert all(set(line["sides"]) == {"plan", "verify"} for line in found)
 
 

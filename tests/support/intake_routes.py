@@ -104,7 +104,7 @@ ENTRANCES: Mapping[str, Entrance] = {
     "a publication": Entrance(
         "/v1/releases/sale:publish", "/v1/releases/{name}:publish", JSON, _text({"reason": "summer"})
     ),
-    "a schedule": Entrance("/v1/releases/sale:schedule", "/v1/releases/{name}:schedule", JSON, _text(SCHEDULE)),
+    "a schedule": Entrance("/v1/releases/later:schedule", "/v1/releases/{name}:schedule", JSON, _text(SCHEDULE)),
     "a rollback": Entrance(
         "/v1/releases/over:rollback", "/v1/releases/{name}:rollback", JSON, _text({"reason": "autumn"})
     ),
@@ -127,13 +127,13 @@ def configured(url: str, **http: Any) -> Config:  # noqa: ANN401  # settings
 
 
 async def settle(shop: Shop) -> None:
-    """A page, a dead letter of the only event that is rejected, a source that looks reset, and two releases."""
+    """A page, a dead letter of the only event that is rejected, a source that looks reset, and releases."""
     await append(shop, price("1.00", sku="Z"))
     await shop.append([price("2.00", sku="Z")])
     await shop.catch_up()
     async with shop.store.coordination.fold_transaction("pricing") as folding:
         await folding.save_streaks({"erp": RESET_THRESHOLD})
-    for name in ("sale", "over"):
+    for name in ("sale", "later", "over"):
         await shop.releases.create(name, by="ada", reason="summer")
     await shop.releases.publish("over", by="ada", reason="summer")
 
