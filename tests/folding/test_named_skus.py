@@ -150,20 +150,6 @@ async def test_a_sku_exists_by_what_the_sources_of_the_channel_say_of_it(shop: S
     assert (await shop.verify()).changed == 0
 
 
-async def test_channels_that_show_the_same_get_their_own_answers(store_url: str) -> None:
-    """They are folded once for equal answers, and a SKU may exist in one of them only."""
-    fallbacks, sources = ["en"], {"catalog": ["pim"]}
-    alike = asking(store_url, channels=("web-de", "outlet-de"), fallbacks=fallbacks, sources=sources)
-    async with pagefold.open(alike) as shop:
-        named = {"related": ["CAP", "MUG"]}
-        both = product("MUG"), product("CAP", channel="outlet-de")
-        await say(shop, product("TEE", attributes=named), *both, product("POT", attributes={"related": "MUG"}))
-        assert [await lacking(shop, "TEE", each) for each in ("web-de", "outlet-de")] == [["related"], []]
-        assert [await lacking(shop, "POT", each) for each in ("web-de", "outlet-de")] == [[], []]
-        await say(shop, product("CAP", channel="web-de"), gone("CAP", channel="outlet-de", version=2))
-        assert [await lacking(shop, "TEE", each) for each in ("web-de", "outlet-de")] == [[], ["related"]]
-
-
 async def test_what_is_kept_of_names_says_what_the_fold_found(shop: Shop) -> None:
     """A link for each name of each page, and none of a page that names nothing any more, or that is withdrawn."""
     named = {"related": ["CAP", "MUG", "HAT"]}
