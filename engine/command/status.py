@@ -29,7 +29,7 @@ from pagefold.engine.reading.status import ChannelStatus, DomainStatus, FetchSta
 from pagefold.engine.reading.unknown_streams import UnknownStreams
 from pagefold.engine.runtime.clock import seconds_since
 from pagefold.engine.runtime.event_loop import run
-from pagefold.engine.stores.field_ledger import Alert
+from pagefold.engine.stores.field_ledger import ALERT_WORDS, Alert
 from pagefold.engine.stores.schedule_records import sync_task
 
 MAX_SHOWN_FIELDS = 5
@@ -240,18 +240,13 @@ def _hint_of_retention(found: Status) -> None:
 
 def field_remarks(alerts: Sequence[FieldAlert]) -> Iterator[str]:
     """What an operator should know of the fields of records, a line for each source and kind of alert."""
-    kinds = {
-        "new": "new, and not mapped",
-        "vanished": "gone",
-        "type": "of another type than before",
-        "value": "in no table",
-    }
     for (source, alert), found in groupby(sorted(alerts, key=_kind_of_alert), key=_kind_of_alert):
         names = list(dict.fromkeys(each.field for each in found))
         shown = ", ".join(shortened(printable(name), MAX_NAME_WIDTH) for name in names[:MAX_SHOWN_FIELDS])
         more = f" and {len(names) - MAX_SHOWN_FIELDS:,} more" if len(names) > MAX_SHOWN_FIELDS else ""
         are = "is" if len(names) == 1 else "are"
-        yield f"records of {source}: {shown}{more} {are} {kinds[alert]}; `pagefold contracts fields {source} --alerts`"
+        what = f"{shown}{more} {are} {ALERT_WORDS[alert]}"
+        yield f"records of {source}: {what}; `pagefold contracts fields {source} --alerts`"
 
 
 def _kind_of_alert(alert: FieldAlert) -> tuple[str, Alert]:

@@ -4,7 +4,7 @@ Both stores keep it: see `pagefold.engine.stores.store`. It is no part of the lo
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import AsyncIterator, Collection, Sequence
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from typing import Literal, NamedTuple, TypeAlias
 
 Alert: TypeAlias = Literal["new", "vanished", "type", "value"]
@@ -12,6 +12,14 @@ Alert: TypeAlias = Literal["new", "vanished", "type", "value"]
 
 `value`: a value that no table has, or a name that is no locale; each has an entry like that of a field, without types.
 """
+
+ALERT_WORDS: Mapping[Alert, str] = {
+    "new": "new, and not mapped",
+    "vanished": "gone",
+    "type": "of another type than before",
+    "value": "in no table",
+}
+"""What a field is that has an alert, in words for people."""
 
 MIN_ABSENT_RECORDS = 1_000
 """Records without a field after which it may have vanished from a source that sends single records."""

@@ -16,17 +16,10 @@ from pagefold.engine.http.problems import Problem
 from pagefold.engine.intake.contracts.record_fields import kinds_in
 from pagefold.engine.intake.contracts.source_contracts import DEFAULTS, contract_key, has_entrance, source_contract
 from pagefold.engine.shop import Shop
-from pagefold.engine.stores.field_ledger import FIRST_FIELD, Alert, FieldEntry, FieldFilter, FieldKey
+from pagefold.engine.stores.field_ledger import ALERT_WORDS, FIRST_FIELD, Alert, FieldEntry, FieldFilter, FieldKey
 
 ALERTS_LISTED = 100
 FIELDS_LISTED = 50
-
-ALERT_WORDS: dict[Alert, str] = {
-    "new": "new, and not mapped",
-    "vanished": "gone",
-    "type": "of another type than before",
-    "value": "in no table",
-}
 
 
 class ContractsQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -40,12 +40,6 @@ class RunsQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     source: Annotated[str, msgspec.Meta(max_length=64)] = ""
 
 
-class RunQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Whether an approval is being confirmed."""
-
-    confirm: Annotated[str, msgspec.Meta(max_length=20)] = ""
-
-
 async def show_all(visit: Visit) -> Response:
     """What is held, the newest runs, and what comes next."""
     query, shop = visit.query(RunsQuery), visit.shop
@@ -110,7 +104,6 @@ async def show(visit: Visit) -> Response:
         counts=count_rows(report),
         samples=samples_of(report),
         refusals=report.refusals,
-        confirms=visit.query(RunQuery).confirm,
     )
 
 
@@ -156,7 +149,7 @@ SCREEN = Screen(
         shown_at("/ui/runs", show_all, RunsQuery),
         decided_at("/ui/runs/{run}:approve", approve),
         decided_at("/ui/runs/{run}:refuse", refuse),
-        shown_at("/ui/runs/{run}", show, RunQuery),
+        shown_at("/ui/runs/{run}", show),
     ],
     badge,
 )
