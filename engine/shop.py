@@ -9,68 +9,37 @@ from typing import TYPE_CHECKING
 import anyio
 
 from pagefold.domains import DOMAINS, AnyDomain
-from pagefold.engine.access.token_service import TokenService
-from pagefold.engine.applied.applied_configuration import FOLLOW_SECONDS, AppliedConfiguration
+from pagefold.engine.applied.applied_configuration import FOLLOW_SECONDS
 from pagefold.engine.applied.applied_log import Applied
-from pagefold.engine.audit.audit_log import AuditLog
 from pagefold.engine.configuration.config import Config
 from pagefold.engine.consumers.background_work import BackgroundWork
 from pagefold.engine.consumers.consumer import Consumer
 from pagefold.engine.consumers.shared_reads import SharedReads
-from pagefold.engine.dead_letters.dead_letter_service import DeadLetterService
-from pagefold.engine.dead_letters.retention import Retention
-from pagefold.engine.dead_letters.waiting_letters import WaitingLetters
-from pagefold.engine.dead_letters.webhook_retrier import WebhookRetrier
 from pagefold.engine.errors import RETRYABLE, ConfigurationError, StoreError
 from pagefold.engine.events import AppendResult, DomainEvent
 from pagefold.engine.explanations.explanation import PageExplanation
-from pagefold.engine.explanations.page_explainer import Explainer
-from pagefold.engine.intake.appender import Appender
-from pagefold.engine.intake.epoch_registry import EpochRegistry
-from pagefold.engine.intake.epoch_service import EpochService
 from pagefold.engine.intake.event_encoder import Outcome
-from pagefold.engine.intake.event_validator import EventValidator
-from pagefold.engine.intake.field_watch import FieldWatch
-from pagefold.engine.intake.references import ReferenceResolver
-from pagefold.engine.monitoring.alert_service import AlertService
-from pagefold.engine.monitoring.kpi_service import KpiService
-from pagefold.engine.monitoring.monitor import Monitor
-from pagefold.engine.plans.applier import Applier
 from pagefold.engine.plans.planner import OnPlanned
 from pagefold.engine.plans.planner_pool import ignore as ignore_plan
 from pagefold.engine.plans.saved_plan import SavedPlan
-from pagefold.engine.reading.completeness import CompletenessReader
-from pagefold.engine.reading.completeness_history import CompletenessHistory
-from pagefold.engine.reading.differences import Differences
 from pagefold.engine.reading.health import Health
 from pagefold.engine.reading.history import HistoryEntry, history_of
-from pagefold.engine.reading.lag_cache import LagCache
 from pagefold.engine.reading.moments import At
-from pagefold.engine.reading.page_reader import PageReader, ProductPage
-from pagefold.engine.reading.past_pages import PastPages
-from pagefold.engine.reading.readiness import QUICK_CHECKS, Readiness, results_of
-from pagefold.engine.reading.reference_status import ReferenceCache
-from pagefold.engine.reading.section_counts import SectionCounts
-from pagefold.engine.reading.source_lag import SourceLag
+from pagefold.engine.reading.page_reader import ProductPage
+from pagefold.engine.reading.readiness import results_of
 from pagefold.engine.reading.status import Status, status_of
-from pagefold.engine.rebuild.fetched_tables import fetch_tables
-from pagefold.engine.releases.release_log import ReleaseLog
-from pagefold.engine.releases.release_service import ReleaseService
+from pagefold.engine.replay.domain_replay import ReplayReport, ReplayScope, replay_domains
 from pagefold.engine.replay.recovery import Recovery, RecoveryResult
 from pagefold.engine.replay.replay_audit import verify_entry
-from pagefold.engine.replay.replayer import OnDrift, OnProgress, Replayer, ReplayResult, ignore, replay_sample
-from pagefold.engine.replay.section_verifier import SectionVerifier, SharedScans
-from pagefold.engine.replay.verifier_pool import MIN_EVENTS, VerifierPool, processors, verifier_pool
-from pagefold.engine.runtime.counters import Counters
+from pagefold.engine.replay.replayer import OnDrift, OnProgress, ReplayResult, ignore, replay_sample
+from pagefold.engine.replay.section_verifier import SectionVerifier
 from pagefold.engine.runtime.extras import needs_extra
 from pagefold.engine.runtime.logs import Logger
-from pagefold.engine.runtime.recent_faults import RecentFaults
 from pagefold.engine.runtime.task_groups import run_beside, run_together
-from pagefold.engine.snapshots.request_limiter import RequestLimiter
+from pagefold.engine.services import Services
 from pagefold.engine.stores import open_store
 from pagefold.engine.stores.event_state import EncodedEvent
 from pagefold.engine.stores.store import Store
-from pagefold.projections import normalise_sku
 
 if TYPE_CHECKING:
     from pagefold.engine.rebuild.rebuild_service import RebuildService
@@ -82,70 +51,14 @@ RETRY_SECONDS = 5.0
 log = Logger(__name__)
 
 
-class Shop:
+class Shop(Services):
     """One open store under one configuration. Made by `pagefold.open`.
 
-    `pages` reads pages, `past` as they were, `diff` compares two views of them; `completeness` counts what they lack,
-    `completeness_history` says since when.
-    `dead_letters` lists, corrects, retries and discards what could not be appended or folded; `retention` deletes the
-    content of old ones. `tokens` makes and revokes access tokens; `epochs` lists and raises epochs. `deliveries`
-    appends what webhooks and CDC connectors send; `waiting` takes what of it had to wait for a reference, and
-    `references` looks up the SKUs of one. `fields` counts the fields of the records that contracts read. `store` is the
-    contract below all of it. `counters` counts what this process has done, `faults` has its recent failures, `lag` is
-    how far folding is behind, `source_lag` how far the sources that are asked; `reference_kinds` counts what is known
-    of references. `config` is what was given, `applied` what pages are folded under. `releases` creates, publishes and
-    rolls back releases, `plans` has plans that are kept, `audit` who did what. `kpis` measures key figures, `alerts`
-    has those that were crossed, `monitor` watches them. `validator` has the rules of events, under what is applied.
+    It has the services that `pagefold.engine.services.Services` names, such as `pages`, and what they do together.
     """
 
     def __init__(self, store: Store, config: Config) -> None:
-        self.config = config
-        self.store = store
-        self.audit = AuditLog(store.audit)
-        self.applied = AppliedConfiguration(store, config)
-        self.pages = PageReader(store.pages, config)
-        self.past = PastPages(store, self.applied)
-        self.diff = Differences(store, self.applied).between
-        self.completeness = CompletenessReader(store, self.applied)
-        self.completeness_history = CompletenessHistory(store, self.applied)
-        self.applied.on_change(self.pages.configure)
-        self._applier = Applier(store, self.applied)
-        self.plans = self._applier.plans
-        self._explainer = Explainer(store, self.applied)
-        self._releases = ReleaseLog(store)
-        self.releases = ReleaseService(store, self.applied, self._applier, self._releases)
-        self.validator = EventValidator(config, self._releases.names)
-        self.applied.on_change(self.validator.configure)
-        epochs = EpochRegistry(store.log)
-        self.dead_letters = DeadLetterService(store, self.applied, self.validator, self.append, epochs)
-        self.tokens = TokenService(store, config)
-        self.epochs = EpochService(store, config, self.validator, epochs)
-        self.counters = Counters()
-        self.faults = RecentFaults()
-        self.fields = FieldWatch(store.fields)
-        self.lag = LagCache(store, self.applied)
-        self.reference_kinds = ReferenceCache(store, config)
-        self.source_lag = SourceLag(store, config)
-        self.section_counts = SectionCounts(store.pages)
-        self.retention = Retention(store, config.dead_letters)
-        self.deliveries = WebhookRetrier(
-            config,
-            store,
-            self.validator,
-            self.append,
-            self.counters,
-            epochs,
-            fields=self.fields,
-            fetch_tables=partial(fetch_tables, config, RequestLimiter(self.counters)),
-        )
-        self.dead_letters.deliver_with(self.deliveries.try_again)
-        self.references = ReferenceResolver(store, config.references)
-        self.waiting = WaitingLetters(store, self.references, self.dead_letters.retry)
-        self._appender = Appender(store, self.validator, config.append, self.counters, self.faults, epochs)
-        self._readiness = Readiness(self, QUICK_CHECKS)
-        self.kpis = KpiService(self)
-        self.alerts = AlertService(store.alerts, config.alerts)
-        self.monitor = Monitor(self, self.kpis, self.alerts)
+        super().__init__(store, config, self.append)
         self._workers = BackgroundWork(self.work, self.faults)
 
     async def append(self, events: Sequence[DomainEvent]) -> list[AppendResult]:
@@ -184,11 +97,6 @@ class Shop:
     def answer_within(self, seconds: float) -> None:
         """From now on, `append` raises `StoreUnavailable` after this many seconds. By default it retries for 20."""
         self._appender.patience = seconds
-
-    @property
-    def queued(self) -> int:
-        """How many events are waiting to be appended."""
-        return self._appender.queued
 
     async def catch_up(self, domains: Collection[str] | None = None) -> None:
         """Folds everything in the log at the time of the call, in all domains or some. Raises `LogReplaced`.
@@ -268,26 +176,11 @@ class Shop:
         """
         await self.store.proof.prove()
         await self.applied.refresh()
-        config = self.applied.config
         if write:
             await self._publish_layout_once()
-        found: list[ReplayResult] = []
-
-        chosen = self._chosen(domains)
-        scans = SharedScans(self.store.log, chosen, config)
-
-        async def replay_domain(domain: AnyDomain, pool: VerifierPool | None) -> None:
-            verifier = SectionVerifier(self.store, domain, config, scans)
-            replayer = Replayer(self.store, verifier, on_drift=on_drift, on_progress=on_progress)
-            result = await replayer.run(prefix=normalise_sku(prefix), write=write, pool=pool)
-            self.counters.add_replay(domain.name, result.changed)
-            found.append(result)
-
-        if processes is None:
-            processes = processors() if await self.store.log.end() >= MIN_EVENTS else 1
-        async with verifier_pool(self.store, config, chosen, 1 if prefix else processes) as pool:
-            await run_together(*(partial(replay_domain, domain, pool) for domain in chosen))
-        return sum(found, ReplayResult())
+        scope = ReplayScope(self._chosen(domains), prefix, write=write)
+        report = ReplayReport(on_drift, on_progress, self.counters)
+        return await replay_domains(self.store, self.applied.config, scope, report, processes)
 
     async def plan(
         self,
@@ -402,14 +295,6 @@ class Shop:
     async def health(self) -> Health:
         """Whether the store can be read and written, and whether this program's workers run. Answers within seconds."""
         return Health.of(self._workers, await self._readiness.results())
-
-    async def close(self) -> None:
-        """Commits what was appended and closes the store. `pagefold.open` does it."""
-        for each in (self._readiness, self.kpis, self.lag, self.section_counts):
-            await each.close()
-        await self._appender.close()
-        await self.fields.close()
-        await self.store.close()
 
     def _consumers(self, names: Collection[str] | None) -> list[Consumer]:
         reads = SharedReads(self.store)

@@ -184,6 +184,7 @@ def test_the_engine_folder_holds_the_entry_point_and_little_else() -> None:
         "__init__.py",
         "errors.py",
         "events.py",
+        "services.py",
         "shop.py",
     }
 

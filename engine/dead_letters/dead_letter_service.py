@@ -1,6 +1,6 @@
 """Dead letters for operators: events and requests that could not be appended or folded, and how to resolve them."""
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
 from typing import NamedTuple, TypeAlias
 
 from pagefold.domains import DOMAINS
@@ -10,12 +10,13 @@ from pagefold.engine.dead_letters.corrector import Corrector, Payload, correctio
 from pagefold.engine.dead_letters.dead_letter_cursors import cursor_of, parse_id, place_of
 from pagefold.engine.dead_letters.dead_letter_views import DeadLetterDetail, detail_of
 from pagefold.engine.errors import DeadLetterResolved, Rejected, UnknownDeadLetter
-from pagefold.engine.events import AppendResult, DomainEvent
+from pagefold.engine.events import AppendResult
 from pagefold.engine.folding.folder import Folder
 from pagefold.engine.folding.mixed_pages import mark_mixed
 from pagefold.engine.intake.epoch_registry import EpochRegistry
 from pagefold.engine.intake.event_validator import EventValidator
 from pagefold.engine.intake.operators import check_operator, check_reason
+from pagefold.engine.intake.whole_groups import Append
 from pagefold.engine.runtime.clock import days_ago, now
 from pagefold.engine.stores.dead_letter_records import (
     LAST_KEY,
@@ -30,7 +31,6 @@ from pagefold.engine.stores.dead_letter_records import (
 )
 from pagefold.engine.stores.store import Store
 
-Append: TypeAlias = Callable[[Sequence[DomainEvent]], Awaitable[list[AppendResult]]]
 Deliver: TypeAlias = Callable[[DeadLetter, str | None], Awaitable[ResolutionKind | None]]
 """Retries a request, for an operator or for itself. Returns how that resolves its dead letter; None if it does not."""
 

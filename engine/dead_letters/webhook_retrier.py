@@ -17,7 +17,6 @@ from anyio.to_thread import run_sync
 
 from pagefold.domains.values import MAX_INTEGER, format_timestamp
 from pagefold.engine.configuration.config import Config
-from pagefold.engine.dead_letters.dead_letter_service import Append
 from pagefold.engine.dead_letters.past_epochs import PastEpochs
 from pagefold.engine.dead_letters.request_letters import dead_letter_of_request
 from pagefold.engine.errors import Rejected
@@ -46,7 +45,7 @@ from pagefold.engine.intake.readers.webhooks import WebhookReader
 from pagefold.engine.intake.recreated_rows import RecreatedRows
 from pagefold.engine.intake.references import ReferenceResolver, ResolvedPart
 from pagefold.engine.intake.statement import Statement
-from pagefold.engine.intake.whole_groups import GroupSettler
+from pagefold.engine.intake.whole_groups import Append, GroupSettler
 from pagefold.engine.runtime.clock import moment, now
 from pagefold.engine.runtime.counters import Counters
 from pagefold.engine.stores.dead_letter_records import FOLD, DeadLetter, NewDeadLetter, ResolutionKind

@@ -12,7 +12,7 @@ from pagefold.engine.plans.plan_task import PlanTask
 from pagefold.engine.plans.planner import OnPlanned, PlannedRange, Planner
 from pagefold.engine.replay.line_process import LineProcess, ProcessLost
 from pagefold.engine.replay.section_verifier import StreamRange, split_ranges
-from pagefold.engine.replay.verifier_pool import MIN_EVENTS, RANGES_PER_PROCESS, processors
+from pagefold.engine.replay.verifier_pool import RANGES_PER_PROCESS, process_count
 from pagefold.engine.runtime.logs import Logger
 from pagefold.engine.runtime.task_groups import run_together
 from pagefold.engine.stores.store import Store
@@ -50,8 +50,7 @@ async def plan_pages(  # noqa: PLR0913  # what is compared, and how
     `LogReplaced`.
     """
     await store.proof.prove()
-    if processes is None:
-        processes = processors() if await store.log.end() >= MIN_EVENTS else 1
+    processes = await process_count(store, processes)
     plan = Plan()
 
     def add(planned: PlannedRange) -> None:

@@ -183,6 +183,13 @@ def processors() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
+async def process_count(store: Store, requested: int | None) -> int:
+    """How many processes read a log: as many as were requested, else one per processor if the log is large enough."""
+    if requested is not None:
+        return requested
+    return processors() if await store.log.end() >= MIN_EVENTS else 1
+
+
 @asynccontextmanager
 async def verifier_pool(
     store: Store, config: Config, domains: Collection[AnyDomain], processes: int

@@ -229,10 +229,10 @@ async def test_a_large_log_has_them_by_itself(full: Shop, monkeypatch: pytest.Mo
         await looked(self, domain, streams, on_verified, fallback=fallback)
 
     monkeypatch.setattr(VerifierPool, "verify", verify)
-    monkeypatch.setattr("pagefold.engine.shop.processors", lambda: 3)
+    monkeypatch.setattr("pagefold.engine.replay.verifier_pool.processors", lambda: 3)
     await full.replay(processes=None)
     assert sizes == []
-    monkeypatch.setattr("pagefold.engine.shop.MIN_EVENTS", 100)
+    monkeypatch.setattr("pagefold.engine.replay.verifier_pool.MIN_EVENTS", 100)
     await full.replay(processes=None)
     assert set(sizes) == {3}
     assert verifier_pool.processors() >= 1
