@@ -18,7 +18,7 @@ import msgspec
 import orjson
 
 from benchmarks.workload import CHANNELS, SOURCES
-from pagefold.engine.configuration.config import WorkConfig
+from pagefold.engine.configuration.work_config import WorkConfig
 from pagefold.engine.consumers.log_tail import MIN_WINDOW
 from pagefold.engine.stores.event_state import EncodedEvent
 

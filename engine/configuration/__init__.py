@@ -1,1 +1,1 @@
-"""The configuration file, as checked values. `config.py` has the complete one, other modules its larger tables."""
+"""The configuration file, as checked values. `config_tables.py` has its tables, `config.py` what follows from them."""

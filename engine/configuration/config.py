@@ -6,197 +6,42 @@ The environment can name the file (`PAGEFOLD_CONFIG`) and replace the URL of the
 import os
 import re
 import tomllib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from functools import cached_property
 from hashlib import sha256
 from pathlib import Path
-from typing import Annotated, Literal, NamedTuple
+from typing import NamedTuple
 
 import msgspec
-from msgspec import Meta, field
 
 from pagefold.domains import DOMAINS, AnyDomain, Rules
 from pagefold.domains.locales import canonical_locale
-from pagefold.engine.configuration.addresses import POSTGRES_SCHEMES, postgres_url_error, scheme_of
-from pagefold.engine.configuration.alert_config import AlertConfig, check_alerts
-from pagefold.engine.configuration.category_trees import TreeConfig, load_forests
-from pagefold.engine.configuration.cdc_config import CdcConfig, check_cdc
-from pagefold.engine.configuration.channel_config import ChannelConfig, check_channel, check_domains
+from pagefold.engine.configuration.category_trees import load_forests
+from pagefold.engine.configuration.channel_config import ChannelConfig
 from pagefold.engine.configuration.channel_documents import Document, channel_view, resolved_locales, with_documents
-from pagefold.engine.configuration.cloudevents_config import CloudEventsConfig, check_cloudevents
-from pagefold.engine.configuration.dead_letter_config import DeadLettersConfig
-from pagefold.engine.configuration.delta_config import DeltaConfig, check_delta
-from pagefold.engine.configuration.fetch_config import FetchConfig
-from pagefold.engine.configuration.http_config import HttpConfig
-from pagefold.engine.configuration.inherit_config import InheritConfig, check_inherit
-from pagefold.engine.configuration.kpi_config import KpiConfig, check_kpis
-from pagefold.engine.configuration.lookup_config import LookupConfig, check_lookups
+from pagefold.engine.configuration.config_tables import ConfigTables, check_tables
+from pagefold.engine.configuration.delta_config import DeltaConfig
 from pagefold.engine.configuration.page_settings import ChannelSettings, PageSettings
-from pagefold.engine.configuration.reference_config import ReferencesConfig, check_references
-from pagefold.engine.configuration.schedule_config import ScheduleConfig, check_schedule
-from pagefold.engine.configuration.snapshot_config import SnapshotConfig, check_snapshot
+from pagefold.engine.configuration.snapshot_config import SnapshotConfig
+from pagefold.engine.configuration.source_config import SourceConfig
 from pagefold.engine.configuration.structure import StructureCheck
 from pagefold.engine.configuration.toml_lines import KeyPlaces
-from pagefold.engine.configuration.toml_tables import ContractPlace, Table, redacted
-from pagefold.engine.configuration.webhook_config import WebhookConfig, check_webhook
 from pagefold.engine.errors import ConfigurationError
 from pagefold.projections import Channel, fingerprint_parts
 from pagefold.projections.channels import Inherit
 from pagefold.projections.releases import RELEASE_DOMAINS, release_source
-from pagefold.projections.streams import EVERY_CHANNEL
 
 CONFIG_VARIABLE = "PAGEFOLD_CONFIG"
 STORE_VARIABLE = "PAGEFOLD_STORE"
 DEFAULT_FILE = "pagefold.toml"
 
-_name = re.compile(r"[A-Za-z0-9._-]{1,64}", re.ASCII)
-_schema = re.compile(r"[a-z_][a-z0-9_]{0,62}", re.ASCII)
 
-
-class StoreConfig(Table, frozen=True):
-    """Where the log and the pages are kept."""
-
-    url: Annotated[
-        str,
-        Meta(
-            description="`sqlite:///folder` (relative to the working directory), `sqlite:////folder` (absolute) or "
-            "`postgresql://…`."
-        ),
-    ]
-    schema: Annotated[str, Meta(description="The PostgreSQL schema that holds everything.")] = "pagefold"
-
-
-class SourceConfig(Table, frozen=True):
-    """A system that owns facts."""
-
-    domains: Annotated[
-        list[str], Meta(description="The domains that the source may write: catalog, pricing, inventory, media.")
-    ]
-    zero_price: Annotated[
-        Literal["accept", "refuse"],
-        Meta(
-            description="Whether a price of zero is accepted. `refuse` suits a source that writes 0 where it has no "
-            "price."
-        ),
-    ] = "accept"
-    spreadsheet_skus: Annotated[
-        Literal["accept", "refuse"],
-        Meta(
-            description="Whether an SKU such as `9.55E+12` is accepted, which is what spreadsheets make of long "
-            "numbers."
-        ),
-    ] = "refuse"
-    inherit: Annotated[
-        InheritConfig | None,
-        Meta(
-            description="Variants inherit: what the source states of a product is laid over what it states of the "
-            "`parent` that the product names. Without the table, nothing is inherited."
-        ),
-    ] = None
-    snapshot: Annotated[
-        SnapshotConfig | None,
-        Meta(description="Where a rebuild reads everything that the source has now: a file, an endpoint or a query."),
-    ] = None
-    contract: ContractPlace = None
-    lookups: Annotated[
-        dict[str, LookupConfig],
-        Meta(description="By name, tables for the contracts of the source that endpoints have."),
-    ] = field(default_factory=dict)
-    delta: Annotated[
-        DeltaConfig | None,
-        Meta(description="Where a sync reads what changed since the last time: an endpoint or a query."),
-    ] = None
-    webhook: Annotated[WebhookConfig | None, Meta(description="How webhooks of the source become events.")] = None
-    cdc: Annotated[
-        CdcConfig | None, Meta(description="How changes of the source's tables, as Debezium sends them, become events.")
-    ] = None
-    cloudevents: Annotated[
-        CloudEventsConfig | None, Meta(description="Which CloudEvents the contract of the source reads.")
-    ] = None
-
-    @cached_property
-    def fetches(self) -> Mapping[str, FetchConfig]:
-        """What is fetched because of notifications, by the table that says so, such as `webhook.fetch[0]`."""
-        entrances = {"webhook": self.webhook, "cloudevents": self.cloudevents}
-        found = {
-            f"{name}.fetch[{number}]": fetch
-            for name, each in entrances.items()
-            if each is not None
-            for number, fetch in enumerate(each.fetch)
-        }
-        if self.delta is not None and self.delta.fetch is not None:
-            found["delta.fetch"] = self.delta.fetch
-        return found
-
-
-class WorkConfig(Table, frozen=True):
-    """The pace of the consumers."""
-
-    batch: Annotated[
-        int,
-        Meta(ge=1, le=50_000, description="Maximum of log positions that one transaction folds while catching up."),
-    ] = 8_000
-    poll_seconds: Annotated[
-        float,
-        Meta(gt=0, le=60, description="Seconds after which a consumer looks for events whose notification was lost."),
-    ] = 0.5
-    lease_seconds: Annotated[
-        float, Meta(ge=1, le=3_600, description="Seconds without a heartbeat after which a frozen worker is replaced.")
-    ] = 10.0
-
-
-class AppendConfig(Table, frozen=True):
-    """Group commit: concurrent appends share transactions."""
-
-    delay_seconds: Annotated[
-        float, Meta(ge=0, le=0.005, description="Seconds that an append waits for others to share its transaction.")
-    ] = 0.0
-    batch: Annotated[int, Meta(ge=1, le=5_000, description="Maximum of events in one transaction.")] = 5_000
-    queue: Annotated[
-        int, Meta(ge=1, le=1_000_000, description="Maximum of events that may be queued. Above, callers wait.")
-    ] = 50_000
-
-
-class Config(Table, frozen=True):
+class Config(ConfigTables, frozen=True):
     """A complete configuration.
 
     `Config.load` reads one from a file, `Config.parse` from TOML text, or from the document that it decodes to.
     """
-
-    store: StoreConfig
-    sources: Annotated[
-        dict[str, SourceConfig],
-        Meta(
-            description="The systems that own facts, by name. Where several have the same domain, their order is "
-            "their rank."
-        ),
-    ]
-    channels: Annotated[
-        dict[str, ChannelConfig], Meta(description="The storefronts and marketplaces that have pages, by name.")
-    ]
-    work: WorkConfig = WorkConfig()
-    append: AppendConfig = AppendConfig()
-    http: HttpConfig = HttpConfig()
-    dead_letters: DeadLettersConfig = DeadLettersConfig()
-    schedule: ScheduleConfig = ScheduleConfig()
-    references: ReferencesConfig = ReferencesConfig()
-    kpis: Annotated[dict[str, KpiConfig], Meta(description="Other limits of key figures, by name.")] = field(
-        default_factory=dict
-    )
-    alerts: Annotated[dict[str, AlertConfig], Meta(description="Who is notified of alerts, by name.")] = field(
-        default_factory=dict
-    )
-    apply: Annotated[
-        Literal["always", "safe", "never"],
-        Meta(
-            description="What a start with changed channels or sources does: applies them, applies them only if that "
-            "takes nothing from more pages than a rebuild may withdraw, or leaves it to `pagefold apply`."
-        ),
-    ] = "safe"
-    trees: Annotated[
-        dict[str, TreeConfig], Meta(description="Trees of categories, by name: which category is below which.")
-    ] = field(default_factory=dict)
 
     @classmethod
     def load(cls, path: str | os.PathLike[str] | None = None, *, store: str | None = None) -> "Config":
@@ -235,10 +80,6 @@ class Config(Table, frozen=True):
     def resolved_channels(self) -> tuple[Channel, ...]:
         """The channels with every default filled in, in the file's order."""
         return tuple(self._channel(name, channel) for name, channel in self.channels.items())
-
-    def sources_of(self, domain: str) -> tuple[str, ...]:
-        """The sources that may write a domain, in the file's order."""
-        return tuple(name for name, source in self.sources.items() if domain in source.domains)
 
     @cached_property
     def releases(self) -> tuple[str, ...]:
@@ -385,7 +226,7 @@ def _inspected(
         document["store"] = (table if isinstance(table, dict) else {}) | {"url": url}
     check = StructureCheck()
     config = msgspec.convert(check.repaired(document, kind), kind)
-    problems = [*check.problems, *_problems(config)]
+    problems = [*check.problems, *check_tables(config)]
     config, invalid = _with_documents(config, Path() if file is None else Path(file).parent)
     problems += invalid
     if file is not None and isinstance(source, str):
@@ -422,76 +263,3 @@ def _document(source: str | Mapping[str, object], file: str | None) -> dict[str,
 def _line(place: str | None) -> int:
     number = (place or "").rpartition(":")[2]
     return int(number) if number.isdecimal() else 0
-
-
-def _problems(config: Config) -> Iterator[ConfigurationError]:
-    """Yields every problem that the types of the tables do not exclude."""
-    yield from _check_store(config.store)
-    yield from check_references(config.references)
-    for name, source in config.sources.items():
-        yield from _check_source(f"sources.{name}", name, source)
-    for name in config.trees:
-        yield from _check_name(f"trees.{name}", name)
-    for name, channel in config.channels.items():
-        yield from _check_name(f"channels.{name}", name)
-        yield from check_channel(f"channels.{name}", channel, config)
-    yield from check_kpis(config.kpis)
-    yield from check_alerts(config.alerts)
-    yield from _check_schedule(config)
-
-
-def _check_schedule(config: Config) -> Iterator[ConfigurationError]:
-    sources = {name: source.snapshot is not None for name, source in config.sources.items()}
-    yield from check_schedule(config.schedule, sources, config.channels)
-    for name, task in config.schedule.tasks.items():
-        yield from _check_name(f"schedule.tasks.{name}", name)
-        if task.domains:
-            yield from check_domains(f"schedule.tasks.{name}.domains", task.domains)
-
-
-def _check_source(key: str, name: str, source: SourceConfig) -> Iterator[ConfigurationError]:
-    yield from _check_name(key, name)
-    yield from check_domains(f"{key}.domains", source.domains)
-    yield from check_inherit(f"{key}.inherit", source.inherit, source.domains)
-    if source.snapshot is not None:
-        yield from check_snapshot(f"{key}.snapshot", source.snapshot)
-    if source.delta is not None:
-        yield from check_delta(f"{key}.delta", source.delta)
-    yield from check_lookups(f"{key}.lookups", source.lookups)
-    if source.webhook is not None:
-        yield from check_webhook(f"{key}.webhook", source.webhook)
-    if source.cdc is not None:
-        yield from check_cdc(f"{key}.cdc", source.cdc)
-    if source.cloudevents is not None:
-        yield from check_cloudevents(f"{key}.cloudevents", source.cloudevents)
-    for entrance in ("webhook", "cdc", "cloudevents"):
-        settings = getattr(source, entrance)
-        only_fetches = bool(getattr(settings, "fetch", None))
-        if settings is not None and settings.contract is None and source.contract is None and not only_fetches:
-            problem = f"is required, here or as {key}.contract: what the records say"
-            yield ConfigurationError(f"{key}.{entrance}.contract", problem)
-    snapshot = None if source.snapshot is None else source.snapshot.contract
-    for rule, fetch in source.fetches.items():
-        if (fetch.contract or snapshot or source.contract) is None:
-            yield ConfigurationError(f"{key}.{rule}.contract", f"is required, here or as {key}.contract")
-
-
-def _check_store(store: StoreConfig) -> Iterator[ConfigurationError]:
-    scheme = scheme_of(store.url)
-    if scheme not in {"sqlite", *POSTGRES_SCHEMES}:
-        problem = f"{redacted(store.url)!r} is neither sqlite:///folder nor postgresql://…"
-        yield ConfigurationError("store.url", problem)
-    elif scheme != "sqlite" and (fault := postgres_url_error(store.url)) is not None:
-        yield ConfigurationError("store.url", fault)
-    if scheme == "sqlite" and not re.fullmatch(r"sqlite:///.+", store.url):
-        yield ConfigurationError("store.url", "write sqlite:///folder (relative) or sqlite:////folder (absolute)")
-    if _schema.fullmatch(store.schema) is None or store.schema.startswith("pg_"):
-        problem = f"{store.schema!r}: use up to 63 lower-case letters, digits and _; pg_ is reserved by PostgreSQL"
-        yield ConfigurationError("store.schema", problem)
-
-
-def _check_name(key: str, name: str) -> Iterator[ConfigurationError]:
-    if _name.fullmatch(name) is None:
-        allowed = "use 1 to 64 letters, digits, '.', '_' and '-'"
-        hint = f" ({EVERY_CHANNEL!r} in an event means every channel)" if name == EVERY_CHANNEL else ""
-        yield ConfigurationError(key, f"is not a name; {allowed}{hint}")

@@ -8,6 +8,7 @@ from urllib.parse import unquote_plus
 import msgspec
 
 from pagefold.engine.errors import ConfigurationError
+from pagefold.projections.streams import EVERY_CHANNEL
 
 SHOWN_PARAMETERS = frozenset(
     [
@@ -18,6 +19,7 @@ SHOWN_PARAMETERS = frozenset(
 )
 """The query parameters of a PostgreSQL URL that may be shown; not `password`, `passfile`, `sslkey` or `options`."""
 
+_name = re.compile(r"[A-Za-z0-9._-]{1,64}", re.ASCII)
 _variable = re.compile(r"[A-Za-z_][A-Za-z0-9_]*", re.ASCII)
 
 
@@ -54,6 +56,14 @@ def check_values(key: str, table: Mapping[str, object], what: str, kind: type = 
         fits = isinstance(values, list) and values and all(isinstance(value, kind) for value in values)
         if not fits or any(isinstance(value, list | dict) for value in values):  # type: ignore[attr-defined]  # it is a list
             yield ConfigurationError(f"{key}.{name}", f"expected {what}, got {values!r}")
+
+
+def check_name(key: str, name: str) -> Iterator[ConfigurationError]:
+    """Yields an error unless it is a name that a table may have: that of a source, a channel, a task."""
+    if _name.fullmatch(name) is None:
+        allowed = "use 1 to 64 letters, digits, '.', '_' and '-'"
+        hint = f" ({EVERY_CHANNEL!r} in an event means every channel)" if name == EVERY_CHANNEL else ""
+        yield ConfigurationError(key, f"is not a name; {allowed}{hint}")
 
 
 def check_path(key: str, path: str, example: str) -> Iterator[ConfigurationError]:

@@ -15,7 +15,7 @@ from uuid import uuid4
 import anyio
 
 from pagefold.domains import DOMAINS
-from pagefold.engine.configuration.config import AppendConfig
+from pagefold.engine.configuration.work_config import AppendConfig
 from pagefold.engine.errors import RETRYABLE, Overloaded, Rejected, StoreUnavailable
 from pagefold.engine.events import AppendResult, DomainEvent
 from pagefold.engine.intake.canonical_payloads import content_of, is_same_content

@@ -19,7 +19,8 @@ from eventsourcing.persistence import (
     OperationalError,
 )
 
-from pagefold.engine.configuration.config import Config, WorkConfig
+from pagefold.engine.configuration.config import Config
+from pagefold.engine.configuration.work_config import WorkConfig
 from pagefold.engine.errors import AlreadyRecorded, ConfigurationError, StoreNotFound, StoreTooNew, StoreUnavailable
 from pagefold.engine.stores import open_store
 from pagefold.engine.stores.store import Store

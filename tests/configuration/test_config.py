@@ -13,13 +13,7 @@ from pagefold.engine.configuration.category_trees import TreeConfig
 from pagefold.engine.configuration.cdc_config import CdcConfig
 from pagefold.engine.configuration.channel_config import ChannelConfig
 from pagefold.engine.configuration.cloudevents_config import CloudEventsConfig
-from pagefold.engine.configuration.config import (
-    AppendConfig,
-    Config,
-    SourceConfig,
-    StoreConfig,
-    WorkConfig,
-)
+from pagefold.engine.configuration.config import Config
 from pagefold.engine.configuration.dead_letter_config import DeadLettersConfig
 from pagefold.engine.configuration.delta_config import DeltaConfig
 from pagefold.engine.configuration.http_config import HttpConfig
@@ -27,8 +21,11 @@ from pagefold.engine.configuration.kpi_config import KpiConfig
 from pagefold.engine.configuration.reference_config import ReferencesConfig
 from pagefold.engine.configuration.schedule_config import ScheduleConfig, TaskConfig
 from pagefold.engine.configuration.snapshot_config import OrphanLimit, SnapshotConfig
+from pagefold.engine.configuration.source_config import SourceConfig
+from pagefold.engine.configuration.store_config import StoreConfig
 from pagefold.engine.configuration.toml_tables import redacted
 from pagefold.engine.configuration.webhook_config import WebhookConfig
+from pagefold.engine.configuration.work_config import AppendConfig, WorkConfig
 from pagefold.engine.errors import ConfigurationError
 from pagefold.engine.intake.readers.debezium import DebeziumReader
 from pagefold.engine.intake.readers.webhooks import WebhookReader

@@ -19,7 +19,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 import pagefold
 from pagefold import Config, DomainEvent, Shop, StoreUnavailable
-from pagefold.engine.configuration.config import WorkConfig
+from pagefold.engine.configuration.work_config import WorkConfig
 from pagefold.engine.intake import appender
 from pagefold.engine.stores.epoch_fence import Fence
 from pagefold.engine.stores.postgres.fold_transaction import PostgresFoldTransaction

@@ -10,7 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pagefold.engine.configuration.config import Config, SourceConfig, StoreConfig
+from pagefold.engine.configuration.config import Config
+from pagefold.engine.configuration.source_config import SourceConfig
+from pagefold.engine.configuration.store_config import StoreConfig
 from pagefold.engine.configuration.webhook_config import WebhookConfig
 from pagefold.engine.errors import Rejected, SourceFailed
 from pagefold.engine.intake import fetched_keys

@@ -12,8 +12,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from standardwebhooks.webhooks import Webhook
 
-from pagefold.engine.configuration.config import Config, SourceConfig, StoreConfig
+from pagefold.engine.configuration.config import Config
 from pagefold.engine.configuration.signature_config import SignatureConfig
+from pagefold.engine.configuration.source_config import SourceConfig
+from pagefold.engine.configuration.store_config import StoreConfig
 from pagefold.engine.configuration.webhook_config import WebhookConfig
 from pagefold.engine.errors import ConfigurationError, Rejected
 from pagefold.engine.intake.formats.webhook_signatures import MAX_SIGNATURES, TOLERANCE

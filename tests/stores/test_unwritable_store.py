@@ -17,7 +17,7 @@ import pytest
 
 import pagefold
 from pagefold import Config, Shop
-from pagefold.engine.configuration.config import AppendConfig
+from pagefold.engine.configuration.work_config import AppendConfig
 from pagefold.engine.errors import StoreReadOnly, StoreUnavailable
 from pagefold.engine.http.authorization import BearerAuthenticator
 from pagefold.engine.intake import appender
