@@ -32,12 +32,13 @@ from pagefold.engine.stores.sqlite.loop_connections import LoopConnections
 from pagefold.engine.stores.sqlite.opened_file import Connected, OpenedFile
 from pagefold.engine.stores.sqlite.reader_connections import (
     CACHE_KIB,
+    MAX_OPENINGS,
     MAX_VALUE_BYTES,
     NOT_AS_USUAL,
-    FileChanged,
     Reader,
     check_unchanged,
     connect_reader,
+    is_outdated,
     why_read_only,
 )
 from pagefold.engine.stores.sqlite.worker_threads import in_thread
@@ -112,7 +113,8 @@ def translate_errors(name: str, file: str = A_FILE) -> Iterator[None]:
 
 def store_error(name: str, error: Exception, file: str = A_FILE) -> StoreError:
     """The `StoreError` for one of the `DRIVER_ERRORS`. `file` is the file that was read or written."""
-    if isinstance(error, TRANSIENT_ERRORS) or (isinstance(error, OSError) and error.errno in DISK_FULL):
+    is_full = isinstance(error, OSError) and error.errno in DISK_FULL
+    if isinstance(error, TRANSIENT_ERRORS) or is_full or is_outdated(error):
         return StoreUnavailable(name, error)
     if isinstance(error, CORRUPT):
         return StoreDamaged(name, file, f"{type(error).__name__}: {error}")
@@ -212,13 +214,14 @@ class ThreadedReader(ThreadedConnection[Reader]):
 
     async def run_reserved(self, work: Callable[[apsw.Connection], Result]) -> Result:
         """Runs the work in a thread. For a task that holds the reservation."""
-        try:
-            return await super().run_reserved(work)
-        except StoreUnavailable as error:
-            if not isinstance(error.__cause__, FileChanged):
-                raise
-        self.discard()
-        self._connections.reopen_on_loop()
+        for _ in range(MAX_OPENINGS - 1):
+            try:
+                return await super().run_reserved(work)
+            except StoreUnavailable as error:
+                if not is_outdated(error.__cause__):
+                    raise
+            self.discard()
+            self._connections.reopen_on_loop()
         return await super().run_reserved(work)
 
     @asynccontextmanager
@@ -461,11 +464,15 @@ class Connections:
 
     def retry_read(self, error: Exception, file: str, read: Callable[[], Result]) -> Result:
         """Repeats a read on the event loop, if the error says that the connection is outdated; else raises it."""
-        if not isinstance(error, FileChanged):
-            raise store_error(self.name, error, file) from error
-        self.reopen_on_loop()
-        with translate_errors(self.name):
-            return read()
+        for _ in range(MAX_OPENINGS - 1):
+            if not is_outdated(error):
+                break
+            self.reopen_on_loop()
+            try:
+                return read()
+            except DRIVER_ERRORS as again:
+                error = again
+        raise store_error(self.name, error, file) from error
 
     async def close(self) -> None:
         """Closes all of them, readers first, so that the last one can clean up the write-ahead log."""

@@ -7,15 +7,19 @@ is impossible, a file is read in the first of these ways that works:
 * *alone*, if not even empty files can be created: as an immutable file, or with its log read once. Another process may
   still change it, over another mount, so the file is checked before each read and after each long one.
 
+A process that tries to open the file as usual, and cannot, disturbs those that read it without the index: SQLite then
+refuses their reads, until they open the file again.
+
 As soon as it can be opened as usual, it should be: a process without the index, or with a read-only one, cannot write
 anything else. SQLite keeps one index of a file for the whole process: where the first connection opens it read-only,
 that process cannot write. So a failed read, which says nothing about what can be created, is raised.
 """
 
 import os
-from contextlib import suppress
+from collections.abc import Callable
+from contextlib import closing, suppress
 from pathlib import Path
-from typing import TypeAlias
+from typing import TypeAlias, TypeVar
 from urllib.parse import quote
 
 import apsw
@@ -36,8 +40,15 @@ _READ_ERRORS = (
 NOT_AS_USUAL = (apsw.FullError, apsw.IOError, apsw.CantOpenError, apsw.ReadOnlyError)
 """What SQLite raises if it cannot create the files next to a database."""
 
+_DISTURBED = (apsw.SQLITE_READONLY_RECOVERY, apsw.SQLITE_READONLY_CANTINIT)
+"""What SQLite answers a reader without the index while another process tries to create it."""
+
+MAX_OPENINGS = 4
+"""How often a file is opened for one read, at most, if other processes disturb it each time."""
+
 _READ_ONLY = apsw.SQLITE_OPEN_READONLY | apsw.SQLITE_OPEN_URI
 
+Result = TypeVar("Result")
 Stamp: TypeAlias = tuple[tuple[int, int], tuple[int, int] | None]
 """When a file and its log were last changed, and their sizes."""
 
@@ -77,6 +88,28 @@ def connect_reader(file: Path, busy_milliseconds: int, cache_kib: int = CACHE_KI
 def _is_read_error(error: apsw.Error) -> bool:
     """Whether the disk failed to give what is there."""
     return isinstance(error, apsw.IOError) and getattr(error, "extendedresult", None) in _READ_ERRORS
+
+
+def is_outdated(error: BaseException | None) -> bool:
+    """Whether a read failed only because its connection has to be opened again: other processes came or went."""
+    if isinstance(error, apsw.ReadOnlyError):
+        return getattr(error, "extendedresult", None) in _DISTURBED
+    return isinstance(error, FileChanged)
+
+
+def read_file(
+    file: Path, busy_milliseconds: int, read: Callable[[Reader], Result], cache_kib: int = CACHE_KIB
+) -> Result:
+    """The result of a read over a connection of its own."""
+    for _ in range(MAX_OPENINGS - 1):
+        with closing(connect_reader(file, busy_milliseconds, cache_kib)) as reader:
+            try:
+                return read(reader)
+            except apsw.Error as error:
+                if not is_outdated(error):
+                    raise
+    with closing(connect_reader(file, busy_milliseconds, cache_kib)) as reader:
+        return read(reader)
 
 
 def check_unchanged(reader: apsw.Connection, file: Path) -> None:

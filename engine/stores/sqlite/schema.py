@@ -23,7 +23,7 @@ from pagefold.engine.stores.sqlite.connections import (
     in_transaction,
     translate_errors,
 )
-from pagefold.engine.stores.sqlite.reader_connections import connect_reader, why_read_only
+from pagefold.engine.stores.sqlite.reader_connections import read_file, why_read_only
 
 PACKAGE = "pagefold.engine.stores.sqlite"
 KINDS = ("events", "pages")
@@ -80,8 +80,8 @@ def _is_up_to_date(name: str, file: Path, kind: str) -> bool:
     if not file.exists():
         return False
     known = migrations(PACKAGE, f"migrations/{kind}")[-1].number
-    with translate_errors(name, file.name), closing(connect_reader(file, BUSY_MILLISECONDS)) as connection:
-        version = current_version(connection)
+    with translate_errors(name, file.name):
+        version = read_file(file, BUSY_MILLISECONDS, current_version)
     if version > known:
         raise StoreTooNew(name, version, known)
     return version == known

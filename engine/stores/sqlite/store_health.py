@@ -1,7 +1,7 @@
 """Checks whether the files of a store can be read and written now, and whether they are damaged."""
 
 import os
-from contextlib import closing, suppress
+from contextlib import suppress
 from pathlib import Path
 
 import apsw
@@ -14,9 +14,10 @@ from pagefold.engine.stores.sqlite.connections import (
     EVENTS,
     PAGES,
     Connections,
+    Row,
     store_error,
 )
-from pagefold.engine.stores.sqlite.reader_connections import connect_reader, why_read_only
+from pagefold.engine.stores.sqlite.reader_connections import Reader, read_file, why_read_only
 from pagefold.engine.stores.sqlite.schema import check
 from pagefold.engine.stores.store_health import DamagedPart
 
@@ -71,15 +72,19 @@ async def _open_as_usual(connections: Connections) -> None:
 def check_damage(name: str, folder: Path) -> None:
     """Checks all of `pages.db`. Raises `StoreDamaged`."""
     try:
-        connection = connect_reader(folder / PAGES, BUSY_MILLISECONDS, CACHE_KIB)
-        try:
-            found = connection.execute("PRAGMA quick_check(1)").get
-        finally:
-            connection.close()
+        found = read_file(folder / PAGES, BUSY_MILLISECONDS, _quick_check, CACHE_KIB)
     except DRIVER_ERRORS as error:
         raise store_error(name, error, PAGES) from error
     if found != "ok":
         raise StoreDamaged(name, PAGES, found)
+
+
+def _quick_check(reader: Reader) -> str:
+    return str(reader.execute("PRAGMA quick_check(1)").get)
+
+
+def _integrity_check(reader: Reader) -> list[Row]:
+    return reader.execute("PRAGMA integrity_check").fetchall()
 
 
 def inspect(name: str, folder: Path) -> list[DamagedPart]:
@@ -87,8 +92,7 @@ def inspect(name: str, folder: Path) -> list[DamagedPart]:
     found: list[DamagedPart] = []
     for file in (EVENTS, PAGES):
         try:
-            with closing(connect_reader(folder / file, BUSY_MILLISECONDS, CACHE_KIB)) as connection:
-                rows = connection.execute("PRAGMA integrity_check").fetchall()
+            rows = read_file(folder / file, BUSY_MILLISECONDS, _integrity_check, CACHE_KIB)
         except CORRUPT as error:
             found.append(DamagedPart(file, f"{type(error).__name__}: {error}"))
         except DRIVER_ERRORS as error:
