@@ -9,7 +9,7 @@ from typing import NamedTuple
 import msgspec
 
 from pagefold.engine.snapshots.snapshot import UNPROVEN
-from pagefold.engine.stores.store import Records
+from pagefold.engine.stores.recorder_records import Records
 
 REGISTER = "pagefold-rebuilds"
 """The stream that lists the runs, as `pagefold.engine.rebuild.run_repository` has it."""

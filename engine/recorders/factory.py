@@ -21,7 +21,7 @@ from pagefold.engine.recorders.log_recorders import (
     PagefoldProcessRecorder,
     PagefoldTrackingRecorder,
 )
-from pagefold.engine.stores.store import RecordTable
+from pagefold.engine.stores.recorder_records import RecordTable
 
 AnyRecorder = TypeVar("AnyRecorder", bound=Recorder)
 

@@ -23,7 +23,7 @@ from pagefold.domains.values import MAX_INTEGER
 from pagefold.engine.recorders.datastore import Datastore
 from pagefold.engine.recorders.notifications import NotifyingRecorder, given_id
 from pagefold.engine.recorders.subscription import PagefoldSubscription
-from pagefold.engine.stores.store import Records, RecordTable
+from pagefold.engine.stores.recorder_records import Records, RecordTable
 from pagefold.projections.streams import parse_stream_id
 
 MAX_LIMIT = 2**63 - 1

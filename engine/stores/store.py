@@ -10,13 +10,15 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
-from typing import Literal, NamedTuple, Self, TypeAlias, TypeVar
+from typing import NamedTuple, Self, TypeAlias, TypeVar
 
 from pagefold.engine.configuration.config import Config
 from pagefold.engine.events import Reference
 from pagefold.engine.stores.alert_records import Alerts
 from pagefold.engine.stores.audit_records import AuditRecords
 from pagefold.engine.stores.dead_letter_records import DeadLetters, NewDeadLetter, Resolution
+from pagefold.engine.stores.delivery_records import Deliveries
+from pagefold.engine.stores.delivery_targets import DeliveryTargets
 from pagefold.engine.stores.epoch_fence import Fence
 from pagefold.engine.stores.fetch_records import Fetches
 from pagefold.engine.stores.field_ledger import FieldLedger
@@ -34,6 +36,7 @@ from pagefold.engine.stores.log_records import (
 )
 from pagefold.engine.stores.page_listing import ListedPage
 from pagefold.engine.stores.plan_records import Plans
+from pagefold.engine.stores.recorder_records import Records
 from pagefold.engine.stores.reference_records import KnownReferences, StoredReference
 from pagefold.engine.stores.schedule_records import Schedule
 from pagefold.engine.stores.session_records import Sessions
@@ -433,36 +436,6 @@ class Coordination(ABC):
         """
 
 
-RecordTable: TypeAlias = Literal["stored_events", "stored_snapshots"]
-
-
-class Records(ABC):
-    """The log as the `eventsourcing` library sees it: raw events of any topic, snapshots, tracking."""
-
-    @abstractmethod
-    async def insert(
-        self, table: RecordTable, events: Sequence[NewEvent], tracking: tuple[str, int] | None
-    ) -> list[int]:
-        """Inserts all of the events and moves the tracking position, or nothing. Returns positions, [] for snapshots.
-
-        Raises `AlreadyRecorded` if a version is taken, or if tracking would not move forward.
-        """
-
-    @abstractmethod
-    async def select(
-        self, table: RecordTable, originator_id: str, *, after: int, upto: int, descending: bool, limit: int
-    ) -> list[StoredEvent]:
-        """Events of one stream with after < version <= upto, by (version, revision). Snapshots have position 0."""
-
-    @abstractmethod
-    async def notifications(self, start: int, stop: int, topics: Sequence[str], limit: int) -> list[StoredEvent]:
-        """Events with start <= position <= stop, of these topics or, if there are none, of any, in order."""
-
-    @abstractmethod
-    async def tracked(self, application: str) -> int | None:
-        """The tracked position of a downstream application, None if it has none."""
-
-
 class Store(StoreHealth):
     """A log, the pages folded from it, and their coordination. Opened by `pagefold.engine.stores.open_store`."""
 
@@ -480,6 +453,8 @@ class Store(StoreHealth):
     fields: FieldLedger
     schedule: Schedule
     fetches: Fetches
+    deliveries: Deliveries
+    delivery_targets: DeliveryTargets
     plans: Plans
     kpis: KpiPoints
     alerts: Alerts

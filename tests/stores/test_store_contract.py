@@ -11,7 +11,8 @@ from pagefold.engine.errors import AlreadyRecorded
 from pagefold.engine.stores import open_store, page_listing
 from pagefold.engine.stores.log_records import Lag, StoredEvent, TouchedStreams
 from pagefold.engine.stores.page_listing import INITIAL_STEP, MAX_STEP, STEP_BYTES, next_step
-from pagefold.engine.stores.store import RecordTable, Store
+from pagefold.engine.stores.recorder_records import RecordTable
+from pagefold.engine.stores.store import Store
 from pagefold.projections import Section
 from pagefold.projections.section_fold import shared_sections
 from tests.support.small_shop import MOMENT, SKU, Raw, a_section, everything, folded, insert, keys_of

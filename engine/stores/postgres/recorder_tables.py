@@ -10,7 +10,7 @@ from pagefold.engine.stores.log_records import NewEvent, StoredEvent
 from pagefold.engine.stores.postgres.connections import Connections, Session
 from pagefold.engine.stores.postgres.log import PostgresLog, event_columns
 from pagefold.engine.stores.postgres.log_proof import PostgresProof, proving
-from pagefold.engine.stores.store import Records, RecordTable
+from pagefold.engine.stores.recorder_records import Records, RecordTable
 
 _SELECT = {
     ("stored_events", False): "select_events",

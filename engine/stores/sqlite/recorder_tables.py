@@ -7,10 +7,10 @@ import apsw
 from pagefold.engine.errors import AlreadyRecorded
 from pagefold.engine.stores.log_proof import proved_position
 from pagefold.engine.stores.log_records import NewEvent, StoredEvent
+from pagefold.engine.stores.recorder_records import Records, RecordTable
 from pagefold.engine.stores.sqlite.connections import SQL, Connections, fetch
 from pagefold.engine.stores.sqlite.log import SQLiteLog
 from pagefold.engine.stores.sqlite.log_proof import SQLiteProof, mark_at
-from pagefold.engine.stores.store import Records, RecordTable
 
 _SELECT = {
     ("stored_events", False): "select_events",
