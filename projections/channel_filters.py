@@ -10,7 +10,8 @@ from typing import TypeAlias
 from msgspec import UNSET
 
 from pagefold.domains.channel_view import ShownProduct
-from pagefold.projections.requirements import is_filled, upwards
+from pagefold.projections.requirement_needs import is_filled
+from pagefold.projections.requirement_sets import upwards
 from pagefold.projections.transforms.accepted_values import AcceptedValues
 from pagefold.projections.transforms.errors import InvalidMapping
 from pagefold.projections.transforms.paths import NestedScope

@@ -13,7 +13,8 @@ from pagefold.projections.category_trees import CategoryTree, PlacedCategories
 from pagefold.projections.channel_contracts import CompiledContract, MappedProduct, parse_contract
 from pagefold.projections.channel_filters import Accepted, Filters
 from pagefold.projections.known_skus import NamedSkus
-from pagefold.projections.requirements import UNKNOWN_CATEGORY, Requirements, parse_requirements
+from pagefold.projections.requirement_needs import UNKNOWN_CATEGORY
+from pagefold.projections.requirements import Requirements, parse_requirements
 from pagefold.projections.transforms import InvalidMapping, Registry
 from pagefold.projections.transforms.transform import Level
 

@@ -40,7 +40,8 @@ class PageSelection(msgspec.Struct, frozen=True, omit_defaults=True):
         if not only:
             return None
         from pagefold.projections.channel_filters import Filters  # noqa: PLC0415  # its packages are an extra
-        from pagefold.projections.requirements import family_tree, parse_requirements  # noqa: PLC0415  # likewise
+        from pagefold.projections.requirement_sets import family_tree  # noqa: PLC0415  # likewise
+        from pagefold.projections.requirements import parse_requirements  # noqa: PLC0415  # likewise
 
         sets = [parse_requirements(each) for each in config.channels[channel].requirements if isinstance(each, dict)]
         return SelectedPages(Filters({"selection": {"only": only}}, family_tree(sets)).shows)

@@ -30,7 +30,7 @@ from pagefold.engine.kpis.definitions import KPIS, Kpi
 from pagefold.engine.kpis.readings import shown
 from pagefold.projections.channel_contracts import ChannelContract
 from pagefold.projections.explanations import REASONS
-from pagefold.projections.requirements import Requirement
+from pagefold.projections.requirement_sets import Requirement
 from tests.support.documents import ROOT
 
 PAYLOADS = ROOT / "docs" / "payloads.md"

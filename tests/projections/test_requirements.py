@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from pagefold.domains.channel_view import Completeness, ShownProduct, UnknownSkus
 from pagefold.projections.channel_views import View
 from pagefold.projections.explanations import RecordedFold
-from pagefold.projections.requirements import Requirements, is_filled, parse_requirements
+from pagefold.projections.requirement_needs import is_filled
+from pagefold.projections.requirements import Requirements, parse_requirements
 from pagefold.projections.transforms import BUILTIN_REGISTRY, InvalidMapping
 
 Document = dict[str, Any]

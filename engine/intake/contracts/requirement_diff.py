@@ -11,7 +11,9 @@ import msgspec
 from pagefold.engine.configuration.toml_documents import Document
 from pagefold.engine.intake.contracts.contract_diff import Change, Effect, loosened
 from pagefold.engine.intake.contracts.toml_text import dotted_key, inline_value
-from pagefold.projections.requirements import Requirement, RequirementSet, labels, parse_requirements
+from pagefold.projections.requirement_needs import labels
+from pagefold.projections.requirement_sets import Requirement, RequirementSet
+from pagefold.projections.requirements import parse_requirements
 
 _ABOUT = ("family", "only", "locale", "in_tree", "in_catalog")
 
