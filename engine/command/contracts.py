@@ -22,7 +22,6 @@ from pagefold.engine.command.console import count, percent, print_error, print_m
 from pagefold.engine.command.options import AsJSON, Exit, Injected, Options, UsageError, unknown_source
 from pagefold.engine.configuration.config import Config
 from pagefold.engine.configuration.encodings import encoding_error
-from pagefold.engine.errors import ConfigurationError
 from pagefold.engine.events import DomainEvent
 from pagefold.engine.intake.contracts.contract import Contract
 from pagefold.engine.intake.contracts.contract_check import CheckResult, ContractCheck
@@ -30,11 +29,10 @@ from pagefold.engine.intake.contracts.contract_examples import failed_examples
 from pagefold.engine.intake.contracts.contract_head import Form
 from pagefold.engine.intake.contracts.export_rows import Format, Row, export_rows, format_of
 from pagefold.engine.intake.contracts.fetched_tables import fetched_tables
+from pagefold.engine.intake.contracts.listed_contracts import ListedContract, listed_contracts
 from pagefold.engine.intake.contracts.source_contracts import (
     DEFAULTS,
     Entrance,
-    contract_key,
-    has_entrance,
     source_contract,
 )
 from pagefold.engine.intake.csv_records import CSVForm
@@ -74,12 +72,7 @@ def list_contracts(
         channels.
     """
     config = options.load()
-    found = [
-        _listed(config, source, entrance)
-        for source in config.sources
-        for entrance in DEFAULTS
-        if has_entrance(config, source, entrance) and contract_key(config, source, entrance) is not None
-    ]
+    found = [_row(each) for each in listed_contracts(config)]
     of_channels = listed_channel_contracts(config)
     if as_json:
         for each in found:
@@ -87,7 +80,7 @@ def list_contracts(
         for shared in of_channels:
             write_json(shared._asdict())
     if found and not as_json:
-        show_table(ListedContract._fields, found, wrapped={"state"})
+        show_table(ContractRow._fields, found, wrapped={"state"})
     if of_channels and not as_json:
         print(end="\n" if found else "")
         show_table(ListedChannelContract._fields, of_channels, wrapped={"channels"})
@@ -96,7 +89,7 @@ def list_contracts(
     return Exit.DONE if all(each.state == "valid" for each in found) else Exit.REFUSED
 
 
-class ListedContract(NamedTuple):
+class ContractRow(NamedTuple):
     """A contract of an entrance: its name and version, where it is written, and whether it can be used."""
 
     source: str
@@ -106,18 +99,12 @@ class ListedContract(NamedTuple):
     state: str
 
 
-def _listed(config: Config, source: str, entrance: Entrance) -> ListedContract:
-    key = contract_key(config, source, entrance)
-    written = key.given if key is not None and isinstance(key.given, str) else "in the configuration"
-    try:
-        contract = source_contract(config, source, entrance)
-    except ConfigurationError as error:
-        return ListedContract(source, entrance, "", written, f"invalid: {error}")
-    if contract is None:
-        return ListedContract(source, entrance, "", written, "")
-    failed = len(list(failed_examples(contract)))
-    state = f"{count(failed, 'example')} failed" if failed else "valid"
-    return ListedContract(source, entrance, contract.identity, written, state)
+def _row(listed: ListedContract) -> ContractRow:
+    state = f"invalid: {listed.problem}" if listed.problem else ""
+    if listed.contract is not None:
+        failed = len(list(failed_examples(listed.contract)))
+        state = f"{count(failed, 'example')} failed" if failed else "valid"
+    return ContractRow(listed.source, listed.entrance, listed.name, listed.written, state)
 
 
 @contracts.command

@@ -21,11 +21,9 @@ from pagefold.engine.command.rebuild_options import RebuildOptions
 from pagefold.engine.command.run_report import (
     MAX_SHOWN_ORPHANS,
     drift_item,
-    first_orphans,
     list_drift,
     needs_attention,
     next_step,
-    proves_orphans,
     run_lines,
     run_pieces,
 )
@@ -52,6 +50,7 @@ from pagefold.engine.errors import (
 from pagefold.engine.rebuild.excerpts import clean
 from pagefold.engine.rebuild.rebuild_service import RebuildRequest, RebuildService, RunReport
 from pagefold.engine.rebuild.run_observer import Finding, RunObserver
+from pagefold.engine.rebuild.run_orphans import first_orphans, proves_orphans
 from pagefold.engine.replay.replayer import ReplayResult, SectionDrift
 from pagefold.engine.runtime.task_groups import run_beside
 from pagefold.engine.shop import Shop
@@ -341,10 +340,11 @@ class _RebuildJob:
                 progress.drift.clear()
                 await list_drift(self._service, report, progress.drift)
         else:
-            orphans = progress.orphans if report.run is None else await first_orphans(self._service, report)
-            orphans = (
-                orphans[: MAX_SHOWN_ORPHANS if report.state == "held" else shown] if proves_orphans(report) else []
-            )
+            limit = MAX_SHOWN_ORPHANS if report.state == "held" else shown
+            if report.run is not None:
+                orphans = await first_orphans(self._service, report, min(limit, MAX_SHOWN_ORPHANS))
+            else:
+                orphans = progress.orphans[:limit] if proves_orphans(report) else []
             print_lines(*run_lines(report, progress.pace(report), orphans, shown=shown))
         if (hint := next_step(report)) is not None:
             print_message(f"interrupted: {hint}" if report.state == "interrupted" else hint)

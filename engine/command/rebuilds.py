@@ -20,9 +20,9 @@ from pagefold.engine.command.console import (
 from pagefold.engine.command.dead_letters import Operator, login_name
 from pagefold.engine.command.options import AsJSON, Exit, Injected, Options, Reason, UsageError
 from pagefold.engine.command.run_report import (
+    MAX_SHOWN_ORPHANS,
     STATE_STYLES,
     UNLIMITED,
-    first_orphans,
     list_drift,
     next_step,
     run_document,
@@ -37,7 +37,7 @@ from pagefold.engine.runtime.event_loop import run
 
 if TYPE_CHECKING:
     from pagefold.engine.rebuild.rebuild_service import RunReport
-
+from pagefold.engine.rebuild.run_orphans import first_orphans
 
 rebuilds = App(
     name="rebuilds",
@@ -139,7 +139,7 @@ async def _show(identifier: str, options: Options, *, as_json: bool) -> int:
                 await list_drift(service, report, drift)
                 write_pieces(run_pieces(report, drift))
             return Exit.DONE
-        orphans = await first_orphans(service, report)
+        orphans = await first_orphans(service, report, MAX_SHOWN_ORPHANS)
     print_lines(*run_lines(report, count(report.counts.rows, "row"), orphans, shown=UNLIMITED), *run_facts(report))
     if (hint := next_step(report)) is not None:
         print_message(hint)

@@ -12,6 +12,7 @@ from pagefold.engine.command.console import JSONList, count, duration, printable
 from pagefold.engine.command.verify import MAX_SHOWN_FIELDS, change_lines
 from pagefold.engine.rebuild.rebuild_service import RebuildService, ReportedRunState, RunReport
 from pagefold.engine.rebuild.run_observer import Finding
+from pagefold.engine.rebuild.run_orphans import proves_orphans
 from pagefold.engine.stores.event_state import DriftKind
 from pagefold.projections.field_changes import FieldChange
 
@@ -230,22 +231,6 @@ def _refusals(report: "RunReport", shown: int) -> Iterator[Text]:
         yield Text.assemble("  ", (f"row {row}: ", "red"), printable(f"{path}: {reason}" if path else reason))
     if refusals:
         yield from _more("  ", report.counts.refused - len(refusals))
-
-
-def proves_orphans(report: "RunReport") -> bool:
-    """Whether streams that the snapshot lacks are orphans: it is complete, and every row could be read."""
-    return report.complete and not report.counts.unreadable
-
-
-async def first_orphans(service: "RebuildService", report: "RunReport") -> list[str]:
-    """The first orphans of a recorded run."""
-    found: list[str] = []
-    if report.run is not None and report.counts.orphans and proves_orphans(report):
-        async for streams in service.runs.orphans(report.run):
-            found += streams[: MAX_SHOWN_ORPHANS - len(found)]
-            if len(found) >= MAX_SHOWN_ORPHANS:
-                break
-    return found
 
 
 def run_document(report: "RunReport") -> dict[str, object]:

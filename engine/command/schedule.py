@@ -1,10 +1,8 @@
 """`pagefold schedule`: what is done by itself, when, and how the last runs went."""
 
-from collections.abc import AsyncIterator
 from datetime import datetime
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
-import msgspec
 from cyclopts import App, Parameter
 from rich.text import Text
 
@@ -17,11 +15,12 @@ from pagefold.engine.command.signals import stoppable
 from pagefold.engine.configuration.config import Config
 from pagefold.engine.configuration.spelling import suggestion
 from pagefold.engine.errors import ConfigurationError, PagefoldError
-from pagefold.engine.runtime.clock import moment
 from pagefold.engine.runtime.event_loop import run
 from pagefold.engine.runtime.extras import needs_extra
-from pagefold.engine.shop import Shop
 from pagefold.engine.stores.schedule_records import RunState, ScheduledRun
+
+if TYPE_CHECKING:
+    from pagefold.engine.schedule.task_status import TaskStatus
 
 STATE_STYLES: dict[RunState, str] = {
     "running": "cyan",
@@ -44,16 +43,6 @@ once.
 )
 
 
-class TaskStatus(msgspec.Struct, frozen=True):
-    """A task: when it runs next, and its newest run."""
-
-    task: str
-    run: str
-    cron: str
-    next: str | None
-    last: ScheduledRun | None
-
-
 @schedule.default
 @schedule.command(name="list")
 def list_tasks(
@@ -74,11 +63,14 @@ def list_tasks(
 
 
 async def _list(options: Options, *, as_json: bool) -> int:
+    with needs_extra("[schedule]", "rebuild"):
+        from pagefold.engine.schedule.task_status import task_statuses  # noqa: PLC0415  # as most commands need no schedule
+
     async with pagefold.open(options.load(), create=False) as shop:
-        tasks = [each async for each in _statuses(shop)]
+        tasks = await task_statuses(shop)
     if as_json:
         for each in tasks:
-            write_json({**msgspec.to_builtins(each), "last": each.last and each.last._asdict()})
+            write_json({**each._asdict(), "next": _text(each.next), "last": each.last and each.last._asdict()})
     elif tasks:
         show_table(("task", "cron", "next", "last", "state", "detail"), map(_row, tasks), wrapped={"detail"})
     else:
@@ -87,23 +79,12 @@ async def _list(options: Options, *, as_json: bool) -> int:
     return Exit.REFUSED if bad else Exit.DONE
 
 
-async def _statuses(shop: Shop) -> AsyncIterator[TaskStatus]:
-    with needs_extra("[schedule]", "rebuild"):
-        from pagefold.engine.schedule.scheduler import timetables  # noqa: PLC0415  # as most commands need no schedule
-
-    times = timetables(shop.config)
-    for name, task in shop.config.schedule.all_tasks.items():
-        runs = await shop.store.schedule.newest(1, name)
-        following = times[name].next_after(moment())
-        yield TaskStatus(name, task.run, task.cron, _text(following), runs[0] if runs else None)
-
-
 def _text(at: datetime | None) -> str | None:
     return None if at is None else format_timestamp(at)
 
 
-def _row(status: TaskStatus) -> list[str | Text]:
-    last, following = status.last, timestamp_text(status.next or "never")
+def _row(status: "TaskStatus") -> list[str | Text]:
+    last, following = status.last, timestamp_text(_text(status.next) or "never")
     if last is None:
         return [status.task, status.cron, following, "", "", ""]
     state = Text(last.state, style=STATE_STYLES[last.state])

@@ -9,6 +9,7 @@ import orjson
 from pagefold.engine.dashboard.formats import plural
 from pagefold.engine.dashboard.screen import State
 from pagefold.engine.rebuild.rebuild_service import RebuildService, ReportedRunState, RunReport
+from pagefold.engine.rebuild.run_orphans import first_orphans
 from pagefold.engine.shop import Shop
 from pagefold.engine.stores.schedule_records import RunState, ScheduledRun
 from pagefold.projections.field_changes import FieldChange
@@ -67,10 +68,10 @@ class Sample(NamedTuple):
     changes: list[FieldChange]
 
 
-async def held_runs(service: RebuildService, sources: Sequence[str]) -> list[RunReport]:
-    """The newest run of each source, if it is held."""
-    newest = [await service.newest(1, source) for source in sources]
-    return [report for reports in newest for report in reports if report.state == "held"]
+async def held_runs(shop: Shop, service: RebuildService) -> list[RunReport]:
+    """The runs that wait for a decision, newest first."""
+    found = [await service.report(each.run) for each in await shop.source_lag.runs.held()]
+    return [report for report in found if report.state == "held"]
 
 
 def held_title(report: RunReport) -> str:
@@ -83,22 +84,11 @@ def held_title(report: RunReport) -> str:
 
 async def held_run(shop: Shop, service: RebuildService, report: RunReport) -> HeldRun:
     """A held run, with some of its orphans and what they have in common."""
-    skus = await _orphan_skus(service, report)
+    skus = await first_orphans(service, report, ORPHANS_SAMPLED, lambda stream: parse_stream_id(stream).sku)
     sampled = [await _orphan(shop, sku) for sku in skus[:ORPHANS_SHOWN]]
     categories = await _categories(shop, skus)
     losses = [(str(path) or "all values", int(number)) for path, number, _ in cast("list[list[Any]]", report.losses)]
     return HeldRun(report, held_title(report), sampled, common_text(categories), losses)
-
-
-async def _orphan_skus(service: RebuildService, report: RunReport) -> list[str]:
-    found: dict[str, None] = {}
-    if report.run is None or not report.counts.orphans:
-        return []
-    async for streams in service.runs.orphans(report.run):
-        found |= dict.fromkeys(parse_stream_id(stream).sku for stream in streams)
-        if len(found) >= ORPHANS_SAMPLED:
-            break
-    return list(found)[:ORPHANS_SAMPLED]
 
 
 async def _orphan(shop: Shop, sku: str) -> Orphan:

@@ -58,7 +58,8 @@ class SourceLag:
         self._store = store
         self._config = config
         self._clock = clock
-        self._runs = SnapshotRuns(store.records)
+        self.runs = SnapshotRuns(store.records)
+        """The rebuilds of the sources."""
         self._known: list[SourceStatus] = []
         self._read_at: datetime | None = None
 
@@ -76,7 +77,7 @@ class SourceLag:
     async def sources(self) -> list[SourceStatus]:
         """Every source that has a delta, or a snapshot that a scheduled task reads."""
         found: list[SourceStatus] = []
-        runs = await self._runs.newest() if self._config.schedule.tasks else []
+        runs = await self.runs.newest() if self._config.schedule.tasks else []
         for name, source in self._config.sources.items():
             duties = [*self._tasks(name, runs)]
             note = None

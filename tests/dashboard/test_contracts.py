@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 
 from pagefold import Config, Shop
-from pagefold.engine.dashboard.screens.contracts import FIELDS_LISTED, listed_contracts
+from pagefold.engine.dashboard.screens.contracts import FIELDS_LISTED
+from pagefold.engine.intake.contracts.listed_contracts import listed_contracts
 from pagefold.engine.runtime.clock import now
 from pagefold.engine.stores.field_ledger import Alert, FieldFilter, Sighting, Sightings
 from pagefold.engine.stores.grants import Grant

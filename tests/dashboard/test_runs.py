@@ -3,11 +3,14 @@
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from pagefold import Config, Shop
 from pagefold.engine.dashboard.run_summary import common_text
+from pagefold.engine.dashboard.screens.runs import badge
 from pagefold.engine.rebuild.rebuild_service import RunReport
+from pagefold.engine.rebuild.run_orphans import first_orphans
 from pagefold.engine.stores.grants import Grant
 from tests.support.dashboard_pages import browser_of
 from tests.support.rebuild_fixtures import export, rebuild, with_snapshots
@@ -78,6 +81,7 @@ async def test_it_is_refused(shop: Shop, config: Config) -> None:
         assert "anonymous has refused it, and nothing was withdrawn" in page
         assert "a bad export" in page
         assert "would withdraw" not in (await browser.get("/ui/runs")).text
+    assert await badge(shop) is None
 
 
 async def test_a_completed_run_shows_what_differed(shop: Shop, config: Config) -> None:
@@ -108,11 +112,24 @@ async def test_who_only_reads_decides_nothing(shop: Shop, config: Config) -> Non
 
 
 async def test_an_empty_shop_says_why_there_are_none(shop: Shop) -> None:
-    """And what would make some."""
+    """And what would make some; only the nightly comparison is scheduled."""
     async with browser_of(shop) as browser:
         page = (await browser.get("/ui/runs")).text
     assert "No rebuild yet" in page
-    assert "Nothing is scheduled" in page
+    assert page.count('<th scope="row"') == 1
+    assert "nightly-sample" in page
+
+
+async def test_only_what_a_complete_snapshot_lacks_is_an_orphan(shop: Shop, config: Config) -> None:
+    """The first ones, each once; none where rows are missing or could not be read."""
+    report = await held_run(shop, config)
+    partial = msgspec.structs.replace(report, complete=False)
+    unread = msgspec.structs.replace(report, counts=msgspec.structs.replace(report.counts, unreadable=1))
+    async with shop.rebuilds() as service:
+        assert await first_orphans(service, report, 2) == [f"{sku}/*/pricing/erp" for sku in SKUS[:2]]
+        assert await first_orphans(service, report, 9, lambda _: "one") == ["one"]
+        for each in (partial, unread):
+            assert await first_orphans(service, each, 2) == []
 
 
 def test_what_orphans_have_in_common() -> None:

@@ -6,15 +6,13 @@ from typing import Annotated, NamedTuple
 import msgspec
 from starlette.responses import Response
 
-from pagefold.engine.configuration.config import Config
 from pagefold.engine.dashboard.addresses import href
 from pagefold.engine.dashboard.formats import plural
 from pagefold.engine.dashboard.screen import Badge, Decision, Screen, decided_at, shown_at
 from pagefold.engine.dashboard.visit import Toast, Visit
-from pagefold.engine.errors import ConfigurationError
 from pagefold.engine.http.problems import Problem
+from pagefold.engine.intake.contracts.listed_contracts import listed_contracts
 from pagefold.engine.intake.contracts.record_fields import kinds_in
-from pagefold.engine.intake.contracts.source_contracts import DEFAULTS, contract_key, has_entrance, source_contract
 from pagefold.engine.shop import Shop
 from pagefold.engine.stores.field_ledger import ALERT_WORDS, FIRST_FIELD, Alert, FieldEntry, FieldFilter, FieldKey
 
@@ -36,16 +34,6 @@ class AcknowledgeForm(Decision, frozen=True, kw_only=True):
 
     source: Annotated[str, msgspec.Meta(min_length=1, max_length=64)]
     field: Annotated[str, msgspec.Meta(max_length=2_000)] = ""
-
-
-class ListedContract(NamedTuple):
-    """A contract of an entrance of a source; `problem` says why it cannot be used."""
-
-    source: str
-    entrance: str
-    name: str
-    written: str
-    problem: str
 
 
 class FieldRow(NamedTuple):
@@ -96,26 +84,6 @@ def _row(entry: FieldEntry) -> FieldRow:
     share = entry.records / max(entry.all_records, 1) if entry.types else None
     words = "" if entry.alert is None else ALERT_WORDS[entry.alert]
     return FieldRow(entry, ", ".join(kinds_in(entry.types)), share, words)
-
-
-def listed_contracts(config: Config) -> list[ListedContract]:
-    """The contracts of all entrances of all sources."""
-    return [
-        _listed(config, source, entrance)
-        for source in config.sources
-        for entrance in DEFAULTS
-        if has_entrance(config, source, entrance) and contract_key(config, source, entrance) is not None
-    ]
-
-
-def _listed(config: Config, source: str, entrance: str) -> ListedContract:
-    key = contract_key(config, source, entrance)  # type: ignore[arg-type]  # one of the entrances
-    written = key.given if key is not None and isinstance(key.given, str) else "in the configuration"
-    try:
-        contract = source_contract(config, source, entrance)  # type: ignore[arg-type]  # likewise
-    except ConfigurationError as error:
-        return ListedContract(source, entrance, "", written, str(error))
-    return ListedContract(source, entrance, contract.identity if contract is not None else "", written, "")
 
 
 async def acknowledge(visit: Visit) -> Response:

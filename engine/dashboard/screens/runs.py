@@ -20,8 +20,7 @@ from pagefold.engine.dashboard.run_summary import (
 from pagefold.engine.dashboard.screen import Badge, Decision, Screen, decided_at, shown_at
 from pagefold.engine.dashboard.visit import Toast, Visit
 from pagefold.engine.http.problems import Problem
-from pagefold.engine.runtime.clock import moment
-from pagefold.engine.schedule.scheduler import timetables
+from pagefold.engine.schedule.task_status import newest_run, task_statuses
 from pagefold.engine.shop import Shop
 from pagefold.engine.stores.schedule_records import sync_task
 
@@ -46,7 +45,7 @@ async def show_all(visit: Visit) -> Response:
     held, rebuilds = [], []
     async with shop.rebuilds() as service:
         if visit.part is None:
-            held = [await held_run(shop, service, each) for each in await held_runs(service, _rebuilt(shop))]
+            held = [await held_run(shop, service, each) for each in await held_runs(shop, service)]
         if query.kind != "scheduled":
             rebuilds = await service.newest(query.limit + 1, query.source or None)
     scheduled = [] if query.kind == "rebuilds" else await shop.store.schedule.newest(query.limit + 1)
@@ -67,24 +66,20 @@ async def show_all(visit: Visit) -> Response:
 
 async def _tasks(shop: Shop) -> list[dict[str, object]]:
     """What runs when: the tasks of the schedule, and the sources that are asked at intervals."""
-    found: list[dict[str, object]] = []
-    times = timetables(shop.config)
-    for name, task in shop.config.schedule.tasks.items():
-        newest = await shop.store.schedule.newest(1, name)
-        found.append(
-            {
-                "name": name,
-                "when": task.cron,
-                "last": newest[0] if newest else None,
-                "next": times[name].next_after(moment()),
-                "command": ["schedule", "run", name],
-            }
-        )
+    found: list[dict[str, object]] = [
+        {
+            "name": each.task,
+            "when": each.cron,
+            "last": each.last,
+            "next": each.next,
+            "command": ["schedule", "run", each.task],
+        }
+        for each in await task_statuses(shop)
+    ]
     for name, source in shop.config.sources.items():
         if source.delta is not None:
-            newest = await shop.store.schedule.newest(1, sync_task(name))
             every = f"every {source.delta.every_seconds:g} s"
-            last = newest[0] if newest else None
+            last = await newest_run(shop, sync_task(name))
             found.append({"name": name, "when": every, "last": last, "next": None, "command": ["sync", name]})
     return found
 
@@ -126,17 +121,10 @@ async def refuse(visit: Visit) -> Response:
     return visit.redirect(href("runs", run), Toast("Refused: nothing is withdrawn. Repair the export, and run again."))
 
 
-def _rebuilt(shop: Shop) -> list[str]:
-    return [name for name, source in shop.config.sources.items() if source.snapshot is not None]
-
-
 async def badge(shop: Shop) -> Badge | None:
-    """How many rebuilds and syncs are held."""
-    sources = _rebuilt(shop)
+    """How many rebuilds and syncs are held, as the key figure `held-runs` counts them."""
     held = sum(bool(each.held) for each in await shop.source_lag.known())
-    if sources:
-        async with shop.rebuilds() as service:
-            held += len(await held_runs(service, sources))
+    held += len(await shop.source_lag.runs.held())
     return Badge(f"{held} held", "held") if held else None
 
 
