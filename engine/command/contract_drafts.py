@@ -12,7 +12,15 @@ from cyclopts.validators import Number
 import pagefold
 from pagefold.engine.command.channel_contracts import Compared, compared_documents, kind_of
 from pagefold.engine.command.console import count, percent, print_message, show_table, write_json
-from pagefold.engine.command.contracts import ExportFormat, csv_form, export_kind, fetch_tables, load_contract
+from pagefold.engine.command.contracts import fetch_tables, load_contract
+from pagefold.engine.command.export_options import (
+    Delimiter,
+    Encoding,
+    ExportFormat,
+    RecordSource,
+    csv_form,
+    export_kind,
+)
 from pagefold.engine.command.options import AsJSON, Exit, Injected, Options, UsageError, unknown_source
 from pagefold.engine.configuration.config import Config
 from pagefold.engine.errors import SourceFailed, StoreNotFound
@@ -76,17 +84,17 @@ def _compared(old: Path, new: Path, form: Form) -> Compared:
 
 
 MAX_SAMPLE = 1_000
-Sample = Annotated[int, Parameter(validator=Number(gte=1, lte=100_000))]
+Sample = Annotated[int, Parameter(validator=Number(gte=1, lte=100_000), help="How many rows to look at.")]
 
 
 def generate(  # noqa: PLR0913  # they are options
     export: str,
     /,
     *,
-    source: str,
+    source: RecordSource,
     format: ExportFormat = None,
-    delimiter: str | None = None,
-    encoding: str | None = None,
+    delimiter: Delimiter = None,
+    encoding: Encoding = None,
     records: Sample = MAX_SAMPLE,
     options: Injected = Options(),  # noqa: B008  # it is immutable
 ) -> int:
@@ -100,16 +108,6 @@ def generate(  # noqa: PLR0913  # they are options
     ----------
     export
         The file: CSV with a header, lines of JSON, one JSON document, or a JSON Schema; `-` for standard input.
-    source
-        The source whose records these are.
-    format
-        The format of the file, if its name does not show it.
-    delimiter
-        The delimiter of a CSV file; by default the one that its header has.
-    encoding
-        The encoding of a CSV file, such as cp1252; by default UTF-8.
-    records
-        How many rows to look at.
     """
     config = options.load()
     if source not in config.sources:
@@ -141,10 +139,10 @@ def suggest(  # noqa: PLR0913  # they are options
     /,
     *,
     contract: Path,
-    source: str,
+    source: RecordSource,
     format: ExportFormat = None,
-    delimiter: str | None = None,
-    encoding: str | None = None,
+    delimiter: Delimiter = None,
+    encoding: Encoding = None,
     records: Sample = MAX_SAMPLE,
     as_json: AsJSON = False,
     options: Injected = Options(),  # noqa: B008  # it is immutable
@@ -161,16 +159,6 @@ def suggest(  # noqa: PLR0913  # they are options
         The file: CSV with a header, lines of JSON, or one JSON document; `-` for standard input.
     contract
         The TOML file of the contract.
-    source
-        The source whose records these are.
-    format
-        The format of the file, if its name does not show it.
-    delimiter
-        The delimiter of a CSV file; by default the one that its header has.
-    encoding
-        The encoding of a CSV file, such as cp1252; by default UTF-8.
-    records
-        How many rows to look at.
     as_json
         Print one JSON object per suggestion and line: path, domain, place, spec, confidence, reason.
     """

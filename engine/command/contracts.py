@@ -4,7 +4,7 @@ import json
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Annotated, Literal, NamedTuple
+from typing import Annotated, NamedTuple
 
 import msgspec
 from cyclopts import App, Parameter
@@ -19,15 +19,22 @@ from pagefold.engine.command.channel_contracts import (
     run_channel_examples,
 )
 from pagefold.engine.command.console import count, percent, print_error, print_message, show_table, write_json
+from pagefold.engine.command.export_options import (
+    Delimiter,
+    Encoding,
+    ExportFormat,
+    RecordSource,
+    csv_form,
+    export_kind,
+)
 from pagefold.engine.command.options import AsJSON, Exit, Injected, Options, UsageError, unknown_source
 from pagefold.engine.configuration.config import Config
-from pagefold.engine.configuration.encodings import encoding_error
 from pagefold.engine.events import DomainEvent
 from pagefold.engine.intake.contracts.contract import Contract
 from pagefold.engine.intake.contracts.contract_check import CheckResult, ContractCheck
 from pagefold.engine.intake.contracts.contract_examples import failed_examples
 from pagefold.engine.intake.contracts.contract_head import Form
-from pagefold.engine.intake.contracts.export_rows import Format, Row, export_rows, format_of
+from pagefold.engine.intake.contracts.export_rows import Format, Row, export_rows
 from pagefold.engine.intake.contracts.fetched_tables import fetched_tables
 from pagefold.engine.intake.contracts.listed_contracts import ListedContract, listed_contracts
 from pagefold.engine.intake.contracts.source_contracts import (
@@ -35,13 +42,11 @@ from pagefold.engine.intake.contracts.source_contracts import (
     Entrance,
     source_contract,
 )
-from pagefold.engine.intake.csv_records import CSVForm
 from pagefold.engine.runtime.event_loop import run
 from pagefold.engine.runtime.extras import needs_extra
 from pagefold.engine.snapshots.request_limiter import RequestLimiter
 
 MAX_SHOWN_NAMES = 20
-ExportFormat = Literal["csv", "ndjson", "json"] | None
 
 contracts = App(
     name="contracts",
@@ -112,7 +117,7 @@ def show(
     contract: Path,
     /,
     *,
-    source: str,
+    source: RecordSource,
     entrance: Entrance = "snapshot",
     as_json: AsJSON = False,
     options: Injected = Options(),  # noqa: B008  # it is immutable
@@ -123,8 +128,6 @@ def show(
     ----------
     contract
         The TOML file of the contract.
-    source
-        The source whose records these are.
     entrance
         Where the records come in: that decides which fields of an event the contract may leave out.
     as_json
@@ -181,13 +184,13 @@ def check(  # noqa: PLR0913  # they are options
     export: str | None = None,
     /,
     *,
-    source: str | None = None,
+    source: RecordSource | None = None,
     channel: str | None = None,
     contract: Path | None = None,
     entrance: Entrance = "snapshot",
     format: ExportFormat = None,
-    delimiter: str | None = None,
-    encoding: str | None = None,
+    delimiter: Delimiter = None,
+    encoding: Encoding = None,
     more: Annotated[tuple[str, ...], Parameter(name="--more", negative="")] = (),
     samples: Annotated[int, Parameter(validator=Number(gte=0))] = 10,
     as_json: AsJSON = False,
@@ -203,8 +206,6 @@ def check(  # noqa: PLR0913  # they are options
     ----------
     export
         The file: CSV with a header, lines of JSON, or one JSON document; `-` for standard input.
-    source
-        The source whose records these are.
     channel
         The channel that has the contract. Without a file, products come from the store.
     contract
@@ -212,12 +213,6 @@ def check(  # noqa: PLR0913  # they are options
     entrance
         Where the records come in, which decides what a contract may leave out. Moments of delivery are the time of the
         check, and `@lsn` is the line.
-    format
-        The format of the file, if its name does not show it.
-    delimiter
-        The delimiter of a CSV file; by default the one that its header has.
-    encoding
-        The encoding of a CSV file, such as cp1252; by default UTF-8.
     more
         Files that the contract joins, as NAME=FILE.
     samples
@@ -264,23 +259,6 @@ def _payload_format(export: str | None, given: ExportFormat) -> Format:
     if kind == "csv":
         raise UsageError("--format", "of catalog payloads is ndjson or json")
     return kind
-
-
-def export_kind(export: str, given: ExportFormat) -> Format:
-    """The format of an export, given or by its name. Raises `UsageError`."""
-    kind = given or format_of(export)
-    if kind is None:
-        raise UsageError("--format", f"the name {export!r} does not show the format: csv, ndjson or json")
-    return kind
-
-
-def csv_form(delimiter: str | None, encoding: str | None) -> CSVForm:
-    """How an export is written, if it is CSV. Raises `UsageError` for a delimiter or an encoding that is none."""
-    if delimiter is not None and (len(delimiter) != 1 or delimiter in '"\r\n'):
-        raise UsageError("--delimiter", f"{delimiter!r} is not one character such as ',' or ';'")
-    if encoding is not None and (problem := encoding_error(encoding)) is not None:
-        raise UsageError("--encoding", problem)
-    return CSVForm(delimiter, encoding)
 
 
 def _others(more: Sequence[str], contract: Contract) -> dict[str, Iterator[Row]]:

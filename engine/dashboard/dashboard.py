@@ -23,10 +23,10 @@ from pagefold.engine.dashboard.static_files import static_response
 from pagefold.engine.dashboard.visit import Site, Visit
 from pagefold.engine.dashboard.visitors import check_csrf, check_origin, find_visitor, secret_in
 from pagefold.engine.http.headers import Header, value_of
-from pagefold.engine.http.page_reads import decoded
-from pagefold.engine.http.problems import ClientGone, Problem, no_route, not_allowed, problem_of
+from pagefold.engine.http.problems import ClientGone, Problem, problem_of
 from pagefold.engine.http.request_body import MAX_PARAMETERS, read_query
 from pagefold.engine.http.request_log import UNKNOWN
+from pagefold.engine.http.route_lookup import path_parameters, route_of
 from pagefold.engine.http.server_context import ServerContext
 from pagefold.engine.runtime import clock
 from pagefold.engine.runtime.origin import Origin, acting
@@ -134,9 +134,9 @@ class ScreenEndpoint:
             return await _error_page(visit or unknown, problem_of(error))
 
     async def _answer(self, visit: Visit, scope: Scope, receive: Receive) -> Response:
-        route = self._route(scope["method"])
+        route = route_of(self._routes, scope["method"])
         visit.pairs, visit.part, query = _query_of(scope["query_string"])
-        visit.path = {name: decoded(value.encode("latin-1")) for name, value in scope["path_params"].items()}
+        visit.path = path_parameters(scope)
         if not (route.public or visit.is_known):
             return await _sign_in_first(visit, scope["method"])
         form: Any = NoForm()
@@ -152,13 +152,6 @@ class ScreenEndpoint:
             with acting(Origin("dashboard", visit.visitor.name if visit.is_known else None)):
                 return await route.handler(visit)
         return await with_timeout(_awaited(route, visit), PAGE_SECONDS)
-
-    def _route(self, method: str) -> ScreenRoute:
-        if not self._routes:
-            raise no_route()
-        if method not in self._routes:
-            raise not_allowed(method, ", ".join(sorted(self._routes)))
-        return self._routes[method]
 
 
 async def _awaited(route: ScreenRoute, visit: Visit) -> Response:

@@ -13,19 +13,18 @@ from pagefold.engine.http.authorization import authorize
 from pagefold.engine.http.handover import is_of_dashboard
 from pagefold.engine.http.headers import Header
 from pagefold.engine.http.openapi import document
-from pagefold.engine.http.page_reads import Application, PageReads, decoded
+from pagefold.engine.http.page_reads import Application, PageReads
 from pagefold.engine.http.problems import (
     ClientGone,
     Problem,
     as_unavailable,
-    no_route,
-    not_allowed,
     problem_of,
     response,
     unsupported,
 )
 from pagefold.engine.http.request_body import check_encoding, read_query, single_value
 from pagefold.engine.http.request_log import UNKNOWN
+from pagefold.engine.http.route_lookup import path_parameters, route_of
 from pagefold.engine.http.route_table import ROUTES
 from pagefold.engine.http.routing import Call, Route
 from pagefold.engine.http.server_context import ServerContext
@@ -95,12 +94,12 @@ class Endpoint:
         return as_unavailable(problem) if problem.status == HTTPStatus.TOO_MANY_REQUESTS and is_pushed else problem
 
     async def _answer(self, scope: Scope, receive: Receive) -> Response:
-        route = self._route(scope["method"])
+        route = route_of(self._routes, scope["method"])
         headers: list[Header] = scope["headers"]
         grant, authorization = PUBLIC_GRANT, single_value(headers, b"authorization")
         if route.scope is not None:
             grant = await authorize(self._service.access, authorization, route.scope, private=route.private)
-        path = {name: decoded(value.encode("latin-1")) for name, value in scope["path_params"].items()}
+        path = path_parameters(scope)
         query = read_query(scope["query_string"], route.query)
         _check_media_type(route, headers)
         call = Call(self._service, route, grant, path, query, headers, receive)
@@ -108,13 +107,6 @@ class Endpoint:
             return await route.handler(call)
         finally:
             call.end()
-
-    def _route(self, method: str) -> Route:
-        if not self._routes:
-            raise no_route()
-        if method not in self._routes:
-            raise not_allowed(method, ", ".join(sorted(self._routes)))
-        return self._routes[method]
 
 
 def _check_media_type(route: Route, headers: list[Header]) -> None:

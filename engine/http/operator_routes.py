@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from functools import partial
-from typing import Annotated
+from typing import Annotated, TypeVar
 
 import msgspec
 from starlette.responses import Response
@@ -13,7 +13,15 @@ from pagefold.engine.runtime.origin import Origin, acting
 
 Reason = Annotated[str, msgspec.Meta(min_length=1, max_length=MAX_REASON_LENGTH)]
 
+Body = TypeVar("Body")
+
 NO_PROBLEMS: Mapping[int, str] = {}
+
+
+class Decision(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Why something is decided."""
+
+    reason: Reason
 
 
 def read_route(  # noqa: PLR0913  # as many as a route has
@@ -44,6 +52,13 @@ def decision_route(  # noqa: PLR0913  # likewise
     bodies = {} if body is None else {JSON_TYPE: body}
     audited = partial(_as_caller, handler)
     return Route("POST", path, audited, name, summary, "operate", bodies=bodies, answers=[answer], problems=problems)
+
+
+async def read_decision(call: Call, kind: type[Body]) -> Body:
+    """The body of a decision. Raises `Problem`, also if the store does not answer: then nothing is begun."""
+    decision = await call.json(kind)
+    await call.service.check_store_answers()
+    return decision
 
 
 async def _as_caller(handler: Handler, call: Call) -> Response:

@@ -28,6 +28,7 @@ from pagefold.engine.intake.event_parser import (
     parse_payload,
 )
 from pagefold.engine.intake.event_validator import EventValidator
+from pagefold.engine.runtime.spill_file import open_spill_file
 from pagefold.engine.snapshots.row import RefusedStatement, Row
 from pagefold.engine.snapshots.snapshot import Batch, Snapshot
 from pagefold.engine.stores.event_state import head_content
@@ -40,11 +41,7 @@ CHUNK_ROWS = 5_000
 MAX_REFUSALS = 20
 """Maximum refusals that are kept; the others are only counted."""
 
-_SETUP = """
-PRAGMA journal_mode = OFF;
-PRAGMA synchronous = OFF;
-PRAGMA cache_size = -4096;
-PRAGMA temp_store = FILE;
+_TABLES = """
 CREATE TABLE named (stream BLOB, version INTEGER, number INTEGER, event BLOB, line BLOB, entry BLOB);
 CREATE TABLE identities (identity INTEGER)
 """
@@ -378,9 +375,7 @@ class _Spill:
 
     def __init__(self) -> None:
         self._stored = 0
-        self._connection = apsw.Connection("")
-        for _ in self._connection.execute(_SETUP):
-            pass
+        self._connection = open_spill_file(_TABLES)
 
     def add(self, assigner: StreamAssigner, batch: Batch) -> SkippedRows:
         """Stores the rows that have a stream; returns the others."""

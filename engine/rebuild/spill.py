@@ -8,15 +8,13 @@ import apsw
 import msgspec
 
 from pagefold.engine.errors import SpillFailed
+from pagefold.engine.runtime.spill_file import open_spill_file
 
 BATCH_ITEMS = 5_000
 BATCH_BYTES = 8 * 1024 * 1024
 """Maximum bytes of a batch; its last item may exceed it."""
 
-_SETUP = """
-PRAGMA journal_mode = OFF;
-PRAGMA synchronous = OFF;
-PRAGMA cache_size = -4096;
+_TABLE = """
 CREATE TABLE spilled (item BLOB)
 """
 _encoder = msgspec.msgpack.Encoder()
@@ -41,8 +39,7 @@ class Spill(Generic[Item]):
             return
         try:
             if self._connection is None:
-                self._connection = apsw.Connection("")
-                list(self._connection.execute(_SETUP))
+                self._connection = open_spill_file(_TABLE)
             with self._connection as connection:
                 connection.executemany("INSERT INTO spilled VALUES (?)", ((_encoder.encode(each),) for each in items))
         except apsw.Error as error:

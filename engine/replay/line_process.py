@@ -69,9 +69,3 @@ class LineProcess:
             await self._stdin.send(msgspec.json.encode(what) + b"\n")
         except (anyio.BrokenResourceError, anyio.ClosedResourceError, OSError) as error:
             raise ProcessLost(type(error).__name__) from error
-
-
-def write_reply(reply: object) -> None:
-    """Writes a reply, in such a process."""
-    sys.stdout.buffer.write(msgspec.json.encode(reply) + b"\n")
-    sys.stdout.buffer.flush()

@@ -4,8 +4,6 @@ Its standard input is a configuration and then requests, one a line; its standar
 end of its input.
 """
 
-import signal
-import sys
 from collections.abc import Iterable
 from functools import partial
 
@@ -14,32 +12,24 @@ import msgspec
 from pagefold.domains import DOMAINS
 from pagefold.engine.configuration.config import Config
 from pagefold.engine.configuration.sent_config import SentConfig
-from pagefold.engine.errors import StoreError
-from pagefold.engine.replay.line_process import write_reply
+from pagefold.engine.replay.helper_process import run_helper, with_store, write_reply
 from pagefold.engine.replay.section_verifier import SectionVerifier, SharedScans, VerifiedRange
 from pagefold.engine.replay.verifier_pool import VerifyReply, VerifyRequest
-from pagefold.engine.runtime import logs
-from pagefold.engine.runtime.event_loop import run
 from pagefold.engine.runtime.task_groups import run_together
-from pagefold.engine.stores import open_store
 from pagefold.engine.stores.store import Store
 
 _requests = msgspec.json.Decoder(VerifyRequest)
 
 
 async def serve(lines: Iterable[bytes]) -> int:
-    """Verifies one range after the other. Ends if the store fails: the pool's process will notice the same."""
+    """Verifies one range after the other. Ends if the store fails."""
     config = msgspec.json.decode(next(iter(lines)), type=SentConfig).config
-    try:
-        store = await open_store(config, create=False)
-        try:
-            for line in lines:
-                await _verify(store, config, _requests.decode(line))
-        finally:
-            await store.close()
-    except (StoreError, BrokenPipeError):
-        return 1
-    return 0
+
+    async def verify(store: Store) -> None:
+        for line in lines:
+            await _verify(store, config, _requests.decode(line))
+
+    return await with_store(config, verify)
 
 
 async def _verify(store: Store, config: Config, request: VerifyRequest) -> None:
@@ -57,6 +47,4 @@ def _reply(domain: str, verified: VerifiedRange) -> None:
 
 
 if __name__ == "__main__":
-    logs.configure("error")
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is handled by the process that started it
-    sys.exit(run(lambda: serve(sys.stdin.buffer)))
+    run_helper(serve)

@@ -60,7 +60,7 @@ async def test_a_file_that_cannot_grow_stops_the_run(
     export(config, "wms-a", *[stock(1, sku=f"SKU-{number:03}") for number in range(500, 0, -1)])
     shop.config = config
     with monkeypatch.context() as patch:
-        patch.setattr(row_order, "_SETUP", f"{row_order._SETUP}; PRAGMA max_page_count = 5")
+        patch.setattr(row_order, "_TABLES", f"{row_order._TABLES}; PRAGMA max_page_count = 5")
         with pytest.raises(SpillFailed, match="TMPDIR names the folder"):
             await rebuild(shop, "wms-a")
     async with shop.rebuilds() as office:

@@ -24,7 +24,7 @@ from pagefold.engine.dead_letters.dead_letter_views import (
 )
 from pagefold.engine.errors import CountChanged
 from pagefold.engine.http.json_response import reply
-from pagefold.engine.http.operator_routes import Reason, decision_route, read_route
+from pagefold.engine.http.operator_routes import Decision, Reason, decision_route, read_decision, read_route
 from pagefold.engine.http.problems import Problem, invalid
 from pagefold.engine.http.routes.history import DomainName
 from pagefold.engine.http.routes.pages import Text
@@ -159,12 +159,6 @@ class Corrected(msgspec.Struct, frozen=True):
     position: int | None
 
 
-class DiscardRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Why a dead letter is discarded."""
-
-    reason: Reason
-
-
 async def listing(call: Call) -> Response:
     """Lists dead letters, newest first."""
     query = call.query(DeadLetterQuery)
@@ -188,13 +182,11 @@ async def retry(call: Call) -> Response:
 
 async def retry_many(call: Call) -> Response:
     """Retries one chunk of dead letters, or counts them."""
-    choice = await call.json(RetryRequest)
+    choice = await read_decision(call, RetryRequest)
     wanted = choice.wanted()
-    dead_letters = call.service.shop.dead_letters
-    await call.service.check_store_answers()
     if choice.dry_run:
         return reply(RetryChunk(selected=await _expected(call, choice)))
-    results, following = await dead_letters.retry_some(
+    results, following = await call.service.shop.dead_letters.retry_some(
         wanted, after=choice.after, limit=choice.limit, by=call.grant.name, expect=choice.expect
     )
     counts = Counter(result for _, result in results)
@@ -204,9 +196,8 @@ async def retry_many(call: Call) -> Response:
 
 async def discard_many(call: Call) -> Response:
     """Discards one chunk of dead letters, with the caller's reason, or counts them."""
-    choice = await call.json(BulkDiscardRequest)
+    choice = await read_decision(call, BulkDiscardRequest)
     wanted = choice.wanted()
-    await call.service.check_store_answers()
     if choice.dry_run:
         return reply(DiscardChunk(selected=await _expected(call, choice)))
     if choice.after is None and choice.expect is None:
@@ -252,7 +243,7 @@ async def correct(call: Call) -> Response:
 
 async def discard(call: Call) -> Response:
     """Discards a dead letter, with the caller's reason."""
-    dead_letter, discarding = await _dead_letter(call), await call.json(DiscardRequest)
+    dead_letter, discarding = await _dead_letter(call), await call.json(Decision)
     dead_letters = call.service.shop.dead_letters
     await dead_letters.discard(dead_letter, discarding.reason, call.grant.name)
     return reply(summary_of(await dead_letters.get(dead_letter.id)))
@@ -323,7 +314,7 @@ ROUTES = (
         "discardDeadLetter",
         "Discard a dead letter, with a reason",
         ResponseSpec(200, "It is resolved, and kept with the reason", DeadLetterSummary),
-        body=DiscardRequest,
+        body=Decision,
         problems=NO_DEAD_LETTER | RESOLVED,
     ),
     read_route(

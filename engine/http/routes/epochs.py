@@ -6,7 +6,7 @@ import msgspec
 from starlette.responses import Response
 
 from pagefold.engine.http.json_response import reply
-from pagefold.engine.http.operator_routes import Reason, decision_route, read_route
+from pagefold.engine.http.operator_routes import Reason, decision_route, read_decision, read_route
 from pagefold.engine.http.routes.history import DomainName
 from pagefold.engine.http.routes.pages import Text
 from pagefold.engine.http.routing import Call, ResponseSpec
@@ -45,8 +45,7 @@ async def listing(call: Call) -> Response:
 
 async def raising(call: Call) -> Response:
     """Raises an epoch, under the name of the caller's token."""
-    wanted = await call.json(RaiseEpochRequest)
-    await call.service.check_store_answers()
+    wanted = await read_decision(call, RaiseEpochRequest)
     epochs = call.service.shop.epochs
     return reply(
         await epochs.raise_epoch(wanted.scope, reason=wanted.reason, operator=call.grant.name, epoch=wanted.epoch)
@@ -55,8 +54,7 @@ async def raising(call: Call) -> Response:
 
 async def dismissing(call: Call) -> Response:
     """Dismisses an alarm, under the name of the caller's token."""
-    given = await call.json(DismissResetRequest)
-    await call.service.check_store_answers()
+    given = await read_decision(call, DismissResetRequest)
     epochs = call.service.shop.epochs
     return reply(await epochs.dismiss(given.source, reason=given.reason, operator=call.grant.name, domain=given.domain))
 

@@ -1,8 +1,8 @@
 """Releases, for operators: list, show, compare, create, publish, schedule and roll back them."""
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Sequence
 from datetime import datetime
-from typing import Annotated
+from typing import Annotated, Protocol
 
 import msgspec
 from starlette.responses import Response
@@ -10,7 +10,7 @@ from starlette.responses import Response
 from pagefold.engine.applied.applied_log import Applied
 from pagefold.engine.errors import InvalidRelease
 from pagefold.engine.http.json_response import reply
-from pagefold.engine.http.operator_routes import Reason, decision_route, read_route
+from pagefold.engine.http.operator_routes import Decision, Reason, decision_route, read_decision, read_route
 from pagefold.engine.http.problems import invalid, no_channel, no_page
 from pagefold.engine.http.routes.pages import PageDocument
 from pagefold.engine.http.routing import Call, ResponseSpec
@@ -24,6 +24,13 @@ Name = Annotated[str, msgspec.Meta(min_length=1, max_length=MAX_NAME_LENGTH)]
 Cursor = Annotated[str, msgspec.Meta(min_length=1, max_length=2_048)]
 
 
+class Decide(Protocol):
+    """Decides something about a release."""
+
+    def __call__(self, name: str, *, by: str, reason: str) -> Awaitable[Applied]:
+        """By a person, for a reason."""
+
+
 class ReleaseList(msgspec.Struct, frozen=True):
     """All releases, in the order of their creation."""
 
@@ -34,12 +41,6 @@ class CreateReleaseRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=Tr
     """The name of the release, `NAME` in `release/NAME`, and what it is for."""
 
     name: Name
-    reason: Reason
-
-
-class ReleaseDecision(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Why a release is published or rolled back."""
-
     reason: Reason
 
 
@@ -109,31 +110,29 @@ async def diff(call: Call) -> Response:
 
 async def creating(call: Call) -> Response:
     """Creates a release, under the name of the caller's token."""
-    wanted = await call.json(CreateReleaseRequest)
-    await call.service.check_store_answers()
+    wanted = await read_decision(call, CreateReleaseRequest)
     return reply(await call.service.shop.releases.create(wanted.name, by=call.grant.name, reason=wanted.reason))
 
 
 async def publishing(call: Call) -> Response:
     """Publishes a release, under the name of the caller's token."""
-    decision = await call.json(ReleaseDecision)
-    await call.service.check_store_answers()
-    applied = await call.service.shop.releases.publish(call.path["name"], by=call.grant.name, reason=decision.reason)
-    return reply(AppliedRelease.of(applied))
+    return await _decide(call, call.service.shop.releases.publish)
 
 
 async def rolling_back(call: Call) -> Response:
     """Rolls a release back, under the name of the caller's token."""
-    decision = await call.json(ReleaseDecision)
-    await call.service.check_store_answers()
-    applied = await call.service.shop.releases.roll_back(call.path["name"], by=call.grant.name, reason=decision.reason)
+    return await _decide(call, call.service.shop.releases.roll_back)
+
+
+async def _decide(call: Call, decide: Decide) -> Response:
+    decision = await read_decision(call, Decision)
+    applied = await decide(call.path["name"], by=call.grant.name, reason=decision.reason)
     return reply(AppliedRelease.of(applied))
 
 
 async def scheduling(call: Call) -> Response:
     """Makes the schedule of a release, under the name of the caller's token."""
-    wanted = await call.json(ReleaseSchedule)
-    await call.service.check_store_answers()
+    wanted = await read_decision(call, ReleaseSchedule)
     times = wanted.publish_at, wanted.roll_back_at
     schedule = call.service.shop.releases.schedule
     try:
@@ -189,7 +188,7 @@ ROUTES = (
         "publishRelease",
         "Let a release count from now on, above every source",
         ResponseSpec(200, "It counts; pages follow as soon as workers have folded them", AppliedRelease),
-        body=ReleaseDecision,
+        body=Decision,
         problems=NO_RELEASE | PUBLISHED,
     ),
     decision_route(
@@ -207,7 +206,7 @@ ROUTES = (
         "rollBackRelease",
         "Let a published release count no longer, and end its schedule",
         ResponseSpec(200, "It counts no longer; pages follow as soon as workers have folded them", AppliedRelease),
-        body=ReleaseDecision,
+        body=Decision,
         problems=NO_RELEASE | {409: "It is not published"},
     ),
     read_route(

@@ -14,6 +14,7 @@ from pagefold.engine.errors import SpillFailed
 from pagefold.engine.intake.contracts.export_rows import encode_json
 from pagefold.engine.intake.contracts.record_join import RECORDS, Join
 from pagefold.engine.intake.contracts.statement_mapping import Record
+from pagefold.engine.runtime.spill_file import open_spill_file
 from pagefold.projections.transforms import InvalidValue
 from pagefold.projections.transforms.json_text import decode_exactly
 
@@ -23,11 +24,7 @@ MAX_GROUP_BYTES = 64 * 1024 * 1024
 BUFFERED_RECORDS = 500
 """Records that are stored in one transaction."""
 
-_SETUP = """
-PRAGMA journal_mode = OFF;
-PRAGMA synchronous = OFF;
-PRAGMA cache_size = -4096;
-PRAGMA temp_store = FILE;
+_TABLES = """
 CREATE TABLE records (number INTEGER PRIMARY KEY, part TEXT, row INTEGER, content INTEGER, text BLOB);
 CREATE TABLE keys (number INTEGER, name TEXT, value TEXT);
 CREATE TABLE links (number INTEGER, role TEXT, name TEXT, value TEXT);
@@ -123,8 +120,7 @@ class RecordGroups:
         self._last_left_out = False
         self._named: set[str] = set()
         self._parts: set[str] = set()
-        self._connection = apsw.Connection("")
-        self._run(_SETUP)
+        self._connection = open_spill_file(_TABLES)
 
     def __enter__(self) -> Self:
         """The groups themselves."""
