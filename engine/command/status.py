@@ -126,7 +126,7 @@ def shown_kpis(readings: Sequence[KpiReading]) -> list[KpiReading]:
 def _kpi_row(reading: KpiReading) -> list[str | Text]:
     value = Text(shown(reading.value, reading.unit), style="red" if reading.crossed else "")
     label = printable(reading.label) if reading.value else ""
-    return [reading.title, label, value, shown(reading.threshold, reading.unit)]
+    return [reading.title, label, value, reading.limit]
 
 
 def _facts(domain: DomainStatus) -> dict[str, str | Text]:

@@ -33,6 +33,10 @@ class KpiConfig(Table, frozen=True):
             "threshold, up to 24 hours."
         ),
     ] = None
+    minimum: Annotated[
+        Annotated[int, Meta(ge=1, le=MAX_NUMBER)] | None,
+        Meta(description="For a ratio: of fewer events, or sections for `drift`, it is shown, but is not crossed."),
+    ] = None
 
 
 def configured_kpis(settings: Mapping[str, KpiConfig]) -> list[Kpi]:
@@ -46,7 +50,7 @@ def check_kpis(settings: Mapping[str, KpiConfig]) -> Iterator[ConfigurationError
         if name not in BY_NAME:
             yield ConfigurationError(f"kpis.{name}", f"no such key figure; {suggestion(name, BY_NAME, 'key figures')}")
             continue
-        for key, parse in (("threshold", _threshold), ("window", _window)):
+        for key, parse in (("threshold", _threshold), ("window", _window), ("minimum", _minimum)):
             try:
                 parse(BY_NAME[name], each)
             except ValueError as error:
@@ -55,7 +59,12 @@ def check_kpis(settings: Mapping[str, KpiConfig]) -> Iterator[ConfigurationError
 
 def _configured(kpi: Kpi, settings: KpiConfig) -> Kpi:
     try:
-        return msgspec.structs.replace(kpi, threshold=_threshold(kpi, settings), window=_window(kpi, settings))
+        return msgspec.structs.replace(
+            kpi,
+            threshold=_threshold(kpi, settings),
+            window=_window(kpi, settings),
+            minimum=_minimum(kpi, settings),
+        )
     except ValueError:  # it was reported
         return kpi
 
@@ -72,6 +81,15 @@ def _window(kpi: Kpi, settings: KpiConfig) -> float:
         problem = "the newest comparison counts" if kpi.name == "drift" else f"{settings.window!r} is above 24 hours"
         raise ValueError(problem)
     return seconds
+
+
+def _minimum(kpi: Kpi, settings: KpiConfig) -> int:
+    if settings.minimum is None:
+        return kpi.minimum
+    if kpi.unit != "ratio":
+        problem = f"only a ratio has one, and {kpi.name} is none"
+        raise ValueError(problem)
+    return settings.minimum
 
 
 def _limit(given: float | str, unit: Unit) -> float:

@@ -57,8 +57,10 @@ def tile_without(name: str) -> Tile:
 def tile_of(reading: KpiReading, history: Mapping[int, float], minute: int) -> Tile:
     """The tile of a reading. `history` has its value by minute, `minute` is the current one."""
     value, unit = _split(reading)
-    state: State = "bad" if reading.crossed else "wait" if reading.value is None else "ok"
-    limit = f"limit {shown(reading.threshold, reading.unit)}"
+    state: State = "bad" if reading.crossed else "wait" if reading.value is None or reading.is_of_too_few else "ok"
+    limit = f"limit {reading.limit}"
+    if reading.is_of_too_few:
+        limit = f"{reading.numerator or 0:,.0f} of {reading.denominator or 0:,.0f} · {limit}"
     label = f"{reading.label} · " if reading.label else ""
     known = "not measured yet" if reading.value is None else limit
     title = WORST.get(reading.kpi, reading.title)

@@ -18,13 +18,21 @@ def kpi_metrics(kpis: Sequence[Kpi], readings: Sequence[KpiReading]) -> Iterator
     )
     crossed = GaugeMetricFamily("pagefold_kpi_crossed", "1 while it is above its limit.", labels=["kpi", "label"])
     threshold = GaugeMetricFamily("pagefold_kpi_threshold", "The limit.", labels=["kpi"])
+    minimum = GaugeMetricFamily(
+        "pagefold_kpi_minimum", "Of fewer than this, a ratio is not crossed, whatever it is.", labels=["kpi"]
+    )
+    denominator = GaugeMetricFamily("pagefold_kpi_denominator", "What a ratio is of.", labels=["kpi", "label"])
     for kpi in kpis:
         threshold.add_metric([kpi.name], kpi.threshold)
+        if kpi.unit == "ratio":
+            minimum.add_metric([kpi.name], kpi.minimum)
     for each in readings:
+        if each.denominator is not None:
+            denominator.add_metric([each.kpi, each.label], each.denominator)
         crossed.add_metric([each.kpi, each.label], each.crossed)
         if each.value is not None:
             value.add_metric([each.kpi, each.label], each.value)
-    yield from (value, crossed, threshold)
+    yield from (value, crossed, threshold, minimum, denominator)
 
 
 def build_metrics(store: str) -> Iterator[Metric]:

@@ -25,8 +25,9 @@ class Kpi(msgspec.Struct, frozen=True, kw_only=True):
     """One key figure. It is crossed while its value is above the threshold.
 
     `labelled_by` says what there is one value for each of; empty if there is one value. `window` is in seconds: a ratio
-    or a rate is that of this time, up to now; anything else must be above the threshold all this time. `text` says what
-    is measured, `meaning` what it means if crossed.
+    or a rate is that of this time, up to now; anything else must be above the threshold all this time. A ratio of fewer
+    than `minimum` is never crossed: one of three says nothing. `text` says what is measured, `meaning` what it means if
+    crossed.
     """
 
     name: str
@@ -34,6 +35,7 @@ class Kpi(msgspec.Struct, frozen=True, kw_only=True):
     unit: Unit
     threshold: float
     window: float = 0.0
+    minimum: int = 1
     severity: Severity
     labelled_by: str = ""
     text: str
@@ -73,6 +75,7 @@ KPIS: tuple[Kpi, ...] = (
         unit="ratio",
         threshold=0.01,
         window=HOUR,
+        minimum=20,
         severity="critical",
         text="Events that could not be folded, were rejected, or could not be made of a request, of all",
         meaning="a source sends what its contract or a domain does not allow",
@@ -83,6 +86,7 @@ KPIS: tuple[Kpi, ...] = (
         unit="ratio",
         threshold=0.05,
         window=HOUR,
+        minimum=20,
         severity="warning",
         text="Events whose version is in the log with another content, of all",
         meaning="two systems write under one name, or one does not raise its versions",
@@ -93,6 +97,7 @@ KPIS: tuple[Kpi, ...] = (
         unit="ratio",
         threshold=0.001,
         window=8 * 24 * HOUR,
+        minimum=1,  # one section that differs is one that is wrong, however few were read
         severity="critical",
         text="Sections that differ from the log, of those that the newest comparison has read",
         meaning="pages do not show what the log says",

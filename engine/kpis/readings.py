@@ -14,9 +14,10 @@ class KpiReading(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     """One value of a key figure: what it is, and how far it may go.
 
     `label` is a domain, a source or the like; empty if there is one value. `value` is None if nothing is known.
-    `threshold` and `window_seconds` are those of the configuration. `since` is when it was first seen to be crossed, as
-    fixed-width UTC text. A ratio has its `numerator` and `denominator`. `cause` is the address of the cause, below
-    `/ui/` of the server; `command` shows it; `runbook` is an anchor of docs/runbooks.md.
+    `threshold`, `window_seconds` and `minimum` are those of the configuration. `since` is when it was first seen to be
+    crossed, as fixed-width UTC text. A ratio has its `numerator` and `denominator`; it is not crossed while that is below
+    the `minimum`. `cause` is the address of the cause, below `/ui/` of the server; `command` shows it; `runbook` is an
+    anchor of docs/runbooks.md.
     """
 
     kpi: str
@@ -26,6 +27,7 @@ class KpiReading(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     value: float | None
     threshold: float
     window_seconds: float
+    minimum: int = 1
     severity: Severity
     crossed: bool
     since: str | None = None
@@ -46,6 +48,16 @@ class KpiReading(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
         return self.kpi, self.label
 
     @property
+    def is_of_too_few(self) -> bool:
+        """Whether it is a ratio of fewer than the minimum."""
+        return self.denominator is not None and self.denominator < self.minimum
+
+    @property
+    def limit(self) -> str:
+        """The limit for people, such as `5 min`, or `5 % of at least 20`."""
+        return limit_of(self.threshold, self.unit, self.minimum)
+
+    @property
     def text(self) -> str:
         """A sentence without its point, such as `Lag of pricing: 6 min 12 s, limit 5 min`."""
         of = f" of {self.label}" if self.label else ""
@@ -62,6 +74,12 @@ def shown(value: float | None, unit: Unit) -> str:
         return _percent(value)
     number = f"{value:,.0f}" if value == int(value) else f"{value:,.1f}"
     return f"{number}/min" if unit == "per minute" else number
+
+
+def limit_of(threshold: float, unit: Unit, minimum: int) -> str:
+    """A limit for people; that of a ratio with its minimum, if it has one above 1."""
+    least = f" of at least {minimum:,}" if unit == "ratio" and minimum > 1 else ""
+    return shown(threshold, unit) + least
 
 
 def crossed(readings: Iterable[KpiReading]) -> list[KpiReading]:

@@ -130,7 +130,7 @@ def _reading(kpi: Kpi, measured: Measured, lowest: Mapping[str, float] | None) -
     crossed = measured.value is not None and measured.value > kpi.threshold
     if crossed and lowest is not None:
         crossed = lowest.get(measured.label, 0.0) > kpi.threshold
-    return KpiReading(
+    reading = KpiReading(
         kpi=kpi.name,
         label=measured.label,
         title=kpi.title,
@@ -138,6 +138,7 @@ def _reading(kpi: Kpi, measured: Measured, lowest: Mapping[str, float] | None) -
         value=measured.value,
         threshold=kpi.threshold,
         window_seconds=kpi.window,
+        minimum=kpi.minimum,
         severity=kpi.severity,
         crossed=crossed,
         numerator=measured.numerator,
@@ -146,3 +147,4 @@ def _reading(kpi: Kpi, measured: Measured, lowest: Mapping[str, float] | None) -
         command=measured.command,
         runbook=kpi.runbook,
     )
+    return msgspec.structs.replace(reading, crossed=False) if reading.is_of_too_few else reading

@@ -9,10 +9,10 @@ from pagefold.engine.kpis.definitions import BY_NAME
 from tests.support.small_shop import document
 
 
-def limits(**tables: dict[str, object]) -> dict[str, tuple[float, float]]:
-    """Threshold and window of the key figures in a configuration."""
+def limits(**tables: dict[str, object]) -> dict[str, tuple[float, float, int]]:
+    """Threshold, window and minimum of the key figures in a configuration."""
     config = Config.parse(document(kpis={name.replace("_", "-"): table for name, table in tables.items()}))
-    return {each.name: (each.threshold, each.window) for each in configured_kpis(config.kpis)}
+    return {each.name: (each.threshold, each.window, each.minimum) for each in configured_kpis(config.kpis)}
 
 
 def test_limits_are_given_in_the_unit_of_the_key_figure() -> None:
@@ -20,12 +20,12 @@ def test_limits_are_given_in_the_unit_of_the_key_figure() -> None:
     found = limits(
         lag={"threshold": "10m", "window": "2m"},
         failures={"threshold": "2.5 %"},
-        conflicts={"threshold": 0.1, "window": 60},
+        conflicts={"threshold": 0.1, "window": 60, "minimum": 7},
     )
-    assert found["lag"] == (600.0, 120.0)
-    assert found["failures"] == (0.025, BY_NAME["failures"].window)
-    assert found["conflicts"] == (0.1, 60.0)
-    assert found["queue"] == (BY_NAME["queue"].threshold, BY_NAME["queue"].window)
+    assert found["lag"] == (600.0, 120.0, 1)
+    assert found["failures"] == (0.025, BY_NAME["failures"].window, BY_NAME["failures"].minimum)
+    assert found["conflicts"] == (0.1, 60.0, 7)
+    assert found["queue"] == (BY_NAME["queue"].threshold, BY_NAME["queue"].window, 1)
 
 
 @pytest.mark.parametrize(
@@ -43,6 +43,8 @@ def test_limits_are_given_in_the_unit_of_the_key_figure() -> None:
         ("queue", {"threshold": "many"}, "a number from 0 on"),
         ("queue", {"threshold": float("nan")}, "a number from 0 on"),
         ("queue", {"limit": 1}, "limit"),
+        ("queue", {"minimum": 5}, "only a ratio has one"),
+        ("drift", {"minimum": 0}, "minimum"),
     ],
 )
 def test_what_is_wrong_is_an_error(name: str, table: dict[str, object], problem: str) -> None:

@@ -63,9 +63,16 @@ def _alert_of(kpi: Kpi) -> dict[str, Any]:
         f'and max by (job, label) (pagefold_kpi_crossed{{kpi="{kpi.name}"}}) == 1',
         kpi.severity,
         f"{kpi.title}{of}: {SHOWN[kpi.unit]}",
-        f"{kpi.text}. Above its limit, {kpi.meaning}.",
+        f"{kpi.text}. Above its limit, {kpi.meaning}." + _least(kpi),
         kpi.runbook,
     )
+
+
+def _least(kpi: Kpi) -> str:
+    """Of how many a ratio is crossed at all."""
+    if kpi.unit != "ratio":
+        return ""
+    return f" Of fewer than pagefold_kpi_minimum, {kpi.minimum} unless configured, it is not crossed."
 
 
 def _alert(name: str, expression: str, severity: str, summary: str, description: str, runbook: str) -> dict[str, Any]:

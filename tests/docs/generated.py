@@ -27,7 +27,7 @@ from pagefold.engine.configuration.endpoint_config import EndpointConfig, Reques
 from pagefold.engine.configuration.snapshot_config import SnapshotConfig
 from pagefold.engine.intake.event_parser import EventEnvelope
 from pagefold.engine.kpis.definitions import KPIS, Kpi
-from pagefold.engine.kpis.readings import shown
+from pagefold.engine.kpis.readings import limit_of, shown
 from pagefold.projections.channel_contracts import ChannelContract
 from pagefold.projections.explanations import REASONS
 from pagefold.projections.requirement_sets import Requirement
@@ -165,7 +165,7 @@ def _kpis() -> str:
 
 def _limit(kpi: Kpi) -> str:
     window = f", {shown(kpi.window, 'seconds')}" if kpi.window else ""
-    return shown(kpi.threshold, kpi.unit) + window
+    return limit_of(kpi.threshold, kpi.unit, kpi.minimum) + window
 
 
 def _keys_of(struct: type[msgspec.Struct]) -> str:

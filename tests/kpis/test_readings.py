@@ -18,6 +18,7 @@ def reading(name: str, value: float | None, label: str = "") -> KpiReading:
         value=value,
         threshold=kpi.threshold,
         window_seconds=kpi.window,
+        minimum=kpi.minimum,
         severity=kpi.severity,
         crossed=value is not None and value > kpi.threshold,
         cause="",
@@ -48,6 +49,12 @@ def reading(name: str, value: float | None, label: str = "") -> KpiReading:
 def test_values_are_shown_with_their_unit(value: float | None, unit: Unit, text: str) -> None:
     """Of a time the two largest units; a small share is never shown as 0."""
     assert shown(value, unit) == text
+
+
+def test_a_limit_of_a_ratio_has_its_minimum() -> None:
+    """Unless one is enough; nothing else has one."""
+    assert [reading(name, 1).limit for name in ("lag", "conflicts", "drift")] == ["5 min", "5 % of at least 20", "0.1 %"]
+    assert not reading("conflicts", None).is_of_too_few, "nothing is known"
 
 
 def test_the_verdict_names_what_is_crossed() -> None:

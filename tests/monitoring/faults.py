@@ -26,7 +26,8 @@ from tests.support.rebuild_fixtures import Intruder, export, rebuild
 from tests.support.small_shop import Document, apply_file, catalog, document, event, price, say, stock, with_channel
 
 CONTRACT = {"sku": "code", "sourceVersion": "updated", "pricing": {"currency": {"constant": "EUR"}, "amount": "price"}}
-NINE = [f"SKU-{number}" for number in range(9)]
+TWENTY = [f"SKU-{number}" for number in range(20)]
+NINE = TWENTY[:9]
 
 
 class Feed:
@@ -90,14 +91,15 @@ async def it_was_fetched(place: Place) -> None:
 
 
 async def prices_have_commas(place: Place) -> None:
-    """A source sends what its domain refuses."""
+    """A source sends what its domain refuses, among other events."""
+    await say(place.shop, *(catalog("shirt", sku=sku) for sku in TWENTY))
     [result] = await place.shop.append([event("pricing", {"currency": "EUR", "amount": "9,90"})])
     assert result.outcome == "rejected"
 
 
 async def two_prices_of_one_version(place: Place) -> None:
     """Two systems write under one name."""
-    await place.shop.append([price("9.90"), price("8.90")])
+    await place.shop.append([price(amount, sku=sku) for sku in TWENTY for amount in ("9.90", "8.90")])
     await place.shop.catch_up()
 
 

@@ -3,6 +3,7 @@
 from datetime import UTC, datetime, timedelta
 
 import msgspec
+import pytest
 
 import pagefold
 from pagefold import Config, Shop
@@ -77,10 +78,27 @@ async def test_failures_are_those_of_the_window(shop: Shop) -> None:
     assert (first.numerator, first.denominator, first.value) == (0, 2, 0)
     await shop.store.kpis.record([], [KpiPoint(REJECTED, "", clock.minute, 2)])
     second = (await readings(shop, clock))["failures", ""]
-    assert (second.numerator, second.denominator, second.crossed) == (2, 4, True)
+    assert (second.numerator, second.denominator, second.value, second.crossed) == (2, 4, 0.5, False)
     assert second.cause == "dead-letters?kind=ingest"
     clock.now += HOUR + timedelta(minutes=1)
     assert (await readings(shop, clock))["failures", ""].numerator == 0
+
+
+@pytest.mark.parametrize(("settings", "minimum"), [({}, 20), ({"conflicts": KpiConfig(minimum=5)}, 5)])
+async def test_a_ratio_of_few_events_is_shown_but_not_crossed(
+    config: Config, settings: dict[str, KpiConfig], minimum: int
+) -> None:
+    """From its minimum on it is, which is 20 unless configured."""
+    async with pagefold.open(msgspec.structs.replace(config, kpis=settings)) as shop:
+        await say(shop, *(catalog("shirt", sku=f"SKU-{number}") for number in range(minimum - 3)))
+        await shop.append([catalog("blouse", sku=f"SKU-{number}") for number in range(2)])
+        few = (await readings(shop))["conflicts", ""]
+        await say(shop, catalog("shirt", sku="MORE"))
+        shop.lag._until = 0.0
+        enough = (await readings(shop))["conflicts", ""]
+    assert few.minimum == enough.minimum == minimum
+    assert (few.value, few.is_of_too_few, few.crossed) == (2 / (minimum - 1), True, False)
+    assert (enough.value, enough.is_of_too_few, enough.crossed) == (2 / minimum, False, True)
 
 
 async def test_ratios_begin_with_the_window(shop: Shop) -> None:
@@ -104,7 +122,6 @@ async def test_conflicts_are_events_with_another_content(shop: Shop) -> None:
     shop.lag._until = 0.0
     found = await readings(shop)
     assert found["conflicts", ""].value == 0.5
-    assert found["conflicts", ""].crossed
     assert found["dead-letters", "conflict"].value == 1
     [letter] = await shop.dead_letters.newest()
     await shop.dead_letters.discard(letter, "a test", "ada")
@@ -174,7 +191,6 @@ async def test_events_that_cannot_be_folded_are_failures(config: Config) -> None
         found = await readings(shop)
     assert found["dead-letters", "projection"].value == 1
     assert found["failures", ""].numerator == 1
-    assert found["failures", ""].crossed
     assert found["failures", ""].cause == "dead-letters?kind=projection"
 
 

@@ -98,7 +98,7 @@ def lag(scene: Scene) -> None:
 
 def failures(scene: Scene) -> None:
     """The database writes prices with a comma, and the contract does not know that."""
-    scene.configure(CDC)
+    scene.configure(f"{CDC}[kpis.failures]\nminimum = 3")
     _send_rows(scene, "16,90", "17,90", "18,90")
     repaired = CDC.replace('amount = "price"', 'amount = { from = "price", number = { decimal = "," } }')
     scene.meanwhile(
@@ -125,7 +125,7 @@ def dead_letters(scene: Scene) -> None:
 
 def conflicts(scene: Scene) -> None:
     """The ERP sends another price under the same version."""
-    priced(scene)
+    priced(scene, more="[kpis.conflicts]\nminimum = 3")
     scene.ingest(price(17, "18.90"), codes=(0, 1))
 
 
