@@ -8,7 +8,7 @@ from typing import NamedTuple, TypeAlias
 import anyio
 import msgspec
 
-from pagefold.engine.errors import PagefoldError, StoreError, UnknownCursor
+from pagefold.engine.errors import PagefoldError, SourceFailed, StoreError, UnknownCursor
 from pagefold.engine.runtime.clock import now
 from pagefold.engine.runtime.logs import Logger
 from pagefold.engine.runtime.origin import current_origin
@@ -96,7 +96,7 @@ class AuditLog:
         If the store cannot take that, nothing is done, unless the entry is not needed. Raises `StoreError`.
 
         `by` is who does it, the current origin's actor unless given; that one is the `caller` in the details then. An
-        error of Pagefold's refuses it, unless it is the store's; any other error, or the store's, fails it.
+        error of Pagefold's refuses it, unless it is the store's or a source's; those, and any other error, fail it.
         """
         origin = current_origin()
         actor = by or origin.actor or UNKNOWN_ACTOR
@@ -147,7 +147,7 @@ class AuditLog:
 
 
 def _outcome(error: BaseException) -> AuditOutcome:
-    if isinstance(error, PagefoldError) and not isinstance(error, StoreError):
+    if isinstance(error, PagefoldError) and not isinstance(error, StoreError | SourceFailed):
         return "refused"
     return "failed" if isinstance(error, Exception) else "stopped"
 

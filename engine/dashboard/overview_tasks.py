@@ -60,6 +60,7 @@ _SENTENCES = {
     "source-overdue": ("{label}", "should have been asked {value} ago"),
     "looks-reset": ("{label}", "looks reset: {value} events in a row were older than the stored ones"),
     "held-runs": ("{label}", "has {value} held: it would remove more than it may"),
+    "failed-rebuilds": ("{label}", "has {value} that failed, the newest among them"),
     "not-applied": ("The configuration", "of the file is not applied"),
     "unmapped": ("{label}", "sends {value} new, which no contract maps"),
     "schema-drift": ("{label}", "has changed {value} of its records"),
@@ -67,7 +68,12 @@ _SENTENCES = {
 }
 """What a person would say aloud about a crossed limit, by key figure: the subject, and the rest."""
 
-_NOUNS = {"held-runs": ("run", "runs"), "unmapped": ("attribute", "attributes"), "schema-drift": ("field", "fields")}
+_NOUNS = {
+    "held-runs": ("run", "runs"),
+    "failed-rebuilds": ("rebuild", "rebuilds"),
+    "unmapped": ("attribute", "attributes"),
+    "schema-drift": ("field", "fields"),
+}
 
 
 def _sentence(reading: KpiReading) -> tuple[str, str]:

@@ -107,6 +107,7 @@ _WORDS = {
     "unmapped": ("unmapped attribute", "unmapped attributes", "every attribute is mapped"),
     "schema-drift": ("changed field", "changed fields", "no field has changed"),
     "held-runs": ("held run", "held runs", "no run is held"),
+    "failed-rebuilds": ("failed rebuild", "failed rebuilds", "no rebuild has failed"),
     "expiring": ("dead letter expires", "dead letters expire", "no dead letter expires"),
     "refused": ("refused request a minute", "refused requests a minute", "no request is refused"),
     "checks": ("failed check", "failed checks", "every check passes"),

@@ -193,6 +193,16 @@ KPIS: tuple[Kpi, ...] = (
         meaning="a person has to approve or refuse them",
     ),
     Kpi(
+        name="failed-rebuilds",
+        title="Failed rebuilds",
+        unit="count",
+        threshold=0,
+        severity="warning",
+        labelled_by="source",
+        text="Rebuilds of a source that have failed since the newest that was complete, by the schedule or by hand",
+        meaning="what the source said, and its events lost, is not on the pages",
+    ),
+    Kpi(
         name="not-applied",
         title="Not applied",
         unit="count",

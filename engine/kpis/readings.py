@@ -15,9 +15,9 @@ class KpiReading(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
 
     `label` is a domain, a source or the like; empty if there is one value. `value` is None if nothing is known.
     `threshold`, `window_seconds` and `minimum` are those of the configuration. `since` is when it was first seen to be
-    crossed, as fixed-width UTC text. A ratio has its `numerator` and `denominator`; it is not crossed while that is below
-    the `minimum`. `cause` is the address of the cause, below `/ui/` of the server; `command` shows it; `runbook` is an
-    anchor of docs/runbooks.md.
+    crossed, as fixed-width UTC text. A ratio has its `numerator` and `denominator`; while that is below the `minimum`,
+    it is not crossed. `cause` is the address of the cause, below `/ui/` of the server; `command` shows it; `runbook` is
+    an anchor of docs/runbooks.md.
     """
 
     kpi: str

@@ -21,11 +21,10 @@ from pagefold.engine.monitoring.measurements import (
     THROTTLED,
     Measured,
     Measuring,
-    minute_of,
 )
 from pagefold.engine.monitoring.monitored_shop import Monitored
 from pagefold.engine.reading.snapshot_runs import SnapshotRuns
-from pagefold.engine.runtime.clock import moment
+from pagefold.engine.runtime.clock import minute_of, moment
 from pagefold.engine.runtime.store_timeout import TIMEOUT_SECONDS, wait_with_timeout
 from pagefold.engine.stores.kpi_records import KpiPoint
 

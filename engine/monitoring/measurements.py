@@ -10,8 +10,9 @@ from pagefold.engine.monitoring.monitored_shop import Monitored
 from pagefold.engine.reading.readiness import results_of
 from pagefold.engine.reading.snapshot_runs import SnapshotRuns
 from pagefold.engine.reading.status import reset_sources
+from pagefold.engine.runtime.clock import minute_of
 from pagefold.engine.stores.dead_letter_records import RecentLetters
-from pagefold.engine.stores.kpi_records import KpiPoint, KpiSpan
+from pagefold.engine.stores.kpi_records import FAILED_REBUILDS, KpiPoint, KpiSpan
 from pagefold.engine.stores.schedule_records import sync_task
 
 HANDLED = "events.handled"
@@ -56,11 +57,6 @@ class Measuring(NamedTuple):
 
 
 Measure: TypeAlias = Callable[[Measuring], Awaitable[Sequence[Measured]]]
-
-
-def minute_of(at: datetime) -> int:
-    """The minute of a time, counted since the epoch."""
-    return int(at.timestamp()) // 60
 
 
 async def _lag(given: Measuring) -> list[Measured]:
@@ -185,6 +181,20 @@ async def _held_runs(given: Measuring) -> list[Measured]:
     return list(found.values())
 
 
+async def _failed_rebuilds(given: Measuring) -> list[Measured]:
+    points = await given.shop.store.kpis.newest([FAILED_REBUILDS], minute_of(given.at))
+    return [
+        Measured(
+            each.value,
+            f"audit?action=rebuild&target={each.label}",
+            f"pagefold audit --action rebuild --target {each.label}",
+            each.label,
+        )
+        for each in points
+        if each.label in given.shop.config.sources
+    ]
+
+
 async def _not_applied(given: Measuring) -> list[Measured]:
     await given.shop.applied.refresh()
     return [Measured(int(given.shop.applied.is_held), "plans", "pagefold plan")]
@@ -213,6 +223,7 @@ MEASUREMENTS: Mapping[str, Measure] = {
     "source-overdue": _source_overdue,
     "looks-reset": _looks_reset,
     "held-runs": _held_runs,
+    "failed-rebuilds": _failed_rebuilds,
     "not-applied": _not_applied,
     "checks": _checks,
 }

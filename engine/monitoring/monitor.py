@@ -10,12 +10,12 @@ from pagefold.engine.kpis.readings import KpiReading
 from pagefold.engine.monitoring.alert_service import AlertService
 from pagefold.engine.monitoring.alert_targets import AlertTargets
 from pagefold.engine.monitoring.kpi_service import HISTORY_MINUTES, KpiService
-from pagefold.engine.monitoring.measurements import COMPARED, DRIFTED, QUEUED, folded_events, minute_of
+from pagefold.engine.monitoring.measurements import COMPARED, DRIFTED, QUEUED, folded_events
 from pagefold.engine.monitoring.monitored_shop import Monitored
-from pagefold.engine.runtime.clock import moment
+from pagefold.engine.runtime.clock import minute_of, moment
 from pagefold.engine.runtime.logs import Logger
 from pagefold.engine.runtime.task_groups import run_together
-from pagefold.engine.stores.kpi_records import KpiPoint
+from pagefold.engine.stores.kpi_records import FAILED_REBUILDS, KpiPoint
 
 CLAIM = "kpis"
 
@@ -28,8 +28,10 @@ FIRST_SECONDS = 2.0
 STANDBY_SECONDS = 15.0
 """Until another process tries to take over."""
 
-KEPT = (COMPARED, DRIFTED)
-KEPT_MINUTES = 8 * 24 * 60
+KEPT = (COMPARED, DRIFTED, FAILED_REBUILDS)
+"""Points that are few, and of which the newest counts for long."""
+
+KEPT_MINUTES = 90 * 24 * 60
 
 log = Logger(__name__)
 

@@ -23,6 +23,7 @@ from pagefold.engine.intake.epoch_service import EpochService
 from pagefold.engine.intake.event_validator import EventValidator
 from pagefold.engine.intake.operators import check_operator, check_reason
 from pagefold.engine.rebuild.excerpts import clean
+from pagefold.engine.rebuild.failed_rebuilds import FailedRebuilds
 from pagefold.engine.rebuild.older_rows import record_epoch
 from pagefold.engine.rebuild.repair_priority import EVERYTHING, RepairPriority
 from pagefold.engine.rebuild.run_aggregate import RebuildRun
@@ -162,6 +163,7 @@ class RebuildService:
         self._traffic = RequestLimiter(counters)
         self._epochs = EpochRegistry(store.log)
         self._epoch_service = EpochService(store, config, EventValidator(config), self._epochs)
+        self._failed_rebuilds = FailedRebuilds(store.kpis)
         self.runs = runs
 
     def sources(self, names: Collection[str] | None, domains: Collection[str] | None) -> list[str]:
@@ -191,8 +193,10 @@ class RebuildService:
         async with self._audited("rebuild --dry-run" if request.dry_run else "rebuild", source) as note:
             if request.dry_run:
                 return note(await self._begin(source, request, observer))
-            async with self._claimed(source):
-                return note(await self._begin(source, request, observer))
+            async with self._claimed(source), self._failed_rebuilds.noting(source) as ended:
+                report = note(await self._begin(source, request, observer))
+                ended.append(report)
+                return report
 
     async def resume(
         self,
@@ -212,8 +216,13 @@ class RebuildService:
         run = await self.runs.get(run_id)
         if run.state == "completed" or (run.state == "held" and not confirmed):
             return report_of(run)
-        async with self._audited("rebuild --resume", run_id) as note:
-            return note(await self._resumed(run, observer, rows_per_second, confirmed=confirmed))
+        async with (
+            self._audited("rebuild --resume", run.source, run_id) as note,
+            self._failed_rebuilds.noting(run.source) as ended,
+        ):
+            report = note(await self._resumed(run, observer, rows_per_second, confirmed=confirmed))
+            ended.append(report)
+            return report
 
     async def _resumed(
         self, run: RebuildRun, observer: RunObserver, rows_per_second: float | None, *, confirmed: bool
@@ -267,6 +276,7 @@ class RebuildService:
         try:
             return await self.resume(run_id)
         except RunNotResumable as error:  # or a worker would try again for ever
+            await self._failed_rebuilds.add(source)
             run = await self.runs.get(run_id)
             run.fail(str(error))
             await self.runs.save(run)
@@ -311,9 +321,12 @@ class RebuildService:
         return report_of(run)
 
     @asynccontextmanager
-    async def _audited(self, action: str, target: str) -> AsyncGenerator[Callable[[RunReport], RunReport], None]:
+    async def _audited(
+        self, action: str, source: str, run: str | None = None
+    ) -> AsyncGenerator[Callable[[RunReport], RunReport], None]:
         """Records a run, with what its report counts, once that is noted; `rebuilds show` has its differences."""
-        async with self._audit.action(action, target) as current:
+        async with self._audit.action(action, source) as current:
+            current.details |= {} if run is None else {"run": run}
 
             def note(report: RunReport) -> RunReport:
                 counts = {name: count for name, count in msgspec.structs.asdict(report.counts).items() if count}

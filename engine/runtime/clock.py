@@ -20,6 +20,11 @@ def today() -> str:
     return moment().date().isoformat()
 
 
+def minute_of(at: datetime) -> int:
+    """The minute of a time, counted since the epoch."""
+    return int(at.timestamp()) // 60
+
+
 def days_ago(days: float) -> str:
     """The time `days` ago, as fixed-width UTC text. Negative days are in the future."""
     return format_timestamp(datetime.now(UTC) - timedelta(days=days))

@@ -4,6 +4,9 @@ from abc import ABC, abstractmethod
 from collections.abc import Collection, Sequence
 from typing import NamedTuple
 
+FAILED_REBUILDS = "rebuilds.failed"
+"""Points with the number of rebuilds of a source that have failed in a row, when that changed."""
+
 
 class KpiPoint(NamedTuple):
     """A number of one minute, which is counted since the epoch. `label` is empty if there is one value."""

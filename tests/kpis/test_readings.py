@@ -53,7 +53,11 @@ def test_values_are_shown_with_their_unit(value: float | None, unit: Unit, text:
 
 def test_a_limit_of_a_ratio_has_its_minimum() -> None:
     """Unless one is enough; nothing else has one."""
-    assert [reading(name, 1).limit for name in ("lag", "conflicts", "drift")] == ["5 min", "5 % of at least 20", "0.1 %"]
+    assert [reading(name, 1).limit for name in ("lag", "conflicts", "drift")] == [
+        "5 min",
+        "5 % of at least 20",
+        "0.1 %",
+    ]
     assert not reading("conflicts", None).is_of_too_few, "nothing is known"
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import NamedTuple, TypeAlias
 
 import msgspec
+import pytest
 
 import pagefold
 from pagefold import Config, DomainEvent, Shop
@@ -207,6 +208,18 @@ async def it_is_refused(place: Place) -> None:
         await service.refuse(held.run, by="ada", reason="a test")
 
 
+async def somebody_rebuilds_without_an_export(place: Place) -> None:
+    """By hand, at no time of a schedule."""
+    with pytest.raises(SourceFailed):
+        await rebuild(place.shop, "erp")
+
+
+async def the_export_is_there(place: Place) -> None:
+    """And somebody rebuilds again."""
+    export(place.shop.config, "erp", price("9.90"))
+    assert (await rebuild(place.shop, "erp")).state == "completed"
+
+
 async def another_configuration_counts(place: Place) -> None:
     """Somebody has applied another file."""
     other = with_channel(place.shop.config, "web-de", requires=["catalog"])
@@ -251,6 +264,7 @@ FAULTS: Mapping[str, Fault] = {
     "source-overdue": Fault(no_sync_completes, a_sync_completes, "erp"),
     "looks-reset": Fault(a_counter_restarts, a_person_dismisses_it, "wms-a inventory"),
     "held-runs": Fault(an_export_is_empty, it_is_refused, "erp"),
+    "failed-rebuilds": Fault(somebody_rebuilds_without_an_export, the_export_is_there, "erp"),
     "not-applied": Fault(another_configuration_counts, the_file_is_applied),
     "checks": Fault(a_consumer_fails, it_folds_again, "consumers"),
 }

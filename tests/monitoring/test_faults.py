@@ -10,6 +10,7 @@ import pytest
 
 import pagefold
 from pagefold.engine.kpis.definitions import KPIS
+from pagefold.engine.runtime.clock import minute_of
 from tests.monitoring.faults import FAULTS, Fault, Feed, Place, configured
 from tests.support.fake_endpoint import Asked, Reply, serving
 
@@ -32,7 +33,7 @@ class Watch:
         shop = self.place.shop
         for _ in range(minutes):
             shop.lag._until, shop.source_lag._read_at = 0.0, None
-            await shop.kpis.counts.store(int(shop.kpis._clock().timestamp()) // 60)
+            await shop.kpis.counts.store(minute_of(shop.kpis._clock()))
             await shop.monitor.tick()
             await shop.monitor._targets.send_due()
             self.place.wait(timedelta(minutes=1))

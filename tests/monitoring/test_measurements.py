@@ -11,7 +11,8 @@ from pagefold.engine.configuration.kpi_config import KpiConfig
 from pagefold.engine.kpis.readings import KpiReading
 from pagefold.engine.monitoring import kpi_service
 from pagefold.engine.monitoring.kpi_service import KpiService
-from pagefold.engine.monitoring.measurements import COMPARED, DRIFTED, QUEUED, REFUSED, REJECTED, THROTTLED, minute_of
+from pagefold.engine.monitoring.measurements import COMPARED, DRIFTED, QUEUED, REFUSED, REJECTED, THROTTLED
+from pagefold.engine.runtime.clock import minute_of
 from pagefold.engine.stores.kpi_records import KpiPoint
 from tests.support.small_shop import catalog, price, say, with_channel
 

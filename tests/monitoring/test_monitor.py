@@ -56,7 +56,7 @@ async def test_of_several_processes_one_sends(store_url: str) -> None:
 
 
 async def test_values_are_kept_by_minute_for_a_day(shop: Shop) -> None:
-    """Every key figure that is known; the comparisons for eight days."""
+    """Every key figure that is known; the comparisons for longer."""
     clock = Clock()
     shop.kpis._clock = shop.monitor._clock = clock
     old = clock.minute - HISTORY_MINUTES - 1

@@ -168,7 +168,8 @@ async def test_the_audit_has_runs_and_decisions(shop: Shop, config: Config) -> N
     )
     assert (approved.actor, approved.reason, approved.outcome) == (BY, REASON, "done")
     assert approved.details == {"source": "erp", "removals": 6}
-    assert (resumed.action, resumed.target, resumed.details["withdrawn"]) == ("rebuild --resume", run.run, 6)
+    assert (resumed.action, resumed.target, resumed.details["withdrawn"]) == ("rebuild --resume", "erp", 6)
+    assert resumed.details["run"] == run.run
 
 
 def test_the_commands(tmp_path: Path, store_url: str, monkeypatch: pytest.MonkeyPatch) -> None:

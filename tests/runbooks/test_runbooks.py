@@ -18,7 +18,7 @@ CROSSED = {
         anchor: anchor
         for anchor in ("lag", "failures", "conflicts", "dead-letters", "expiring", "schema-drift", "unmapped")
     },
-    **{anchor: anchor for anchor in ("looks-reset", "held-runs", "not-applied")},
+    **{anchor: anchor for anchor in ("looks-reset", "held-runs", "failed-rebuilds", "not-applied")},
     "store-full": "checks",
     "recovery-needed": "checks",
 }

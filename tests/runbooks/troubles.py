@@ -209,6 +209,14 @@ def held_runs(scene: Scene) -> None:
     scene.names["RUN"] = said.split()[2]
 
 
+def failed_rebuilds(scene: Scene) -> None:
+    """The export was not written, and somebody has rebuilt by hand."""
+    mapped(scene)
+    (scene.folder / "prices.csv").unlink()
+    scene.run("pagefold rebuild --source erp", 3)
+    scene.meanwhile("pagefold rebuild --source erp", lambda: export(scene, "price", 2, "15.90"))
+
+
 def not_applied(scene: Scene) -> None:
     """Somebody has changed the currency of a channel."""
     priced(scene, 9)
@@ -317,7 +325,17 @@ def server_down(scene: Scene) -> None:
 
 EVERY: tuple[Trouble, ...] = (
     *(lag, queue, failures, conflicts, drift, throttled, refused, dead_letters, expiring, schema_drift, unmapped),
-    *(source_overdue, looks_reset, held_runs, not_applied, checks, store_full, recovery_needed, server_down),
+    *(
+        source_overdue,
+        looks_reset,
+        held_runs,
+        failed_rebuilds,
+        not_applied,
+        checks,
+        store_full,
+        recovery_needed,
+        server_down,
+    ),
 )
 
 TROUBLES = {trouble.__name__.replace("_", "-"): trouble for trouble in EVERY}

@@ -71,7 +71,7 @@ async def _history(shop: Shop, name: str, label: str) -> dict[int, float]:
 
 
 def _minute() -> int:
-    return int(clock.moment().timestamp()) // 60
+    return clock.minute_of(clock.moment())
 
 
 SCREEN = Screen("overview", "Overview", "n-overview", "", [shown_at("/ui", show)])
