@@ -9,6 +9,7 @@ PagefoldError
 │       └── ReleaseConflict the release exists already, is published already, or is not published
 ├── SourceFailed            a source's file, endpoint or database cannot be read
 │   └── SourceIncomplete    it was read up to a place where it is cut off or damaged
+├── TargetUnreadable        what a target holds cannot be read
 ├── Overloaded              the append queue is full; nothing was taken, send it again later
 │   └── TableUnavailable    a table that a contract needs could not be fetched; send it again later
 ├── WorkersStopped          an error has ended the workers that `pagefold.open(…, work=True)` runs
@@ -117,6 +118,15 @@ class SourceFailed(PagefoldError):
 
 class SourceIncomplete(SourceFailed):
     """Compressed data is cut off or damaged. What comes before that was read; another attempt reads no more."""
+
+
+class TargetUnreadable(PagefoldError):
+    """What a target holds cannot be read now. Deliveries to it may go on."""
+
+    def __init__(self, name: str, problem: str) -> None:
+        super().__init__(f"target {name}: {problem}")
+        self.name = name
+        self.problem = problem
 
 
 class Overloaded(PagefoldError):

@@ -15,6 +15,7 @@ from pagefold.engine.configuration.reference_config import ReferencesConfig, che
 from pagefold.engine.configuration.schedule_config import ScheduleConfig, check_schedule
 from pagefold.engine.configuration.source_config import SourceConfig, check_source
 from pagefold.engine.configuration.store_config import StoreConfig, check_store
+from pagefold.engine.configuration.target_config import TargetConfig, check_targets
 from pagefold.engine.configuration.toml_tables import Table, check_name
 from pagefold.engine.configuration.work_config import AppendConfig, WorkConfig
 from pagefold.engine.errors import ConfigurationError
@@ -53,6 +54,9 @@ class ConfigTables(Table, frozen=True):
             "takes nothing from more pages than a rebuild may withdraw, or leaves it to `pagefold apply`."
         ),
     ] = "safe"
+    targets: Annotated[
+        dict[str, TargetConfig], Meta(description="The systems that pages are delivered to, by name.")
+    ] = field(default_factory=dict)
     trees: Annotated[
         dict[str, TreeConfig], Meta(description="Trees of categories, by name: which category is below which.")
     ] = field(default_factory=dict)
@@ -75,6 +79,9 @@ def check_tables(config: ConfigTables) -> Iterator[ConfigurationError]:
         yield from check_channel(f"channels.{name}", channel, config)
     yield from check_kpis(config.kpis)
     yield from check_alerts(config.alerts)
+    for name in config.targets:
+        yield from check_name(f"targets.{name}", name)
+    yield from check_targets(config.targets, config.channels)
     yield from _check_schedule(config)
 
 

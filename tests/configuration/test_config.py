@@ -23,6 +23,15 @@ from pagefold.engine.configuration.schedule_config import ScheduleConfig, TaskCo
 from pagefold.engine.configuration.snapshot_config import OrphanLimit, SnapshotConfig
 from pagefold.engine.configuration.source_config import SourceConfig
 from pagefold.engine.configuration.store_config import StoreConfig
+from pagefold.engine.configuration.target_config import (
+    FilesTargetConfig,
+    HttpTargetConfig,
+    KafkaTargetConfig,
+    NatsTargetConfig,
+    RedisTargetConfig,
+    SearchTargetConfig,
+    TargetConfig,
+)
 from pagefold.engine.configuration.toml_tables import redacted
 from pagefold.engine.configuration.webhook_config import WebhookConfig
 from pagefold.engine.configuration.work_config import AppendConfig, WorkConfig
@@ -366,6 +375,13 @@ TABLES: dict[str, type[msgspec.Struct]] = {
     "references": ReferencesConfig,
     "kpis.": KpiConfig,
     "alerts.": AlertConfig,
+    "targets.": TargetConfig,
+    "targets.http.": HttpTargetConfig,
+    "targets.files.": FilesTargetConfig,
+    "targets.nats.": NatsTargetConfig,
+    "targets.kafka.": KafkaTargetConfig,
+    "targets.redis.": RedisTargetConfig,
+    "targets.meilisearch.": SearchTargetConfig,
     "trees.": TreeConfig,
 }
 EXAMPLE = re.compile(r"^#   (?=[a-z_]+(?:\.[A-Za-z.]+)? = |\[|# )", re.MULTILINE)

@@ -1,0 +1,210 @@
+"""Requests to one target over HTTP: to pinned addresses, without redirects, within a time, with bounded responses."""
+
+import logging
+import os
+import socket
+from collections.abc import Collection, Mapping
+from contextlib import suppress
+from datetime import UTC, datetime
+from ssl import SSLContext, SSLError
+from types import TracebackType
+from typing import NamedTuple, Self
+
+import anyio
+import httpx2
+
+from pagefold.engine.configuration.target_config import AddressConfig, TargetConfig
+from pagefold.engine.delivery.limit_headers import limits_of
+from pagefold.engine.delivery.pinned_addresses import AddressRefusedError, PinnedAddresses
+from pagefold.engine.delivery.target_kind import NO_LIMITS, Limits
+from pagefold.engine.errors import ConfigurationError
+
+MAX_RESPONSE_BYTES = 8 * 1024 * 1024
+"""Bytes of a response that are read. A larger one is the target's fault."""
+
+MAX_TEXT_BYTES = 4_096
+"""Bytes of a response that may be shown to people."""
+
+CLOSE_SECONDS = 2.0
+
+_PORTS = {"http": 80, "https": 443}
+
+for _library in ("httpx2", "httpcore2"):  # they log complete URLs and headers, which may have secrets
+    if (_logger := logging.getLogger(_library)).level == logging.NOTSET:
+        _logger.setLevel(logging.WARNING)
+
+
+class Response(NamedTuple):
+    """A complete response. `text` is the start of its body, for messages: without the secrets that were sent."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+    text: str
+    limits: Limits
+
+
+class NoResponse(NamedTuple):
+    """No complete response has arrived. `text` says why, without secrets."""
+
+    text: str
+    limits: Limits = NO_LIMITS
+
+
+class Outside(NamedTuple):
+    """What a target is reached by: the variables of the environment, and the addresses of its name."""
+
+    environment: Mapping[str, str] = os.environ
+    addresses: PinnedAddresses | None = None
+
+
+OUTSIDE = Outside()
+
+
+class HttpSender:
+    """Sends requests to a target, for the length of an `async with`.
+
+    `key` is that of its table, for errors. `secrets` are headers beside those that every address may have.
+    """
+
+    def __init__(
+        self,
+        key: str,
+        config: AddressConfig,
+        target: TargetConfig,
+        outside: Outside,
+        secrets: Mapping[str, str] | None = None,
+    ) -> None:
+        self._url = httpx2.URL(config.url)
+        self._timeout = target.timeout_seconds
+        port = self._url.port or _PORTS[self._url.scheme]
+        self._addresses = outside.addresses or PinnedAddresses(self._url.host, port, config.networks)
+        hidden_headers = authorization_headers(key, config, outside.environment) | dict(secrets or {})
+        self._secrets = [value.removeprefix("Bearer ") for value in hidden_headers.values()]
+        self._headers = {"user-agent": "pagefold", "host": self._url.netloc.decode("ascii"), **hidden_headers}
+        limits = httpx2.Limits(max_connections=target.concurrency, max_keepalive_connections=target.concurrency)
+        self._client = httpx2.AsyncClient(
+            timeout=target.timeout_seconds,
+            limits=limits,
+            follow_redirects=False,
+            verify=_certificates(),
+            trust_env=False,  # a proxy would resolve the name again
+        )
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        with anyio.move_on_after(CLOSE_SECONDS, shield=True):
+            await self._client.aclose()
+
+    async def send(
+        self, method: str, path: str = "", *, content: bytes | None = None, headers: Mapping[str, str] | None = None
+    ) -> Response | NoResponse:
+        """Sends one request to the target's address, with `path` added to it, and reads the whole response."""
+        try:
+            with anyio.fail_after(self._timeout):
+                return await self._sent(method, path, content, headers or {})
+        except TimeoutError:
+            return NoResponse(f"no complete answer within {self._timeout:g} s")
+        except AddressRefusedError as error:
+            return NoResponse(str(error))
+        except httpx2.HTTPError as error:
+            self._addresses.forget()
+            return NoResponse(_shown(error))
+
+    async def _sent(
+        self, method: str, path: str, content: bytes | None, headers: Mapping[str, str]
+    ) -> Response | NoResponse:
+        *others, last = await self._addresses.current()
+        for address in others:
+            with suppress(httpx2.ConnectError, httpx2.ConnectTimeout):  # nothing was sent: the next one may listen
+                return await self._sent_to(address, method, path, content, headers)
+        return await self._sent_to(last, method, path, content, headers)
+
+    async def _sent_to(
+        self, address: str, method: str, path: str, content: bytes | None, headers: Mapping[str, str]
+    ) -> Response | NoResponse:
+        """The name stays in the header and in the check of the certificate; the connection goes to the address."""
+        base = self._url
+        url = base.copy_with(host=address, raw_path=_joined(base.raw_path, path))
+        request = self._client.build_request(
+            method,
+            url,
+            content=content,
+            headers={**self._headers, **headers},
+            extensions={"sni_hostname": base.host},
+        )
+        response = await self._client.send(request, stream=True)
+        try:
+            body = bytearray()
+            async for piece in response.aiter_bytes():
+                body += piece
+                if len(body) > MAX_RESPONSE_BYTES:
+                    return NoResponse(f"its answer has more than {MAX_RESPONSE_BYTES // 1024 // 1024} MiB")
+        finally:
+            await response.aclose()
+        text = hidden(bytes(body[:MAX_TEXT_BYTES]).decode("utf-8", "replace"), self._secrets)
+        limits = limits_of(response.status_code, response.headers, datetime.now(UTC))
+        return Response(response.status_code, response.headers, bytes(body), text, limits)
+
+
+def _joined(base: bytes, path: str) -> bytes:
+    """A path below the address's own. A query of the address stays at the end."""
+    if not path:
+        return base
+    own, question, query = base.partition(b"?")
+    return own.rstrip(b"/") + b"/" + path.lstrip("/").encode("ascii") + question + query
+
+
+def authorization_headers(name: str, config: AddressConfig, environment: Mapping[str, str]) -> dict[str, str]:
+    """The headers with secrets. Raises `ConfigurationError`, which never shows one."""
+    found = {
+        header: secret(f"{name}.header_variables.{header}", variable, environment)
+        for header, variable in config.header_variables.items()
+    }
+    if config.token_variable is not None:
+        token = secret(f"{name}.token_variable", config.token_variable, environment)
+        found["authorization"] = f"Bearer {token}"
+    return found
+
+
+def secret(key: str, variable: str, environment: Mapping[str, str] = os.environ) -> str:
+    """The value of an environment variable. Raises `ConfigurationError`, which does not show it."""
+    value = environment.get(variable, "").strip()
+    if not value:
+        raise ConfigurationError(key, f"the environment variable {variable} is not set or empty")
+    if not (value.isascii() and value.isprintable()):
+        raise ConfigurationError(key, f"{variable} has characters that a header cannot contain")
+    return value
+
+
+def _certificates() -> SSLContext:
+    return httpx2.create_ssl_context()
+
+
+def _shown(error: httpx2.HTTPError) -> str:
+    """Why there was no response, in words. The library's texts are those of the system, without addresses."""
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, SSLError):
+            return f"TLS: {cause.reason or cause}"
+        if isinstance(cause, ConnectionRefusedError):
+            return "connection refused"
+        if isinstance(cause, ConnectionResetError | BrokenPipeError):
+            return "connection reset"
+        if isinstance(cause, socket.gaierror):
+            return "the name cannot be resolved"
+        cause = cause.__cause__ or cause.__context__
+    text = str(error)
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__
+
+
+def hidden(text: str, secrets: Collection[str]) -> str:
+    """A text in which no secret is: a target may quote what it was sent."""
+    for each in secrets:
+        if len(each) > 3:  # noqa: PLR2004  # a shorter one would hide half of the text, and protects nothing
+            text = text.replace(each, "***")
+    return text

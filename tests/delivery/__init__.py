@@ -1,0 +1,1 @@
+"""What targets get, and what follows from their answers."""

@@ -1,0 +1,1 @@
+"""Each kind of target, against a real server where there is one."""
