@@ -28,10 +28,10 @@ def answer_of(status: int, text: str, *, withdrawal: bool = False, alone: bool =
     if 200 <= status < 300 or (withdrawal and alone and status in GONE):  # noqa: PLR2004  # the class of success
         return Taken(shown)
     if status in DOCUMENT_FAULTS:
-        return Refused(shown, alone)
+        return Refused(shown, alone, unknown_address=status in GONE)
     if 300 <= status < 400:  # noqa: PLR2004  # the class of redirections
         return Unavailable(f"{shown}: redirects are not followed; configure the address that it redirects to")
-    return Unavailable(shown)
+    return Unavailable(shown, received=status != HTTPStatus.TOO_MANY_REQUESTS)
 
 
 def shown_status(status: int, text: str = "") -> str:

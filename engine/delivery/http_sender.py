@@ -45,9 +45,10 @@ class Response(NamedTuple):
 
 
 class NoResponse(NamedTuple):
-    """No complete response has arrived. `text` says why, without secrets."""
+    """No complete response has arrived. `text` says why, without secrets; `sent` whether the request may have."""
 
     text: str
+    sent: bool = True
     limits: Limits = NO_LIMITS
 
 
@@ -110,10 +111,10 @@ class HttpSender:
         except TimeoutError:
             return NoResponse(f"no complete answer within {self._timeout:g} s")
         except AddressRefusedError as error:
-            return NoResponse(str(error))
+            return NoResponse(str(error), sent=False)
         except httpx2.HTTPError as error:
             self._addresses.forget()
-            return NoResponse(_shown(error))
+            return NoResponse(_shown(error), sent=not isinstance(error, httpx2.ConnectError | httpx2.ConnectTimeout))
 
     async def _sent(
         self, method: str, path: str, content: bytes | None, headers: Mapping[str, str]

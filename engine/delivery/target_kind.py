@@ -61,17 +61,23 @@ class Taken(NamedTuple):
 class Refused(NamedTuple):
     """The target does not take this document, for a reason that lies in it. Others may be taken.
 
-    `alone` is False if the answer was to a batch as a whole: any of its documents may be the reason.
+    `alone` is False if the answer was to a batch as a whole: any of its documents may be the reason. `unknown_address`:
+    the target knows nothing at the page's address, which may be the fault of the configuration.
     """
 
     text: str
     alone: bool = True
+    unknown_address: bool = False
 
 
 class Unavailable(NamedTuple):
-    """The target did not answer, or for no reason that lies in the document. It may have applied it."""
+    """The target did not answer, or for no reason that lies in the document.
+
+    `received`: it may have applied the document; False where nothing was sent, or the answer says that it has not.
+    """
 
     text: str
+    received: bool = True
 
 
 Answer: TypeAlias = Taken | Refused | Unavailable

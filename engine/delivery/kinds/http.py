@@ -70,7 +70,7 @@ class HttpTarget(TargetKind):
         [item] = items
         response = await self._send_page(item) if self._config.path else await self._send_event(item)
         if isinstance(response, NoResponse):
-            return Answers([Unavailable(response.text)], response.limits)
+            return Answers([Unavailable(response.text, response.sent)], response.limits)
         answer = answer_of(response.status, response.text, withdrawal=item.document is None)
         return Answers([answer], response.limits)
 
@@ -99,7 +99,7 @@ class HttpTarget(TargetKind):
         )
         response = await self._send(self._config.method, "", body, items)
         if isinstance(response, NoResponse):
-            return Answers([Unavailable(response.text)] * len(items), response.limits)
+            return Answers([Unavailable(response.text, response.sent)] * len(items), response.limits)
         if response.status == HTTPStatus.MULTI_STATUS:
             return Answers(_results(response, items), response.limits)
         answer = answer_of(response.status, response.text, alone=len(items) == 1)

@@ -88,10 +88,10 @@ async def test_an_address_for_each_page() -> None:
     [
         (Reply(status=201), Taken("201 Created")),
         (Reply(status=422, body=b"no price\n"), Refused("422 Unprocessable Entity: no price")),
-        (Reply(status=404), Refused("404 Not Found")),
+        (Reply(status=404), Refused("404 Not Found", unknown_address=True)),
         (Reply(status=500), Unavailable("500 Internal Server Error")),
         (Reply(status=401, body=b"bad a-token-of-this-shop"), Unavailable("401 Unauthorized: bad ***")),
-        (Reply(status=429), Unavailable("429 Too Many Requests")),
+        (Reply(status=429), Unavailable("429 Too Many Requests", received=False)),
         (Reply(status=599), Unavailable("599")),
     ],
 )
@@ -110,7 +110,7 @@ async def test_no_answer_is_the_targets_fault() -> None:
     async with serving(lambda _: Reply()) as server:
         pass
     async with kind_of(server) as kind:
-        assert (await kind.deliver([item()])).items == [Unavailable("connection refused")]
+        assert (await kind.deliver([item()])).items == [Unavailable("connection refused", received=False)]
     answers, _ = await delivered(Reply(b"x" * (8 * 1024 * 1024 + 1)), item())
     assert answers.items == [Unavailable("its answer has more than 8 MiB")]
 

@@ -1,0 +1,102 @@
+"""What a target gets of a page: the whole of it, or some of its parts, and the tag of exactly these bytes."""
+
+import hashlib
+from collections.abc import Callable, Sequence
+from typing import NamedTuple, TypeAlias
+
+import msgspec
+import orjson
+
+from pagefold.engine.configuration.target_config import TargetConfig
+from pagefold.engine.delivery.target_kind import PageKey
+from pagefold.engine.reading.page_tags import tag_of
+
+WITHDRAWAL_TAG = ""
+
+
+class Document(NamedTuple):
+    """What a target is to hold of a page. `body` is None if it is to hold nothing; `tag` is empty then."""
+
+    body: bytes | None
+    tag: str
+
+
+NOTHING = Document(None, WITHDRAWAL_TAG)
+
+MakeDocument: TypeAlias = Callable[[bytes | None], Document]
+"""A pure function of a page as it is served, None if it is not shown."""
+
+
+class _Ready(msgspec.Struct):
+    ready: bool
+
+
+_ready = msgspec.json.Decoder(_Ready)
+
+
+def document_maker(target: TargetConfig) -> MakeDocument:
+    """How a target's documents are made of pages."""
+    make = _selected(target.fields) if target.fields else _whole
+    return _only_ready(make) if target.ready else make
+
+
+def document_identity(target: TargetConfig) -> str:
+    """Equal for targets whose documents are the same functions of the same pages."""
+    parts = orjson.dumps([target.channels, target.ready, target.fields])
+    return hashlib.sha256(parts).hexdigest()[:16]
+
+
+def idempotency_key(target: str, page: PageKey, tag: str, wanted_position: int) -> str:
+    """The same for every attempt to deliver these bytes because of the same change.
+
+    The position is part of it: a page that goes back to what it was before is another delivery, which a target that
+    remembers keys would leave out otherwise.
+    """
+    parts = orjson.dumps([target, page.sku, page.channel, tag, wanted_position])
+    return hashlib.sha256(parts).hexdigest()[:32]
+
+
+def _whole(page: bytes | None) -> Document:
+    return NOTHING if page is None else Document(page, tag_of(page))
+
+
+def _only_ready(make: MakeDocument) -> MakeDocument:
+    def made(page: bytes | None) -> Document:
+        return make(page) if page is not None and _ready.decode(page).ready else NOTHING
+
+    return made
+
+
+def _selected(fields: Sequence[str]) -> MakeDocument:
+    """The parts at some paths, at the same places; what a page does not have is left out."""
+    paths = [tuple(path.split(".")) for path in dict.fromkeys(["sku", "channel", *fields])]
+
+    def made(page: bytes | None) -> Document:
+        if page is None:
+            return NOTHING
+        whole = orjson.loads(page)
+        document: dict[str, object] = {}
+        for path in paths:
+            _copy(whole, document, path)
+        body = orjson.dumps(document, option=orjson.OPT_SORT_KEYS)
+        return Document(body, tag_of(body))
+
+    return made
+
+
+def _copy(source: object, into: dict[str, object], path: Sequence[str]) -> None:
+    """Copies what is at a path, with the objects around it. A longer path with dots in its names is tried, too."""
+    for length in range(len(path), 0, -1):
+        name = ".".join(path[:length])
+        if not isinstance(source, dict) or name not in source:
+            continue
+        value, rest = source[name], path[length:]
+        if not rest:
+            into[name] = value
+        elif isinstance(value, dict):
+            inner = into.setdefault(name, {})
+            if isinstance(inner, dict):
+                _copy(value, inner, rest)
+                if not inner:
+                    del into[name]
+        return
