@@ -220,6 +220,10 @@ _REMEDIES = {
         "It can be made again: stop every process that uses the store, delete pages.db, and let `pagefold recover` "
         "fold every page from the log"
     ),
+    "deliveries.db": (
+        "It can be made again: stop every process that uses the store, and delete deliveries.db: everything is "
+        "delivered again to every target"
+    ),
     "events.db": "It cannot be made again: restore a backup with `pagefold restore`",
     "an index": "It can be made again: `pagefold verify` names it, and REINDEX makes it; then run `pagefold recover`",
     "": "`pagefold verify` looks for more. `pagefold recover` makes pages again; everything else is in a backup",

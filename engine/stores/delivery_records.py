@@ -10,9 +10,10 @@ its holder's own clock runs ahead of the store's, never behind.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Collection, Mapping, Sequence
+from collections import Counter
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
-from typing import Final, Literal, NamedTuple, TypeAlias
+from typing import Any, Final, Literal, NamedTuple, TypeAlias
 
 from pagefold.domains.values import format_timestamp
 
@@ -59,6 +60,16 @@ def text_of(micros: int) -> str:
 def micros_of(text: str) -> int:
     """A moment as microseconds since 1970."""
     return (datetime.fromisoformat(text) - _EPOCH) // timedelta(microseconds=1)
+
+
+def delay_of(seconds: float) -> int:
+    """A delay or lease in microseconds, within its bounds."""
+    return round(min(max(seconds, 0.0), MAX_SECONDS) * SECOND)
+
+
+def answer_of(text: str) -> str:
+    """A text of a target as it is stored: cut, without what a database refuses."""
+    return text[:MAX_ANSWER_CHARACTERS].replace("\0", "\ufffd").encode("utf-8", "replace").decode()
 
 
 class DeliveryKey(NamedTuple):
@@ -152,6 +163,18 @@ class StoredDelivery(NamedTuple):
     echo: bytes | None
 
 
+MOMENTS = [StoredDelivery._fields.index(name) for name in ("acked_at", "since", "due_at")]
+
+
+def stored_delivery(row: Iterable[Any]) -> StoredDelivery:
+    """A row, from its columns."""
+    columns = list(row)
+    for place in MOMENTS:
+        columns[place] = None if columns[place] is None else text_of(columns[place])
+    found = StoredDelivery._make(columns)
+    return found._replace(is_edited=bool(found.is_edited))
+
+
 class WaitingKey(NamedTuple):
     """The place of a row in the order of `Deliveries.oldest`."""
 
@@ -161,6 +184,31 @@ class WaitingKey(NamedTuple):
 
 
 FIRST_WAITING = WaitingKey("0001-01-01T00:00:00.000000Z", "", "")
+
+
+def totals_of(
+    settlements: Collection[Settlement], lost: Collection[DeliveryKey], counts: Mapping[str, int] | None
+) -> dict[str, int]:
+    """What settlements add to the totals of a target, by name."""
+    outcomes = Counter(each.outcome for each in settlements if DeliveryKey(each.sku, each.channel) not in lost)
+    added = Counter(counts or {})
+    added.update(outcomes)
+    added.update(lost=len(lost))
+    return {name: added[name] for name in sorted(added) if added[name]}
+
+
+def by_target(rows: Iterable[Iterable[Any]]) -> dict[str, dict[str, int]]:
+    """Rows of target, name and total, by target."""
+    found: dict[str, dict[str, int]] = {}
+    for target, name, total in rows:
+        found.setdefault(target, {})[name] = total
+    return found
+
+
+def may_have_arrived(settlements: Collection[Settlement], lost: Collection[DeliveryKey]) -> list[DeliveryKey]:
+    """The lost rows, in order, of which a target may have received something under the lost claim."""
+    keys = {DeliveryKey(each.sku, each.channel) for each in settlements if each.outcome in ("delivered", "uncertain")}
+    return sorted(keys.intersection(lost))
 
 
 class DeliveryCount(NamedTuple):

@@ -60,7 +60,7 @@ class Proof(ABC):
 
     @abstractmethod
     async def begin_recovery(self) -> None:
-        """Accepts the log as it is, durably: every checkpoint starts over, and no earlier mark counts.
+        """Accepts the log as it is, durably: every checkpoint starts over, no earlier mark or receipt counts.
 
         The recovery then lasts until `end_recovery`.
         """

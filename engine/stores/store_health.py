@@ -40,14 +40,14 @@ class StoreHealth(ABC):
 
     @abstractmethod
     async def check_damage(self) -> None:
-        """Checks the pages for damage. Reads everything.
+        """Checks the pages, and the deliveries, for damage. Reads everything.
 
         A no-op if the server checks for itself. Raises `StoreDamaged`.
         """
 
     @abstractmethod
     async def sizes(self) -> Mapping[str, int]:
-        """The bytes of its parts on disk, indexes included: `log`, `pages`, and on PostgreSQL `rest`."""
+        """The bytes of its parts on disk, indexes included: `log`, `pages`, perhaps `deliveries` and `rest`."""
 
     @abstractmethod
     async def inspect(self) -> Inspection:

@@ -13,6 +13,8 @@ from pagefold.engine.stores.postgres.alerts import PostgresAlerts
 from pagefold.engine.stores.postgres.audit import PostgresAudit
 from pagefold.engine.stores.postgres.connections import Connections
 from pagefold.engine.stores.postgres.dead_letters import PostgresDeadLetters
+from pagefold.engine.stores.postgres.deliveries import PostgresDeliveries
+from pagefold.engine.stores.postgres.delivery_targets import PostgresDeliveryTargets
 from pagefold.engine.stores.postgres.disk_space import DiskSpaceCheck
 from pagefold.engine.stores.postgres.fetches import PostgresFetches
 from pagefold.engine.stores.postgres.field_ledger import PostgresFieldLedger
@@ -55,6 +57,8 @@ class PostgresStore(Store):
         self.fields = PostgresFieldLedger(connections)
         self.schedule = PostgresSchedule(connections)
         self.fetches = PostgresFetches(connections)
+        self.deliveries = PostgresDeliveries(connections)
+        self.delivery_targets = PostgresDeliveryTargets(connections)
         self.plans = PostgresPlans(connections)
         self.kpis = PostgresKpiPoints(connections)
         self.alerts = PostgresAlerts(connections)

@@ -1,8 +1,8 @@
 """The connections of a PostgreSQL store, and who uses them.
 
 Every connection uses the schema of the store only, waits for the disk with every commit, and plans by index whatever
-the statistics say. There are few: one writes the log, some read, one listens, one serves point reads, and each lease
-and claim has one.
+the statistics say. There are few: one writes the log, some read, one listens, one serves point reads, each lease and
+claim has one, and where there are targets, two write what was delivered.
 """
 
 import asyncio
@@ -26,6 +26,7 @@ Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
 Record: TypeAlias = asyncpg.Record
 
 READER_CONNECTIONS = 4
+DELIVERY_CONNECTIONS = 2
 CONNECT_SECONDS = 10.0
 COMMAND_SECONDS = 60.0
 CLOSE_SECONDS = 5.0
@@ -255,6 +256,7 @@ class Connections:
         self._lease_milliseconds = round(config.work.lease_seconds * 1000)
         self.writer = Pool(self, 1)
         self.readers = Pool(self, READER_CONNECTIONS)
+        self.delivery_writers = Pool(self, DELIVERY_CONNECTIONS)
 
     async def session(self, *, command_seconds: float | None = COMMAND_SECONDS) -> Session:
         """A new connection, on which no command may take longer than `command_seconds`."""
@@ -292,3 +294,4 @@ class Connections:
         """Closes all but the workers' connections."""
         await self.writer.close()
         await self.readers.close()
+        await self.delivery_writers.close()

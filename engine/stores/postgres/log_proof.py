@@ -43,7 +43,7 @@ class PostgresProof(Proof):
     async def begin_recovery(self) -> None:
         async with self._connections.writer.session() as session, session.transaction():
             await adopt(session)
-            for statement in ("reset_checkpoints", "forget_streaks", "forget_unproved_applications"):
+            for statement in ("reset_checkpoints", "forget_streaks", "forget_unproved_applications", "forget_receipts"):
                 await session.execute(statement)
             await session.execute("set_recovery", True)  # noqa: FBT003  # positional in SQL
 

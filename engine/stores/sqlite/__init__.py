@@ -1,4 +1,4 @@
-"""The embedded store: two SQLite files in one folder, for a laptop or a single machine."""
+"""The embedded store: SQLite files in one folder, for a laptop or a single machine."""
 
 from collections.abc import Mapping
 from functools import partial
@@ -13,6 +13,8 @@ from pagefold.engine.stores.sqlite.alerts import SQLiteAlerts
 from pagefold.engine.stores.sqlite.audit import SQLiteAudit
 from pagefold.engine.stores.sqlite.connections import Connections, translate_errors
 from pagefold.engine.stores.sqlite.dead_letters import SQLiteDeadLetters
+from pagefold.engine.stores.sqlite.deliveries import SQLiteDeliveries
+from pagefold.engine.stores.sqlite.delivery_targets import SQLiteDeliveryTargets
 from pagefold.engine.stores.sqlite.fetches import SQLiteFetches
 from pagefold.engine.stores.sqlite.field_ledger import SQLiteFieldLedger
 from pagefold.engine.stores.sqlite.kpi_points import SQLiteKpiPoints
@@ -24,7 +26,7 @@ from pagefold.engine.stores.sqlite.plans import SQLitePlans
 from pagefold.engine.stores.sqlite.recorder_tables import SQLiteRecords
 from pagefold.engine.stores.sqlite.references import SQLiteReferences
 from pagefold.engine.stores.sqlite.schedule import SQLiteSchedule
-from pagefold.engine.stores.sqlite.schema import check, prepare
+from pagefold.engine.stores.sqlite.schema import begin_deliveries, check, prepare
 from pagefold.engine.stores.sqlite.sessions import SQLiteSessions
 from pagefold.engine.stores.sqlite.tokens import SQLiteTokens
 from pagefold.engine.stores.store import Store
@@ -32,7 +34,7 @@ from pagefold.engine.stores.store_health import Inspection
 
 
 class SQLiteStore(Store):
-    """A log in `events.db`, pages in `pages.db`."""
+    """A log in `events.db`, pages in `pages.db`; what targets hold in `deliveries.db`, once there are any."""
 
     def __init__(self, connections: Connections, config: Config, *, killable: bool) -> None:
         self._connections = connections
@@ -49,6 +51,8 @@ class SQLiteStore(Store):
         self.fields = SQLiteFieldLedger(connections)
         self.schedule = SQLiteSchedule(connections)
         self.fetches = SQLiteFetches(connections)
+        self.deliveries = SQLiteDeliveries(connections)
+        self.delivery_targets = SQLiteDeliveryTargets(connections)
         self.plans = SQLitePlans(connections)
         self.kpis = SQLiteKpiPoints(connections)
         self.alerts = SQLiteAlerts(connections)
@@ -64,7 +68,9 @@ class SQLiteStore(Store):
         name = f"sqlite:///{folder}"
         await run_sync(lambda: prepare(folder, create=create))
         with translate_errors(name):
-            connections = Connections(folder, partial(prepare, folder, create=False), partial(check, name))
+            connections = Connections(
+                folder, partial(prepare, folder, create=False), partial(begin_deliveries, folder), partial(check, name)
+            )
             return cls(connections, config, killable=killable)
 
     async def check_reads(self) -> None:

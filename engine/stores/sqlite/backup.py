@@ -1,12 +1,13 @@
 """Backups of a SQLite store, by SQLite's online backup: a consistent copy of each file.
 
-The pages are copied first, so that the log is never behind the checkpoints. Copying the files of a running store in any
-other way loses acknowledged events in their write-ahead logs.
+The log is copied last, so that it is never behind the checkpoints, or behind what was delivered. Targets may hold newer
+pages than a backup knows: once it is restored, its receipts count no more, and everything is delivered again. Copying
+the files of a running store in any other way loses acknowledged events in their write-ahead logs.
 """
 
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
 
@@ -21,6 +22,7 @@ from pagefold.engine.stores.log_proof import mark_of
 from pagefold.engine.stores.sqlite import folder_of
 from pagefold.engine.stores.sqlite.connections import (
     BUSY_MILLISECONDS,
+    DELIVERIES,
     EVENTS,
     PAGES,
     SQL,
@@ -32,32 +34,37 @@ from pagefold.engine.stores.sqlite.log_proof import Tip
 from pagefold.engine.stores.sqlite.reader_connections import connect_reader
 from pagefold.engine.stores.sqlite.schema import JOURNALS, exclusively
 
+ALL_FILES = (DELIVERIES, PAGES, EVENTS)
+"""In the order in which they are copied."""
+
 STEP = 2_000
 """Database pages that are copied in a step."""
 
 
 class SQLiteBackups:
-    """Copies both files, and restores them."""
+    """Copies the files, and restores them."""
 
     async def copy(self, config: Config, folder: Path, advance: OnProgress) -> CopyResult:
-        """Copies `pages.db`, then `events.db`."""
+        """Copies `deliveries.db`, if there is one, `pages.db`, then `events.db`."""
         return await run_sync(lambda: _copy(folder_of(config.store.url), folder, advance))
 
     async def put_back(self, config: Config, folder: Path, manifest: Manifest, stamp: str) -> str | None:
-        """Replaces both files, and moves the replaced ones into a folder next to them."""
+        """Replaces the files, and moves the replaced ones into a folder next to them."""
         if not {EVENTS, PAGES} <= manifest.files.keys():
             problem = f"the backup {folder} lacks {EVENTS} or {PAGES}"
             raise BackupError(problem)
         target = folder_of(config.store.url)
         with translate_errors(f"sqlite:///{target}"):
-            return await run_sync(lambda: _put_back(folder, target, stamp))
+            files = [file for file in ALL_FILES if file in manifest.files]
+            return await run_sync(lambda: _put_back(folder, files, target, stamp))
 
 
 def _copy(store: Path, folder: Path, advance: OnProgress) -> CopyResult:
     with translate_errors(f"sqlite:///{store}"):
-        total = sum((store / file).stat().st_size for file in (PAGES, EVENTS))
+        files = ALL_FILES if (store / DELIVERIES).exists() else (PAGES, EVENTS)
+        total = sum((store / file).stat().st_size for file in files)
         done = 0
-        for file in (PAGES, EVENTS):
+        for file in files:
             done = _copy_file(store / file, folder / file, done, total, advance)
         with closing(connect_reader(folder / EVENTS, BUSY_MILLISECONDS)) as events:
             return CopyResult(str(events.execute(SQL["log_id"]).get), int(events.execute(SQL["log_end"]).get))
@@ -83,11 +90,11 @@ def _copy_file(source: Path, target: Path, done: int, total: int, advance: OnPro
     return done + copied
 
 
-def _put_back(backup: Path, target: Path, stamp: str) -> str | None:
+def _put_back(backup: Path, files: Sequence[str], target: Path, stamp: str) -> str | None:
     target.mkdir(parents=True, exist_ok=True, mode=0o700)
-    with exclusively(target), _prepared(backup, target) as prepared:
+    with exclusively(target), _prepared(backup, files, target) as prepared:
         aside = _set_aside(target, target / f"replaced-{stamp}")
-        for file in (EVENTS, PAGES):
+        for file in files:
             prepared[file].rename(target / file)
         _keep_tip(target)
         sync(target)
@@ -95,14 +102,16 @@ def _put_back(backup: Path, target: Path, stamp: str) -> str | None:
 
 
 @contextmanager
-def _prepared(backup: Path, target: Path) -> Iterator[dict[str, Path]]:
+def _prepared(backup: Path, files: Sequence[str], target: Path) -> Iterator[dict[str, Path]]:
     """The files of a backup, synced, next to those that they will replace."""
-    prepared = {file: target / f".{file}.restored" for file in (EVENTS, PAGES)}
+    prepared = {file: target / f".{file}.restored" for file in files}
     try:
         for name, file in prepared.items():
             shutil.copyfile(backup / name, file)
             file.chmod(0o600)
             with closing(connect(file, synchronous="FULL")) as connection:  # WAL mode, as before
+                if name == DELIVERIES:
+                    connection.execute(SQL["forget_receipts"])
                 connection.pragma("wal_checkpoint", "TRUNCATE")
             with file.open("rb+") as opened:
                 os.fsync(opened.fileno())
@@ -115,10 +124,10 @@ def _prepared(backup: Path, target: Path) -> Iterator[dict[str, Path]]:
 
 def _set_aside(target: Path, aside: Path) -> Path | None:
     """Moves the existing files into a folder, each with its own write-ahead log."""
-    existing = [target / file for file in (EVENTS, PAGES) if (target / file).exists()]
+    existing = [target / file for file in ALL_FILES if (target / file).exists()]
     if existing:
         aside.mkdir(mode=0o700)
-    for file in (EVENTS, PAGES):
+    for file in ALL_FILES:
         for each in (target / file, *_journals(target / file)):
             if each.exists() and existing:
                 each.rename(aside / each.name)

@@ -1,9 +1,9 @@
-"""The connections to the two files of a SQLite store, and who uses them.
+"""The connections to the files of a SQLite store, and who uses them.
 
 `events.db` is written with `synchronous = FULL`: acknowledged events survive a power loss. `pages.db` is written with
-`NORMAL`: it can be folded again. Bulk work runs in threads, one task at a time for each connection; point reads stay on
-the event loop, where a thread would cost five times the read. Connections that write are opened on the first write:
-opening and reading a store writes nothing.
+`NORMAL`: it can be folded again; so is `deliveries.db`, which exists once there are targets. Bulk work runs in threads,
+one task at a time for each connection; point reads stay on the event loop, where a thread would cost five times the
+read. Connections that write are opened on the first write: opening and reading a store writes nothing.
 """
 
 import errno
@@ -45,6 +45,7 @@ from pagefold.engine.stores.sqlite.worker_threads import in_thread
 
 EVENTS = "events.db"
 PAGES = "pages.db"
+DELIVERIES = "deliveries.db"
 
 SQL = {**statements("pagefold.engine.stores.sqlite"), **statements("pagefold.engine.stores.sqlite", "files")}
 
@@ -394,14 +395,20 @@ class Connections:
 
     `events_reader` serves the consumers; `events_browser` other readers, which should not wait for them.
     `events_witness` is read inside the transactions of `pages`, and `pages_witness` inside those of `events`: with
-    these the log proves what was folded. `remake` creates `pages.db` again if it is lost; `verify` raises if a file is
-    not this program's.
+    these the log proves what was folded. `remake` creates `pages.db` again if it is lost, `begin_deliveries`
+    `deliveries.db` if there is none; `verify` raises if a file is not this program's.
     """
 
-    def __init__(self, folder: Path, remake: Callable[[], None], verify: Callable[[apsw.Connection], None]) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        remake: Callable[[], None],
+        begin_deliveries: Callable[[], None],
+        verify: Callable[[apsw.Connection], None],
+    ) -> None:
         self.name = f"sqlite:///{folder}"
         self.folder = folder
-        self._remake = remake
+        self._lost = {EVENTS: self._log_lost, PAGES: remake, DELIVERIES: begin_deliveries}
         self._verify = verify
         self.events = ThreadedWriter(self, self._writer(EVENTS, "FULL"))
         self.pages = ThreadedWriter(self, self._writer(PAGES, "NORMAL", FOLD_CACHE_KIB))
@@ -410,6 +417,8 @@ class Connections:
         self.pages_reader = ThreadedReader(self, self._reader(PAGES))
         self.events_on_loop = LoopConnections(self._reader(EVENTS, BUSY_MILLISECONDS_ON_LOOP))
         self.pages_on_loop = LoopConnections(self._reader(PAGES, BUSY_MILLISECONDS_ON_LOOP))
+        self.deliveries = ThreadedWriter(self, self._writer(DELIVERIES, "NORMAL", BROWSER_CACHE_KIB))
+        self.deliveries_reader = ThreadedReader(self, self._reader(DELIVERIES, cache_kib=FOLD_CACHE_KIB))
         self.events_witness = self._reader(EVENTS, cache_kib=WITNESS_CACHE_KIB)
         self.pages_witness = self._reader(PAGES, cache_kib=WITNESS_CACHE_KIB)
 
@@ -422,12 +431,16 @@ class Connections:
         return self._opened(name, lambda file: connect_reader(file, busy_milliseconds, cache_kib))
 
     def _opened(self, name: str, connect: Callable[[Path], Connected]) -> OpenedFile[Connected]:
-        lost = self._log_lost if name == EVENTS else self._remake
-        return OpenedFile(self.folder / name, connect, lost=lost, verify=self._verify)
+        return OpenedFile(self.folder / name, connect, lost=self._lost[name], verify=self._verify)
 
     def _log_lost(self) -> None:
         problem = f"{EVENTS} is gone"
         raise LogReplaced(problem)
+
+    @property
+    def has_deliveries(self) -> bool:
+        """Whether there is a `deliveries.db`. To read it otherwise would create it."""
+        return (self.folder / DELIVERIES).exists()
 
     @property
     def uses_fallback(self) -> bool:
@@ -451,10 +464,14 @@ class Connections:
     async def reopen(self) -> None:
         """Reopens all readers when they are idle: as usual, if that is possible now."""
         async with AsyncExitStack() as stack:
-            for reader in (self.events_reader, self.events_browser, self.pages_reader):
+            for reader in self._threaded_readers:
                 await stack.enter_async_context(reader.reserved())
                 reader.discard()
             self.reopen_on_loop()
+
+    @property
+    def _threaded_readers(self) -> Sequence[ThreadedReader]:
+        return (self.events_reader, self.events_browser, self.pages_reader, self.deliveries_reader)
 
     def reopen_on_loop(self) -> None:
         """Reopens the readers on the event loop."""
@@ -480,5 +497,7 @@ class Connections:
             opened.discard()
         self.events_on_loop.close()
         self.pages_on_loop.close()
-        for connection in (self.events_reader, self.events_browser, self.pages_reader, self.events, self.pages):
-            await connection.close()
+        for reader in self._threaded_readers:
+            await reader.close()
+        for writer in (self.events, self.pages, self.deliveries):
+            await writer.close()

@@ -197,6 +197,9 @@ class SQLiteProof(Proof):
             fetch(connection, "set_recovery", 1)
             fetch(connection, "need_no_more", self._connections.events_witness.current().execute(SQL["log_end"]).get)
 
+        if self._connections.has_deliveries:
+            receipts = in_transaction(lambda connection: fetch(connection, "forget_receipts"))
+            await self._connections.deliveries.run(with_full_sync(receipts))
         await self._connections.pages.run(with_full_sync(in_transaction(begin)))
         self._tip.clear()
 

@@ -1,4 +1,4 @@
-"""Creates the two files of a store, and migrates them."""
+"""Creates the files of a store, and migrates them."""
 
 import fcntl
 import os
@@ -15,6 +15,7 @@ from pagefold.engine.stores.log_proof import mark_of
 from pagefold.engine.stores.sql_files import Migration, migrations
 from pagefold.engine.stores.sqlite.connections import (
     BUSY_MILLISECONDS,
+    DELIVERIES,
     EVENTS,
     PAGES,
     SQL,
@@ -46,7 +47,7 @@ CREATE TABLE IF NOT EXISTS migrations (
 
 
 def prepare(folder: Path, *, create: bool) -> None:
-    """Migrates both files, under a lock that excludes other processes. Idempotent.
+    """Migrates log and pages, and the deliveries, if any, under a lock that excludes other processes. Idempotent.
 
     Writes nothing if they are up to date, so that a store on a full or read-only disk can be opened. A missing file is
     created again next to the other one: a new log has another identity, and new pages are not read before they are
@@ -58,7 +59,9 @@ def prepare(folder: Path, *, create: bool) -> None:
     if not create and not any((folder / file).exists() for file in (EVENTS, PAGES)):
         raise StoreNotFound(name)
     with translate_errors(name):
-        if all(_is_up_to_date(name, folder / f"{kind}.db", kind) for kind in KINDS):
+        has_deliveries = (folder / DELIVERIES).exists()
+        kinds = (*KINDS, "deliveries") if has_deliveries else KINDS
+        if all(_is_up_to_date(name, folder / f"{kind}.db", kind) for kind in kinds):
             return
         if folder.exists() and (reason := why_read_only(folder)) is not None:
             raise StoreReadOnly(name, f"it has to be made for this program first, or brought up to date, and {reason}")
@@ -69,10 +72,21 @@ def prepare(folder: Path, *, create: bool) -> None:
                 discard_journals(folder / file)
             _migrate(name, folder / EVENTS, migrations(PACKAGE, "migrations/events"))
             before = _migrate(name, folder / PAGES, migrations(PACKAGE, "migrations/pages"))
+            if has_deliveries:
+                _migrate(name, folder / DELIVERIES, migrations(PACKAGE, "migrations/deliveries"))
             if lost == [PAGES]:
                 _need_folding(folder)
             elif 0 < before < UNMARKED:
                 _mark_checkpoints(folder)
+
+
+def begin_deliveries(folder: Path) -> None:
+    """Creates `deliveries.db`, under the same lock. Idempotent. What an earlier one had is to be delivered again."""
+    name = f"sqlite:///{folder}"
+    with translate_errors(name), exclusively(folder):
+        if not (folder / DELIVERIES).exists():
+            discard_journals(folder / DELIVERIES)
+        _migrate(name, folder / DELIVERIES, migrations(PACKAGE, "migrations/deliveries"))
 
 
 def _is_up_to_date(name: str, file: Path, kind: str) -> bool:
@@ -148,7 +162,7 @@ def _migrate(name: str, file: Path, known: list[Migration]) -> int:
 
 def check(name: str, connection: apsw.Connection) -> None:
     """Raises `StoreTooNew` or `StoreUnusable` if a file does not have this program's schema."""
-    folder = "events" if Path(connection.filename).name == EVENTS else "pages"
+    folder = Path(connection.filename).stem
     known = migrations(PACKAGE, f"migrations/{folder}")[-1].number
     version = current_version(connection)
     if version > known:

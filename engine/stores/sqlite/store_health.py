@@ -10,6 +10,7 @@ from pagefold.engine.errors import LogReplaced, StoreDamaged, StoreUnavailable
 from pagefold.engine.stores.sqlite.connections import (
     BUSY_MILLISECONDS,
     CORRUPT,
+    DELIVERIES,
     DRIVER_ERRORS,
     EVENTS,
     PAGES,
@@ -25,6 +26,7 @@ MIN_FREE_BYTES = 1024 * 1024
 """With less free space the disk counts as full: the next transaction may not fit."""
 
 FILES = {"log": EVENTS, "pages": PAGES}
+"""The files of every store. `DELIVERIES` is there once there are targets."""
 
 CACHE_KIB = 2_048
 """The cache for a file that is read from end to end, once."""
@@ -53,8 +55,9 @@ async def check_appends(connections: Connections) -> None:
 
 
 def sizes(folder: Path) -> dict[str, int]:
-    """The bytes of both files, with what is not in them yet. A file that is not there has none."""
-    return {part: _bytes(folder / name) + _bytes(folder / f"{name}-wal") for part, name in FILES.items()}
+    """The bytes of each file, with what is not in it yet. A log or pages that are not there have none."""
+    files = {**FILES, "deliveries": DELIVERIES} if (folder / DELIVERIES).exists() else FILES
+    return {part: _bytes(folder / name) + _bytes(folder / f"{name}-wal") for part, name in files.items()}
 
 
 def _bytes(file: Path) -> int:
@@ -70,13 +73,14 @@ async def _open_as_usual(connections: Connections) -> None:
 
 
 def check_damage(name: str, folder: Path) -> None:
-    """Checks all of `pages.db`. Raises `StoreDamaged`."""
-    try:
-        found = read_file(folder / PAGES, BUSY_MILLISECONDS, _quick_check, CACHE_KIB)
-    except DRIVER_ERRORS as error:
-        raise store_error(name, error, PAGES) from error
-    if found != "ok":
-        raise StoreDamaged(name, PAGES, found)
+    """Checks all of `pages.db`, and of `deliveries.db`, if there is one. Raises `StoreDamaged`."""
+    for file in (PAGES, DELIVERIES) if (folder / DELIVERIES).exists() else (PAGES,):
+        try:
+            found = read_file(folder / file, BUSY_MILLISECONDS, _quick_check, CACHE_KIB)
+        except DRIVER_ERRORS as error:
+            raise store_error(name, error, file) from error
+        if found != "ok":
+            raise StoreDamaged(name, file, found)
 
 
 def _quick_check(reader: Reader) -> str:
@@ -88,9 +92,9 @@ def _integrity_check(reader: Reader) -> list[Row]:
 
 
 def inspect(name: str, folder: Path) -> list[DamagedPart]:
-    """The damage in either file, including its indexes."""
+    """The damage in each file, including its indexes."""
     found: list[DamagedPart] = []
-    for file in (EVENTS, PAGES):
+    for file in (EVENTS, PAGES, DELIVERIES) if (folder / DELIVERIES).exists() else (EVENTS, PAGES):
         try:
             rows = read_file(folder / file, BUSY_MILLISECONDS, _integrity_check, CACHE_KIB)
         except CORRUPT as error:

@@ -16,3 +16,7 @@ SELECT EXISTS (SELECT FROM pg_namespace WHERE nspname = $1);
 -- set_aside --
 -- Gives a schema another name.
 SELECT format('ALTER SCHEMA %I RENAME TO %I', $1::text, $2::text);
+
+-- has_deliveries --
+-- Whether a restored schema has receipts. An older one has none.
+SELECT to_regclass('delivery_cursors') IS NOT NULL;

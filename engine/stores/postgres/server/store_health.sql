@@ -1,6 +1,7 @@
 -- store_sizes --
 -- The bytes of the log, of the pages and of all other tables, with their indexes.
-SELECT CASE relname WHEN 'stored_events' THEN 'log' WHEN 'sections' THEN 'pages' ELSE 'rest' END,
+SELECT CASE relname WHEN 'stored_events' THEN 'log' WHEN 'sections' THEN 'pages' WHEN 'deliveries' THEN 'deliveries'
+        ELSE 'rest' END,
     sum(pg_total_relation_size(oid))::bigint
 FROM pg_class
 WHERE relnamespace = current_schema()::regnamespace AND relkind = 'r'
