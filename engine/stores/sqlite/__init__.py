@@ -11,10 +11,11 @@ from pagefold.engine.configuration.config import Config
 from pagefold.engine.stores.sqlite import store_health
 from pagefold.engine.stores.sqlite.alerts import SQLiteAlerts
 from pagefold.engine.stores.sqlite.audit import SQLiteAudit
-from pagefold.engine.stores.sqlite.connections import Connections, translate_errors
+from pagefold.engine.stores.sqlite.connections import Connections
 from pagefold.engine.stores.sqlite.dead_letters import SQLiteDeadLetters
 from pagefold.engine.stores.sqlite.deliveries import SQLiteDeliveries
 from pagefold.engine.stores.sqlite.delivery_targets import SQLiteDeliveryTargets
+from pagefold.engine.stores.sqlite.driver_errors import translate_errors
 from pagefold.engine.stores.sqlite.fetches import SQLiteFetches
 from pagefold.engine.stores.sqlite.field_ledger import SQLiteFieldLedger
 from pagefold.engine.stores.sqlite.kpi_points import SQLiteKpiPoints

@@ -20,16 +20,8 @@ from pagefold.engine.stores.backup_manifest import CopyResult, Manifest, OnProgr
 from pagefold.engine.stores.durability import sync
 from pagefold.engine.stores.log_proof import mark_of
 from pagefold.engine.stores.sqlite import folder_of
-from pagefold.engine.stores.sqlite.connections import (
-    BUSY_MILLISECONDS,
-    DELIVERIES,
-    EVENTS,
-    PAGES,
-    SQL,
-    connect,
-    fetch,
-    translate_errors,
-)
+from pagefold.engine.stores.sqlite.connections import BUSY_MILLISECONDS, DELIVERIES, EVENTS, PAGES, SQL, connect, fetch
+from pagefold.engine.stores.sqlite.driver_errors import translate_errors
 from pagefold.engine.stores.sqlite.log_proof import Tip
 from pagefold.engine.stores.sqlite.reader_connections import connect_reader
 from pagefold.engine.stores.sqlite.schema import JOURNALS, exclusively

@@ -26,13 +26,8 @@ import apsw
 from pagefold.engine.errors import StoreUnavailable
 from pagefold.engine.runtime.logs import Logger
 from pagefold.engine.runtime.task_groups import run_beside
-from pagefold.engine.stores.sqlite.connections import (
-    BUSY_MILLISECONDS,
-    Connections,
-    fetch,
-    in_transaction,
-    translate_errors,
-)
+from pagefold.engine.stores.sqlite.connections import BUSY_MILLISECONDS, Connections, fetch, in_transaction
+from pagefold.engine.stores.sqlite.driver_errors import translate_errors
 from pagefold.engine.stores.sqlite.fold_transaction import fold_few, open_fold_transaction
 from pagefold.engine.stores.sqlite.log_proof import SQLiteProof
 from pagefold.engine.stores.store import Checkpoint, Coordination, FewStored, FoldFew, FoldTransaction, Lease, Streak

@@ -28,7 +28,6 @@ from pagefold.engine.stores.log_records import (
 from pagefold.engine.stores.page_listing import INITIAL_STEP, next_step
 from pagefold.engine.stores.size_batches import batches
 from pagefold.engine.stores.sqlite.connections import (
-    DRIVER_ERRORS,
     EVENTS,
     SQL,
     Connections,
@@ -42,6 +41,7 @@ from pagefold.engine.stores.sqlite.connections import (
     packed_of,
     packed_within,
 )
+from pagefold.engine.stores.sqlite.driver_errors import DRIVER_ERRORS
 from pagefold.engine.stores.sqlite.log_proof import SQLiteProof
 from pagefold.engine.stores.sqlite.loop_connections import Execute
 from pagefold.engine.stores.sqlite.reader_connections import Reader

@@ -20,7 +20,6 @@ from pagefold.engine.stores.section_rows import (
 )
 from pagefold.engine.stores.size_batches import split_equal
 from pagefold.engine.stores.sqlite.connections import (
-    DRIVER_ERRORS,
     PAGES,
     SQL,
     Connections,
@@ -29,9 +28,9 @@ from pagefold.engine.stores.sqlite.connections import (
     one,
     packed_of,
     packed_within,
-    store_error,
     unpacked_sections,
 )
+from pagefold.engine.stores.sqlite.driver_errors import DRIVER_ERRORS, store_error
 from pagefold.engine.stores.sqlite.loop_connections import Execute, LoopConnections
 from pagefold.engine.stores.store import BatchReader, Made, Pages
 from pagefold.projections.section_fold import SharedSections

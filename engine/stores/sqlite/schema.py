@@ -22,8 +22,8 @@ from pagefold.engine.stores.sqlite.connections import (
     connect,
     fetch,
     in_transaction,
-    translate_errors,
 )
+from pagefold.engine.stores.sqlite.driver_errors import translate_errors
 from pagefold.engine.stores.sqlite.reader_connections import read_file, why_read_only
 
 PACKAGE = "pagefold.engine.stores.sqlite"

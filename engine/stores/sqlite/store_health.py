@@ -7,17 +7,8 @@ from pathlib import Path
 import apsw
 
 from pagefold.engine.errors import LogReplaced, StoreDamaged, StoreUnavailable
-from pagefold.engine.stores.sqlite.connections import (
-    BUSY_MILLISECONDS,
-    CORRUPT,
-    DELIVERIES,
-    DRIVER_ERRORS,
-    EVENTS,
-    PAGES,
-    Connections,
-    Row,
-    store_error,
-)
+from pagefold.engine.stores.sqlite.connections import BUSY_MILLISECONDS, DELIVERIES, EVENTS, PAGES, Connections, Row
+from pagefold.engine.stores.sqlite.driver_errors import CORRUPT, DRIVER_ERRORS, store_error
 from pagefold.engine.stores.sqlite.reader_connections import Reader, read_file, why_read_only
 from pagefold.engine.stores.sqlite.schema import check
 from pagefold.engine.stores.store_health import DamagedPart

@@ -1,7 +1,8 @@
 """Tokens, in `events.db`: nothing can restore them."""
 
 from pagefold.engine.stores.grants import Token, scope_text, scopes_in
-from pagefold.engine.stores.sqlite.connections import DRIVER_ERRORS, EVENTS, SQL, Connections, Row
+from pagefold.engine.stores.sqlite.connections import EVENTS, SQL, Connections, Row
+from pagefold.engine.stores.sqlite.driver_errors import DRIVER_ERRORS
 from pagefold.engine.stores.sqlite.loop_connections import Execute
 from pagefold.engine.stores.token_records import Tokens
 
