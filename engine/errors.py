@@ -43,6 +43,8 @@ PagefoldError
 ├── UnknownRun              there is no rebuild with this id
 ├── RebuildInProgress       the source is being rebuilt by another run
 ├── SyncInProgress          the source is being asked for changes by another process
+├── UnknownRequest          there is no request with this number
+├── RequestConflict         what is asked for was asked for already, or is no longer as it was seen
 ├── RunNotResumable         the run cannot be resumed
 ├── RunTakenOver            another process has resumed the run
 ├── RunStateError           the run's state does not allow this
@@ -427,6 +429,20 @@ class SyncInProgress(PagefoldError):
 
     def __init__(self, source: str) -> None:
         super().__init__(f"{source}: another process is asking it for changes")
+
+
+class UnknownRequest(PagefoldError):
+    """There is no request with this number, or not any more."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(f"there is no request {number}; the newest 100 of each kind are kept")
+
+
+class RequestConflict(PagefoldError):
+    """What is asked for was asked for already, or is no longer as it was seen. Nothing was done."""
+
+    def __init__(self, task: str, reason: str) -> None:
+        super().__init__(f"{task}: {reason}; nothing was done")
 
 
 class RunNotResumable(PagefoldError):

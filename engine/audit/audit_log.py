@@ -95,12 +95,13 @@ class AuditLog:
 
         If the store cannot take that, nothing is done, unless the entry is not needed. Raises `StoreError`.
 
-        `by` is who does it, the current origin's actor unless given; that one is the `caller` in the details then. An
-        error of Pagefold's refuses it, unless it is the store's or a source's; those, and any other error, fail it.
+        `by` is who does it, the current origin's actor unless given; that one is the `caller` in the details then. The
+        reason is the origin's, too, unless given. An error of Pagefold's refuses it, unless it is the store's or a
+        source's; those, and any other error, fail it.
         """
         origin = current_origin()
         actor = by or origin.actor or UNKNOWN_ACTOR
-        texts = [None if text is None else _storable(text) for text in (reason, origin.command)]
+        texts = [None if text is None else _storable(text) for text in (reason or origin.reason, origin.command)]
         entry = NewAuditEntry(now(), _storable(actor), origin.via, action, _storable(target), *texts)
         current = AuditAction(await self._begin(entry, is_needed=is_needed))
         if by is not None and origin.actor not in {None, by}:

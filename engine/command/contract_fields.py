@@ -1,7 +1,7 @@
 """`pagefold contracts fields`: what the records of sources have, since when, and what of it is news."""
 
 from collections.abc import Collection
-from typing import Annotated, get_args
+from typing import Annotated
 
 import msgspec
 from cyclopts import Parameter
@@ -10,10 +10,10 @@ import pagefold
 from pagefold.engine.command.console import count, percent, print_message, printable, shortened, show_table, write_bytes
 from pagefold.engine.command.options import AsJSON, Exit, Injected, Options, UsageError, unknown_source
 from pagefold.engine.intake.contracts.record_fields import kinds_in
+from pagefold.engine.intake.field_alerts import end_alerts
 from pagefold.engine.runtime.event_loop import run
 from pagefold.engine.stores.field_ledger import Alert, FieldEntry, FieldFilter
 
-ALERTS: tuple[Alert, ...] = get_args(Alert)
 MAX_WIDTH = 40
 DAY = len("2026-01-01")
 
@@ -87,7 +87,7 @@ async def _list(options: Options, selection: FieldFilter, *, as_json: bool) -> i
 
 async def _acknowledge(options: Options, selection: FieldFilter) -> int:
     async with pagefold.open(options.load(), create=False) as shop:
-        number = await shop.store.fields.acknowledge(selection, ALERTS)
+        number = await end_alerts(shop.store.fields, shop.audit, selection)
     print_message(f"{count(number, 'alert')} acknowledged")
     return Exit.DONE
 

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from pagefold.engine.schedule.task_status import TaskStatus
 
 STATE_STYLES: dict[RunState, str] = {
+    "requested": "cyan",
     "running": "cyan",
     "done": "green",
     "attention": "yellow",
@@ -37,7 +38,7 @@ Show and run the tasks of `[schedule]`: rebuilds and comparisons at certain time
 
 One of the processes of `pagefold work` and `pagefold serve --work` runs them. A run is *running*; *done*; done, but
 something needs *attention*; *failed*; or *stopped* before its end, as its window was over. A missed run is caught up
-once.
+once. What an operator asks for is *requested* until a worker takes it up.
 """,
     help_epilogue="",
 )
@@ -109,7 +110,7 @@ def list_runs(
     limit
         List at most this many.
     as_json
-        Print one JSON object a line: number, task, due, started_at, ended_at, state, detail.
+        Print one JSON object a line: number, task, due, started_at, ended_at, state, detail, requested.
     """
     return run(lambda: _runs(task, limit, options, as_json=as_json))
 

@@ -1,9 +1,10 @@
 """`pagefold sync`: asks sources for what changed since the last time."""
 
 from collections.abc import Collection
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
+from cyclopts.validators import Number
 
 import pagefold
 from pagefold.engine.command.console import print_error, print_message, write_json
@@ -13,14 +14,21 @@ from pagefold.engine.configuration.config import Config
 from pagefold.engine.errors import StoreError
 from pagefold.engine.runtime.event_loop import run
 from pagefold.engine.runtime.extras import needs_extra
+from pagefold.engine.runtime.origin import acting, current_origin
 from pagefold.engine.shop import Shop
 
+if TYPE_CHECKING:
+    from pagefold.engine.sync.removal_brake import HeldDecision
 
-def sync(
+
+def sync(  # noqa: PLR0913  # as many as the command has
     source: Annotated[list[str] | None, Parameter(name="SOURCE", consume_multiple=True)] = None,
     /,
     *,
     yes: Annotated[bool, Parameter(negative="")] = False,
+    leave_out: Annotated[bool, Parameter(negative="")] = False,
+    expect: Annotated[int | None, Parameter(validator=Number(gte=0))] = None,
+    reason: str | None = None,
     as_json: AsJSON = False,
     options: Injected = Options(),  # noqa: B008  # it is immutable
 ) -> int:
@@ -37,15 +45,34 @@ def sync(
         Only these sources.
     yes
         Append what is held, too. The sources must be named.
+    leave_out
+        Leave out what is held: it is not removed, and not asked for again. The sources must be named.
+    expect
+        With --yes or --leave-out: hold it again if something is removed from more streams than this.
+    reason
+        Why, for the audit.
     as_json
         Print one JSON object per source and line: source, state, detail.
     """
-    if yes and not source:
-        raise UsageError("--yes", "name the sources: `pagefold sync SOURCE --yes`")
-    return run(lambda: _sync(source or (), options, confirmed=yes, as_json=as_json))
+    decision = _decision(leave_out, expect) if yes or leave_out else None
+    if yes and leave_out:
+        raise UsageError("--yes", "cannot be combined with --leave-out")
+    if decision is None and (expect is not None or reason is not None):
+        raise UsageError("--expect" if reason is None else "--reason", "goes with --yes or --leave-out")
+    if decision is not None and not source:
+        raise UsageError(decision.option, f"name the sources: `pagefold sync SOURCE {decision.option}`")
+    with acting(current_origin()._replace(reason=reason)):
+        return run(lambda: _sync(source or (), options, decision, as_json=as_json))
 
 
-async def _sync(names: Collection[str], options: Options, *, confirmed: bool, as_json: bool) -> int:
+def _decision(leaves_out: bool, expected: int | None) -> "HeldDecision":  # noqa: FBT001  # an option of the command
+    with needs_extra("pagefold sync", "rebuild"):
+        from pagefold.engine.sync.removal_brake import HeldDecision  # noqa: PLC0415  # most commands do not need it
+
+    return HeldDecision(leaves_out, expected)
+
+
+async def _sync(names: Collection[str], options: Options, decision: "HeldDecision | None", *, as_json: bool) -> int:
     config = options.load()
     chosen = names or [name for name, source in config.sources.items() if source.delta is not None]
     _check_names(chosen, config)
@@ -53,17 +80,17 @@ async def _sync(names: Collection[str], options: Options, *, confirmed: bool, as
         code = int(Exit.DONE)
         with stop.scope:
             for name in chosen:
-                code = max(code, await _sync_one(shop, name, confirmed=confirmed, as_json=as_json))
+                code = max(code, await _sync_one(shop, name, decision, as_json=as_json))
             return code
     return stop.exit_code
 
 
-async def _sync_one(shop: Shop, source: str, *, confirmed: bool, as_json: bool) -> int:
+async def _sync_one(shop: Shop, source: str, decision: "HeldDecision | None", *, as_json: bool) -> int:
     with needs_extra("pagefold sync", "rebuild"):
         from pagefold.engine.schedule.scheduler import Scheduler  # noqa: PLC0415  # as most commands do not need it
 
     try:
-        outcome = await Scheduler(shop).sync_now(source, confirmed=confirmed)
+        outcome = await Scheduler(shop).sync_now(source, decision)
     except StoreError as error:
         print_error(str(error))
         return Exit.FAILED

@@ -91,14 +91,14 @@ def _metrics(shop: Shop, host: str, port: int | None) -> AbstractAsyncContextMan
 
 
 async def work_and_run_schedule(shop: Shop, domains: Collection[str] | None = None, *, enduring: bool = False) -> None:
-    """Runs the consumers, and if there are any the tasks of the schedule, rebuilds that were approved, and fetches.
+    """Runs the consumers, the tasks of the schedule, rebuilds that were approved, what operators ask for, and fetches.
 
     Until it is cancelled.
     """
     running: list[Callable[[], Coroutine[object, object, None]]] = [partial(shop.work, domains, enduring=enduring)]
     sources = shop.config.sources.values()
     needs_scheduler = shop.config.schedule.tasks or any(source.delta or source.snapshot for source in sources)
-    if needs_scheduler or (shop.config.schedule.all_tasks and is_installed("rebuild")):
+    if needs_scheduler or is_installed("rebuild"):
         with needs_extra("[schedule]", "rebuild"):
             from pagefold.engine.schedule.scheduler import Scheduler  # noqa: PLC0415  # as many shops need no schedule
         running.append(Scheduler(shop).run)

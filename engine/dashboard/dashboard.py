@@ -18,6 +18,7 @@ from pagefold.engine.dashboard.addresses import href
 from pagefold.engine.dashboard.forms import CSRF, fields_in, form_in
 from pagefold.engine.dashboard.screen import NoForm, Screen, ScreenRoute
 from pagefold.engine.dashboard.screen_table import SCREENS
+from pagefold.engine.dashboard.screens.sign_in import sign_in_again
 from pagefold.engine.dashboard.side_bar import SideBar
 from pagefold.engine.dashboard.static_files import static_response
 from pagefold.engine.dashboard.visit import Site, Visit
@@ -178,7 +179,9 @@ async def _sign_in_first(visit: Visit, method: str) -> Response:
         raise Problem(401, "you were signed out")
     if method != "POST" and visit.is_new and value_of(visit.headers, b"sec-fetch-site") == b"cross-site":
         return await visit.page("arrival", next=visit.address_with())
-    return visit.redirect(href("sign-in", next=visit.address_with() if method != "POST" else None))
+    if method == "POST":
+        return await sign_in_again(visit)
+    return visit.redirect(href("sign-in", next=visit.address_with()))
 
 
 async def _error_page(visit: Visit, problem: Problem) -> Response:

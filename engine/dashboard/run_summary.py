@@ -33,6 +33,7 @@ STATES: Mapping[ReportedRunState, tuple[State, str]] = {
 }
 
 SCHEDULED_STATES: Mapping[RunState, tuple[State, str]] = {
+    "requested": ("wait", "Waits for a worker"),
     "running": ("move", "Running"),
     "done": ("ok", "Done"),
     "attention": ("warn", "Needs attention"),

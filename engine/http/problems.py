@@ -20,6 +20,7 @@ from pagefold.engine.errors import (
     PlanOutdated,
     Rejected,
     ReleaseConflict,
+    RequestConflict,
     RunStateError,
     RunTakenOver,
     StoreError,
@@ -29,6 +30,7 @@ from pagefold.engine.errors import (
     UnknownDeadLetter,
     UnknownPlan,
     UnknownRelease,
+    UnknownRequest,
     UnknownRun,
 )
 from pagefold.engine.http.headers import NO_STORE, SECURITY, Header
@@ -49,6 +51,9 @@ _NEEDS_A_PERSON: dict[type[StoreError], str] = {
     ),
     PagesUnfolded: "the pages were lost, and are being folded again; the same request may be sent again",
 }
+
+_UNKNOWN = (UnknownPlan, UnknownRun, UnknownRequest)
+_CONFLICTS = (PlanDecided, PlanOutdated, RequestConflict, RunStateError, RunTakenOver)
 
 log = Logger(__name__)
 
@@ -165,8 +170,8 @@ def problem_of(error: Exception) -> Problem:
             return _of_dead_letters(error)
         case Overloaded() | StoreError():
             return _for_now(error)
-        case UnknownPlan() | UnknownRun() | PlanDecided() | PlanOutdated() | RunStateError() | RunTakenOver():
-            return Problem(404 if isinstance(error, UnknownPlan | UnknownRun) else 409, str(error))
+        case _ if isinstance(error, _UNKNOWN + _CONFLICTS):
+            return Problem(404 if isinstance(error, _UNKNOWN) else 409, str(error))
         case _:
             log.error("unexpected", error=type(error).__name__, exc_info=error)
             return Problem(500, "the server failed; see its log")

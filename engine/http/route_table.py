@@ -14,6 +14,7 @@ from pagefold.engine.http.routes import (
     operations,
     pages,
     releases,
+    requests,
     webhooks,
     why,
 )
@@ -31,6 +32,7 @@ ROUTES: Sequence[Route] = (
     *dead_letters.ROUTES,
     *epochs.ROUTES,
     *releases.ROUTES,
+    *requests.ROUTES,
     *audit.ROUTES,
     *operations.ROUTES,
 )

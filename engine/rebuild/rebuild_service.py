@@ -10,7 +10,6 @@ from typing import Literal, TypeAlias
 
 import msgspec
 
-from pagefold.domains.domain import JSON
 from pagefold.domains.values import format_timestamp
 from pagefold.engine.audit.audit_log import AuditLog
 from pagefold.engine.configuration.config import Config
@@ -36,6 +35,7 @@ from pagefold.engine.snapshots import open_snapshot
 from pagefold.engine.snapshots.request_limiter import RequestLimiter
 from pagefold.engine.snapshots.snapshot import Snapshot
 from pagefold.engine.stores.store import Store
+from pagefold.projections.field_changes import AnyJSON
 
 ReportedRunState: TypeAlias = Literal["running", "interrupted", "held", "approved", "refused", "completed", "failed"]
 """The state of a run; an interrupted run is recorded as running, but its process is gone.
@@ -99,15 +99,15 @@ class RunReport(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     counts: RunCounts
     live: int
     held_limit: int
-    losses: list[JSON]
+    losses: list[AnyJSON]
     removals: int
     decided_by: str
     decided_because: str
     looks_reset: bool
     lasted: float
     seconds: float
-    samples: list[JSON]
-    refusals: list[JSON]
+    samples: list[AnyJSON]
+    refusals: list[AnyJSON]
     epoch: int
     older: list[str]
     recreated: list[str]

@@ -10,11 +10,12 @@ Via: TypeAlias = Literal["command", "http", "dashboard", "schedule", "program"]
 
 
 class Origin(NamedTuple):
-    """Who acts, None if unknown; by which way; and the command that does the same, None if there is none."""
+    """Who acts, None if unknown; by which way; the command that does the same; and why; None if there is none."""
 
     via: Via = "program"
     actor: str | None = None
     command: str | None = None
+    reason: str | None = None
 
 
 UNKNOWN = Origin()

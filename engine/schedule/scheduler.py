@@ -13,12 +13,14 @@ from pagefold.engine.configuration.schedule_config import TaskConfig
 from pagefold.engine.errors import PagefoldError, StoreError
 from pagefold.engine.runtime.clock import moment, now
 from pagefold.engine.runtime.logs import Logger
-from pagefold.engine.runtime.origin import Origin, acting
+from pagefold.engine.runtime.origin import Origin, acting, current_origin
 from pagefold.engine.runtime.task_groups import run_together
 from pagefold.engine.runtime.timetable import Timetable
+from pagefold.engine.schedule.requested_runs import RequestedRuns
 from pagefold.engine.schedule.tasks import TaskOutcome, resume_approved, run_task, sync_source
 from pagefold.engine.shop import Shop
 from pagefold.engine.stores.schedule_records import APPROVED, sync_task
+from pagefold.engine.sync.removal_brake import HeldDecision
 
 CLAIM = "schedule"
 
@@ -47,12 +49,6 @@ def timetables(config: Config) -> dict[str, Timetable]:
     return found
 
 
-def has_work(config: Config) -> bool:
-    """Whether there is anything to be done at certain times, or when an operator has approved it."""
-    sources = config.sources.values()
-    return bool(config.schedule.all_tasks) or any(source.delta or source.snapshot for source in sources)
-
-
 Work: TypeAlias = Callable[[], Awaitable[TaskOutcome]]
 
 
@@ -66,12 +62,14 @@ class Scheduler:
         self._shop = shop
         self._clock = clock
         self._records = shop.store.schedule
+        self._requests = RequestedRuns(shop, clock)
         self._timetables: Mapping[str, Timetable] = timetables(shop.config)
 
     async def run(self) -> None:
-        """Runs every task at its times, until it is cancelled. A task never runs twice at a time."""
-        if not has_work(self._shop.config):
-            await anyio.sleep_forever()
+        """Runs every task at its times, and what operators ask for, until it is cancelled.
+
+        A task never runs twice at a time.
+        """
         while True:
             try:
                 async with self._shop.store.coordination.claim(CLAIM) as claimed:
@@ -80,7 +78,7 @@ class Scheduler:
                         deltas = [name for name, source in self._shop.config.sources.items() if source.delta]
                         syncs = [partial(self._keep_synced, name) for name in deltas]
                         tasks = (partial(self._keep, name) for name in self._timetables)
-                        await run_together(*syncs, *tasks, self._keep_approved)
+                        await run_together(*syncs, *tasks, self._keep_approved, self._requests.run)
             except StoreError as error:
                 log.warning("the schedule waits for the store", error=str(error))
             await anyio.sleep(RETRY_SECONDS)
@@ -89,10 +87,14 @@ class Scheduler:
         """Runs a task now, whatever its times, and records it. Raises what the task raises."""
         return await self._recorded(name, self._clock(), partial(self._within_window, self._task(name)))
 
-    async def sync_now(self, source: str, *, confirmed: bool = False) -> TaskOutcome:
-        """Asks a source for changes now, and records it; `confirmed` as in `DeltaSync.run`. Raises what that raises."""
-        work = partial(sync_source, self._shop, source, self._clock, confirmed=confirmed)
-        return await self._recorded(sync_task(source), self._clock(), work)
+    async def sync_now(self, source: str, decision: HeldDecision | None = None) -> TaskOutcome:
+        """Asks a source for changes now, and records it; `decision` as in `DeltaSync.run`. Raises what that raises.
+
+        A decision is the caller's.
+        """
+        work = partial(sync_source, self._shop, source, self._clock, decision)
+        origin = None if decision is None else current_origin()
+        return await self._recorded(sync_task(source), self._clock(), work, origin)
 
     async def _keep(self, name: str) -> None:
         """Runs one task at its times."""
@@ -149,6 +151,7 @@ class Scheduler:
             for run in await self._records.newest(1, name):
                 if run.state == "running":
                     await self._records.end(run.number, "failed", ENDED_EARLY, now())
+        await self._requests.close_abandoned(ENDED_EARLY)
 
     def _task(self, name: str) -> TaskConfig:
         return self._shop.config.schedule.all_tasks[name]
@@ -167,12 +170,12 @@ class Scheduler:
             write = log.info if outcome.state == "done" else log.warning
             write("a scheduled task ended", task=name, state=outcome.state, detail=outcome.detail)
 
-    async def _recorded(self, name: str, due: datetime, work: Work) -> TaskOutcome:
+    async def _recorded(self, name: str, due: datetime, work: Work, origin: Origin | None = None) -> TaskOutcome:
         """Does something, and records how it went."""
         number = await self._records.begin(name, format_timestamp(due), now())
         outcome = TaskOutcome("stopped", "it was stopped")
         try:
-            with acting(Origin("schedule", name)):
+            with acting(origin or Origin("schedule", name)):
                 outcome = await work()
         except Exception as error:
             outcome = TaskOutcome("failed", f"{type(error).__name__}: {error}")

@@ -10,9 +10,12 @@ from pagefold.engine.configuration.schedule_config import TaskConfig, Work
 from pagefold.engine.errors import ConfigurationError, RebuildInProgress, RunNotResumable, SourceFailed, SyncInProgress
 from pagefold.engine.rebuild.rebuild_service import RebuildRequest, RebuildService, RunReport
 from pagefold.engine.rebuild.repair_priority import EVERYTHING, RepairPriority
+from pagefold.engine.replay.replayer import ReplayResult
 from pagefold.engine.shop import Shop
 from pagefold.engine.stores.schedule_records import RunState
 from pagefold.engine.sync.delta_sync import DeltaSync
+from pagefold.engine.sync.removal_brake import HeldDecision
+from pagefold.engine.sync.sync_report import SyncReport
 
 
 class TaskOutcome(NamedTuple):
@@ -38,19 +41,25 @@ async def run_task(shop: Shop, task: TaskConfig) -> TaskOutcome:
 
 
 async def sync_source(
-    shop: Shop, source: str, clock: Callable[[], datetime], *, confirmed: bool = False
+    shop: Shop, source: str, clock: Callable[[], datetime], decision: HeldDecision | None = None
 ) -> TaskOutcome:
     """Asks a source for changes. Raises `StoreError`."""
     try:
-        report = await DeltaSync(shop, clock).run(source, confirmed=confirmed)
+        return outcome_of_sync(await DeltaSync(shop, clock).run(source, decision))
     except SyncInProgress as error:
         return TaskOutcome("attention", str(error))
     except (SourceFailed, ConfigurationError) as error:
         return TaskOutcome("failed", str(error))
+
+
+def outcome_of_sync(report: SyncReport) -> TaskOutcome:
+    """How a sync ended."""
     numbers = ("appended", "duplicate", "conflict", "wanted", "refused")
     counts = [f"{number:,} {name}" for name in numbers if (number := getattr(report, name))]
     detail = ", ".join([f"{report.records:,} records since {report.since[:19]}Z", *counts])
-    held = f"; held: {report.held}: `pagefold sync {source} --yes` appends it" if report.held else ""
+    if report.left_out:
+        detail += f", from {report.left_out:,} streams nothing is removed"
+    held = f"; held: {report.held}: `pagefold sync {report.source} --yes` appends it" if report.held else ""
     first = f"; {report.refusals[0]}" if report.refusals else ""
     return TaskOutcome("attention" if report.needs_attention else "done", detail + held + first)
 
@@ -89,7 +98,7 @@ async def _rebuild_part(service: RebuildService, source: str, request: RebuildRe
         return TaskOutcome("attention", f"{name}: {error}")
     except (SourceFailed, ConfigurationError) as error:
         return TaskOutcome("failed", f"{name}: {error}")
-    return _outcome_of(name, report)
+    return outcome_of_rebuild(name, report)
 
 
 async def _resumed(service: RebuildService, source: str, request: RebuildRequest) -> RunReport | None:
@@ -112,26 +121,32 @@ async def resume_approved(service: RebuildService, source: str) -> TaskOutcome:
         return TaskOutcome("attention", f"{source}: {error}")
     except (SourceFailed, ConfigurationError, RunNotResumable) as error:
         return TaskOutcome("failed", f"{source}: {error}")
-    return TaskOutcome("done", "nothing to do") if report is None else _outcome_of(source, report)
+    return TaskOutcome("done", "nothing to do") if report is None else outcome_of_rebuild(source, report)
 
 
-def _outcome_of(name: str, report: RunReport) -> TaskOutcome:
+def outcome_of_rebuild(name: str, report: RunReport) -> TaskOutcome:
+    """How a rebuild ended."""
     counts = report.counts
     numbers = {"drifted": report.drifted, "withdrawn": counts.withdrawn, "refused": counts.refused}
     found = f"{name}: " + ", ".join(
         [f"{counts.rows:,} rows", *(f"{number:,} {what}" for what, number in numbers.items())]
     )
     if report.state == "held":
-        return TaskOutcome("attention", f"{found}; held: `pagefold rebuilds show {report.run}` says why")
+        held = "it would be held" if report.dry_run else f"held: `pagefold rebuilds show {report.run}` says why"
+        return TaskOutcome("attention", f"{found}; {held}")
     if not report.complete:
         return TaskOutcome("attention", f"{found}; incomplete: {report.reason}")
     return TaskOutcome("attention" if counts.refused or report.looks_reset else "done", found)
 
 
 async def _verify(shop: Shop, task: TaskConfig) -> Parts:
-    found = await shop.verify(task.domains or None, sample=task.sample or None)
+    return [outcome_of_verify(await shop.verify(task.domains or None, sample=task.sample or None))]
+
+
+def outcome_of_verify(found: ReplayResult) -> TaskOutcome:
+    """How a comparison of pages with the log ended."""
     detail = f"{found.sections:,} sections, {found.changed:,} drifted"
-    return [TaskOutcome("attention" if found.changed else "done", detail)]
+    return TaskOutcome("attention" if found.changed else "done", detail)
 
 
 _WORK: Mapping[Work, Callable[[Shop, TaskConfig], Awaitable[Parts]]] = {

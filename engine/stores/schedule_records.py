@@ -1,11 +1,11 @@
 """The contract of a store for scheduled runs. Both stores keep it: see `pagefold.engine.stores.store`."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
-from typing import Literal, NamedTuple, TypeAlias
+from collections.abc import Iterable, Sequence
+from typing import Any, Literal, NamedTuple, TypeAlias
 
-RunState: TypeAlias = Literal["running", "done", "attention", "failed", "stopped"]
-"""A run is going on, or its process is gone; done; done, but something needs a person; failed; or stopped early."""
+RunState: TypeAlias = Literal["requested", "running", "done", "attention", "failed", "stopped"]
+"""A run waits for a worker; is going on, or its process is gone; done; done, but needs a person; failed; or stopped."""
 
 KEPT_RUNS = 100
 """Runs of a task that are kept, the newest."""
@@ -21,7 +21,10 @@ def sync_task(source: str) -> str:
 
 
 class ScheduledRun(NamedTuple):
-    """A run of a task. Times are fixed-width UTC text; `due` is the time by which it was to begin."""
+    """A run of a task. Times are fixed-width UTC text; `due` is the time by which it was to begin.
+
+    An operator has asked for it if it is `requested`.
+    """
 
     number: int
     task: str
@@ -30,10 +33,31 @@ class ScheduledRun(NamedTuple):
     ended_at: str | None
     state: RunState
     detail: str
+    requested: bool
+
+
+class RequestedRun(NamedTuple):
+    """A run that an operator has asked for: its record, what was asked for, and what was found, both as JSON."""
+
+    run: ScheduledRun
+    request: str
+    result: str | None
+
+
+def requested_run(row: Iterable[Any]) -> RequestedRun:
+    """A requested run as both stores select it."""
+    *run, request, result = row
+    return RequestedRun(scheduled_run([*run, True]), request, result)
+
+
+def scheduled_run(row: Iterable[Any]) -> ScheduledRun:
+    """A run of a task as both stores select it."""
+    run = ScheduledRun(*row)
+    return run._replace(requested=bool(run.requested))
 
 
 class Schedule(ABC):
-    """When the tasks of a shop were run, and how that went."""
+    """When the tasks of a shop were run, and how that went; and the runs that operators have asked for."""
 
     @abstractmethod
     async def known(self, task: str, at: str) -> str:
@@ -44,9 +68,28 @@ class Schedule(ABC):
         """Records that a run begins, durably, before anything is done. Returns its number."""
 
     @abstractmethod
-    async def end(self, number: int, state: RunState, detail: str, at: str) -> None:
-        """Records how a run ended, and removes all but the newest `KEPT_RUNS` of its task."""
+    async def end(self, number: int, state: RunState, detail: str, at: str, result: str | None = None) -> None:
+        """Records how a run ended and what it found, and removes all but the newest `KEPT_RUNS` of its task.
+
+        A no-op for one that has ended.
+        """
 
     @abstractmethod
     async def newest(self, limit: int, task: str | None = None) -> Sequence[ScheduledRun]:
         """The newest runs, of one task or all, newest first."""
+
+    @abstractmethod
+    async def request(self, task: str, request: str, at: str) -> int | None:
+        """Records a request, durably. Returns its number; None if one of the task has not ended yet."""
+
+    @abstractmethod
+    async def take_up(self, number: int, at: str) -> bool:
+        """Records that a requested run begins. Returns False if it is not waiting: it began, or has ended."""
+
+    @abstractmethod
+    async def requested(self, number: int) -> RequestedRun | None:
+        """A requested run; None if there is none of the number."""
+
+    @abstractmethod
+    async def open_requests(self) -> Sequence[RequestedRun]:
+        """The requested runs that have not ended, oldest first."""

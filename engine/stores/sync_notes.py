@@ -8,6 +8,7 @@ import msgspec
 
 from pagefold.engine.stores.event_state import EncodedEvent
 from pagefold.engine.stores.store import Store
+from pagefold.projections.field_changes import FieldChange
 
 TOPIC = "pagefold-sync"
 """The topic of notes. It is stored, and stays when names here change."""
@@ -20,7 +21,8 @@ class SyncNote(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True):
     form of its snapshot; once it is `complete`, the next one asks for changes since `following`. It began at
     `begun_at`, and the newest complete one at `synced_at`: what changed before that was seen. Counts are those of the
     run so far. Times are fixed-width UTC text, "" where they are not known. `lost`: something could not be taken, and
-    is not kept either. `held` says what a run would have removed, until one is complete.
+    is not kept either. `held` says what a run would have removed, until one is complete: from `removals` streams, of
+    which `samples` has some, each with what it would lose.
     """
 
     run: str
@@ -37,6 +39,8 @@ class SyncNote(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True):
     refused: int = 0
     lost: bool = False
     held: str = ""
+    removals: int = 0
+    samples: list[tuple[str, list[FieldChange]]] = []
 
     @property
     def synced(self) -> str:
@@ -46,7 +50,11 @@ class SyncNote(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True):
     def completed(self) -> "SyncNote":
         """The note of a run that has read everything."""
         synced_at = self.begun_at or self.recorded_at
-        return msgspec.structs.replace(self, complete=True, cursor=None, held="", synced_at=synced_at)
+        return msgspec.structs.replace(self, complete=True, cursor=None, synced_at=synced_at).not_held()
+
+    def not_held(self) -> "SyncNote":
+        """The note without what a run would have removed."""
+        return msgspec.structs.replace(self, held="", removals=0, samples=[])
 
 
 class SyncNotes:

@@ -31,7 +31,7 @@ from pagefold.engine.snapshots.snapshot import UNPROVEN, Batch, Snapshot
 from pagefold.engine.stores.event_state import EncodedEvent
 from pagefold.engine.stores.sync_notes import SyncNote, SyncNotes
 from pagefold.engine.sync.notification_run import NotificationRun
-from pagefold.engine.sync.removal_brake import RemovalBrake
+from pagefold.engine.sync.removal_brake import Excess, HeldDecision, RemovalBrake
 from pagefold.engine.sync.sync_report import SyncReport
 
 FIRST_PERIOD = timedelta(days=1)
@@ -52,11 +52,11 @@ class DeltaSync:
         self._shop = shop
         self._clock = clock
 
-    async def run(self, source: str, *, confirmed: bool = False) -> SyncReport:
+    async def run(self, source: str, decision: HeldDecision | None = None) -> SyncReport:
         """Appends what a source changed since its last complete run, and notes how far it is.
 
         What is read twice is a duplicate, so a run that was interrupted at any row is repeated from its last note. Too
-        many removals are not appended, unless they are `confirmed`: see `RemovalBrake`.
+        many removals are not appended, without a `decision`: see `RemovalBrake`. A decision is in the audit.
         """
         delta = self._shop.config.sources[source].delta
         if delta is None:
@@ -64,12 +64,22 @@ class DeltaSync:
         async with self._shop.store.coordination.claim(f"sync-{source}") as claimed:
             if not claimed:
                 raise SyncInProgress(source)
-            notes = SyncNotes(self._shop.store, source)
-            note = _begun(source, delta, await notes.newest(), self._clock())
-            if delta.fetch is not None:
-                return await NotificationRun(self._shop, delta, notes, note, self._clock).execute()
-            brake = None if confirmed else _brake(self._shop, source)
-            return await _Run(self._shop, delta, notes, note, self._clock, brake).execute()
+            if decision is None:
+                return await self._ask(source, delta, None)
+            async with self._shop.audit.action(f"sync {decision.option}", source) as action:
+                report = await self._ask(source, delta, decision)
+                action.details |= {"appended": report.appended, "left_out": report.left_out}
+                if report.held:
+                    action.refuse(report.held)
+                return report
+
+    async def _ask(self, source: str, delta: DeltaConfig, decision: HeldDecision | None) -> SyncReport:
+        notes = SyncNotes(self._shop.store, source)
+        note = _begun(source, delta, await notes.newest(), self._clock())
+        if delta.fetch is not None:
+            return await NotificationRun(self._shop, delta, notes, note, self._clock).execute()
+        brake = None if decision == HeldDecision() else _brake(self._shop, source, decision)
+        return await _Run(self._shop, delta, notes, note, self._clock, brake).execute()
 
 
 def _begun(source: str, delta: DeltaConfig, newest: SyncNote | None, at: datetime) -> SyncNote:
@@ -103,13 +113,13 @@ def _not_ahead(since: datetime, at: datetime) -> datetime:
     return since if since <= at else at - FIRST_PERIOD
 
 
-def _brake(shop: Shop, source: str) -> RemovalBrake:
+def _brake(shop: Shop, source: str, decision: HeldDecision | None) -> RemovalBrake:
     """The brake of a source, by the limit of its delta, else of its snapshot."""
     settings = shop.config.sources[source]
     own = [each for each in (settings.delta, settings.snapshot) if each is not None]
     limited = [each.orphan_limit for each in own if each.max_orphans != [*DEFAULT_ORPHANS]]
     limit = limited[0] if limited else SnapshotConfig().orphan_limit
-    return RemovalBrake(shop.store.log, source, settings.domains, limit)
+    return RemovalBrake(shop.store.log, source, settings.domains, limit, decision)
 
 
 class _Run:
@@ -150,18 +160,32 @@ class _Run:
         return self.report
 
     async def _released(self) -> bool:
-        """Appends the removals that were kept back, or notes why not."""
+        """Appends the removals that were kept back, or leaves them out, or notes why neither."""
         if self._brake is None or not self._brake.keeps:
             return True
-        if (excess := await self._brake.excess()) is not None:
-            self.report.held = str(excess)
-            await self._append([], msgspec.structs.replace(self._note, held=self.report.held, cursor=None))
+        excess = await self._brake.excess()
+        decision = None if excess is None else self._brake.take_decision()
+        if excess is not None and decision is None:
+            await self._hold(self._brake, excess)
             return False
-        for events in self._brake.release():
-            statements = self._note.statements + len(events)
-            await self._append(events, msgspec.structs.replace(self._note, statements=statements))
+        if decision is not None and decision.leaves_out:
+            self.report.left_out += self._brake.removals
+            async for events in self._brake.without_removals():
+                await self._append_counted(events)
+        else:
+            for events in self._brake.release():
+                await self._append_counted(events)
         self._brake.clear()
         return True
+
+    async def _hold(self, brake: RemovalBrake, excess: Excess) -> None:
+        self.report.held, self.report.removals = str(excess), brake.removals
+        held = {"held": str(excess), "removals": brake.removals, "samples": brake.samples}
+        await self._append([], msgspec.structs.replace(self._note, cursor=None, **held))
+
+    async def _append_counted(self, events: list[EncodedEvent]) -> None:
+        statements = self._note.statements + len(events)
+        await self._append(events, msgspec.structs.replace(self._note, statements=statements))
 
     async def _read(self, config: Config) -> None:
         """Reads what a configuration has as the snapshot of the source, and appends it."""

@@ -10,8 +10,9 @@ class SyncReport(msgspec.Struct, rename="camel"):
 
     `records` were read; of their statements `appended` were new, `duplicate` known, `conflict` in conflict with what is
     known; if they are notifications, `wanted` will be fetched. `refused` could not be made, or were not valid, or wait
-    for a reference; `refusals` has the first of them. `held` says what the run would have removed; it did not, and the
-    next one asks for the same changes again.
+    for a reference; `refusals` has the first of them. `held` says what the run would have removed, from `removals`
+    streams; it did not, and the next one asks for the same changes again. From `left_out` streams nothing was removed,
+    as somebody has decided.
     """
 
     source: str
@@ -25,6 +26,8 @@ class SyncReport(msgspec.Struct, rename="camel"):
     refused: int = 0
     refusals: list[str] = []
     held: str = ""
+    removals: int = 0
+    left_out: int = 0
 
     @property
     def needs_attention(self) -> bool:

@@ -61,9 +61,13 @@ async def test_alerts_end_by_a_decision(shop: Shop) -> None:
     async with browser_of(shop) as browser:
         answer = await browser.decide("/ui/contracts", "/ui/contracts:acknowledge", {"reason": " "})
         assert answer.status_code == 422
+        stale = {"reason": "as it shall be", "expected": "1"}
+        assert (await browser.decide("/ui/contracts", "/ui/contracts:acknowledge", stale)).status_code == 409
         assert len(await shop.store.fields.entries(FieldFilter(alerts=True))) == 2
         answer = await browser.decide("/ui/contracts", "/ui/contracts:acknowledge", {"reason": "as it shall be"})
         assert answer.status_code == 303
+        done, refused = (await shop.audit.page()).entries[:2]
+        assert (done.target, done.reason, done.outcome, refused.outcome) == ("erp", "as it shall be", "done", "refused")
         page = (await browser.get("/ui/contracts")).text
         assert "2 alerts of erp ended." in page
         assert "Records look as their contracts expect" in page

@@ -48,6 +48,11 @@ MATRIX: dict[Operation, Scope | None] = {
     ("POST", "/v1/releases/{name}:publish"): "operate",
     ("POST", "/v1/releases/{name}:schedule"): "operate",
     ("POST", "/v1/releases/{name}:rollback"): "operate",
+    ("POST", "/v1/requests:rebuild"): "operate",
+    ("POST", "/v1/requests:verify"): "operate",
+    ("POST", "/v1/requests:sync"): "operate",
+    ("POST", "/v1/requests/{number}:start"): "operate",
+    ("GET", "/v1/requests/{number}"): "operate",
     ("GET", "/healthz"): None,
     ("GET", "/readyz"): None,
     ("GET", "/readyz/reads"): None,
@@ -122,7 +127,7 @@ GRANTS = [
 async def asked(client: httpx2.AsyncClient, operation: Operation) -> int:
     """The status of a request with every parameter filled in."""
     method, path = operation
-    for name, value in {"channel": "web", "sku": "A", "source": "erp", "id": "ingest-1"}.items():
+    for name, value in {"channel": "web", "sku": "A", "source": "erp", "id": "ingest-1", "number": "1"}.items():
         path = path.replace("{" + name + "}", value)
     body = json.dumps(OF_A_SOURCE.get(operation, {})) if method == "POST" else None
     return (await client.request(method, path, content=body, headers={"content-type": "application/json"})).status_code

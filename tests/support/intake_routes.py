@@ -8,12 +8,21 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, NamedTuple, TypeAlias
 
+import msgspec
+
 from pagefold import Config, Shop
 from pagefold.engine.folding.source_resets import RESET_THRESHOLD
 from pagefold.engine.http.listening_socket import listen
 from pagefold.engine.http.process_links import WORKER
 from pagefold.engine.http.server import serving
 from pagefold.engine.http.server_context import ServerContext
+from pagefold.engine.rebuild.rebuild_service import report_of
+from pagefold.engine.rebuild.run_aggregate import RebuildRun
+from pagefold.engine.rebuild.run_records import RunSpec
+from pagefold.engine.requests.request_service import RequestService
+from pagefold.engine.requests.work_request import RebuildResult, RebuildWork, WorkRequest
+from pagefold.engine.runtime.clock import now
+from pagefold.engine.stores.sync_notes import SyncNote, SyncNotes
 from tests.http.test_connection_limits import Place
 from tests.http.test_handover import READER, peers
 from tests.support.command_line import event
@@ -81,6 +90,12 @@ CONFLICT = "/v1/dead-letters/ingest-1"
 DISCARDS = "/v1/dead-letters:discard"
 SCHEDULE = {"reason": "summer", "publishAt": "2099-06-01T00:00:00Z"}
 
+ABSENT = "http://127.0.0.1:9/items?since={since}"
+"""Nobody answers there."""
+
+REQUESTS = "/v1/requests"
+HELD_SYNC = {"source": "list", "decision": "append", "expect": 6, "reason": "given up"}
+
 ENTRANCES: Mapping[str, Entrance] = {
     "an event": Entrance(EVENTS, EVENTS, JSON, _text(event())),
     "events": Entrance(EVENTS, EVENTS, JSON, _text([event(), event("B")])),
@@ -111,6 +126,14 @@ ENTRANCES: Mapping[str, Entrance] = {
     "a correction": Entrance(f"{CONFLICT}:correct", "/v1/dead-letters/{id}:correct", JSON, _text({"payload": PAYLOAD})),
     "an alarm": Entrance(DISMISS, DISMISS, JSON, _text({"source": "erp", "reason": "looked into"})),
     "an epoch": Entrance("/v1/epochs", "/v1/epochs", JSON, _text({"scope": "erp", "reason": "restored"})),
+    "a dry run": Entrance(
+        f"{REQUESTS}:rebuild", f"{REQUESTS}:rebuild", JSON, _text({"source": "list", "reason": "repaired"})
+    ),
+    "a start": Entrance(
+        f"{REQUESTS}/1:start", f"{REQUESTS}/{{number}}:start", JSON, _text({"expect": 0, "reason": "looked into"})
+    ),
+    "a verification": Entrance(f"{REQUESTS}:verify", f"{REQUESTS}:verify", JSON, _text({"reason": "a question"})),
+    "a held sync": Entrance(f"{REQUESTS}:sync", f"{REQUESTS}:sync", JSON, _text(HELD_SYNC)),
     "a decision": Entrance(f"{CONFLICT}:discard", "/v1/dead-letters/{id}:discard", JSON, _text({"reason": "seen"})),
 }
 
@@ -123,11 +146,16 @@ def configured(url: str, **http: Any) -> Config:  # noqa: ANN401  # settings
     hook = {"secret_variables": ["PLAIN"], "scheme": "hmac-sha256", "header": SIGNATURE, "contract": says}
     parsed["sources"]["erp"] = {"domains": ["pricing"], "cdc": {"contract": CONTRACT}}
     parsed["sources"]["shop"] = {"domains": ["pricing"], "webhook": hook}
+    parsed["sources"]["list"] = {
+        "domains": ["inventory"],
+        "snapshot": {"url": ABSENT.partition("?")[0]},
+        "delta": {"url": ABSENT},
+    }
     return Config.parse(parsed, store=url)
 
 
 async def settle(shop: Shop) -> None:
-    """A page, a dead letter of the only event that is rejected, a source that looks reset, and releases."""
+    """A page, a dead letter of the only event that is rejected, a source that looks reset, releases, and requests."""
     await append(shop, price("1.00", sku="Z"))
     await shop.append([price("2.00", sku="Z")])
     await shop.catch_up()
@@ -136,6 +164,29 @@ async def settle(shop: Shop) -> None:
     for name in ("sale", "later", "over"):
         await shop.releases.create(name, by="ada", reason="summer")
     await shop.releases.publish("over", by="ada", reason="summer")
+    note = SyncNote("list-1", "list", now(), now(), now(), held="6 streams would be withdrawn", removals=6)
+    await shop.append_noted([], SyncNotes(shop.store, "list").event(note))
+    await _settle_dry_run(shop)
+
+
+async def _settle_dry_run(shop: Shop) -> None:
+    """A dry run that an operator asked for, and that found no difference."""
+    run = RebuildRun.start(
+        RunSpec(
+            source="list",
+            domains=["inventory"],
+            start_position=0,
+            snapshot="list",
+            identity="list",
+            process="a worker",
+        )
+    )
+    request = WorkRequest(RebuildWork("list", dry_run=True), "ada", "repaired", "http")
+    records = shop.store.schedule
+    number = await records.request(request.work.task, msgspec.json.encode(request).decode(), now())
+    assert number is not None
+    result = RebuildResult(report_of(run, dry_run=True), [])
+    await records.end(number, "done", "", now(), msgspec.json.encode(result).decode())
 
 
 async def state_of(shop: Shop) -> tuple[int, Sequence[object]]:
@@ -146,6 +197,7 @@ async def state_of(shop: Shop) -> tuple[int, Sequence[object]]:
         *dead_letters,
         *alarms,
         *(note.what for note in await shop.epochs.list()),
+        *(each.number for each in await RequestService(shop).open()),
     ]
 
 

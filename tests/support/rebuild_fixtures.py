@@ -69,8 +69,13 @@ class Witness(RunObserver):
         self.restarts += 1
 
 
-def with_snapshots(url: str, folder: Path, *sources: str, **settings: object) -> Config:
-    """The small shop, where these sources have snapshots in `folder`, such as `erp.ndjson`.
+NO_DELTAS: Mapping[str, object] = {}
+
+
+def with_snapshots(
+    url: str, folder: Path, *sources: str, deltas: Mapping[str, object] = NO_DELTAS, **settings: object
+) -> Config:
+    """The small shop, where these sources have snapshots in `folder`, such as `erp.ndjson`, and others are asked.
 
     By default, a snapshot has everything from before it was taken, and a file was taken at its own time: a test
     takes seconds where a source takes a night.
@@ -78,6 +83,8 @@ def with_snapshots(url: str, folder: Path, *sources: str, **settings: object) ->
     tables = document(url, work={"poll_seconds": 0.05, "lease_seconds": 1.0})
     for source in sources:
         tables["sources"][source]["snapshot"] = {"file": str(folder / f"{source}.ndjson"), **AT_ONCE, **settings}
+    for source, delta in deltas.items():
+        tables["sources"][source]["delta"] = delta
     return Config.parse(tables, store=url)
 
 

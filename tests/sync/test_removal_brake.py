@@ -12,6 +12,7 @@ from pagefold.engine.rebuild import spill
 from pagefold.engine.stores.sync_notes import SyncNotes
 from pagefold.engine.sync import removal_brake
 from pagefold.engine.sync.delta_sync import DeltaSync
+from pagefold.engine.sync.removal_brake import HeldDecision
 from pagefold.engine.sync.sync_report import SyncReport
 from tests.support.fake_endpoint import Asked, Reply, serving
 from tests.sync.test_delta_sync import NOON, Clock, Feed, configured
@@ -44,9 +45,9 @@ class Fixture:
         self.shop = shop
         self.feed = feed
 
-    async def sync(self, *, confirmed: bool = False) -> SyncReport:
+    async def sync(self, decision: HeldDecision | None = None) -> SyncReport:
         """Asks once."""
-        return await DeltaSync(self.shop, Clock()).run("pim", confirmed=confirmed)
+        return await DeltaSync(self.shop, Clock()).run("pim", decision)
 
     async def shown(self, field: str = "color") -> list[object]:
         """What pages show of a field, None for no page."""
@@ -98,12 +99,63 @@ async def test_a_confirmation_goes_on(asking: Fixture) -> None:
     """What was held is appended, and nothing is held any more."""
     asking.feed.say(*SKUS[:6], gone=True)
     assert (await asking.sync()).held
-    report = await asking.sync(confirmed=True)
+    report = await asking.sync(HeldDecision())
     assert (report.held, report.appended) == ("", 6)
     assert await asking.shown() == [None] * 6 + ["red"] * 14
     note = await SyncNotes(asking.shop.store, "pim").newest()
     assert note is not None
     assert (note.complete, note.held) == (True, "")
+
+
+async def test_a_note_has_what_would_be_removed(asking: Fixture) -> None:
+    """The number of streams, and some of them with what they would lose; nothing of it once a run is complete."""
+    asking.feed.say(*SKUS[:6], gone=True)
+    asking.feed.say(*SKUS[6:9], color="")
+    report = await asking.sync()
+    note = await SyncNotes(asking.shop.store, "pim").newest()
+    assert note is not None
+    assert (report.removals, note.removals, len(note.samples)) == (9, 9, 9)
+    fields = {stream: [(each.path, each.after) for each in changes] for stream, changes in note.samples}
+    assert fields[f"{SKUS[0]}/*/catalog/pim"] == [("", None)]
+    assert fields[f"{SKUS[6]}/*/catalog/pim"] == [("attributes.color", None)]
+    await asking.sync(HeldDecision())
+    note = await SyncNotes(asking.shop.store, "pim").newest()
+    assert note is not None
+    assert (note.held, note.removals, note.samples) == ("", 0, [])
+
+
+async def test_a_decision_is_about_what_was_seen(asking: Fixture) -> None:
+    """One more removal than expected, and the run is held again, whatever was decided; the audit says so."""
+    asking.feed.say(*SKUS[:6], gone=True)
+    assert (await asking.sync()).held
+    asking.feed.say(SKUS[6], gone=True)
+    for leaves_out in (False, True):
+        report = await asking.sync(HeldDecision(leaves_out, expected=6))
+        assert (report.removals, report.appended, report.left_out) == (7, 0, 0)
+    report = await asking.sync(HeldDecision(expected=7))
+    assert (report.held, report.appended) == ("", 7)
+    entries = [(each.action, each.target, each.outcome) for each in (await asking.shop.audit.page()).entries]
+    assert entries == [
+        ("sync --yes", "pim", "done"),
+        ("sync --leave-out", "pim", "refused"),
+        ("sync --yes", "pim", "refused"),
+    ]
+
+
+async def test_what_is_left_out_is_not_asked_for_again(asking: Fixture) -> None:
+    """Pages stay as they are; what else changes of these products is appended, now and later."""
+    asking.feed.say(*SKUS[:7], gone=True)
+    asking.feed.say(*SKUS[7:], color="blue")
+    [back] = [each for each in asking.feed.records if each["code"] == SKUS[0]]
+    asking.feed.records.append({**back, "gone": False, "color": "green"})
+    assert (await asking.sync()).held
+    report = await asking.sync(HeldDecision(leaves_out=True, expected=7))
+    assert (report.held, report.left_out, report.appended) == ("", 7, 1)
+    assert await asking.shown() == ["green"] + ["red"] * 6 + ["blue"] * 13
+    asking.feed.records = []
+    asking.feed.say(SKUS[1], color="blue")
+    report = await asking.sync()
+    assert (report.held, report.appended) == ("", 1)
 
 
 async def test_a_source_that_is_repaired_needs_no_confirmation(asking: Fixture) -> None:

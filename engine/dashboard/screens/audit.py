@@ -20,6 +20,7 @@ STATES: Mapping[str | None, State] = {"done": "ok", "refused": "wait", "failed":
 
 COMMANDS = (
     "apply",
+    "contracts",
     "dead-letters",
     "epochs",
     "plans",
@@ -27,8 +28,10 @@ COMMANDS = (
     "rebuilds",
     "recover",
     "releases",
+    "requests",
     "sign-in",
     "sign-out",
+    "sync",
     "tokens",
     "verify",
 )

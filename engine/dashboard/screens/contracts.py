@@ -13,6 +13,7 @@ from pagefold.engine.dashboard.visit import Toast, Visit
 from pagefold.engine.http.problems import Problem
 from pagefold.engine.intake.contracts.listed_contracts import listed_contracts
 from pagefold.engine.intake.contracts.record_fields import kinds_in
+from pagefold.engine.intake.field_alerts import end_alerts
 from pagefold.engine.shop import Shop
 from pagefold.engine.stores.field_ledger import ALERT_WORDS, FIRST_FIELD, Alert, FieldEntry, FieldFilter, FieldKey
 
@@ -34,6 +35,7 @@ class AcknowledgeForm(Decision, frozen=True, kw_only=True):
 
     source: Annotated[str, msgspec.Meta(min_length=1, max_length=64)]
     field: Annotated[str, msgspec.Meta(max_length=2_000)] = ""
+    expected: Annotated[int, msgspec.Meta(ge=0)]
 
 
 class FieldRow(NamedTuple):
@@ -87,12 +89,13 @@ def _row(entry: FieldEntry) -> FieldRow:
 
 
 async def acknowledge(visit: Visit) -> Response:
-    """Ends alerts: the fields are as they shall be."""
-    form, fields = visit.form(AcknowledgeForm), visit.shop.store.fields
-    selection = FieldFilter(form.source, field=form.field or None, alerts=True)
-    if form.source not in visit.shop.config.sources:
+    """Ends alerts, if there are as many as were shown: the fields are as they shall be."""
+    form, shop = visit.form(AcknowledgeForm), visit.shop
+    if form.source not in shop.config.sources:
         raise Problem(404, "the configuration has no such source")
-    number = await fields.acknowledge(selection, ALERT_WORDS)
+    selection = FieldFilter(form.source, field=form.field or None)
+    given = {"by": visit.visitor.label, "reason": form.reason}
+    number = await end_alerts(shop.store.fields, shop.audit, selection, expected=form.expected, **given)
     return visit.redirect(href("contracts"), Toast(f"{plural(number, 'alert')} of {form.source} ended."))
 
 

@@ -7,6 +7,8 @@ from starlette.responses import Response
 
 from pagefold.engine.dashboard.addresses import href
 from pagefold.engine.dashboard.formats import plural
+from pagefold.engine.dashboard.held_syncs import held_syncs
+from pagefold.engine.dashboard.request_summary import title_of
 from pagefold.engine.dashboard.run_summary import (
     SCHEDULED_STATES,
     STATES,
@@ -18,8 +20,11 @@ from pagefold.engine.dashboard.run_summary import (
     samples_of,
 )
 from pagefold.engine.dashboard.screen import Badge, Decision, Screen, decided_at, shown_at
+from pagefold.engine.dashboard.screens import requests
 from pagefold.engine.dashboard.visit import Toast, Visit
 from pagefold.engine.http.problems import Problem
+from pagefold.engine.requests.request_service import RequestService
+from pagefold.engine.requests.work_request import MAX_SAMPLE
 from pagefold.engine.schedule.task_status import newest_run, task_statuses
 from pagefold.engine.shop import Shop
 from pagefold.engine.stores.schedule_records import sync_task
@@ -32,11 +37,12 @@ Kind = Literal["", "rebuilds", "scheduled"]
 
 
 class RunsQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Which runs are listed, how many, and of which source."""
+    """Which runs are listed, how many, and of which source; and what is about to be asked for."""
 
     kind: Kind = ""
     limit: Annotated[int, msgspec.Meta(ge=1, le=MAX_OLDER)] = RUNS_LISTED
     source: Annotated[str, msgspec.Meta(max_length=64)] = ""
+    confirm: Literal["", "rebuild", "verify"] = ""
 
 
 async def show_all(visit: Visit) -> Response:
@@ -48,6 +54,8 @@ async def show_all(visit: Visit) -> Response:
             held = [await held_run(shop, service, each) for each in await held_runs(shop, service)]
         if query.kind != "scheduled":
             rebuilds = await service.newest(query.limit + 1, query.source or None)
+    requested = RequestService(shop)
+    asked = [*await requested.open()] if visit.wants("asked") else []
     scheduled = [] if query.kind == "rebuilds" else await shop.store.schedule.newest(query.limit + 1)
     return await visit.page(
         "runs",
@@ -59,7 +67,11 @@ async def show_all(visit: Visit) -> Response:
         more_scheduled=len(scheduled) > query.limit,
         states=STATES,
         scheduled_states=SCHEDULED_STATES,
-        sources=await shop.source_lag.known(),
+        asked=asked,
+        title_of=title_of,
+        rebuilt=requested.rebuilt_sources(),
+        max_sample=MAX_SAMPLE,
+        held_syncs=await held_syncs(shop, asked) if visit.part is None else [],
         tasks=await _tasks(shop) if visit.part is None else [],
     )
 
@@ -138,6 +150,7 @@ SCREEN = Screen(
         decided_at("/ui/runs/{run}:approve", approve),
         decided_at("/ui/runs/{run}:refuse", refuse),
         shown_at("/ui/runs/{run}", show),
+        *requests.ROUTES,
     ],
     badge,
 )

@@ -1,5 +1,7 @@
 """Signing in with a token, and signing out."""
 
+from urllib.parse import urlsplit, urlunsplit
+
 import msgspec
 from starlette.responses import Response
 
@@ -10,10 +12,12 @@ from pagefold.engine.dashboard.screen import NoForm, Screen, ScreenRoute
 from pagefold.engine.dashboard.visit import Visit
 from pagefold.engine.dashboard.visitors import COOKIE, cookie_header, is_encrypted, session_cookie, visitor_with
 from pagefold.engine.http.authorization import MAX_CREDENTIAL_BYTES
+from pagefold.engine.http.headers import value_of
 from pagefold.engine.runtime import clock
 from pagefold.engine.stores.grants import Token
 
 UNKNOWN = "This token is unknown. Check that it was copied whole."
+SIGNED_OUT = "Your session has ended, or its token was revoked: nothing was done. Sign in, and send it again."
 NOT_ENOUGH = "This token has neither the scope read nor operate: it only sends events."
 
 
@@ -38,6 +42,13 @@ async def show(visit: Visit) -> Response:
         return visit.redirect(address)
     note = "" if visit.is_new or not visit.query(SignInQuery).next else "You are not signed in, or your session ended."
     return await _form(visit, address, note=note)
+
+
+async def sign_in_again(visit: Visit) -> Response:
+    """The form, for a visitor who has sent another one without a session: back to its page, to send it again."""
+    sent_from = urlsplit((value_of(visit.headers, b"referer") or b"").decode("latin-1"))
+    address = safe_next(urlunsplit(("", "", sent_from.path, sent_from.query, "")))
+    return await _form(visit, address, note=SIGNED_OUT, status=401)
 
 
 async def sign_in(visit: Visit) -> Response:

@@ -31,6 +31,12 @@
     live();
   });
 
+  /* what a live part has waited for has a page: the link to it is followed */
+  document.addEventListener("htmx:after:swap", () => {
+    const link = document.querySelector("[data-live] a[data-follow]");
+    if (link) location.replace(link.href);
+  });
+
   const since = () => new Date(answered).toISOString().slice(11, 19);
 
   function notLive(text, action) {

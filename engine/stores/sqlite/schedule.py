@@ -4,7 +4,15 @@ from collections.abc import Sequence
 
 import apsw
 
-from pagefold.engine.stores.schedule_records import KEPT_RUNS, RunState, Schedule, ScheduledRun
+from pagefold.engine.stores.schedule_records import (
+    KEPT_RUNS,
+    RequestedRun,
+    RunState,
+    Schedule,
+    ScheduledRun,
+    requested_run,
+    scheduled_run,
+)
 from pagefold.engine.stores.sqlite.connections import Connections, fetch, in_transaction
 
 
@@ -29,13 +37,27 @@ class SQLiteSchedule(Schedule):
 
         return await self._connections.events.run(in_transaction(begin))
 
-    async def end(self, number: int, state: RunState, detail: str, at: str) -> None:
+    async def end(self, number: int, state: RunState, detail: str, at: str, result: str | None = None) -> None:
         def end(connection: apsw.Connection) -> None:
-            for (task,) in fetch(connection, "end_run", number, state, detail, at):
+            for (task,) in fetch(connection, "end_run", number, state, detail, at, result):
                 fetch(connection, "forget_runs", task, KEPT_RUNS)
 
         await self._connections.events.run(in_transaction(end))
 
     async def newest(self, limit: int, task: str | None = None) -> Sequence[ScheduledRun]:
         rows = await self._connections.events_browser.fetch("newest_runs", task, limit)
-        return [ScheduledRun(*row) for row in rows]
+        return [scheduled_run(row) for row in rows]
+
+    async def request(self, task: str, request: str, at: str) -> int | None:
+        rows = await self._connections.events.fetch("request_run", task, request, at)
+        return rows[0][0] if rows else None
+
+    async def take_up(self, number: int, at: str) -> bool:
+        return bool(await self._connections.events.fetch("take_up_run", number, at))
+
+    async def requested(self, number: int) -> RequestedRun | None:
+        rows = await self._connections.events_browser.fetch("requested_run", number)
+        return requested_run(rows[0]) if rows else None
+
+    async def open_requests(self) -> Sequence[RequestedRun]:
+        return [requested_run(row) for row in await self._connections.events_browser.fetch("open_requests")]
