@@ -37,7 +37,8 @@ PagefoldError
 ├── PlanDecided             the plan was applied or refused already
 ├── UnknownDeadLetter       there is no dead letter with this id
 ├── DeadLetterResolved      the dead letter is no longer open
-├── UnknownCursor           the cursor is not one that a list returned
+├── UnknownCursor           the cursor is not one that a list or the feed returned
+├── FeedReset               the cursor of the feed cannot be continued: start again from 0
 ├── InvalidTokenRequest     the token cannot be made: its scopes, source, lifetime or label are wrong
 ├── UnknownToken            there is no token with this name
 ├── UnknownRun              there is no rebuild with this id
@@ -383,6 +384,17 @@ class DeadLetterResolved(PagefoldError):
     def __init__(self, identifier: str, resolution: str | None, by: str | None, at: str | None) -> None:
         person = f" by {by}" if by is not None else ""
         super().__init__(f"dead letter {identifier} is no longer open: {resolution}{person} at {at}")
+
+
+class FeedReset(PagefoldError):
+    """A cursor of the feed that cannot be continued.
+
+    A follower starts again from 0. What it has, and what is not named until the replay is over, is gone.
+    """
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(f"the cursor cannot be continued: {reason}; start again from 0")
+        self.reason = reason
 
 
 class UnknownCursor(PagefoldError):

@@ -181,6 +181,7 @@ class Consumer:
             streaks = StaleStreaks(self._store.log, self._domain, await transaction.streaks())
         tail = LogTail(self._reads, lease, self._folder, checkpoint, streaks, self._work.batch)
         tail.fingerprint = self._fingerprint if checkpoint.fingerprint is None else checkpoint.fingerprint
+        tail.own_fingerprint = self._fingerprint
         tail.counters = self._counters
         return tail
 

@@ -39,7 +39,8 @@ class LogTail:
     """Follows the log under a lease.
 
     `position` is the position read, which may be ahead of the `checkpoint` if nothing matched; `fingerprint` is that of
-    the configuration under which all pages are folded. Its work is counted in `counters`.
+    the configuration under which all pages are folded, `own_fingerprint` that of the folder's. Its work is counted in
+    `counters`.
     """
 
     def __init__(
@@ -57,7 +58,7 @@ class LogTail:
         self._streaks = streaks
         self._max_window = max_window
         self.checkpoint = checkpoint
-        self.fingerprint = checkpoint.fingerprint
+        self.fingerprint = self.own_fingerprint = checkpoint.fingerprint
         self.counters = Counters()
         self._window = min(MIN_WINDOW, max_window)
         self._ahead = _FoldedAhead()
@@ -161,8 +162,16 @@ class LogTail:
             milliseconds=round(seconds * 1000, 1),
         )
 
+    @property
+    def _is_uniform(self) -> bool:
+        """Whether all pages are folded under the configuration of the folder.
+
+        Otherwise a fold changes more of a SKU's pages than those of its events, and followers must learn of all.
+        """
+        return self.fingerprint == self.own_fingerprint
+
     def _are_few(self, touched: TouchedStreams) -> bool:
-        small = len(touched.streams) <= MAX_ON_LOOP and touched.bytes <= MAX_FEW_BYTES
+        small = len(touched.streams) <= MAX_ON_LOOP and touched.bytes <= MAX_FEW_BYTES and self._is_uniform
         return small and self.is_up_to_date and not self._ahead.is_known and not self._folder.reads_others
 
     async def _fold_few(self, touched: TouchedStreams) -> int | None:
@@ -191,7 +200,7 @@ class LogTail:
         async with self._lease.fold_transaction() as transaction:
             self._check_checkpoint(transaction.checkpoint)
             to_fold = self._ahead.unfolded(touched.streams)
-            folded = await self._folder.fold(transaction, to_fold)
+            folded = await self._folder.fold(transaction, to_fold, followed=self._is_uniform)
             ahead = () if to_fold is touched.streams else set(touched.streams).difference(to_fold)
             streaks = await self._streaks.changed_by(touched, self.position, folded.heads, ahead, transaction)
             if streaks:

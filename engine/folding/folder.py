@@ -1,7 +1,7 @@
 """Folds streams into sections, inside one transaction. Consumers do it window by window, repairs stream by stream."""
 
 from collections.abc import AsyncGenerator, Collection, Iterable, Sequence
-from typing import Self
+from typing import NamedTuple, Self
 
 from pagefold.engine.errors import ReadTooLarge
 from pagefold.engine.folding.fold_results import FoldResult
@@ -18,6 +18,8 @@ from pagefold.engine.stores.size_batches import split_equal
 from pagefold.engine.stores.store import FoldTransaction, Log
 from pagefold.projections import skus_of
 from pagefold.projections.inheritance import SPELLING, Parents
+from pagefold.projections.section_fold import SharedSections
+from pagefold.projections.streams import EVERY_CHANNEL, decode_part
 
 CHUNK_SKUS = 2_000
 """SKUs that are read, folded and written at a time, unless they are too large."""
@@ -25,25 +27,42 @@ CHUNK_SKUS = 2_000
 CHUNK_BYTES = 64 * 1024 * 1024
 """Bytes of a chunk that a transaction holds in memory: heads and the sections that they give."""
 
+OF_EVERY_CHANNEL = f"/{EVERY_CHANNEL}/"
+
 LARGE_HEAD_BYTES = 4 * 1024
 """The mean size of heads above which payloads are not kept until the transaction ends."""
+
+
+class _Others(NamedTuple):
+    """The SKUs whose own events lead followers to all of their pages; and those, encoded, that name a folded SKU."""
+
+    own: Collection[str]
+    naming: set[str]
 
 
 class Folder(HeadFolder):
     """Folds one domain under one configuration, and writes what it gives."""
 
     async def fold(
-        self, transaction: FoldTransaction, streams: Collection[str], *, by: str | None = None, again: bool = False
+        self,
+        transaction: FoldTransaction,
+        streams: Collection[str],
+        *,
+        by: str | None = None,
+        again: bool = False,
+        followed: bool = False,
     ) -> FoldResult:
         """Writes all sections of the streams' SKUs, of the SKUs that inherit from them, and of those that name them.
 
         Events that cannot be folded become dead letters; nothing is raised.
 
         `by` is the operator who asked for it. With `again`, other streams of these SKUs may have counted before: what
-        inherited from those is written, too.
+        inherited from those is written, too. With `followed`, the streams have events in the window that `transaction`
+        folds: see `FoldTransaction.write`.
         """
         found = FoldResult([], [], [], 0)
         skus = skus_of(streams)
+        own = _of_every_channel(streams) if followed and self.reads_others else frozenset[str]()
         if self._parents is not None:
             codes = self._inheritance.all_codes(skus) if again else self._inheritance.own_codes(streams)
             skus = await with_variants(transaction, self._inheritance, streams, codes)
@@ -51,7 +70,7 @@ class Folder(HeadFolder):
         folded = set(skus)
         while skus:  # who is folded once has seen all that is to be folded here
             naming: set[str] = set()
-            found = await self._fold_chunks(transaction, skus, unused, found, naming)
+            found = await self._fold_chunks(transaction, skus, unused, found, _Others(own, naming), followed=followed)
             skus, unused = sorted(naming - folded), []
             folded |= naming
         await self.resolve(transaction, found.heads, found.bad, by=by)
@@ -71,7 +90,9 @@ class Folder(HeadFolder):
         skus: Sequence[str],
         unused: Sequence[str],
         before: FoldResult,
-        naming: set[str],
+        others: "_Others",
+        *,
+        followed: bool,
     ) -> FoldResult:
         """Writes all sections of SKUs, after others. Adds the SKUs whose answers about these may be outdated."""
         heads, bad, settled, changed = before
@@ -80,10 +101,10 @@ class Folder(HeadFolder):
             sections, bad_here, dead_letters, references, _, _, answers = folded
             if dead_letters:
                 await transaction.add_dead_letters(dead_letters)
-            changed += await transaction.write(sections)
+            changed += await self._write(transaction, sections, others.own, followed=followed)
             await store_references(transaction, [head[1] for head in found], references)
             if self._skus is not None:
-                naming |= await self._skus.outdated(transaction, answers)
+                others.naming.update(await self._skus.outdated(transaction, answers))
             kept = _without_large_payloads(found)
             del folder, found, folded, sections, parents  # free them before the next are read
             heads += kept
@@ -91,6 +112,18 @@ class Folder(HeadFolder):
             if not bad_here:
                 settled += kept
         return FoldResult(heads, bad, settled, changed)
+
+    async def _write(
+        self, transaction: FoldTransaction, sections: Sequence[SharedSections], own: Collection[str], *, followed: bool
+    ) -> int:
+        """Writes sections. Where others are read, those of other SKUs than `own` apart, since they are noted.
+
+        A fold then changes pages of all channels, and an event of one channel leads followers to one.
+        """
+        if not followed or not self.reads_others:
+            return await transaction.write(sections, followed=followed)
+        changed = await transaction.write([each for each in sections if each.sku in own], followed=True)
+        return changed + await transaction.write([each for each in sections if each.sku not in own])
 
     async def fold_variants(self, transaction: FoldTransaction, changes: Iterable[ReferenceChange]) -> int:
         """Folds what may inherit from SKUs whose spellings have changed. Returns for how many the sections changed."""
@@ -147,6 +180,11 @@ class Folder(HeadFolder):
             fine = {head.originator_id for head in heads} - {head.originator_id for head in bad}
             if fine:
                 await transaction.resolve(fine, Resolution("folded", now(), by))
+
+
+def _of_every_channel(streams: Iterable[str]) -> frozenset[str]:
+    """The SKUs of those streams that are of every channel."""
+    return frozenset([decode_part(stream[: stream.index("/")]) for stream in streams if OF_EVERY_CHANNEL in stream])
 
 
 def _without_large_payloads(heads: list[StoredEvent]) -> list[StoredEvent]:

@@ -4,7 +4,6 @@ from datetime import UTC, datetime
 from typing import NamedTuple
 
 import msgspec
-from xxhash import xxh3_128_hexdigest
 
 from pagefold.engine.configuration.config import Config
 from pagefold.engine.http.headers import Header
@@ -92,11 +91,6 @@ def seconds_to_change(body: bytes, now: datetime) -> int | None:
     spans = pricing.scheduled if pricing is not None else []
     moments = [moment for span in spans for moment in (span.from_, span.until) if moment is not None and moment > now]
     return int((min(moments) - now).total_seconds()) if moments else None
-
-
-def etag_of(body: bytes) -> bytes:
-    """The strong entity tag of a page: equal exactly for equal bytes."""
-    return b'"%b"' % xxh3_128_hexdigest(body).encode()
 
 
 def matches(condition: bytes, etag: bytes) -> bool:

@@ -10,11 +10,12 @@ from typing import NamedTuple
 
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE
 
-from pagefold.engine.http.cache_control import etag_of, matches
+from pagefold.engine.http.cache_control import matches
 from pagefold.engine.http.complete_response import text_of
 from pagefold.engine.http.headers import JSON, SECURITY, Header
 from pagefold.engine.http.page_reads import PREFIX, TEMPLATE, segments_of
 from pagefold.engine.http.server_context import ServerContext
+from pagefold.engine.reading.page_tags import etag_of
 
 METHODS = {b"GET": "GET", b"HEAD": "HEAD"}
 OTHER_THAN_READ_HEADERS = frozenset([b"content-length", b"transfer-encoding", b"expect"])

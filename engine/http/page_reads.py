@@ -13,7 +13,7 @@ from starlette.types import Receive, Scope, Send
 
 from pagefold.engine.errors import StoreDamaged
 from pagefold.engine.http.authorization import authorize
-from pagefold.engine.http.cache_control import etag_of, matches
+from pagefold.engine.http.cache_control import matches
 from pagefold.engine.http.complete_response import send_complete
 from pagefold.engine.http.headers import JSON, SECURITY, Header
 from pagefold.engine.http.past_reads import past_page, requested_moment
@@ -30,6 +30,7 @@ from pagefold.engine.http.problems import (
 from pagefold.engine.http.request_log import UNKNOWN
 from pagefold.engine.http.server_context import ServerContext
 from pagefold.engine.reading.page_reader import was_live
+from pagefold.engine.reading.page_tags import etag_of
 
 PREFIX = b"/v1/pages/"
 TEMPLATE = "/v1/pages/{channel}/{sku}"

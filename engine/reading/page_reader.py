@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import datetime
-from typing import Literal, cast, overload
+from typing import Literal, NamedTuple, cast, overload
 
 import msgspec
 import orjson
@@ -133,6 +133,14 @@ class PageReader:
         """The page, None if there is none or it is disabled."""
         return self._splice(sku, channel, rows, disabled=False) if rows else None
 
+    def state_of(self, sku: str, channel: str, rows: Sequence[StoredSection]) -> "PageState":
+        """The state of a page of these sections; `NO_PAGE` if there are none, or no such channel."""
+        if not rows or channel not in self._channels:
+            return NO_PAGE
+        ready = {row[0] for row in rows if row[2]}
+        document = self._splice(sku, channel, rows, disabled=False)
+        return PageState(document, self._requires[channel] <= ready, max(row[5] for row in rows))
+
     async def get(self, sku: str, channel: str, *, disabled: bool = False) -> ProductPage | None:
         """The page, decoded; None where `get_json` returns None."""
         text = await self.get_json(sku, channel, disabled=disabled)
@@ -176,6 +184,17 @@ class PageReader:
         listed = await self._pages.list_pages(channel, after, limit)
         requires = self._requires[channel]
         return [(_summary(page, requires), frozenset(each.domain for each in page.sections)) for page in listed]
+
+
+class PageState(NamedTuple):
+    """A page as it is served, None if it is disabled; whether it is ready; when its newest change occurred."""
+
+    document: bytes | None
+    ready: bool
+    updated_at: str | None
+
+
+NO_PAGE = PageState(None, ready=False, updated_at=None)
 
 
 class PageSummary(msgspec.Struct, frozen=True, rename="camel"):

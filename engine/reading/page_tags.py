@@ -6,3 +6,8 @@ from xxhash import xxh3_128_hexdigest
 def tag_of(body: bytes) -> str:
     """The entity tag of a page, without quotes: equal exactly for equal bytes."""
     return xxh3_128_hexdigest(body)
+
+
+def etag_of(body: bytes) -> bytes:
+    """The tag of a page as a strong entity tag, as the header `ETag` has it."""
+    return b'"%b"' % tag_of(body).encode()

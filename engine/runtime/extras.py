@@ -30,7 +30,6 @@ EXTRA_OF: dict[str, Extra] = {
     "starlette": "server",
     "uvicorn": "server",
     "uvloop": "server",
-    "xxhash": "server",
 }
 """The extra that brings a package, by the name under which it is imported."""
 

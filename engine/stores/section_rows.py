@@ -141,10 +141,28 @@ def page_sections(rows: Iterable[Any], channel: str, store: str) -> list[StoredS
 
 def sections_by_sku(rows: Iterable[Any], channel: str, store: str) -> dict[str, Sequence[StoredSection]]:
     """The sections of one channel in the rows of several SKUs, as `page_sections` gives them; none for SKUs without."""
+    by_sku = _by_sku(rows)
+    return {sku: sections for sku, own in by_sku.items() if (sections := page_sections(own, channel, store))}
+
+
+def sections_by_page(
+    rows: Iterable[Any], wanted: Mapping[str, Iterable[str]], store: str
+) -> dict[tuple[str, str], Sequence[StoredSection]]:
+    """As `sections_by_sku`, for several channels of each SKU."""
+    by_sku = _by_sku(rows)
+    return {
+        (sku, channel): sections
+        for sku, own in by_sku.items()
+        for channel in wanted[sku]
+        if (sections := page_sections(own, channel, store))
+    }
+
+
+def _by_sku(rows: Iterable[Any]) -> dict[str, list[Any]]:
     by_sku: dict[str, list[Any]] = {}
     for sku, *row in rows:
         by_sku.setdefault(sku, []).append(row)
-    return {sku: sections for sku, own in by_sku.items() if (sections := page_sections(own, channel, store))}
+    return by_sku
 
 
 def section_flags(row: Sequence[str], channel: str) -> SectionFlags | None:

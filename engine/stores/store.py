@@ -20,6 +20,7 @@ from pagefold.engine.stores.dead_letter_records import DeadLetters, NewDeadLette
 from pagefold.engine.stores.delivery_records import Deliveries
 from pagefold.engine.stores.delivery_targets import DeliveryTargets
 from pagefold.engine.stores.epoch_fence import Fence
+from pagefold.engine.stores.feed_records import FeedRecords
 from pagefold.engine.stores.fetch_records import Fetches
 from pagefold.engine.stores.field_ledger import FieldLedger
 from pagefold.engine.stores.kpi_records import KpiPoints
@@ -258,6 +259,19 @@ class Pages(ABC):
         """
 
     @abstractmethod
+    async def sections_in(
+        self, wanted: Mapping[str, Collection[str]], *, max_bytes: int | None = None
+    ) -> Mapping[tuple[str, str], Sequence[StoredSection]]:
+        """The sections of the pages of several SKUs, each in some channels, as `sections` returns them, in one read.
+
+        None for pages without. `max_bytes` as in `sections_of`.
+        """
+
+    @abstractmethod
+    async def page_skus(self, after: str, limit: int) -> list[str]:
+        """The next SKUs that have pages, by name. "" starts."""
+
+    @abstractmethod
     async def list_pages(self, channel: str, after: str, limit: int) -> list[ListedPage]:
         """The pages of the next SKUs in a channel, by SKU. "" starts. Includes SKUs without a page there."""
 
@@ -308,10 +322,12 @@ class FoldTransaction(ABC):
     """Whether the domain had ever had references at the start of the transaction."""
 
     @abstractmethod
-    async def write(self, sections: Sequence[SharedSections]) -> int:
+    async def write(self, sections: Sequence[SharedSections], *, followed: bool = False) -> int:
         """Stores all sections of the domain of each SKU, and returns for how many SKUs they changed.
 
-        They replace those of the SKU. Each SKU at most once; one without sections is left as it is.
+        They replace those of the SKU. Each SKU at most once; one without sections is left as it is. SKUs that changed
+        are noted for followers of the pages: see `engine.stores.feed_records`. With `followed` they are not: for each
+        page that changes there is an event of the domain after the checkpoint, which this transaction moves past it.
         """
 
     @abstractmethod
@@ -323,7 +339,7 @@ class FoldTransaction(ABC):
 
     @abstractmethod
     async def remove(self, skus: Collection[str]) -> None:
-        """Removes the domain's sections of these SKUs, which nothing in the log accounts for."""
+        """Removes the domain's sections of these SKUs, which nothing in the log accounts for. They are noted."""
 
     @abstractmethod
     async def references(self, streams: Collection[str]) -> list[StoredReference]:
@@ -460,6 +476,7 @@ class Store(StoreHealth):
     alerts: Alerts
     audit: AuditRecords
     proof: Proof
+    feed: FeedRecords
 
     @classmethod
     @abstractmethod

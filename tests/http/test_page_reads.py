@@ -9,7 +9,8 @@ import pytest
 
 from pagefold import Shop
 from pagefold.engine.errors import StoreUnavailable
-from pagefold.engine.http.cache_control import CachePolicy, etag_of, matches, seconds_to_change
+from pagefold.engine.http.cache_control import CachePolicy, matches, seconds_to_change
+from pagefold.engine.reading.page_tags import etag_of
 from tests.support.http_clients import client_of, problem_in, service_of
 from tests.support.small_shop import SKU, catalog, configured, event, price, say, withdrawn
 

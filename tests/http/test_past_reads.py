@@ -8,7 +8,7 @@ import pytest
 
 import pagefold
 from pagefold import Config, Shop
-from pagefold.engine.http.cache_control import etag_of
+from pagefold.engine.reading.page_tags import etag_of
 from tests.support.http_clients import client_of, problem_in, service_of
 from tests.support.rebuild_fixtures import with_new_channel, without_channel
 from tests.support.small_shop import SKU, append, apply_file, catalog, event, price, say, withdrawn

@@ -31,6 +31,7 @@ SELECT (ARRAY['ingest', 'projection'])[i % 2 + 1], 'catalog', 'S' || i, 1, 0, ''
        CASE WHEN i % 501 > 0 THEN 'folded' END, 'cause' || i % 5
 FROM generate_series(1, {EVENTS}) AS i;
 INSERT INTO checkpoints (domain) VALUES ('catalog');
+INSERT INTO indirect_changes SELECT 'media', i, 'mark', ARRAY['S' || i] FROM generate_series(1, {EVENTS}) AS i;
 INSERT INTO tokens (name, digest, label, scopes, created_at)
 SELECT 'tok_' || i, sha256(i::text::bytea), '', 'read', '' FROM generate_series(1, {EVENTS}) AS i;
 """  # noqa: S608  # numbers of ours
@@ -39,6 +40,7 @@ BY_POSITION = "stored_events_notification_id_key"
 BY_IDENTITY = "log_identity_pkey"
 BY_STREAM = "stored_events_pkey"
 BY_PAGE = "sections_pkey"
+BY_NOTE = "indirect_changes_pkey"
 BY_AGE = "dead_letters_by_age"
 BY_CAUSE = "dead_letters_by_cause"
 BY_EXPIRY = "dead_letters_by_expiry"
@@ -117,6 +119,12 @@ HOT = [
     Hot("listed_pages", "'S7', 100", {BY_PAGE}, 1_500),
     Hot("page_keys", "'S7', 'media', 100", {BY_PAGE}, 500),
     Hot("section_skus", "'media', 'S7', 100", {BY_PAGE}, 500),
+    Hot("page_skus", "'S7', 100", {BY_PAGE}, 1_000),
+    Hot("log_window", "ARRAY['inventory'], 40000, 40500, 10000", {BY_POSITION}, 100),
+    Hot("log_end_proof", "40000", {BY_POSITION, BY_IDENTITY}, 30),
+    Hot("indirect_changes", "'media', 5000, 50", {BY_NOTE}, 20),
+    Hot("note_changes", "'media', 'mark', ARRAY['S1', 'S2']", {BY_NOTE}, 30),
+    Hot("forget_changes", "'media', 1000000", {BY_NOTE}, 20),
     Hot("domain_sections", "'media', ARRAY['S7', 'S8', 'S9'], 8192", {BY_PAGE}, 36),
     Hot("section_sizes", "'media', ARRAY['S7', 'S8', 'S9']", {BY_PAGE}, 36),
     Hot("remove_sections", "'media', ARRAY['S7', 'S8', 'S9']", {BY_PAGE}, 36),

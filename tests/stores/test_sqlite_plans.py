@@ -10,7 +10,7 @@ import apsw
 import pytest
 
 from pagefold.engine.stores import open_store
-from pagefold.engine.stores.sqlite.connections import EVENTS, SQL, connect
+from pagefold.engine.stores.sqlite.connections import EVENTS, PAGES, SQL, connect
 from tests.support.small_shop import configured
 
 VERSIONS = 20_000
@@ -97,3 +97,25 @@ def test_key_figures_are_read_by_an_index(log: apsw.Connection, statement: str) 
     assert any(index in step for step in plan)
     tables = ("dead_letters", "kpi_points", "alerts", "message", "stored_events")
     assert not {f"SCAN {table}" for table in tables}.intersection(plan)
+
+
+FEED: dict[str, dict[str, Any] | tuple[Any, ...]] = {
+    "page_skus": ("S7", 100),
+    "folded_state": (),
+    "indirect_changes": ("media", 5_000, 50),
+    "note_changes": {"domain": "media", "count": 1, "mark": "", "skus": "[]"},
+    "forget_changes": {"domain": "media", "kept": 1_000},
+}
+
+
+def test_what_followers_read_is_read_by_an_index(tmp_path: Path, log: apsw.Connection) -> None:
+    """The window of the log by positions, notes and pages by their keys. Only checkpoints, few, are scanned."""
+    window = {"domains": apsw.carray(("media",)), "after": 10, "upto": 500, "limit": 100}
+    plan = [row[3] for row in log.execute(f"EXPLAIN QUERY PLAN {SQL['log_window']}", window)]
+    assert "SEARCH stored_events USING INTEGER PRIMARY KEY (rowid>? AND rowid<?)" in plan
+    with closing(connect(tmp_path / PAGES, synchronous="OFF")) as pages:
+        for statement, bindings in FEED.items():
+            steps = [row[3] for row in pages.execute(f"EXPLAIN QUERY PLAN {SQL[statement]}", bindings)]
+            read = [step for step in steps if step.startswith(("SEARCH", "SCAN")) and step != "SCAN checkpoints"]
+            assert read, steps
+            assert all("INDEX sqlite_autoindex" in step for step in read), steps

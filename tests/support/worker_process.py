@@ -54,8 +54,9 @@ def set_trap(file: Path) -> None:
         *,
         by: str | None = None,
         again: bool = False,
+        followed: bool = False,
     ) -> FoldResult:
-        folded = await fold_in_peace(self, transaction, streams, by=by, again=again)
+        folded = await fold_in_peace(self, transaction, streams, by=by, again=again, followed=followed)
         spring(file)
         return folded
 

@@ -16,6 +16,7 @@ from pagefold.engine.stores.postgres.dead_letters import PostgresDeadLetters
 from pagefold.engine.stores.postgres.deliveries import PostgresDeliveries
 from pagefold.engine.stores.postgres.delivery_targets import PostgresDeliveryTargets
 from pagefold.engine.stores.postgres.disk_space import DiskSpaceCheck
+from pagefold.engine.stores.postgres.feed import PostgresFeed
 from pagefold.engine.stores.postgres.fetches import PostgresFetches
 from pagefold.engine.stores.postgres.field_ledger import PostgresFieldLedger
 from pagefold.engine.stores.postgres.kpi_points import PostgresKpiPoints
@@ -63,6 +64,7 @@ class PostgresStore(Store):
         self.kpis = PostgresKpiPoints(connections)
         self.alerts = PostgresAlerts(connections)
         self.audit = PostgresAudit(connections)
+        self.feed = PostgresFeed(connections)
 
     @classmethod
     async def open(cls, config: Config, *, create: bool = True, killable: bool = False) -> Self:  # noqa: ARG003  # the server ends the session of a frozen worker

@@ -10,6 +10,7 @@ from pagefold.engine.stores.dead_letter_records import NewDeadLetter, Resolution
 from pagefold.engine.stores.log_records import event_of
 from pagefold.engine.stores.postgres.connections import Record, Session
 from pagefold.engine.stores.postgres.dead_letters import dead_letter_columns
+from pagefold.engine.stores.postgres.feed import note_changes
 from pagefold.engine.stores.postgres.log_proof import UNPROVED, problem
 from pagefold.engine.stores.postgres.sized_reads import sections_within
 from pagefold.engine.stores.reference_records import StoredReference
@@ -33,12 +34,17 @@ class PostgresFoldTransaction(FoldTransaction):
         self.checkpoint = checkpoint
         self.has_references = references
 
-    async def write(self, sections: Sequence[SharedSections]) -> int:
-        rows, changed = sorted(encode_sections(sections)), 0
+    async def write(self, sections: Sequence[SharedSections], *, followed: bool = False) -> int:
+        rows, changed, noted = sorted(encode_sections(sections)), 0, list[str]()
         sizes = [len(row.contents) for row in rows]
         for start, stop in batches(sizes, max_bytes=SLICE_BYTES, max_items=SLICE_ROWS):
-            changed += await self._session.execute("write_sections", *zip(*rows[start:stop], strict=True))
-        return changed
+            columns = zip(*rows[start:stop], strict=True)
+            if followed:
+                changed += await self._session.execute("write_sections", *columns)
+            else:
+                noted += [sku for (sku,) in await self._session.fetch("write_noted_sections", *columns)]
+        await note_changes(self._session, self.checkpoint.domain, noted)
+        return changed + len(noted)
 
     async def sections(self, skus: Collection[str], *, max_bytes: int | None = None) -> list[SharedSections]:
         needed = (self.checkpoint.domain, list(skus))
@@ -48,7 +54,8 @@ class PostgresFoldTransaction(FoldTransaction):
 
     async def remove(self, skus: Collection[str]) -> None:
         if skus:
-            await self._session.execute("remove_sections", self.checkpoint.domain, list(skus))
+            rows = await self._session.fetch("remove_sections", self.checkpoint.domain, list(skus))
+            await note_changes(self._session, self.checkpoint.domain, sorted([sku for (sku,) in rows]))
 
     async def references(self, streams: Collection[str]) -> list[StoredReference]:
         rows = await self._session.fetch("references_of_streams", list(streams)) if streams else []

@@ -6,9 +6,16 @@ from functools import partial
 from pagefold.engine.runtime.compute_thread import compute_in_thread
 from pagefold.engine.stores.page_cache import PageCache
 from pagefold.engine.stores.page_listing import ListedPage, PageKeys, listed_pages
+from pagefold.engine.stores.postgres.connections import Record
 from pagefold.engine.stores.postgres.merged_reads import MergedReads
 from pagefold.engine.stores.postgres.sized_reads import INLINE_BYTES, sections_within
-from pagefold.engine.stores.section_rows import count_all, count_sections, encode_sections, sections_by_sku
+from pagefold.engine.stores.section_rows import (
+    count_all,
+    count_sections,
+    encode_sections,
+    sections_by_page,
+    sections_by_sku,
+)
 from pagefold.engine.stores.step_sizes import UNBOUNDED
 from pagefold.engine.stores.store import BatchReader, Made, Pages
 from pagefold.projections.section_fold import SharedSections
@@ -52,11 +59,23 @@ class PostgresPages(MergedReads, Pages):
     async def sections_of(
         self, skus: Sequence[str], channel: str, *, max_bytes: int | None = None
     ) -> Mapping[str, Sequence[StoredSection]]:
-        if not skus:
+        return sections_by_sku(await self._rows_of(skus, max_bytes), channel, self._connections.name) if skus else {}
+
+    async def sections_in(
+        self, wanted: Mapping[str, Collection[str]], *, max_bytes: int | None = None
+    ) -> Mapping[tuple[str, str], Sequence[StoredSection]]:
+        if not wanted:
             return {}
+        return sections_by_page(await self._rows_of(wanted, max_bytes), wanted, self._connections.name)
+
+    async def _rows_of(self, skus: Collection[str], max_bytes: int | None) -> Sequence[Record]:
+        """The rows of some SKUs. Raises `ReadTooLarge`."""
         fetch, wanted = self._connections.readers.fetch, list(skus)
         read, measure = partial(fetch, "sections_of_pages", wanted), partial(fetch, "page_sizes", wanted)
-        return sections_by_sku(await sections_within(max_bytes, read, measure), channel, self._connections.name)
+        return await sections_within(max_bytes, read, measure)
+
+    async def page_skus(self, after: str, limit: int) -> list[str]:
+        return [sku for (sku,) in await self._connections.readers.fetch("page_skus", after, limit)]
 
     async def list_pages(self, channel: str, after: str, limit: int) -> list[ListedPage]:
         rows = await self._connections.readers.fetch("listed_pages", after, limit)

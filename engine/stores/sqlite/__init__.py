@@ -16,6 +16,7 @@ from pagefold.engine.stores.sqlite.dead_letters import SQLiteDeadLetters
 from pagefold.engine.stores.sqlite.deliveries import SQLiteDeliveries
 from pagefold.engine.stores.sqlite.delivery_targets import SQLiteDeliveryTargets
 from pagefold.engine.stores.sqlite.driver_errors import translate_errors
+from pagefold.engine.stores.sqlite.feed import SQLiteFeed
 from pagefold.engine.stores.sqlite.fetches import SQLiteFetches
 from pagefold.engine.stores.sqlite.field_ledger import SQLiteFieldLedger
 from pagefold.engine.stores.sqlite.kpi_points import SQLiteKpiPoints
@@ -58,6 +59,7 @@ class SQLiteStore(Store):
         self.kpis = SQLiteKpiPoints(connections)
         self.alerts = SQLiteAlerts(connections)
         self.audit = SQLiteAudit(connections)
+        self.feed = SQLiteFeed(connections)
 
     @classmethod
     async def open(cls, config: Config, *, create: bool = True, killable: bool = False) -> Self:

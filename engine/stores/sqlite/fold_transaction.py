@@ -23,6 +23,7 @@ from pagefold.engine.stores.sqlite.connections import (
     unpacked_sections,
 )
 from pagefold.engine.stores.sqlite.dead_letters import dead_letter_row
+from pagefold.engine.stores.sqlite.feed import note_changes
 from pagefold.engine.stores.sqlite.log import unpacked
 from pagefold.engine.stores.sqlite.log_proof import SQLiteProof
 from pagefold.engine.stores.store import MAX_FEW_BYTES, Checkpoint, FewStored, FoldFew, FoldTransaction
@@ -48,8 +49,12 @@ class SQLiteFoldTransaction(FoldTransaction):
         self.checkpoint = checkpoint
         self.has_references = references
 
-    async def write(self, sections: Sequence[SharedSections]) -> int:
-        return await self._pages.run_reserved(partial(_write, sections=sections))
+    async def write(self, sections: Sequence[SharedSections], *, followed: bool = False) -> int:
+        if not sections:
+            return 0
+        if followed:
+            return await self._pages.run_reserved(partial(_write, sections=sections))
+        return await self._pages.run_reserved(partial(_write_noted, domain=self.checkpoint.domain, sections=sections))
 
     async def sections(self, skus: Collection[str], *, max_bytes: int | None = None) -> list[SharedSections]:
         if not skus:
@@ -67,8 +72,14 @@ class SQLiteFoldTransaction(FoldTransaction):
         return await self._pages.run_reserved(read)
 
     async def remove(self, skus: Collection[str]) -> None:
+        domain = self.checkpoint.domain
+
+        def remove(connection: apsw.Connection) -> None:
+            rows = fetch(connection, "remove_sections", domain, apsw.carray(tuple(skus)))
+            note_changes(connection, domain, sorted([str(sku) for (sku,) in rows]))
+
         if skus:
-            await self._pages.fetch_reserved("remove_sections", self.checkpoint.domain, apsw.carray(tuple(skus)))
+            await self._pages.run_reserved(remove)
 
     async def references(self, streams: Collection[str]) -> list[StoredReference]:
         rows = await self._pages.fetch_reserved("references_of_streams", apsw.carray(tuple(streams))) if streams else []
@@ -172,6 +183,13 @@ def _write(connection: apsw.Connection, sections: Sequence[SharedSections]) -> i
     before = connection.total_changes()
     connection.executemany(SQL["write_sections"], sorted(encode_sections(sections)))
     return connection.total_changes() - before
+
+
+def _write_noted(connection: apsw.Connection, domain: str, sections: Sequence[SharedSections]) -> int:
+    rows = connection.executemany(SQL["write_noted_sections"], sorted(encode_sections(sections)))
+    changed = [str(sku) for (sku,) in rows]
+    note_changes(connection, domain, changed)
+    return len(changed)
 
 
 def _advance(connection: apsw.Connection, proof: SQLiteProof, checkpoint: Checkpoint) -> Checkpoint:

@@ -1,6 +1,6 @@
 """The sections in `pages.db`, as readers see them."""
 
-from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Iterator, Mapping, Sequence
 from itertools import chain
 from time import monotonic
 
@@ -16,6 +16,7 @@ from pagefold.engine.stores.section_rows import (
     count_sections,
     encode_sections,
     page_sections,
+    sections_by_page,
     sections_by_sku,
 )
 from pagefold.engine.stores.size_batches import split_equal
@@ -25,6 +26,7 @@ from pagefold.engine.stores.sqlite.connections import (
     Connections,
     Row,
     bounded,
+    fetch,
     one,
     packed_of,
     packed_within,
@@ -158,16 +160,24 @@ class SQLitePages(Pages):
         self, skus: Sequence[str], channel: str, *, max_bytes: int | None = None
     ) -> Mapping[str, Sequence[StoredSection]]:
         def read(connection: apsw.Connection) -> dict[str, Rows]:
-            check_folded(connection)
-            if max_bytes is None:
-                reads = packed_of(connection, "sections_of_pages", skus)
-            else:
-                bindings = (apsw.carray(tuple(skus)),)
-                reads = iter([packed_within(connection, "sections_of_pages", "page_sizes", bindings, max_bytes)])
-            rows = chain.from_iterable(unpacked_sections(*packed) for packed in reads)
-            return sections_by_sku(rows, channel, self._connections.name)
+            return sections_by_sku(_rows_of(connection, skus, max_bytes), channel, self._connections.name)
 
         return await self._connections.pages_reader.run(read) if skus else {}
+
+    async def sections_in(
+        self, wanted: Mapping[str, Collection[str]], *, max_bytes: int | None = None
+    ) -> Mapping[tuple[str, str], Sequence[StoredSection]]:
+        def read(connection: apsw.Connection) -> dict[tuple[str, str], Rows]:
+            return sections_by_page(_rows_of(connection, list(wanted), max_bytes), wanted, self._connections.name)
+
+        return await self._connections.pages_reader.run(read) if wanted else {}
+
+    async def page_skus(self, after: str, limit: int) -> list[str]:
+        def read(connection: apsw.Connection) -> list[str]:
+            check_folded(connection)
+            return [sku for (sku,) in fetch(connection, "page_skus", after, limit)]
+
+        return await self._connections.pages_reader.run(read)
 
     async def list_pages(self, channel: str, after: str, limit: int) -> list[ListedPage]:
         def read(connection: apsw.Connection) -> list[ListedPage]:
@@ -203,6 +213,17 @@ class SQLitePages(Pages):
         self, domains: Sequence[str], identity: str, requires: Mapping[str, Collection[str]]
     ) -> None:
         """A no-op: SQLite serves no pages itself."""
+
+
+def _rows_of(connection: apsw.Connection, skus: Sequence[str], max_bytes: int | None) -> Iterator[Row]:
+    """The rows of some SKUs. Raises `ReadTooLarge`."""
+    check_folded(connection)
+    if max_bytes is None:
+        reads = packed_of(connection, "sections_of_pages", skus)
+    else:
+        bindings = (apsw.carray(tuple(skus)),)
+        reads = iter([packed_within(connection, "sections_of_pages", "page_sizes", bindings, max_bytes)])
+    return chain.from_iterable(unpacked_sections(*packed) for packed in reads)
 
 
 def check_folded(connection: apsw.Connection) -> None:

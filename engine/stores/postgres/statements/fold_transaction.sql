@@ -53,9 +53,20 @@ ON CONFLICT (sku, domain) DO UPDATE SET
 WHERE sections.contents <> excluded.contents OR sections.layout <> excluded.layout
     OR sections.flags <> excluded.flags OR sections.channels <> excluded.channels;
 
+-- write_noted_sections --
+-- As `write_sections`, and returns the SKUs that changed.
+INSERT INTO sections (sku, domain, channels, flags, layout, contents)
+SELECT * FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::text[], $6::bytea[])
+ON CONFLICT (sku, domain) DO UPDATE SET
+    channels = excluded.channels, flags = excluded.flags, layout = excluded.layout, contents = excluded.contents
+WHERE sections.contents <> excluded.contents OR sections.layout <> excluded.layout
+    OR sections.flags <> excluded.flags OR sections.channels <> excluded.channels
+RETURNING sku;
+
 -- remove_sections --
--- Removes a domain's sections of some SKUs.
-DELETE FROM sections WHERE domain = $1 AND sku = ANY ($2::text[]);
+-- Removes a domain's sections of some SKUs, and returns those that had any.
+DELETE FROM sections WHERE domain = $1 AND sku = ANY ($2::text[])
+RETURNING sku;
 
 -- domain_streaks --
 -- The streaks of a domain, by source.

@@ -26,6 +26,10 @@ WHERE (sku, domain) > ($1, $2)
 ORDER BY sku, domain
 LIMIT $3;
 
+-- page_skus --
+-- The next SKUs that have a section.
+SELECT DISTINCT sku FROM sections WHERE sku > $1 ORDER BY sku LIMIT $2;
+
 -- section_skus --
 -- The next SKUs that have a section of a domain.
 SELECT sku FROM sections

@@ -37,9 +37,19 @@ ON CONFLICT (sku, domain) DO UPDATE SET
 WHERE sections.contents <> excluded.contents OR sections.layout <> excluded.layout
     OR sections.flags <> excluded.flags OR sections.channels <> excluded.channels;
 
+-- write_noted_sections --
+-- As `write_sections`, and returns the SKUs that changed.
+INSERT INTO sections (sku, domain, channels, flags, layout, contents) VALUES (?, ?, ?, ?, ?, ?)
+ON CONFLICT (sku, domain) DO UPDATE SET
+    channels = excluded.channels, flags = excluded.flags, layout = excluded.layout, contents = excluded.contents
+WHERE sections.contents <> excluded.contents OR sections.layout <> excluded.layout
+    OR sections.flags <> excluded.flags OR sections.channels <> excluded.channels
+RETURNING sku;
+
 -- remove_sections --
--- Removes a domain's sections of some SKUs.
-DELETE FROM sections WHERE domain = ? AND sku IN carray(?);
+-- Removes a domain's sections of some SKUs, and returns those that had any.
+DELETE FROM sections WHERE domain = ? AND sku IN carray(?)
+RETURNING sku;
 
 -- domain_streaks --
 -- The streaks of a domain, by source.

@@ -25,6 +25,10 @@ WHERE (sku, domain) > (?, ?)
 ORDER BY sku, domain
 LIMIT ?;
 
+-- page_skus --
+-- The next SKUs that have a section.
+SELECT DISTINCT sku FROM sections WHERE sku > ? ORDER BY sku LIMIT ?;
+
 -- section_skus --
 -- The next SKUs that have a section of a domain.
 SELECT sku FROM sections

@@ -1,0 +1,1 @@
+"""The change feed: what followers of the pages get, from Python, over HTTP and at the command line."""
