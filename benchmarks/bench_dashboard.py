@@ -86,6 +86,7 @@ async def addresses(shop: LargeShop) -> Mapping[str, str]:
         letters = await opened.dead_letters.page(DeadLetterFilter(), limit=500)
         position = await opened.store.log.end() // 2
         [plan, *_] = await opened.plans.newest()
+        [release, *_] = reversed(await opened.releases.all())
         async with opened.rebuilds() as service:
             held, completed = [each.run or "" for each in await service.newest(2)]
     page = href("pages", "web-de", middle)
@@ -119,7 +120,7 @@ async def addresses(shop: LargeShop) -> Mapping[str, str]:
         "contracts": href("contracts"),
         "contracts, of a source": href("contracts", source="pim"),
         "releases": href("releases"),
-        "release": href("releases", "sale-49"),
+        "release": href("releases", release.release.name),
         "audit": href("audit"),
         "audit, of a command": href("audit", action="releases"),
         "audit, about something": href("audit", target="ingest-3"),

@@ -40,11 +40,9 @@ class Visitor:
             yield cls(client)
 
     async def get(self, address: str) -> str:
-        """A page, or where it leads to."""
+        """A page; nothing if it only leads to another."""
         answer = await self._client.get(address)
-        if answer.is_redirect:
-            answer = await self._client.get(answer.headers["location"])
-        answer.raise_for_status()
+        assert answer.status_code in {200, 303}, answer.text
         return answer.text
 
     async def look(self, address: str) -> None:

@@ -5,6 +5,7 @@ plans, releases, fields of records, and a day of key figures. Everything goes th
 of most products are validated, and then inserted as the baseline inserts them.
 """
 
+import asyncio
 import json
 import random
 from collections.abc import AsyncIterator, Iterator, Sequence
@@ -34,6 +35,11 @@ from pagefold.engine.stores.session_records import Session
 
 CHANNELS = ("web-de", "web-fr")
 RUNS, PLANS, RELEASES, PUBLISHED, SESSIONS = 100, 20, 50, 3, 200
+"""How many there are of each in a shop of `FULL_SIZE`; a smaller one has fewer."""
+
+FULL_SIZE = 200_000
+"""Pages."""
+
 FIRST_PRODUCTS = 2_000
 """Products that are there before the others: plans are made of them, which keep only so many pages each."""
 
@@ -91,10 +97,10 @@ async def fill(stores: Stores, pages: int, folder: Path) -> LargeShop:
     async with pagefold.open(settings) as shop:
         await _append(shop, _products(range(first)))
         await _append(shop, _outlet(min(OUTLET_PRODUCTS, first)))
-        await _releases(shop, first)
+        await _releases(shop, first, _share(RELEASES, pages))
         await shop.catch_up()
-        await _plans(shop)
-        await _runs(shop, min(OUTLET_PRODUCTS, first))
+        await _plans(shop, _share(PLANS, pages))
+        await _runs(shop, min(OUTLET_PRODUCTS, first), _share(RUNS, pages))
     await stores.fill(url, _products(range(first, products)), Config.load(settings))
     async with pagefold.open(settings) as shop:
         await _append(shop, _versions(HOT_VERSIONS))
@@ -123,6 +129,11 @@ async def serving(shop: LargeShop, folder: Path) -> AsyncIterator[str]:
     )
     async with served(folder / "pagefold.log", *command) as address:
         yield address
+
+
+def _share(number: int, pages: int) -> int:
+    """As many of this number as fit a shop of that many pages, at least two."""
+    return max(2, number * min(pages, FULL_SIZE) // FULL_SIZE)
 
 
 # --- products -------------------------------------------------------------------------------------
@@ -176,22 +187,22 @@ async def _append(shop: pagefold.Shop, events: Iterator[DomainEvent] | Sequence[
 # --- releases, plans, runs ------------------------------------------------------------------------
 
 
-async def _releases(shop: pagefold.Shop, products: int) -> None:
+async def _releases(shop: pagefold.Shop, products: int, number_of: int) -> None:
     """The last of them count; each says something of forty products."""
     at = datetime(2026, 1, 12, 8, 0, tzinfo=UTC)
-    for number in range(RELEASES):
+    for number in range(number_of):
         name = f"sale-{number:02}"
         await shop.releases.create(name, by="ada", reason="the sale of a week")
         payload = f'{{"currency":"EUR","amount":"{3 + number}.50"}}'
         chosen = dict.fromkeys(sku_of((number * 31 + each) % products) for each in range(40))
         await shop.append([_event("pricing", f"release/{name}", sku, payload, 1, at) for sku in chosen])
-        if number >= RELEASES - PUBLISHED:
+        if number >= number_of - PUBLISHED:
             await shop.releases.publish(name, by="ada", reason="the sale begins")
 
 
-async def _plans(shop: pagefold.Shop) -> None:
+async def _plans(shop: pagefold.Shop, number_of: int) -> None:
     """What other requirements would change."""
-    for number in range(PLANS):
+    for number in range(number_of):
         attributes = ["name", "colour", *(f"extra{each}" for each in range(number))]
         required = [{"name": f"plan-{number}", "requires": [{"attributes": attributes}]}]
         changed = {
@@ -202,20 +213,20 @@ async def _plans(shop: pagefold.Shop) -> None:
         await shop.plans.keep(plan, "ada")
 
 
-async def _runs(shop: pagefold.Shop, products: int) -> None:
+async def _runs(shop: pagefold.Shop, products: int, number_of: int) -> None:
     """Rebuilds of the outlet: all complete, but for the last, which is held, because most rows are gone."""
     snapshot = shop.config.sources["outlet"].snapshot
     assert snapshot is not None
     assert snapshot.file is not None
     rows = _outlet(products)
     async with shop.rebuilds() as service:
-        for number in range(RUNS):
-            kept = rows if number < RUNS - 1 else rows[: len(rows) // 4]
+        for number in range(number_of):
+            kept = rows if number < number_of - 1 else rows[: len(rows) // 4]
             taken = format_timestamp(moment() + timedelta(minutes=1))
-            Path(snapshot.file).write_bytes(_exported(kept, taken))
+            await asyncio.to_thread(Path(snapshot.file).write_bytes, _exported(kept, taken))
             await service.rebuild("outlet")
     at = now()
-    for number in range(RUNS):
+    for number in range(number_of):
         run = await shop.store.schedule.begin(sync_task("erp") if number % 2 else "nightly", at, at)
         await shop.store.schedule.end(run, "done" if number % 9 else "failed", f"{number} records", at)
 

@@ -26,7 +26,7 @@ class LiveParts:
         self._parts: dict[Hashable, _Part] = {}
 
     async def get(self, key: Hashable, make: Callable[[], Awaitable[bytes]]) -> bytes:
-        """The part with a key, made at most once in `FRESH_SECONDS`. Raises what `make` raises, and then keeps nothing."""
+        """The part with a key, made at most once in `FRESH_SECONDS`. If `make` raises, that is raised, and not kept."""
         if key not in self._parts:
             self._forget()
         part = self._parts.setdefault(key, _Part())

@@ -44,7 +44,7 @@ async def show(visit: Visit) -> Response:
 
 
 async def _tasks(shop: Shop, readings: Sequence[KpiReading]) -> list[Task]:
-    causes = [summary_of_cause(each) for each in await shop.dead_letters.causes()]
+    causes = [summary_of_cause(each) for each in await shop.dead_letters.recent_causes()]
     return tasks_of(readings, causes)
 
 

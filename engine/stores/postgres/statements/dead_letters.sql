@@ -34,14 +34,14 @@ SELECT kind, number, domain, originator_id, originator_version, revision, left(e
        to_char(resolved_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'), resolved_by, reason, position, via,
        to_char(purged_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'), purged_by, cause
 FROM dead_letters
-JOIN (
-    SELECT kind, number FROM dead_letters
+WHERE number = ANY (ARRAY(
+    SELECT number FROM dead_letters
     WHERE (resolution IS NOT NULL) = $4::boolean AND (recorded_at, kind, number) < ($5::text::timestamptz, $6::text, $7::bigint)
         AND ($1::text IS NULL OR kind = $1) AND ($2::text IS NULL OR domain = $2)
         AND ($3::text IS NULL OR right(originator_id, length($3) + 1) = '/' || $3)
     ORDER BY recorded_at DESC, kind DESC, number DESC
     LIMIT $8
-) AS listed USING (kind, number)
+))
 ORDER BY recorded_at DESC, kind DESC, number DESC;
 
 -- newest_dead_letters_of_cause --
@@ -51,15 +51,15 @@ SELECT kind, number, domain, originator_id, originator_version, revision, left(e
        to_char(resolved_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'), resolved_by, reason, position, via,
        to_char(purged_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'), purged_by, cause
 FROM dead_letters
-JOIN (
-    SELECT kind, number FROM dead_letters
+WHERE number = ANY (ARRAY(
+    SELECT number FROM dead_letters
     WHERE (resolution IS NOT NULL) = $4::boolean AND cause = $10
         AND (recorded_at, kind, number) < ($5::text::timestamptz, $6::text, $7::bigint)
         AND ($1::text IS NULL OR kind = $1) AND ($2::text IS NULL OR domain = $2)
         AND ($3::text IS NULL OR right(originator_id, length($3) + 1) = '/' || $3)
     ORDER BY recorded_at DESC, kind DESC, number DESC
     LIMIT $8
-) AS listed USING (kind, number)
+))
 ORDER BY recorded_at DESC, kind DESC, number DESC;
 
 -- oldest_dead_letters --
@@ -69,14 +69,14 @@ SELECT kind, number, domain, originator_id, originator_version, revision, left(e
        to_char(resolved_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'), resolved_by, reason, position, via,
        to_char(purged_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'), purged_by, cause
 FROM dead_letters
-JOIN (
-    SELECT kind, number FROM dead_letters
+WHERE number = ANY (ARRAY(
+    SELECT number FROM dead_letters
     WHERE (resolution IS NOT NULL) = $4::boolean AND (recorded_at, kind, number) > ($5::text::timestamptz, $6::text, $7::bigint)
         AND ($1::text IS NULL OR kind = $1) AND ($2::text IS NULL OR domain = $2)
         AND ($3::text IS NULL OR right(originator_id, length($3) + 1) = '/' || $3)
     ORDER BY recorded_at, kind, number
     LIMIT $8
-) AS listed USING (kind, number)
+))
 ORDER BY recorded_at, kind, number;
 
 -- oldest_dead_letters_of_cause --
@@ -86,15 +86,15 @@ SELECT kind, number, domain, originator_id, originator_version, revision, left(e
        to_char(resolved_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'), resolved_by, reason, position, via,
        to_char(purged_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'), purged_by, cause
 FROM dead_letters
-JOIN (
-    SELECT kind, number FROM dead_letters
+WHERE number = ANY (ARRAY(
+    SELECT number FROM dead_letters
     WHERE (resolution IS NOT NULL) = $4::boolean AND cause = $10
         AND (recorded_at, kind, number) > ($5::text::timestamptz, $6::text, $7::bigint)
         AND ($1::text IS NULL OR kind = $1) AND ($2::text IS NULL OR domain = $2)
         AND ($3::text IS NULL OR right(originator_id, length($3) + 1) = '/' || $3)
     ORDER BY recorded_at, kind, number
     LIMIT $8
-) AS listed USING (kind, number)
+))
 ORDER BY recorded_at, kind, number;
 
 -- get_dead_letter --

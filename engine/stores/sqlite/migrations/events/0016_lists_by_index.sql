@@ -13,4 +13,8 @@ DROP INDEX dead_letters_open;
 CREATE INDEX dead_letters_open ON dead_letters (kind, domain, originator_id) WHERE resolution IS NULL;
 
 -- Open ones whose bodies were removed are few.
-CREATE INDEX dead_letters_purged ON dead_letters (kind) WHERE resolution IS NULL AND purged_at IS NOT NULL;
+CREATE INDEX dead_letters_purged ON dead_letters (kind, purged_at) WHERE resolution IS NULL AND purged_at IS NOT NULL;
+
+-- Lists that are read in this order, without sorting everything.
+CREATE INDEX fetches_by_age ON fetches (since, source, rule, key);
+CREATE INDEX plans_by_time ON plans (planned_at, plan);

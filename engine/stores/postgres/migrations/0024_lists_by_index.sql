@@ -9,4 +9,8 @@ CREATE INDEX dead_letters_by_cause ON dead_letters ((resolution IS NOT NULL), ca
     INCLUDE (resolution, domain, originator_id);
 
 -- Open ones whose bodies were removed are few.
-CREATE INDEX dead_letters_purged ON dead_letters (kind) WHERE resolution IS NULL AND purged_at IS NOT NULL;
+CREATE INDEX dead_letters_purged ON dead_letters (kind, purged_at) WHERE resolution IS NULL AND purged_at IS NOT NULL;
+
+-- Lists that are read in this order, without sorting everything.
+CREATE INDEX fetches_by_age ON fetches (since, source, rule, key);
+CREATE INDEX plans_by_time ON plans (planned_at, plan);
