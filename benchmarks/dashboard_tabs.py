@@ -3,7 +3,7 @@
 import asyncio
 import re
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from html import unescape
 from typing import NamedTuple, Self
 
@@ -23,10 +23,11 @@ class LivePart(NamedTuple):
 
 
 class Visitor:
-    """Somebody who has signed in, and looks at pages."""
+    """Somebody who has signed in, and looks at pages. While their tab `is_hidden`, it fetches nothing."""
 
     def __init__(self, client: httpx2.AsyncClient) -> None:
         self._client = client
+        self.is_hidden = False
 
     @classmethod
     @asynccontextmanager
@@ -58,6 +59,8 @@ class Visitor:
         headers = {"hx-request": "true"}
         while True:
             await asyncio.sleep(part.seconds)
+            if self.is_hidden:
+                continue
             answer = await self._client.get(part.address, headers=headers)
             assert answer.status_code in {200, 304}, (part, answer.text)
             headers["if-none-match"] = answer.headers["etag"]
@@ -69,15 +72,12 @@ def live_parts(page: str) -> Sequence[LivePart]:
 
 
 @asynccontextmanager
-async def open_tabs(address: str, secret: str, pages: Sequence[str]) -> AsyncIterator[None]:
+async def open_tabs(address: str, secret: str, pages: Sequence[str]) -> AsyncIterator[Sequence[Visitor]]:
     """Looks at pages in as many tabs during the block, each with connections of its own. A tab that fails raises."""
-    async with asyncio.TaskGroup() as group:
-        tabs = [group.create_task(_tab(address, secret, page)) for page in pages]
-        yield
-        for tab in tabs:
-            tab.cancel()
-
-
-async def _tab(address: str, secret: str, page: str) -> None:
-    async with Visitor.signed_in(address, secret) as visitor:
-        await visitor.look(page)
+    async with AsyncExitStack() as stack:
+        visitors = [await stack.enter_async_context(Visitor.signed_in(address, secret)) for _ in pages]
+        async with asyncio.TaskGroup() as group:
+            tabs = [group.create_task(each.look(page)) for each, page in zip(visitors, pages, strict=True)]
+            yield visitors
+            for tab in tabs:
+                tab.cancel()

@@ -127,7 +127,7 @@ async def serving(shop: LargeShop, folder: Path) -> AsyncIterator[str]:
         "--workers",
         "2",
     )
-    async with served(folder / "pagefold.log", *command) as address:
+    async with served(folder / "pagefold.log", *command, core=None) as address:
         yield address
 
 
