@@ -24,6 +24,7 @@ from benchmarks.throwaway_stores import Stores
 from pagefold.engine.dashboard.addresses import href
 from pagefold.engine.dashboard.side_bar import BADGE_SECONDS
 from pagefold.engine.monitoring.kpi_service import FRESH_SECONDS
+from pagefold.engine.requests.request_service import RequestService
 from pagefold.engine.stores.dead_letter_records import DeadLetterFilter
 
 BAR_SECONDS = 0.3
@@ -87,6 +88,7 @@ async def addresses(shop: LargeShop) -> Mapping[str, str]:
         position = await opened.store.log.end() // 2
         [plan, *_] = await opened.plans.newest()
         [release, *_] = reversed(await opened.releases.all())
+        [request, *_] = await RequestService(opened).open()
         async with opened.rebuilds() as service:
             held, completed = [each.run or "" for each in await service.newest(2)]
     page = href("pages", "web-de", middle)
@@ -115,6 +117,7 @@ async def addresses(shop: LargeShop) -> Mapping[str, str]:
         "runs, 500": href("runs", limit=500),
         "run, held": href("runs", held),
         "run": href("runs", completed),
+        "request": href("requests", request.number),
         "plans": href("plans"),
         "plan": href("plans", plan.plan),
         "contracts": href("contracts"),

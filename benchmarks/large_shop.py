@@ -25,8 +25,9 @@ from benchmarks.throwaway_stores import Stores
 from benchmarks.workload import BATCH
 from pagefold import Config, DomainEvent
 from pagefold.domains.values import format_timestamp
-from pagefold.engine.monitoring.measurements import MEASUREMENTS, minute_of
-from pagefold.engine.runtime.clock import moment, now
+from pagefold.engine.monitoring.measurements import MEASUREMENTS
+from pagefold.engine.requests.request_service import RequestService
+from pagefold.engine.runtime.clock import minute_of, moment, now
 from pagefold.engine.stores.audit_records import AuditEnd, NewAuditEntry
 from pagefold.engine.stores.dead_letter_records import Resolution
 from pagefold.engine.stores.kpi_records import KpiPoint
@@ -287,7 +288,8 @@ async def _audit(shop: pagefold.Shop, number: int) -> None:
 
 
 async def _small_things(shop: pagefold.Shop) -> None:
-    """A day of key figures, the ledger of fields, sessions of other people."""
+    """A request that waits for a worker, the ledger of fields, a day of key figures, sessions of other people."""
+    await RequestService(shop).verify(100, by="ada", reason="after the import")
     await shop.store.fields.add(sightings(now()))
     for reading in await shop.kpis.readings():
         await shop.store.kpis.record(_day(reading.kpi, reading.label))

@@ -109,6 +109,8 @@ ASKED = [
     Hot("newest_plans", "20", {"plans_by_time"}, 30),
     Hot("newest_runs", "NULL, 21", {"scheduled_runs_pkey"}, 10),
     Hot("newest_runs", "'task7', 1", {"scheduled_runs_pkey"}, 10),
+    Hot("requested_run", "7", {"scheduled_runs_pkey"}, 5),
+    Hot("open_requests", "", {"scheduled_runs_requested"}, 5),
     Hot("oldest_fetches", "'erp', 100", {"fetches_by_age"}, 250),
     Hot("field_entries", "'pim', NULL, NULL, false, 'pim', 'c', 'f5', 'field5', 51", {"source_fields_pkey"}, 300),
     Hot("listed_ids", "NULL, '', '', false, 1", {"known_references_by_id"}, 10),

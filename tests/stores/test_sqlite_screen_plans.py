@@ -74,6 +74,8 @@ ASKED = [
     Asked("newest_audit_entries", (None, None, None, None, 51), ""),
     Asked("newest_plans", (20,), "plans_by_time"),
     Asked("newest_runs", (None, 21), ""),
+    Asked("requested_run", (7,), "INTEGER PRIMARY KEY"),
+    Asked("open_requests", (), ""),  # of each task, a hundred runs are kept
     Asked("oldest_fetches", ("erp", 100), "fetches_by_age"),
     Asked("count_fetches", (), "fetches_due"),
     Asked("listed_ids", ALL_IDS, "known_references_by_id", PAGES, covered=True),
