@@ -35,6 +35,8 @@ PagefoldError
 ├── UnreadablePlan          a file has no plan
 ├── UnknownPlan             there is no plan with this id
 ├── PlanDecided             the plan was applied or refused already
+├── UnknownTarget           no target has this name
+├── TargetNotStopped        the target is delivered to already: there is nothing to resume
 ├── UnknownDeadLetter       there is no dead letter with this id
 ├── DeadLetterResolved      the dead letter is no longer open
 ├── UnknownCursor           the cursor is not one that a list or the feed returned
@@ -121,15 +123,6 @@ class SourceFailed(PagefoldError):
 
 class SourceIncomplete(SourceFailed):
     """Compressed data is cut off or damaged. What comes before that was read; another attempt reads no more."""
-
-
-class TargetUnreadable(PagefoldError):
-    """What a target holds cannot be read now. Deliveries to it may go on."""
-
-    def __init__(self, name: str, problem: str) -> None:
-        super().__init__(f"target {name}: {problem}")
-        self.name = name
-        self.problem = problem
 
 
 class Overloaded(PagefoldError):

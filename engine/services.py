@@ -10,7 +10,10 @@ from pagefold.engine.dead_letters.dead_letter_service import DeadLetterService
 from pagefold.engine.dead_letters.retention import Retention
 from pagefold.engine.dead_letters.waiting_letters import WaitingLetters
 from pagefold.engine.dead_letters.webhook_retrier import WebhookRetrier
+from pagefold.engine.delivery.delivery_work import DeliveryWork
+from pagefold.engine.delivery.target_service import TargetService
 from pagefold.engine.explanations.page_explainer import Explainer
+from pagefold.engine.feed.feed_reader import FeedReader
 from pagefold.engine.intake.appender import Appender
 from pagefold.engine.intake.epoch_registry import EpochRegistry
 from pagefold.engine.intake.epoch_service import EpochService
@@ -54,6 +57,8 @@ class Services:
     for a reference, `references` looks up the SKUs of one, and `reference_kinds` counts what is known of them. `fields`
     counts the fields of the records that contracts read. `epochs` lists and raises epochs.
 
+    What goes out: `targets` has the systems that pages are delivered to, and what they hold.
+
     Operators: `dead_letters` lists, corrects, retries and discards what could not be appended or folded; `retention`
     deletes the content of old ones. `tokens` makes and revokes access tokens; `audit` has who did what.
 
@@ -76,6 +81,7 @@ class Services:
         self._applier = Applier(store, self.applied)
         self.plans = self._applier.plans
         self._explainer = Explainer(store, self.applied)
+        self._feed = FeedReader(store, self.applied, self.pages)
         self._releases = ReleaseLog(store)
         self.releases = ReleaseService(store, self.applied, self._applier, self._releases)
         self.validator = EventValidator(config, self._releases.names)
@@ -86,6 +92,8 @@ class Services:
         self.epochs = EpochService(store, config, self.validator, epochs)
         self.counters = Counters()
         self.faults = RecentFaults()
+        self.targets = TargetService(store, config.targets, self.audit)
+        self._delivery_work = DeliveryWork(store, config.targets, self._feed, self.pages, self.faults)
         self.fields = FieldWatch(store.fields)
         self.lag = LagCache(store, self.applied)
         self.reference_kinds = ReferenceCache(store, config)

@@ -122,7 +122,14 @@ class Shop(Services):
             self._until_done, "the configuration is not applied yet", self._applier.apply_file, enduring=enduring
         )
         consume = partial(self._consume, domains, enduring=enduring)
-        others = (self.follow, self._apply_in_time, self.retention.run, take_waiting, self.monitor.run)
+        others = (
+            self.follow,
+            self._apply_in_time,
+            self.retention.run,
+            take_waiting,
+            self.monitor.run,
+            self._delivery_work.run,
+        )
         await run_together(consume, apply_file, *others)
 
     async def follow(self) -> None:

@@ -32,6 +32,7 @@ from pagefold.domains.sections import (
     ScheduledPrice,
 )
 from pagefold.engine.configuration.config import Config
+from pagefold.engine.delivery.target_errors import TargetNotStopped, TargetUnreadable, UnknownTarget
 from pagefold.engine.errors import (
     AddressUnavailable,
     AlreadyRecorded,
@@ -74,7 +75,6 @@ from pagefold.engine.errors import (
     StoreUnusable,
     SyncInProgress,
     TableUnavailable,
-    TargetUnreadable,
     UnknownCursor,
     UnknownDeadLetter,
     UnknownPlan,
@@ -173,6 +173,7 @@ __all__ = [
     "StoreUnusable",
     "SyncInProgress",
     "TableUnavailable",
+    "TargetNotStopped",
     "TargetUnreadable",
     "TierPayload",
     "UnknownCursor",
@@ -181,6 +182,7 @@ __all__ = [
     "UnknownRelease",
     "UnknownRequest",
     "UnknownRun",
+    "UnknownTarget",
     "UnknownToken",
     "UnreadablePlan",
     "WorkersStopped",

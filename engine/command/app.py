@@ -47,10 +47,12 @@ from pagefold.engine.command.schedule import schedule
 from pagefold.engine.command.schema import schema
 from pagefold.engine.command.status import status
 from pagefold.engine.command.sync import sync
+from pagefold.engine.command.targets import receipts, targets
 from pagefold.engine.command.tokens import tokens
 from pagefold.engine.command.verify import verify
 from pagefold.engine.command.why import why
 from pagefold.engine.command.work import work
+from pagefold.engine.delivery.target_errors import TargetNotStopped, UnknownTarget
 from pagefold.engine.errors import (
     ConfigurationError,
     CountChanged,
@@ -173,6 +175,7 @@ for command in (
     restore,
     status,
     audit,
+    receipts,
 ):
     app.command(command, help_epilogue="")
 for decision in (retry, correct, discard, purge):
@@ -192,6 +195,7 @@ for group in (
     requirements,
     plans,
     releases,
+    targets,
     tokens,
     schema,
 ):
@@ -295,6 +299,8 @@ def _exit_code(error: BaseException) -> int:
             | PagesWouldGo()
             | PlanOutdated()
             | UnknownPlan()
+            | UnknownTarget()
+            | TargetNotStopped()
             | PlanDecided()
             | UnknownRun()
             | RunStateError()

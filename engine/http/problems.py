@@ -10,6 +10,7 @@ from typing import Literal, TypeAlias, assert_never
 import msgspec
 from starlette.responses import Response
 
+from pagefold.engine.delivery.target_errors import TargetNotStopped, UnknownTarget
 from pagefold.engine.errors import (
     CountChanged,
     DeadLetterResolved,
@@ -52,8 +53,8 @@ _NEEDS_A_PERSON: dict[type[StoreError], str] = {
     PagesUnfolded: "the pages were lost, and are being folded again; the same request may be sent again",
 }
 
-_UNKNOWN = (UnknownPlan, UnknownRun, UnknownRequest)
-_CONFLICTS = (PlanDecided, PlanOutdated, RequestConflict, RunStateError, RunTakenOver)
+_UNKNOWN = (UnknownPlan, UnknownRun, UnknownRequest, UnknownTarget)
+_CONFLICTS = (PlanDecided, PlanOutdated, RequestConflict, RunStateError, RunTakenOver, TargetNotStopped)
 
 log = Logger(__name__)
 
@@ -159,7 +160,7 @@ def retry_after(seconds: int) -> Header:
     return (b"retry-after", b"%d" % seconds)
 
 
-def problem_of(error: Exception) -> Problem:
+def problem_of(error: Exception) -> Problem:  # one for each kind of error
     """The problem for an error. An unexpected one is logged, and answered without details."""
     match error:
         case Problem():

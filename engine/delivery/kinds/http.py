@@ -21,6 +21,7 @@ import orjson
 from pagefold.engine.configuration.target_config import HttpTargetConfig, TargetConfig
 from pagefold.engine.delivery.faults import answer_of
 from pagefold.engine.delivery.http_sender import OUTSIDE, HttpSender, NoResponse, Outside, Response, secret
+from pagefold.engine.delivery.target_errors import TargetUnreadable
 from pagefold.engine.delivery.target_kind import (
     Answer,
     Answers,
@@ -29,7 +30,7 @@ from pagefold.engine.delivery.target_kind import (
     TargetKind,
     Unavailable,
 )
-from pagefold.engine.errors import ConfigurationError, TargetUnreadable
+from pagefold.engine.errors import ConfigurationError
 from pagefold.engine.reading.page_tags import tag_of
 
 SECRET_PREFIX = "whsec_"  # noqa: S105  # a prefix, not a secret

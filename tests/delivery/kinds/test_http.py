@@ -10,8 +10,9 @@ from standardwebhooks import Webhook
 from pagefold.engine.configuration.target_config import HttpTargetConfig, TargetConfig
 from pagefold.engine.delivery.http_sender import Outside
 from pagefold.engine.delivery.kinds.http import HttpTarget
+from pagefold.engine.delivery.target_errors import TargetUnreadable
 from pagefold.engine.delivery.target_kind import Answer, Answers, Item, PageKey, Refused, Taken, Unavailable
-from pagefold.engine.errors import ConfigurationError, TargetUnreadable
+from pagefold.engine.errors import ConfigurationError
 from pagefold.engine.reading.page_tags import tag_of
 from tests.support.fake_endpoint import Asked, Reply, Server, serving
 

@@ -34,15 +34,11 @@ SELECT kind, number, domain, originator_id, originator_version, revision, left(e
        to_char(resolved_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'), resolved_by, reason, position, via,
        to_char(purged_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'), purged_by, cause
 FROM dead_letters
-WHERE number = ANY (ARRAY(
-    SELECT number FROM dead_letters
-    WHERE (resolution IS NOT NULL) = $4::boolean AND (recorded_at, kind, number) < ($5::text::timestamptz, $6::text, $7::bigint)
-        AND ($1::text IS NULL OR kind = $1) AND ($2::text IS NULL OR domain = $2)
-        AND ($3::text IS NULL OR right(originator_id, length($3) + 1) = '/' || $3)
-    ORDER BY recorded_at DESC, kind DESC, number DESC
-    LIMIT $8
-))
-ORDER BY recorded_at DESC, kind DESC, number DESC;
+WHERE (resolution IS NOT NULL) = $4::boolean AND (recorded_at, kind, number) < ($5::text::timestamptz, $6::text, $7::bigint)
+    AND ($1::text IS NULL OR kind = $1) AND ($2::text IS NULL OR domain = $2)
+    AND ($3::text IS NULL OR right(originator_id, length($3) + 1) = '/' || $3)
+ORDER BY recorded_at DESC, kind DESC, number DESC
+LIMIT $8;
 
 -- newest_dead_letters_of_cause --
 -- The next dead letters of a cause after a key, open or resolved, newest first, likewise.
@@ -51,16 +47,12 @@ SELECT kind, number, domain, originator_id, originator_version, revision, left(e
        to_char(resolved_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'), resolved_by, reason, position, via,
        to_char(purged_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'), purged_by, cause
 FROM dead_letters
-WHERE number = ANY (ARRAY(
-    SELECT number FROM dead_letters
-    WHERE (resolution IS NOT NULL) = $4::boolean AND cause = $10
-        AND (recorded_at, kind, number) < ($5::text::timestamptz, $6::text, $7::bigint)
-        AND ($1::text IS NULL OR kind = $1) AND ($2::text IS NULL OR domain = $2)
-        AND ($3::text IS NULL OR right(originator_id, length($3) + 1) = '/' || $3)
-    ORDER BY recorded_at DESC, kind DESC, number DESC
-    LIMIT $8
-))
-ORDER BY recorded_at DESC, kind DESC, number DESC;
+WHERE (resolution IS NOT NULL) = $4::boolean AND cause = $10
+    AND (recorded_at, kind, number) < ($5::text::timestamptz, $6::text, $7::bigint)
+    AND ($1::text IS NULL OR kind = $1) AND ($2::text IS NULL OR domain = $2)
+    AND ($3::text IS NULL OR right(originator_id, length($3) + 1) = '/' || $3)
+ORDER BY recorded_at DESC, kind DESC, number DESC
+LIMIT $8;
 
 -- oldest_dead_letters --
 -- The next dead letters after a key, open or resolved, oldest first, likewise.
@@ -69,15 +61,11 @@ SELECT kind, number, domain, originator_id, originator_version, revision, left(e
        to_char(resolved_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'), resolved_by, reason, position, via,
        to_char(purged_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'), purged_by, cause
 FROM dead_letters
-WHERE number = ANY (ARRAY(
-    SELECT number FROM dead_letters
-    WHERE (resolution IS NOT NULL) = $4::boolean AND (recorded_at, kind, number) > ($5::text::timestamptz, $6::text, $7::bigint)
-        AND ($1::text IS NULL OR kind = $1) AND ($2::text IS NULL OR domain = $2)
-        AND ($3::text IS NULL OR right(originator_id, length($3) + 1) = '/' || $3)
-    ORDER BY recorded_at, kind, number
-    LIMIT $8
-))
-ORDER BY recorded_at, kind, number;
+WHERE (resolution IS NOT NULL) = $4::boolean AND (recorded_at, kind, number) > ($5::text::timestamptz, $6::text, $7::bigint)
+    AND ($1::text IS NULL OR kind = $1) AND ($2::text IS NULL OR domain = $2)
+    AND ($3::text IS NULL OR right(originator_id, length($3) + 1) = '/' || $3)
+ORDER BY recorded_at, kind, number
+LIMIT $8;
 
 -- oldest_dead_letters_of_cause --
 -- The next dead letters of a cause after a key, open or resolved, oldest first, likewise.
@@ -86,16 +74,12 @@ SELECT kind, number, domain, originator_id, originator_version, revision, left(e
        to_char(resolved_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'), resolved_by, reason, position, via,
        to_char(purged_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'), purged_by, cause
 FROM dead_letters
-WHERE number = ANY (ARRAY(
-    SELECT number FROM dead_letters
-    WHERE (resolution IS NOT NULL) = $4::boolean AND cause = $10
-        AND (recorded_at, kind, number) > ($5::text::timestamptz, $6::text, $7::bigint)
-        AND ($1::text IS NULL OR kind = $1) AND ($2::text IS NULL OR domain = $2)
-        AND ($3::text IS NULL OR right(originator_id, length($3) + 1) = '/' || $3)
-    ORDER BY recorded_at, kind, number
-    LIMIT $8
-))
-ORDER BY recorded_at, kind, number;
+WHERE (resolution IS NOT NULL) = $4::boolean AND cause = $10
+    AND (recorded_at, kind, number) > ($5::text::timestamptz, $6::text, $7::bigint)
+    AND ($1::text IS NULL OR kind = $1) AND ($2::text IS NULL OR domain = $2)
+    AND ($3::text IS NULL OR right(originator_id, length($3) + 1) = '/' || $3)
+ORDER BY recorded_at, kind, number
+LIMIT $8;
 
 -- get_dead_letter --
 -- One complete dead letter. By number, not by the key that begins with the kind, which half of them share.

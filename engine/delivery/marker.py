@@ -1,0 +1,145 @@
+"""Follows the feed for one target, and notes what the target is to hold of each page that changed.
+
+It reads behind the consumers, and never makes them wait. What it notes is stored with its place in the feed, so that
+nothing is missed or noted twice, whatever crashes.
+
+A target begins with every page. When its table gets another selection or other documents, or when the log was restored,
+it begins with every page again: what is delivered is what then differs from the receipts, or everything, since after a
+restored log receipts prove nothing. After every page, the rows of pages that were not named are swept.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+
+import anyio
+import msgspec
+
+from pagefold.engine.configuration.target_config import TargetConfig
+from pagefold.engine.delivery.documents import NOTHING, Document, document_identity, document_maker
+from pagefold.engine.errors import FeedReset, UnknownCursor
+from pagefold.engine.feed.feed_cursor import FeedCursor
+from pagefold.engine.feed.feed_reader import NAMES, FeedReader
+from pagefold.engine.feed.page_change import FeedSelection, PageChange
+from pagefold.engine.reading.page_reader import PageReader
+from pagefold.engine.runtime.logs import Logger
+from pagefold.engine.stores.delivery_records import FIRST_KEY, DeliveryKey, StoredDelivery, Wanted
+from pagefold.engine.stores.store import Store
+
+STEP_PAGES = 1_000
+SWEPT_ROWS = 500
+RESET_ROWS = 5_000
+
+log = Logger(__name__)
+
+
+class MarkerPlace(msgspec.Struct, frozen=True, array_like=True):
+    """Where a marker stands, as it is stored.
+
+    `identity` is that of the target's documents. `swept` is the last row that was swept, while rows are; `sweeps`:
+    they are, once every page was named. `resets`: receipts prove nothing, so that also withdrawals are sent of which
+    there is no receipt.
+    """
+
+    identity: str
+    feed: str
+    sweeps: bool = True
+    swept: DeliveryKey | None = None
+    resets: bool = False
+
+
+_place = msgspec.json.Decoder(MarkerPlace)
+
+
+class Marker:
+    """The marker of one target. One process at a time marks; `step` finds out if another one does."""
+
+    def __init__(self, name: str, target: TargetConfig, store: Store, feed: FeedReader, pages: PageReader) -> None:
+        self._name = name
+        self._deliveries = store.deliveries
+        self._store_feed = store.feed
+        self._feed, self._pages = feed, pages
+        self._channels = frozenset(target.channels) or None
+        self._selection = FeedSelection(channels=self._channels)
+        self._make = document_maker(target)
+        self._identity = document_identity(target)
+        self._needs_pages = bool(target.fields or target.ready)
+
+    async def step(self) -> bool:
+        """Notes what changed next; False if there was nothing. Raises `StoreError`."""
+        before = await self._deliveries.cursor(self._name)
+        place = _parsed(before)
+        if place is None or place.identity != self._identity:
+            return await self._begin(before, resets=place is not None and place.resets)
+        if place.swept is not None:
+            return await self._sweep(before, place, place.swept)
+        try:
+            step = await self._feed.step(
+                FeedCursor.parse(place.feed), self._selection, limit=STEP_PAGES, documents=self._needs_pages
+            )
+        except (FeedReset, UnknownCursor) as error:
+            log.warning("the log is another one: everything is delivered again", target=self._name, error=str(error))
+            await self._deliveries.reset(self._name)
+            return await self._begin(before, resets=True)
+        wanted = [self._wanted(change) for change in step.changes]
+        swept = FIRST_KEY if place.sweeps and not step.replaying else None
+        after = msgspec.structs.replace(place, feed=str(step.cursor), sweeps=step.replaying, swept=swept)
+        await self._mark(before, after, wanted)
+        while await self._deliveries.reset_step(self._name, RESET_ROWS):
+            await anyio.lowlevel.checkpoint()
+        return bool(wanted) or not step.up_to_date
+
+    async def _begin(self, before: str, *, resets: bool) -> bool:
+        """Starts with every page."""
+        cursor = await self._feed.start(replay=True)
+        await self._mark(before, MarkerPlace(self._identity, str(cursor), resets=resets), [])
+        return True
+
+    async def _sweep(self, before: str, place: MarkerPlace, swept: DeliveryKey) -> bool:
+        """Notes what is to be held of pages that have rows: some may be gone, or not be for this target any more."""
+        rows = await self._deliveries.rows(self._name, swept, SWEPT_ROWS)
+        position = (await self._store_feed.state(NAMES)).position
+        documents = await self._documents(rows)
+        wanted = [
+            Wanted(row.sku, row.channel, documents.get((row.sku, row.channel), NOTHING).tag, position) for row in rows
+        ]
+        last = DeliveryKey(rows[-1].sku, rows[-1].channel) if len(rows) == SWEPT_ROWS else None
+        resets = place.resets and last is not None
+        await self._mark(before, msgspec.structs.replace(place, swept=last, sweeps=False, resets=resets), wanted)
+        return True
+
+    async def _documents(self, rows: Sequence[StoredDelivery]) -> Mapping[tuple[str, str], Document]:
+        found = {}
+        for channel, skus in _by_channel(rows).items():
+            if self._channels is None or channel in self._channels:
+                pages = await self._pages.get_many_json(skus, channel)
+                found.update({(sku, channel): self._make(page) for sku, page in pages.items()})
+        return found
+
+    def _wanted(self, change: PageChange) -> Wanted:
+        if not self._needs_pages:
+            return Wanted(change.sku, change.channel, change.tag or NOTHING.tag, change.position)
+        page = bytes(change.page) if isinstance(change.page, msgspec.Raw) else None
+        return Wanted(change.sku, change.channel, self._make(page).tag, change.position)
+
+    async def _mark(self, before: str, after: MarkerPlace, wanted: Sequence[Wanted]) -> None:
+        """Another marker may have been faster: then its place counts, where the next step begins."""
+        text = msgspec.json.encode(after).decode()
+        if text == before and not wanted:
+            return
+        await self._deliveries.mark(self._name, before, text, wanted, unsent_withdrawals=after.resets)
+
+
+def _parsed(text: str) -> MarkerPlace | None:
+    """The place; None for a target that has none, or one of another version."""
+    if not text:
+        return None
+    try:
+        return _place.decode(text)
+    except msgspec.MsgspecError:
+        return None
+
+
+def _by_channel(rows: Iterable[StoredDelivery]) -> dict[str, list[str]]:
+    found: dict[str, list[str]] = {}
+    for row in rows:
+        found.setdefault(row.channel, []).append(row.sku)
+    return found

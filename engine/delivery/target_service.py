@@ -1,0 +1,225 @@
+"""Targets for people: how each is doing, what it holds, and what an operator may do with it."""
+
+from collections.abc import Collection, Mapping, Sequence
+from typing import Literal, NamedTuple, TypeAlias
+
+import msgspec
+
+from pagefold.engine.audit.audit_log import AuditLog
+from pagefold.engine.configuration.target_config import TargetConfig
+from pagefold.engine.delivery.target_errors import TargetNotStopped, UnknownTarget
+from pagefold.engine.intake.operators import check_operator, check_reason
+from pagefold.engine.runtime.clock import seconds_since
+from pagefold.engine.stores.delivery_records import Deliveries, DeliveryCount, DeliveryKey, StoredDelivery
+from pagefold.engine.stores.delivery_targets import DeliveryTarget
+from pagefold.engine.stores.store import Store
+
+TargetState: TypeAlias = Literal["starting", "idle", "delivering", "slowed", "down", "disabled", "paused", "removed"]
+"""How a target is doing.
+
+`starting`: nothing was noted yet. `idle`: it holds every page. `delivering`: pages wait, and are sent. `slowed`: it
+asks for less. `down`: its circuit is open, it is probed. `disabled`: it has failed for too long. `paused`: by a person.
+`removed`: the configuration has it no more, its receipts are still there.
+"""
+
+MAX_PACE_AT_EASE = 0.999
+
+
+class ChannelHoldings(msgspec.Struct, frozen=True, rename="camel"):
+    """What a target holds of the pages of a channel, by its receipts.
+
+    `current` pages it holds as they are, `behind` in another version or an unknown one, `missing` not at all, `surplus`
+    although it should not.
+    """
+
+    channel: str
+    current: int = 0
+    behind: int = 0
+    missing: int = 0
+    surplus: int = 0
+
+    @property
+    def drift(self) -> float:
+        """The share of its pages that it does not hold as they are, in percent."""
+        differing = self.behind + self.missing + self.surplus
+        return 100 * differing / (self.current + differing) if differing else 0.0
+
+
+class TargetStatus(msgspec.Struct, frozen=True, rename="camel"):
+    """A target: how it is doing, and what it holds.
+
+    `reason` says why it is down, disabled or paused, `since` since when. `waiting` pages are to be sent, the oldest of
+    them for `waits_seconds`; `dead` ones were given up. `totals` counts deliveries, requests and answers.
+    """
+
+    name: str
+    kind: str
+    state: TargetState
+    reason: str
+    since: str | None
+    by: str | None
+    waiting: int
+    waits_seconds: float | None
+    dead: int
+    pace: float
+    held_off_seconds: float
+    last_success_at: str | None
+    failing_since: str | None
+    channels: Sequence[ChannelHoldings]
+    totals: Mapping[str, int]
+
+    @property
+    def drift(self) -> float:
+        """As that of a channel, over all channels."""
+        return _together(self.channels).drift
+
+
+class Redelivery(NamedTuple):
+    """What is delivered again: this many pages, or None where that becomes known as they are marked."""
+
+    pages: int | None
+
+
+class TargetService:
+    """The targets of one shop: those of the configuration, and those that were delivered to before."""
+
+    def __init__(self, store: Store, targets: Mapping[str, TargetConfig], audit: AuditLog) -> None:
+        self._deliveries: Deliveries = store.deliveries
+        self._targets = store.delivery_targets
+        self._configs = targets
+        self._audit = audit
+
+    async def list(self) -> list[TargetStatus]:
+        """All of them, those of the configuration first, in its order. Raises `StoreError`."""
+        known = {each.name: each for each in await self._targets.targets()}
+        names = [*self._configs, *sorted(known.keys() - self._configs.keys())]
+        if not names:
+            return []
+        counts = _by_target(await self._deliveries.counts())
+        totals = await self._deliveries.totals()
+        oldest = await self._deliveries.waiting_since()
+        return [
+            self._status(name, known.get(name), counts.get(name, ()), totals.get(name, {}), oldest.get(name))
+            for name in names
+        ]
+
+    async def get(self, name: str) -> TargetStatus:
+        """One of them. Raises `UnknownTarget`, `StoreError`."""
+        found = {each.name: each for each in await self.list()}
+        if name not in found:
+            raise UnknownTarget(name, list(found))
+        return found[name]
+
+    async def receipts(self, sku: str) -> Sequence[StoredDelivery]:
+        """What each target has acknowledged, and is to get, of the pages of a SKU. Raises `StoreError`."""
+        return await self._deliveries.receipts([sku])
+
+    async def pause(self, name: str, *, by: str, reason: str) -> None:
+        """Sends nothing more, once what is under way has ended. Raises `UnknownTarget`, `Rejected`, `StoreError`."""
+        await self._check(name, by, reason)
+        async with self._audit.action("targets pause", name, by=by, reason=reason):
+            await self._targets.stop(name, "paused", by, reason)
+
+    async def resume(self, name: str, *, by: str, reason: str) -> None:
+        """Ends a pause, enables a disabled target, and closes an open circuit: the next delivery is the probe.
+
+        Raises `UnknownTarget`, `TargetNotStopped`, `Rejected`, `StoreError`.
+        """
+        await self._check(name, by, reason)
+        async with self._audit.action("targets resume", name, by=by, reason=reason):
+            if not await self._targets.resume(name):
+                raise TargetNotStopped(name)
+
+    async def deliver_all(self, name: str, *, by: str, reason: str, since: str | None = None) -> Redelivery:
+        """Delivers every page again, or every one that was acknowledged since a moment. What waits is not lost.
+
+        Raises `UnknownTarget`, `Rejected`, `StoreError`.
+        """
+        await self._check(name, by, reason)
+        async with self._audit.action("targets deliver", name, by=by, reason=reason) as action:
+            action.details["since"] = since
+            await self._deliveries.reset(name, since)
+        return Redelivery(None)
+
+    async def deliver_skus(self, name: str, skus: Collection[str], *, by: str, reason: str) -> Redelivery:
+        """Delivers the pages of some SKUs again. Raises as `deliver_all`."""
+        await self._check(name, by, reason)
+        async with self._audit.action("targets deliver", name, by=by, reason=reason) as action:
+            rows = await self._deliveries.receipts(skus, name)
+            pages = await self._deliveries.redeliver(name, {DeliveryKey(row.sku, row.channel) for row in rows})
+            action.count("pages", pages)
+        return Redelivery(pages)
+
+    async def _check(self, name: str, by: str, reason: str) -> None:
+        check_operator(by)
+        check_reason(reason)
+        if name not in self._configs and all(each.name != name for each in await self._targets.targets()):
+            raise UnknownTarget(name, list(self._configs))
+
+    def _status(
+        self,
+        name: str,
+        found: DeliveryTarget | None,
+        counts: Sequence[DeliveryCount],
+        totals: Mapping[str, int],
+        oldest: str | None,
+    ) -> TargetStatus:
+        config = self._configs.get(name)
+        waiting = sum(each.pages for each in counts if each.state in ("waiting", "held"))
+        state, reason, since, by = _state(found, waiting)
+        return TargetStatus(
+            name=name,
+            kind="" if config is None else config.kind,
+            state="removed" if config is None else state,
+            reason=reason,
+            since=since,
+            by=by,
+            waiting=waiting,
+            waits_seconds=None if oldest is None else seconds_since(oldest),
+            dead=sum(each.pages for each in counts if each.state == "dead"),
+            pace=1.0 if found is None else found.pace,
+            held_off_seconds=0.0 if found is None else found.held_off,
+            last_success_at=None if found is None else found.last_success_at,
+            failing_since=None if found is None else found.failing_since,
+            channels=_holdings(counts),
+            totals=totals,
+        )
+
+
+def _state(found: DeliveryTarget | None, waiting: int) -> tuple[TargetState, str, str | None, str | None]:
+    """The state, why, since when, and by whom."""
+    if found is None:
+        return "starting", "", None, None
+    if found.stop is not None:
+        return found.stop.kind, found.stop.reason, found.stop.at, found.stop.by
+    if found.circuit is not None:
+        return "down", found.circuit.reason, found.circuit.since, None
+    if waiting and (found.pace < MAX_PACE_AT_EASE or found.held_off):
+        return "slowed", "it has asked for fewer requests", None, None
+    return ("delivering" if waiting else "idle"), "", None, None
+
+
+def _holdings(counts: Sequence[DeliveryCount]) -> list[ChannelHoldings]:
+    found: dict[str, dict[str, int]] = {}
+    for each in counts:
+        if each.holding != "none":
+            channel = found.setdefault(each.channel, {})
+            channel[each.holding] = channel.get(each.holding, 0) + each.pages
+    return [ChannelHoldings(channel, **numbers) for channel, numbers in sorted(found.items())]
+
+
+def _together(channels: Sequence[ChannelHoldings]) -> ChannelHoldings:
+    return ChannelHoldings(
+        "*",
+        sum(each.current for each in channels),
+        sum(each.behind for each in channels),
+        sum(each.missing for each in channels),
+        sum(each.surplus for each in channels),
+    )
+
+
+def _by_target(counts: Sequence[DeliveryCount]) -> dict[str, list[DeliveryCount]]:
+    found: dict[str, list[DeliveryCount]] = {}
+    for each in counts:
+        found.setdefault(each.target, []).append(each)
+    return found
