@@ -5,6 +5,7 @@ python -m benchmarks                               # 100,000 and 1,000,000 event
 python -m benchmarks --only apply --store sqlite   # one benchmark on one store
 python -m benchmarks --only compare repair replay rebuild-memory   # rebuilds
 python -m benchmarks --only http http-past http-cache http-ingest http-busy  # over HTTP; page reads need `wrk`
+python -m benchmarks --only dashboard --events 1M  # every screen of a shop of a million pages: ten minutes
 """
 
 import argparse
@@ -21,6 +22,7 @@ from benchmarks import (
     bench_apply,
     bench_channels,
     bench_contracts,
+    bench_dashboard,
     bench_deliveries,
     bench_freshness,
     bench_growth,
@@ -103,6 +105,7 @@ LINES: Mapping[str, Callable[[Bench, Stores], Awaitable[list[Line]]]] = {
     "http-cache": bench_http_cache.lines,
     "http-ingest": bench_http_ingest.lines,
     "http-busy": bench_http_under_load.lines,
+    "dashboard": bench_dashboard.lines,
 }
 """The benchmarks by their name for `--only`."""
 

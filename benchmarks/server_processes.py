@@ -30,10 +30,10 @@ async def run_pagefold(
 
 
 @asynccontextmanager
-async def served(log: Path, *command: str) -> AsyncIterator[str]:
-    """Runs a server with its output in a file. Yields its address."""
+async def served(log: Path, *command: str, core: int | None = 0) -> AsyncIterator[str]:
+    """Runs a server with its output in a file, on one core, or on any if it is None. Yields its address."""
     with log.open("wb") as output:
-        process = await started(sys.executable, *command, core=0, stdout=output.fileno(), stderr=output.fileno())
+        process = await started(sys.executable, *command, core=core, stdout=output.fileno(), stderr=output.fileno())
     try:
         yield await asyncio.to_thread(_address, log)
     finally:
@@ -53,11 +53,16 @@ def _address(log: Path) -> str:
 
 
 async def started(
-    *command: str, core: int, stdout: int = DEVNULL, stderr: int = DEVNULL, environment: Mapping[str, str] | None = None
+    *command: str,
+    core: int | None,
+    stdout: int = DEVNULL,
+    stderr: int = DEVNULL,
+    environment: Mapping[str, str] | None = None,
 ) -> Process:
     """Starts a process, pinned to one core if there are several and `taskset` is installed."""
     everything = {**os.environ, **(environment or {})}
-    return await create_subprocess_exec(*pinned(core), *command, stdout=stdout, stderr=stderr, env=everything)
+    prefix = () if core is None else pinned(core)
+    return await create_subprocess_exec(*prefix, *command, stdout=stdout, stderr=stderr, env=everything)
 
 
 def pinned(core: int) -> tuple[str, ...]:

@@ -17,7 +17,7 @@ from benchmarks.baseline_postgres import PostgresBaseline
 from benchmarks.baseline_sqlite import SQLiteBaseline
 from benchmarks.naive_loop import NaiveLoop, PostgresLoop, SQLiteLoop
 from benchmarks.workload import BATCH, Workload, config, encode_events
-from pagefold import DomainEvent
+from pagefold import Config, DomainEvent
 from pagefold.engine.intake.event_validator import EventValidator
 from tests.support.postgres import PostgresServer, name_of
 
@@ -58,6 +58,9 @@ class Stores(ABC):
     async def drop(self, url: str) -> None:
         """Removes a store."""
 
+    def settle(self, url: str) -> None:  # noqa: B027  # most stores have nothing to do
+        """Does what a store does in time after so much was written, so that nothing of it is left to be done."""
+
     async def log(self, events: int) -> str:
         """The URL of a store with this many events in its log, made at the first call."""
         if events not in self._logs:
@@ -72,9 +75,9 @@ class Stores(ABC):
             await self.fill(url, price_workload.events(rows))
         return self._prices[rows]
 
-    async def fill(self, url: str, events: Iterator[DomainEvent]) -> None:
-        """Validates and appends events."""
-        validator, baseline = EventValidator(config(url)), await self.baseline(url)
+    async def fill(self, url: str, events: Iterator[DomainEvent], settings: Config | None = None) -> None:
+        """Validates and appends events, of the workload's shop unless it is another."""
+        validator, baseline = EventValidator(settings or config(url)), await self.baseline(url)
         while batch := list(islice(events, BATCH)):
             await baseline.append(encode_events(validator, batch))
         await baseline.close()
@@ -162,9 +165,13 @@ class PostgresStores(Stores):
         """Removes the database."""
         self.server.drop_database(url)
 
-    async def fill(self, url: str, events: Iterator[DomainEvent]) -> None:
+    async def fill(self, url: str, events: Iterator[DomainEvent], settings: Config | None = None) -> None:
         """Appends the events, then updates statistics and makes a checkpoint."""
-        await super().fill(url, events)
+        await super().fill(url, events, settings)
+        self.settle(url)
+
+    def settle(self, url: str) -> None:
+        """Updates statistics, as a server does in time, and makes a checkpoint."""
         self._administer(url, "VACUUM ANALYZE", "CHECKPOINT")
 
     def _administer(self, url: str, *statements: str) -> None:

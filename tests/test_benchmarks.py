@@ -40,6 +40,7 @@ from benchmarks.run_settings import Bench
 from benchmarks.throwaway_stores import PostgresStores, SQLiteStores, Stores
 from benchmarks.workload import RECORDED_AT, SHARES, Workload, config, encode_events
 from pagefold.domains.channel_view import Completeness, ShownProduct
+from pagefold.engine.dashboard.screen_table import SCREENS
 from pagefold.engine.intake.event_parser import parse_event
 from pagefold.engine.intake.event_validator import EventValidator
 from pagefold.engine.stores.section_rows import decode_sections, parse_channels
@@ -133,6 +134,17 @@ def test_channels_with_contracts_are_there_on_both_stores(run: tuple[str, dict[s
         found = [line for line in report["lines"] if line["store"] == store and "with contracts" in line["name"]]
         assert [line["name"].endswith("catalog alone") for line in found] == [False, True]
         assert all(set(line["sides"]) == {bench_channels.PLAIN, bench_channels.SHOWN} for line in found)
+
+
+def test_every_screen_of_the_dashboard_is_there_on_both_stores(run: tuple[str, dict[str, Any], Path]) -> None:
+    """Each with its time and its CPU time beside the bar; and page reads with the dashboard in tabs."""
+    _, report, _ = run
+    for store in ("sqlite", "postgres"):
+        lines = [line for line in report["lines"] if line["store"] == store]
+        screens = {line["name"]: line for line in lines if line["name"].startswith("dashboard, ")}
+        assert {f"dashboard, {each.title.lower()}" for each in SCREENS if each.group is not None} <= set(screens)
+        assert all([claim["at_most"] for claim in line["claims"]] == [1, 1] for line in screens.values())
+        assert any("dashboard in tabs" in line["name"] for line in lines) is (shutil.which("wrk") is not None)
 
 
 def test_the_contract_of_the_benchmark_shows_fifty_attributes() -> None:

@@ -16,6 +16,7 @@ from starlette.types import Receive, Scope, Send
 from pagefold.engine.access.session_service import SessionService, new_secret
 from pagefold.engine.dashboard.addresses import href
 from pagefold.engine.dashboard.forms import CSRF, fields_in, form_in
+from pagefold.engine.dashboard.live_parts import LiveParts
 from pagefold.engine.dashboard.screen import NoForm, Screen, ScreenRoute
 from pagefold.engine.dashboard.screen_table import SCREENS
 from pagefold.engine.dashboard.screens.sign_in import sign_in_again
@@ -54,6 +55,7 @@ class Dashboard:
         self.sessions = SessionService(service.shop.store, service.shop.tokens)
         self.side_bar = SideBar(service.shop, screens)
         self.site = Site(service, self.sessions, self.frame, {})
+        self.live_parts = LiveParts()
         by_path: dict[str, tuple[Screen, dict[str, ScreenRoute]]] = {}
         for screen in screens:
             for route in screen.routes:
@@ -93,6 +95,13 @@ class Dashboard:
     def _signs_in(self) -> bool:
         """Whether visitors have sessions, which they can end."""
         return self.service.access.anonymous is None or not self.service.access.anonymous.scopes >= {"operate"}
+
+
+class _NoFragment(Exception):  # nothing is wrong
+    """A handler answers with something else than a live part, which is not kept."""
+
+    def __init__(self, answer: Response) -> None:
+        self.answer = answer
 
 
 class ScreenEndpoint:
@@ -152,7 +161,27 @@ class ScreenEndpoint:
         if route.method == "POST":
             with acting(Origin("dashboard", visit.visitor.name if visit.is_known else None)):
                 return await route.handler(visit)
-        return await with_timeout(_awaited(route, visit), PAGE_SECONDS)
+        if visit.part is None or route.public:
+            return await with_timeout(_awaited(route, visit), PAGE_SECONDS)
+        return await self._live_part(visit, route, scope["query_string"])
+
+    async def _live_part(self, visit: Visit, route: ScreenRoute, query: bytes) -> Response:
+        """A live part, made once for all tabs of a visitor that show the same."""
+
+        async def make() -> bytes:
+            headers, visit.headers = visit.headers, [each for each in visit.headers if each[0] != b"if-none-match"]
+            try:
+                answer = await with_timeout(_awaited(route, visit), PAGE_SECONDS)
+            finally:
+                visit.headers = headers
+            if answer.status_code != HTTPStatus.OK:
+                raise _NoFragment(answer)
+            return bytes(answer.body)
+
+        try:
+            return visit.fragment(await self._dashboard.live_parts.get((visit.address, query, visit.visitor), make))
+        except _NoFragment as other:
+            return other.answer
 
 
 async def _awaited(route: ScreenRoute, visit: Visit) -> Response:

@@ -156,7 +156,7 @@ class Visit:
             if not has_part(template, self.part):
                 raise no_route()
             frame = {**self._bare_frame(), **values.get("frame", {})}
-            return self._fragment(render_part(template, self.part, {**values, "frame": frame}))
+            return self.fragment(render_part(template, self.part, {**values, "frame": frame}).encode())
         frame = await self.frame()
         text = render(template, {**values, "frame": {**self._bare_frame(), **frame, "toast": self._toast()}})
         return self._response(text, status)
@@ -194,8 +194,8 @@ class Visit:
             "here": self.address_with(),
         }
 
-    def _fragment(self, text: str) -> Response:
-        body = text.encode()
+    def fragment(self, body: bytes) -> Response:
+        """A live part, which is sent only if it has changed since this visitor got it."""
         tag = f'"{xxh3_128_hexdigest(body)}"'.encode()
         same = value_of(self.headers, b"if-none-match") == tag
         answer = Response(b"" if same else body, 304 if same else 200)

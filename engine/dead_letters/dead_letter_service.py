@@ -1,7 +1,10 @@
 """Dead letters for operators: events and requests that could not be appended or folded, and how to resolve them."""
 
+import time
 from collections.abc import Awaitable, Callable
 from typing import NamedTuple, TypeAlias
+
+import anyio
 
 from pagefold.domains import DOMAINS
 from pagefold.engine.applied.applied_configuration import AppliedConfiguration
@@ -40,6 +43,9 @@ MAX_LISTED = 500
 MAX_FULL = 100
 """Dead letters that are returned with their content at once. Each may have a megabyte."""
 
+FRESH_SECONDS = 2.0
+"""How long recent causes are shown again."""
+
 
 def resolved_error(dead_letter: DeadLetterHeader) -> DeadLetterResolved:
     """The error for a dead letter that is no longer open."""
@@ -70,6 +76,9 @@ class DeadLetterService(BulkDecisions):
         self._corrector = Corrector(store.log, validator, epochs)
         self._applied = applied
         self._deliver: Deliver | None = None
+        self._recent_causes: list[DeadLetterCause] = []
+        self._causes_until = 0.0
+        self._causes_lock = anyio.Lock()
 
     # --- looking ----------------------------------------------------------------------------------
 
@@ -109,6 +118,15 @@ class DeadLetterService(BulkDecisions):
                 pass
             found = await self._dead_letters.causes()
         return sorted(found, key=lambda cause: (-cause.letters, cause.key))
+
+    async def recent_causes(self) -> list[DeadLetterCause]:
+        """As `causes`, up to `FRESH_SECONDS` old. Concurrent callers share one reading."""
+        async with self._causes_lock:
+            begun = time.monotonic()
+            if begun >= self._causes_until:
+                self._recent_causes = await self.causes()
+                self._causes_until = begun + FRESH_SECONDS
+            return self._recent_causes
 
     async def cause_history(self, key: str, hours: float = 24.0) -> list[tuple[str, int]]:
         """How many of a cause's open dead letters were added or reopened in the last hours, see `DeadLetters`."""

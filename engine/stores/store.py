@@ -296,8 +296,11 @@ class Pages(ABC):
         """The number of sections of a domain."""
 
     @abstractmethod
-    async def counts(self) -> Mapping[tuple[str, str], tuple[int, int]]:
-        """By (channel, domain): the number of sections, and how many of them are ready."""
+    async def counts(self, *, pause_seconds: float = 0.0) -> Mapping[tuple[str, str], tuple[int, int]]:
+        """By (channel, domain): the number of sections, and how many of them are ready.
+
+        Read in steps, with pauses in between: what changes meanwhile may be counted twice, or not at all.
+        """
 
     @abstractmethod
     async def publish_layout(

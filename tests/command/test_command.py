@@ -22,7 +22,7 @@ from tests.support.command_line import (
     product,
     run_pagefold,
     settle,
-    spawn,
+    start_python,
 )
 
 
@@ -405,7 +405,7 @@ def test_a_closed_pipe_is_quiet(workplace: Path) -> None:
     """`pagefold history X | head` prints nothing on standard error, whatever is left to write."""
     ingest(workplace, *(event(version=version, amount=f"{version}.00") for version in range(2_000)))
     for extra in ((), ("--json",)):
-        process = spawn("history", "A", "--limit", "2000", *extra)
+        process = start_python("history", "A", "--limit", "2000", *extra)
         assert process.stdout is not None
         assert process.stdout.readline()
         process.stdout.close()
@@ -440,7 +440,7 @@ def test_a_terminal_gets_bars(workplace: Path) -> None:
 def test_a_narrow_encoding_is_no_error(workplace: Path) -> None:
     """A character that standard output cannot encode is escaped."""
     ingest(workplace, event(), event(version=2, amount="2.00"))
-    ran = finished(spawn("history", "A", environment={"PYTHONIOENCODING": "ascii"}))
+    ran = finished(start_python("history", "A", environment={"PYTHONIOENCODING": "ascii"}))
     assert ran.code == 0
     assert '"1.00" \\u2192 "2.00"' in ran.out
 
@@ -448,5 +448,5 @@ def test_a_narrow_encoding_is_no_error(workplace: Path) -> None:
 @on_sqlite
 def test_the_program_starts_by_its_module(workplace: Path) -> None:
     """`python -m pagefold.engine.command` runs the command, and exits with its code."""
-    assert finished(spawn("get", "A", "web-de")).code == 1
-    assert finished(spawn("nonsense", stdin=subprocess.DEVNULL)).code == 2
+    assert finished(start_python("get", "A", "web-de")).code == 1
+    assert finished(start_python("nonsense", stdin=subprocess.DEVNULL)).code == 2

@@ -11,7 +11,7 @@ import orjson
 import pytest
 
 from pagefold.engine.command.options import LOG_LEVEL_VARIABLE
-from tests.support.command_line import finished, product, run_pagefold, settle, spawn
+from tests.support.command_line import finished, product, run_pagefold, settle, start_python
 from tests.support.servers import Server, serving, within
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
@@ -55,7 +55,7 @@ def peak(process: int) -> int | None:
 def peak_of(*arguments: str) -> int:
     """The maximum megabytes of a command, which must succeed."""
     started = time.monotonic()
-    process = spawn(*arguments, environment={LOG_LEVEL_VARIABLE: "warning"})
+    process = start_python(*arguments, environment={LOG_LEVEL_VARIABLE: "warning"})
     largest = 0
     while process.poll() is None:
         largest = max(largest, peak(process.pid) or 0)
@@ -97,7 +97,7 @@ def judge(place: Path, monkeypatch: pytest.MonkeyPatch, number: int, kilobytes: 
     peaks = {"ingest": peak_of("ingest", str(file)), "work": peak_of("work", "--once"), "verify": peak_of("verify")}
     write_products(file, number, kilobytes, version=2)
     monkeypatch.setenv(LOG_LEVEL_VARIABLE, "warning")  # its logs are discarded
-    with serving("--work") as server:
+    with serving("--work", start=start_python) as server:
         started = time.monotonic()
         assert run_pagefold("ingest", str(file)).code == 0
         within(900, "everything is folded", lambda: is_folded(server))

@@ -13,6 +13,7 @@ from pagefold import Config
 from pagefold.engine.errors import StoreDamaged
 from pagefold.engine.shop import Shop
 from pagefold.engine.stores import open_store
+from pagefold.engine.stores.postgres import pages as postgres_pages
 from pagefold.engine.stores.section_rows import (
     SectionRow,
     count_all,
@@ -24,6 +25,7 @@ from pagefold.engine.stores.section_rows import (
 )
 from pagefold.engine.stores.sql_files import Migration, migrations
 from pagefold.engine.stores.sqlite import folder_of
+from pagefold.engine.stores.sqlite import pages as sqlite_pages
 from pagefold.projections import Section, sections_of, shared_sections
 from tests.support.small_shop import MOMENT, SKU, a_section, catalog, pages_of, price, say
 
@@ -206,3 +208,15 @@ async def test_channels_share_what_is_equal(shop: Shop) -> None:
         [shared] = await folding.sections(["A"])
     assert len(shared.channels) == len(shop.config.channels)
     assert len(shared.contents) == len({section[3:] for section in shared.sections()}) < len(shared.channels)
+
+
+async def test_sections_are_counted_in_steps(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever their size, each section counts once, ready or not; and none of a shop without any."""
+    assert await shop.store.pages.counts() == {}
+    await say(shop, *(catalog("a name", sku=f"S{number}") for number in range(30)), price("9.90", sku="S7"))
+    expected = await shop.store.pages.counts()
+    assert expected["web-de", "catalog"] == (30, 30)
+    assert expected["web-de", "pricing"] == (1, 1)
+    for module, name in ((sqlite_pages, "COUNTED_ROWS"), (postgres_pages, "COUNTED_BLOCKS")):
+        monkeypatch.setattr(module, name, 1)
+    assert await shop.store.pages.counts(pause_seconds=0.0001) == expected

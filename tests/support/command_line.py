@@ -10,7 +10,7 @@ import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 import orjson
 import pytest
@@ -19,9 +19,12 @@ import structlog
 from pagefold.engine.command.app import run
 from pagefold.engine.command.options import LOG_LEVEL_VARIABLE
 from pagefold.engine.configuration.config import STORE_VARIABLE
+from tests.support.forked_processes import ForkedProcess
 
 ROOT = Path(__file__).resolve().parents[2]
 PROGRAM = (sys.executable, "-m", "pagefold.engine.command")
+
+AnyProcess: TypeAlias = ForkedProcess | subprocess.Popen[str]
 
 on_sqlite = pytest.mark.parametrize("kind", ["sqlite"], indirect=True)
 """For tests that do not depend on the store."""
@@ -72,9 +75,17 @@ def run_pagefold(*arguments: str) -> Ran:
 
 
 def spawn(
+    *arguments: str, stdin: int = subprocess.DEVNULL, environment: Mapping[str, str] | None = None
+) -> ForkedProcess:
+    """A command as a process of its own, in the working directory."""
+    streams = (stdin, subprocess.PIPE, subprocess.PIPE)
+    return ForkedProcess(arguments, environment={**os.environ, **(environment or {})}, streams=streams)
+
+
+def start_python(
     *arguments: str, stdin: int | None = None, environment: Mapping[str, str] | None = None
 ) -> subprocess.Popen[str]:
-    """Starts a command as a process of its own, in the working directory."""
+    """The same with an interpreter of its own: for tests of how that starts, or how much memory it takes."""
     return subprocess.Popen(
         [*PROGRAM, *arguments],
         stdin=stdin,
@@ -86,13 +97,13 @@ def spawn(
     )
 
 
-def finished(process: subprocess.Popen[str], text: str | None = None) -> Ran:
+def finished(process: AnyProcess, text: str | None = None) -> Ran:
     """Waits for the process, after writing the text to it."""
     out, err = process.communicate(text, timeout=60)
-    return Ran(process.returncode, out, err)
+    return Ran(process.wait(), out, err)
 
 
-def wait_for(process: subprocess.Popen[str], words: str) -> str:
+def wait_for(process: AnyProcess, words: str) -> str:
     """Reads standard error up to a line with this text. Fails if it ends before, or after a minute."""
     assert process.stderr is not None
     read = ""

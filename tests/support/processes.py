@@ -18,6 +18,8 @@ from typing import Any, NamedTuple, Self, TypeAlias, TypeVar
 import anyio
 import orjson
 
+from tests.support.forked_processes import ForkedProcess
+
 ROOT = Path(__file__).resolve().parents[2]
 SECONDS_TO_END = 15.0
 POLL_SECONDS = 0.01
@@ -65,13 +67,8 @@ class Process:
     def __init__(self, module: str, *arguments: str, log: Path) -> None:
         self.log = log
         with log.open("ab") as output:
-            self._process = subprocess.Popen(
-                [sys.executable, "-m", module, *arguments],
-                cwd=ROOT,
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=subprocess.STDOUT,
-            )
+            streams = (subprocess.DEVNULL, output.fileno(), output.fileno())
+            self._process = ForkedProcess(arguments, module=module, folder=ROOT, streams=streams)
 
     @property
     def pid(self) -> int:

@@ -4,21 +4,20 @@ import os
 import re
 import signal
 import socket
-import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import httpx2
 
-from tests.support.command_line import finished, spawn, wait_for
+from tests.support.command_line import AnyProcess, finished, spawn, wait_for
 
 
 class Server:
     """`pagefold serve`, and its address."""
 
-    def __init__(self, process: subprocess.Popen[str]) -> None:
+    def __init__(self, process: AnyProcess) -> None:
         self.process = process
         self.said = wait_for(process, "listening on ")
         found = re.search(r"listening on http://[\d.]+:(\d+)", self.said)
@@ -71,9 +70,9 @@ def kill(process: int) -> None:
 
 
 @contextmanager
-def serving(*options: str) -> Iterator[Server]:
+def serving(*options: str, start: Callable[..., AnyProcess] = spawn) -> Iterator[Server]:
     """A server that ends with the block."""
-    process = spawn("serve", "--port", "0", *options, environment={"COLUMNS": "200"})
+    process = start("serve", "--port", "0", *options, environment={"COLUMNS": "200"})
     try:
         yield Server(process)
     finally:

@@ -244,7 +244,7 @@ async def discard(visit: Visit) -> Response:
 
 async def badge(shop: Shop) -> Badge | None:
     """How many letters are open."""
-    causes = await shop.dead_letters.causes()
+    causes = await shop.dead_letters.recent_causes()
     letters = sum(cause.letters for cause in causes)
     return Badge(bounded(letters, MAX_COUNTED)) if letters else None
 

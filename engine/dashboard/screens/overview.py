@@ -1,12 +1,11 @@
 """The first screen: whether the shop's pages are right, and if not, why, and what a person has to do."""
 
 from collections.abc import Sequence
-from functools import partial
 from typing import Any
 
 from starlette.responses import Response
 
-from pagefold.engine.dashboard.channel_counts import ChannelCounts
+from pagefold.engine.dashboard.channel_counts import counted_channels
 from pagefold.engine.dashboard.overview_domains import DomainRow, domain_rows
 from pagefold.engine.dashboard.overview_tasks import MAX_TASKS, Task, tasks_of
 from pagefold.engine.dashboard.overview_tiles import TILES, Tile, tile_of, tile_without, watched, worst_of
@@ -40,12 +39,12 @@ async def show(visit: Visit) -> Response:
     if visit.wants("domains"):
         values["rows"] = await _rows(visit, domains, readings)
     if visit.wants("channels"):
-        values["counted"] = await visit.kept(ChannelCounts, partial(ChannelCounts, shop)).read()
+        values["counted"] = await counted_channels(shop)
     return await visit.page("overview", **values)
 
 
 async def _tasks(shop: Shop, readings: Sequence[KpiReading]) -> list[Task]:
-    causes = [summary_of_cause(each) for each in await shop.dead_letters.causes()]
+    causes = [summary_of_cause(each) for each in await shop.dead_letters.recent_causes()]
     return tasks_of(readings, causes)
 
 

@@ -11,7 +11,7 @@ from pagefold.engine.stores.postgres.merged_reads import MergedReads
 from pagefold.engine.stores.postgres.sized_reads import INLINE_BYTES, sections_within
 from pagefold.engine.stores.section_rows import (
     count_all,
-    count_sections,
+    count_in_steps,
     encode_sections,
     sections_by_page,
     sections_by_sku,
@@ -22,6 +22,9 @@ from pagefold.projections.section_fold import SharedSections
 from pagefold.projections.splicer import StoredSection
 
 CHUNK_ROWS = 1_000
+
+COUNTED_BLOCKS = 1_000
+"""Blocks whose rows are counted at a time."""
 
 
 class PostgresPages(MergedReads, Pages):
@@ -106,8 +109,8 @@ class PostgresPages(MergedReads, Pages):
     async def count(self, domain: str) -> int:
         return count_all(await self._connections.readers.fetch("count_sections", domain))
 
-    async def counts(self) -> Mapping[tuple[str, str], tuple[int, int]]:
-        return count_sections(await self._connections.readers.fetch("section_counts"))
+    async def counts(self, *, pause_seconds: float = 0.0) -> Mapping[tuple[str, str], tuple[int, int]]:
+        return await count_in_steps(self._connections.readers.fetch, COUNTED_BLOCKS, pause_seconds)
 
     async def publish_layout(
         self, domains: Sequence[str], identity: str, requires: Mapping[str, Collection[str]]

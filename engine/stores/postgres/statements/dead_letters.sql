@@ -34,11 +34,15 @@ SELECT kind, number, domain, originator_id, originator_version, revision, left(e
        to_char(resolved_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'), resolved_by, reason, position, via,
        to_char(purged_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'), purged_by, cause
 FROM dead_letters
-WHERE (resolution IS NOT NULL) = $4::boolean AND (recorded_at, kind, number) < ($5::text::timestamptz, $6::text, $7::bigint)
-    AND ($1::text IS NULL OR kind = $1) AND ($2::text IS NULL OR domain = $2)
-    AND ($3::text IS NULL OR right(originator_id, length($3) + 1) = '/' || $3)
-ORDER BY recorded_at DESC, kind DESC, number DESC
-LIMIT $8;
+WHERE number = ANY (ARRAY(
+    SELECT number FROM dead_letters
+    WHERE (resolution IS NOT NULL) = $4::boolean AND (recorded_at, kind, number) < ($5::text::timestamptz, $6::text, $7::bigint)
+        AND ($1::text IS NULL OR kind = $1) AND ($2::text IS NULL OR domain = $2)
+        AND ($3::text IS NULL OR right(originator_id, length($3) + 1) = '/' || $3)
+    ORDER BY recorded_at DESC, kind DESC, number DESC
+    LIMIT $8
+))
+ORDER BY recorded_at DESC, kind DESC, number DESC;
 
 -- newest_dead_letters_of_cause --
 -- The next dead letters of a cause after a key, open or resolved, newest first, likewise.
@@ -47,12 +51,16 @@ SELECT kind, number, domain, originator_id, originator_version, revision, left(e
        to_char(resolved_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'), resolved_by, reason, position, via,
        to_char(purged_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'), purged_by, cause
 FROM dead_letters
-WHERE (resolution IS NOT NULL) = $4::boolean AND cause = $10
-    AND (recorded_at, kind, number) < ($5::text::timestamptz, $6::text, $7::bigint)
-    AND ($1::text IS NULL OR kind = $1) AND ($2::text IS NULL OR domain = $2)
-    AND ($3::text IS NULL OR right(originator_id, length($3) + 1) = '/' || $3)
-ORDER BY recorded_at DESC, kind DESC, number DESC
-LIMIT $8;
+WHERE number = ANY (ARRAY(
+    SELECT number FROM dead_letters
+    WHERE (resolution IS NOT NULL) = $4::boolean AND cause = $10
+        AND (recorded_at, kind, number) < ($5::text::timestamptz, $6::text, $7::bigint)
+        AND ($1::text IS NULL OR kind = $1) AND ($2::text IS NULL OR domain = $2)
+        AND ($3::text IS NULL OR right(originator_id, length($3) + 1) = '/' || $3)
+    ORDER BY recorded_at DESC, kind DESC, number DESC
+    LIMIT $8
+))
+ORDER BY recorded_at DESC, kind DESC, number DESC;
 
 -- oldest_dead_letters --
 -- The next dead letters after a key, open or resolved, oldest first, likewise.
@@ -61,11 +69,15 @@ SELECT kind, number, domain, originator_id, originator_version, revision, left(e
        to_char(resolved_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'), resolved_by, reason, position, via,
        to_char(purged_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'), purged_by, cause
 FROM dead_letters
-WHERE (resolution IS NOT NULL) = $4::boolean AND (recorded_at, kind, number) > ($5::text::timestamptz, $6::text, $7::bigint)
-    AND ($1::text IS NULL OR kind = $1) AND ($2::text IS NULL OR domain = $2)
-    AND ($3::text IS NULL OR right(originator_id, length($3) + 1) = '/' || $3)
-ORDER BY recorded_at, kind, number
-LIMIT $8;
+WHERE number = ANY (ARRAY(
+    SELECT number FROM dead_letters
+    WHERE (resolution IS NOT NULL) = $4::boolean AND (recorded_at, kind, number) > ($5::text::timestamptz, $6::text, $7::bigint)
+        AND ($1::text IS NULL OR kind = $1) AND ($2::text IS NULL OR domain = $2)
+        AND ($3::text IS NULL OR right(originator_id, length($3) + 1) = '/' || $3)
+    ORDER BY recorded_at, kind, number
+    LIMIT $8
+))
+ORDER BY recorded_at, kind, number;
 
 -- oldest_dead_letters_of_cause --
 -- The next dead letters of a cause after a key, open or resolved, oldest first, likewise.
@@ -74,12 +86,16 @@ SELECT kind, number, domain, originator_id, originator_version, revision, left(e
        to_char(resolved_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'), resolved_by, reason, position, via,
        to_char(purged_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'), purged_by, cause
 FROM dead_letters
-WHERE (resolution IS NOT NULL) = $4::boolean AND cause = $10
-    AND (recorded_at, kind, number) > ($5::text::timestamptz, $6::text, $7::bigint)
-    AND ($1::text IS NULL OR kind = $1) AND ($2::text IS NULL OR domain = $2)
-    AND ($3::text IS NULL OR right(originator_id, length($3) + 1) = '/' || $3)
-ORDER BY recorded_at, kind, number
-LIMIT $8;
+WHERE number = ANY (ARRAY(
+    SELECT number FROM dead_letters
+    WHERE (resolution IS NOT NULL) = $4::boolean AND cause = $10
+        AND (recorded_at, kind, number) > ($5::text::timestamptz, $6::text, $7::bigint)
+        AND ($1::text IS NULL OR kind = $1) AND ($2::text IS NULL OR domain = $2)
+        AND ($3::text IS NULL OR right(originator_id, length($3) + 1) = '/' || $3)
+    ORDER BY recorded_at, kind, number
+    LIMIT $8
+))
+ORDER BY recorded_at, kind, number;
 
 -- get_dead_letter --
 -- One complete dead letter. By number, not by the key that begins with the kind, which half of them share.

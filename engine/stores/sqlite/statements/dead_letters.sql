@@ -123,8 +123,8 @@ FROM (
 GROUP BY 1;
 
 -- has_dead_letters --
--- Whether a domain has any open dead letter.
-SELECT EXISTS (SELECT 1 FROM dead_letters WHERE domain = ? AND resolution IS NULL);
+-- Whether a domain has any open dead letter that could not be folded.
+SELECT EXISTS (SELECT 1 FROM dead_letters WHERE kind = 'projection' AND domain = ? AND resolution IS NULL);
 
 -- resolve_dead_letters --
 -- Resolves the open dead letters of some streams.
@@ -134,7 +134,7 @@ WHERE originator_id IN carray(?) AND resolution IS NULL;
 -- requests_of --
 -- The versions of some streams at which there are open requests that could not be turned into events.
 SELECT originator_id, originator_version FROM dead_letters
-WHERE domain = '' AND originator_id IN carray(?) AND resolution IS NULL;
+WHERE kind = 'ingest' AND domain = '' AND originator_id IN carray(?) AND resolution IS NULL;
 
 -- dead_letters_of_sku --
 -- The open dead letters of the streams of a SKU in some domains, the newest first, without bodies.
@@ -142,7 +142,8 @@ SELECT kind, number, domain, originator_id, originator_version, revision, substr
        resolution, resolved_at, resolved_by, reason, position, via,
        purged_at, purged_by, cause
 FROM dead_letters
-WHERE resolution IS NULL AND domain IN (SELECT value FROM json_each(:domains))
+WHERE resolution IS NULL AND kind IN ('ingest', 'projection', 'waiting')
+    AND domain IN (SELECT value FROM json_each(:domains))
     AND originator_id >= :sku || '/' AND originator_id < :sku || '0'
 ORDER BY recorded_at DESC, kind DESC, number DESC
 LIMIT :limit;

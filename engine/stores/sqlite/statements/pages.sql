@@ -40,6 +40,10 @@ LIMIT ?;
 -- The number of rows of a domain with the same channels and flags.
 SELECT domain, channels, flags, count(*) FROM sections WHERE domain = ? GROUP BY domain, channels, flags;
 
+-- section_places --
+-- The places of all rows are below this: their numbers.
+SELECT coalesce(max(rowid), 0) + 1 FROM sections;
+
 -- section_counts --
--- The number of rows with the same channels and flags, by domain.
-SELECT domain, channels, flags, count(*) FROM sections GROUP BY domain, channels, flags;
+-- The number of rows between two places with the same channels and flags, by domain.
+SELECT domain, channels, flags, count(*) FROM sections WHERE rowid >= ? AND rowid < ? GROUP BY domain, channels, flags;
