@@ -60,7 +60,9 @@ class Tab:
     """A page of the browser. `faults` has what its console, its scripts and its policy reported, in order."""
 
     def __init__(self, browser: Browser, address: str, **options: Any) -> None:  # noqa: ANN401  # of a context
-        self.context: BrowserContext = browser.new_context(base_url=address, viewport=WIDE, **options)
+        self.context: BrowserContext = browser.new_context(
+            base_url=address, viewport=WIDE, reduced_motion="reduce", **options
+        )
         self.context.set_default_timeout(20_000)
         self.page: Page = self.context.new_page()
         self.faults: list[str] = []
@@ -76,14 +78,15 @@ class Tab:
         if response.status >= 400:
             self.faults.append(f"{response.url}: {response.status}")
 
-    def findings(self) -> list[str]:
-        """What axe-core finds serious or critical in both themes. The second differs in its colours alone."""
+    def findings(self, *, in_dark: bool = True) -> list[str]:
+        """What axe-core finds serious or critical, by default in both themes, which differ in colours alone."""
         self.page.emulate_media(color_scheme="light")
         self.page.evaluate(AXE.read_text("utf-8"))
         found = [f"light: {each}" for each in self.page.evaluate(FINDINGS, None)]
-        self.page.emulate_media(color_scheme="dark")
-        found += [f"dark: {each}" for each in self.page.evaluate(FINDINGS, ["color-contrast"])]
-        self.page.emulate_media(color_scheme="light")
+        if in_dark:
+            self.page.emulate_media(color_scheme="dark")
+            found += [f"dark: {each}" for each in self.page.evaluate(FINDINGS, ["color-contrast"])]
+            self.page.emulate_media(color_scheme="light")
         return found
 
     def too_wide(self) -> dict[int, str]:
