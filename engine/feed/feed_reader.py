@@ -177,6 +177,7 @@ class FeedReader:
     ) -> _Found:
         """The pages of the next events and indirect changes, also in channels that are gone."""
         if state.position < cursor.position:  # the pages are older than what was read
+            await self.confirm(cursor)  # a log that ends before the cursor never gets there
             raise PagesUnfolded
         channels = [*selection.wanted(list(self._applied.config.channels)), *gone]
         pages, position = await self._find_events(cursor.position, state.position, selection, channels, limit)
