@@ -16,26 +16,8 @@ from pagefold.engine.kpis.definitions import BY_NAME, KPIS
 from pagefold.engine.kpis.readings import KpiReading
 from pagefold.engine.reading.status import DomainStatus
 from tests.support.dashboard_pages import browser_of
+from tests.support.kpi_readings import reading
 from tests.support.small_shop import catalog, price, say, stock
-
-
-def reading(name: str, value: float | None, label: str = "", *, crossed: bool = False) -> KpiReading:
-    """A reading of a key figure under its usual limit."""
-    kpi = BY_NAME[name]
-    return KpiReading(
-        kpi=name,
-        label=label,
-        title=kpi.title,
-        unit=kpi.unit,
-        value=value,
-        threshold=kpi.threshold,
-        window_seconds=kpi.window,
-        severity=kpi.severity,
-        crossed=crossed,
-        cause="#domains",
-        command="pagefold status",
-        runbook=kpi.runbook,
-    )
 
 
 def domain(name: str, *, behind: int = 0, seconds: float = 0.0, applied: int = 100) -> DomainStatus:
@@ -57,12 +39,12 @@ def domain(name: str, *, behind: int = 0, seconds: float = 0.0, applied: int = 1
 
 
 FINE = [reading("lag", 0.0, "inventory"), reading("drift", 0.0)]
-HELD = [reading("held-runs", 1, "pim", crossed=True), reading("not-applied", 1, crossed=True)]
-LATE = reading("lag", 372, "inventory", crossed=True)
-QUEUE = reading("queue", 4_812, "append", crossed=True)
+HELD = [reading("held-runs", 1, "pim"), reading("not-applied", 1)]
+LATE = reading("lag", 372, "inventory")
+QUEUE = reading("queue", 4_812, "append")
 CAUGHT_UP, BEHIND = [domain("inventory")], [domain("inventory", behind=7, seconds=372), domain("pricing")]
 UP_TO_DATE = "Every event up to position 1,000 is folded."
-FAILED = reading("checks", 1, "appends", crossed=True)
+FAILED = reading("checks", 1, "appends")
 
 VERDICTS: dict[str, tuple[Sequence[KpiReading], Sequence[DomainStatus], int, str, str, str]] = {
     "fine": (FINE, CAUGHT_UP, 0, "ok", "No limit is crossed. Pages are right and are up to date.", UP_TO_DATE),
@@ -107,7 +89,7 @@ VERDICTS: dict[str, tuple[Sequence[KpiReading], Sequence[DomainStatus], int, str
         "1 value is not known yet. Nothing needs a person.",
     ),
     "wrong pages": (
-        [reading("drift", 0.004, crossed=True)],
+        [reading("drift", 0.004)],
         BEHIND,
         1,
         "bad",
@@ -131,7 +113,7 @@ def test_the_verdict_is_made_from_the_data(name: str) -> None:
 
 def test_every_crossed_limit_is_a_task() -> None:
     """Each has a sentence of its own, without a gap, its command, and the address of its cause; critical ones first."""
-    readings = [reading(kpi.name, kpi.threshold + 1, "erp", crossed=True) for kpi in KPIS]
+    readings = [reading(kpi.name, kpi.threshold + 1, "erp") for kpi in KPIS]
     tasks = tasks_of(readings, [])
     assert len(tasks) == len(KPIS) - 1  # dead letters are tasks by their causes
     for task in tasks:
@@ -148,7 +130,12 @@ def test_tiles_say_value_limit_and_state() -> None:
     late = tile_of(LATE, {}, 0)
     assert (late.value, late.unit, late.limit, late.state) == ("6:12", "min", "inventory · limit 5 min", "bad")
     failures = tile_of(reading("failures", 0.0021), {}, 0)
-    assert (failures.value, failures.unit, failures.limit, failures.state) == ("0.21", "%", "limit 1 %", "ok")
+    assert (failures.value, failures.unit, failures.limit, failures.state) == (
+        "0.21",
+        "%",
+        "limit 1 % of at least 20",
+        "ok",
+    )
     drift = tile_of(reading("drift", None), {}, 0)
     assert (drift.value, drift.limit, drift.state) == ("–", "not measured yet", "wait")
     assert tile_of(reading("throttled", 4, "erp"), {}, 0).unit == "/min"
@@ -157,7 +144,7 @@ def test_tiles_say_value_limit_and_state() -> None:
 
 def test_what_has_no_tile_is_watched() -> None:
     """Every other key figure is in one line, what needs somebody first."""
-    readings = [reading("dead-letters", 31, "request"), *HELD, reading("looks-reset", 60, "erp pricing", crossed=True)]
+    readings = [reading("dead-letters", 31, "request"), *HELD, reading("looks-reset", 60, "erp pricing")]
     assert [each.text for each in watched(readings)] == [
         "erp pricing looks reset",
         "1 held run",

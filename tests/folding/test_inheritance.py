@@ -2,8 +2,6 @@
 
 from collections.abc import Mapping, Sequence
 from functools import partial
-from itertools import pairwise
-from typing import NamedTuple
 
 import msgspec
 import pytest
@@ -12,23 +10,26 @@ from hypothesis import strategies as st
 
 import pagefold
 from pagefold import Config, DomainEvent, Shop
-from pagefold.engine.folding import folder
 from pagefold.engine.folding.folder import Folder
-from pagefold.engine.replay import section_verifier
-from pagefold.engine.stores.log_records import StoredEvent
 from pagefold.engine.stores.reference_records import StoredReference
+from tests.support.arrival_orders import (
+    NAMES,
+    Arrivals,
+    apply,
+    arrivals,
+    count_heads,
+    fold_in_turn,
+    in_small_steps,
+    with_small_windows,
+)
 from tests.support.processes import eventually
 from tests.support.small_shop import (
     SOURCES,
     Document,
-    a_model,
     append,
-    as_document,
     assert_every_event_is_counted,
     configured,
     event,
-    keys_of,
-    pages_in,
     pages_of,
     say,
     section,
@@ -272,9 +273,7 @@ async def test_a_page_is_of_one_moment_also_while_it_is_folded(store_url: str, m
 
 async def test_a_change_of_a_parent_that_is_folded_ahead_reaches_its_variants(store_url: str) -> None:
     """While it catches up: the parent is folded with its newest events as soon as another of its streams is."""
-    config = inheriting(store_url)
-    small = msgspec.structs.replace(config, work=msgspec.structs.replace(config.work, batch=2))
-    async with pagefold.open(small) as shop:
+    async with pagefold.open(with_small_windows(inheriting(store_url))) as shop:
         await say(shop, product("P", attributes={"a": 1}), product("V", parent="P"))
         await append(shop, product("P", source="pim2", attributes={"b": 1}), product("X"), product("Y"))
         await append(shop, product("P", version=2, attributes={"a": 2}), product("Z"))
@@ -303,19 +302,11 @@ async def test_an_incomplete_variant_keeps_an_older_version_of_its_own(store_url
 
 async def test_many_variants_are_folded_a_chunk_at_a_time(store_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """No more of them are in memory than of other products, and all of them change."""
-    sizes: list[int] = []
-    read = Folder.heads
-
-    async def counted(self: Folder, skus: Sequence[str], *rest: object) -> list[StoredEvent]:
-        sizes.append(len(skus))
-        return await read(self, skus, *rest)  # type: ignore[arg-type]  # as it was called
-
     async with pagefold.open(inheriting(store_url)) as shop:
         await say(
             shop, product("P", attributes={"a": 1}), *(product(f"V-{each:04}", parent="P") for each in range(300))
         )
-        monkeypatch.setattr(folder, "CHUNK_SKUS", 50)
-        monkeypatch.setattr(Folder, "heads", counted)
+        sizes = count_heads(monkeypatch)
         await say(shop, product("P", version=2, attributes={"a": 2}))
         assert (len(sizes), max(sizes)) == (7, 43)
         pages = [await attributes(shop, f"V-{each:04}") for each in range(300)]
@@ -343,30 +334,11 @@ async def test_a_changed_setting_folds_again_and_a_plan_shows_it(store_url: str)
         await say(shop, *MODELS, VARIANT)
     for config in settings_in_turn:
         async with pagefold.open(msgspec.structs.replace(config, apply="never")) as shop:
-            before = await pages_of(shop)
-            plan = await shop.plan(config)
-            await shop.apply(plan, by="ada", reason="a test")
-            await shop.catch_up()
-            after = await pages_of(shop)
-            model = a_model(config)
-            for each in (*MODELS, VARIANT):
-                model.submit(as_document(each))
-            assert after == pages_in(model)
-            assert plan.plan.changed == sum(before[key] != after[key] for key in before) > 0
-            assert (await shop.verify()).changed == 0
+            assert await apply(shop, config, [*MODELS, VARIANT]) > 0
             assert bool(await links(shop)) == (config is not plain)
 
 
 # --- any order ------------------------------------------------------------------------------------
-
-NAMES = ["A", "B", "C", "D", "a", "É", "e"]
-
-
-class Family(NamedTuple):
-    """Events in the order in which they arrive, and where the log is folded between them."""
-
-    events: Sequence[DomainEvent]
-    cuts: Sequence[int]
 
 
 def payloads() -> st.SearchStrategy[Document]:
@@ -386,25 +358,9 @@ def payloads() -> st.SearchStrategy[Document]:
     )
 
 
-def families() -> st.SearchStrategy[Family]:
-    """Random events of few products, in any order; several versions of each stream."""
-    streams = st.tuples(
-        st.sampled_from(NAMES),
-        st.sampled_from(["*", "*", "web-de"]),
-        st.sampled_from(["pim", "pim", "pim2"]),
-        st.integers(1, 3),
-    )
-    said = st.dictionaries(streams, st.one_of(payloads(), payloads(), payloads(), st.none()), min_size=2, max_size=16)
-    events = said.flatmap(lambda found: st.permutations(sorted(found.items(), key=lambda item: item[0])))
-
-    def family(given_events: Sequence[tuple[tuple[str, str, str, int], Document | None]], cuts: set[int]) -> Family:
-        made = [
-            event("catalog", payload, sku=sku, channel=channel, source=source, version=version)
-            for (sku, channel, source, version), payload in given_events
-        ]
-        return Family(made, [0, *sorted(cut for cut in cuts if cut < len(made)), len(made)])
-
-    return st.builds(family, events, st.sets(st.integers(1, 15), max_size=4))
+def families() -> st.SearchStrategy[Arrivals]:
+    """Events of a few products; some are withdrawn."""
+    return arrivals(st.one_of(payloads(), payloads(), payloads(), st.none()))
 
 
 def prefixed(given_event: DomainEvent, prefix: str) -> DomainEvent:
@@ -434,36 +390,17 @@ SETTINGS: Sequence[Document] = [
 @settings(max_examples=12)
 @pytest.mark.parametrize("inherit", SETTINGS)
 async def test_pages_are_those_of_the_model_whatever_the_order(
-    store_url: str, inherit: Document, family: Family, monkeypatch: pytest.MonkeyPatch
+    store_url: str, inherit: Document, family: Arrivals, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """At every moment when all is folded; links and dead letters are those of any other order, in small chunks too."""
-    monkeypatch.setattr(folder, "CHUNK_SKUS", 2)
-    monkeypatch.setattr(section_verifier, "STEP_STREAMS", 4)
     config = inheriting(store_url, **inherit)
-    small = msgspec.structs.replace(config, work=msgspec.structs.replace(config.work, batch=2))
-    arrived = (small, family.events, family.cuts)
-    sorted_at_once = (config, sorted(family.events, key=str), [0, len(family.events)])
-    outcomes = [await outcome_of(*each, config=config) for each in (arrived, sorted_at_once)]
-    assert outcomes[0] == outcomes[1]
+    arrived = await outcome_of(in_small_steps(config, monkeypatch), family)
+    assert arrived == await outcome_of(config, family.in_order())
 
 
-async def outcome_of(chosen: Config, events: Sequence[DomainEvent], cuts: Sequence[int], *, config: Config) -> str:
-    """Folds the events up to each cut, and compares the pages. Returns the dead letters and the links at the end."""
-    async with pagefold.open(chosen) as shop:
-        prefix = f"{await shop.store.log.end():09}-"
-        model = a_model(config)
-        for start, stop in pairwise(cuts):
-            part = [prefixed(each, prefix) for each in events[start:stop]]
-            for each in part:
-                model.submit(as_document(each))
-            await say(shop, *part)
-            assert await own_pages(shop, prefix) == pages_in(model)
-        assert (await shop.replay(prefix=prefix)).changed == 0
+async def outcome_of(config: Config, family: Arrivals) -> str:
+    """Folds the events in turn. Returns the dead letters and the links at the end."""
+    async with pagefold.open(config) as shop:
+        prefix, _ = await fold_in_turn(shop, family, prefixed, config)
         found = sorted((await errors(shop, prefix)).items()), await links(shop, prefix)
         return str(found).replace(prefix, "")
-
-
-async def own_pages(shop: Shop, prefix: str) -> dict[tuple[str, str], bytes | None]:
-    """The pages of one example."""
-    keys = [key for key in await keys_of(shop.store) if key[0].startswith(prefix)]
-    return {key: await shop.pages.get_json(*key, disabled=True) for key in keys}

@@ -1,6 +1,6 @@
 """Requirements of SKUs that exist: pages that name a SKU change as it comes and goes, whatever the order."""
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from functools import partial
 
 import msgspec
@@ -8,20 +8,15 @@ import pytest
 
 import pagefold
 from pagefold import Config, Shop
-from pagefold.engine.folding import folder
-from pagefold.engine.folding.folder import Folder
 from pagefold.engine.plans.page_changes import PageChange
-from pagefold.engine.stores.log_records import StoredEvent
+from tests.support.arrival_orders import apply, count_heads
 from tests.support.named_skus import asking, gone, lacking, links, product
 from tests.support.processes import eventually
 from tests.support.small_shop import (
     Raw,
-    a_model,
     append,
-    as_document,
     document,
     event,
-    pages_in,
     pages_of,
     say,
     section,
@@ -128,17 +123,9 @@ async def test_an_update_of_a_sku_that_many_name_folds_none_of_them(
     shop: Shop, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Only its coming and going does, in chunks as any other products."""
-    sizes: list[int] = []
-    read = Folder.heads
-
-    async def counted(self: Folder, skus: Sequence[str], *rest: object) -> list[StoredEvent]:
-        sizes.append(len(skus))
-        return await read(self, skus, *rest)  # type: ignore[arg-type]  # as it was called
-
     names = [f"TEE-{each:04}" for each in range(300)]
     await say(shop, product("BOX"), *(product(name, attributes={"related": "BOX"}) for name in names))
-    monkeypatch.setattr(folder, "CHUNK_SKUS", 50)
-    monkeypatch.setattr(Folder, "heads", counted)
+    sizes = count_heads(monkeypatch)
     await say(shop, product("BOX", version=2, attributes={"size": 1}))
     assert sizes == [1]
     sizes.clear()
@@ -284,15 +271,5 @@ async def test_the_rule_comes_and_goes_and_a_plan_shows_it(store_url: str) -> No
         await say(shop, *events)
     for config in (asks, plain):
         async with pagefold.open(msgspec.structs.replace(config, apply="never")) as shop:
-            before = await pages_of(shop)
-            plan = await shop.plan(config)
-            await shop.apply(plan, by="ada", reason="a test")
-            await shop.catch_up()
-            after = await pages_of(shop)
-            model = a_model(config)
-            for each in events:
-                model.submit(as_document(each))
-            assert after == pages_in(model)
-            assert plan.plan.changed == sum(before[key] != after[key] for key in before) == 2
-            assert (await shop.verify()).changed == 0
+            assert await apply(shop, config, events) == 2
             assert bool(await links(shop)) == (config is asks)

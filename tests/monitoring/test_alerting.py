@@ -15,9 +15,9 @@ from pagefold.engine.monitoring.alert_service import AlertService
 from pagefold.engine.monitoring.alert_targets import MAX_TRIES, AlertTargets
 from pagefold.engine.stores.alert_records import AlertMessage
 from pagefold.engine.stores.store import Store
-from tests.kpis.test_readings import reading
 from tests.monitoring.test_measurements import Clock
 from tests.support.fake_endpoint import Asked, Reply, serving
+from tests.support.kpi_readings import reading
 
 MINUTE = timedelta(minutes=1)
 HIGH, LOW = reading("lag", 372, "pricing"), reading("lag", 0, "pricing")

@@ -13,8 +13,9 @@ from pagefold import Config, DomainEvent, Shop
 from pagefold.engine.demo.reference_model import Model
 from pagefold.engine.folding import folder
 from pagefold.engine.replay import release_replayer, section_verifier
-from tests.folding.test_inheritance import NAMES, SETTINGS, attributes, errors, inheriting, links, payloads, product
+from tests.folding.test_inheritance import SETTINGS, attributes, errors, inheriting, links, payloads, product
 from tests.releases.test_releases import WHO, planned_of
+from tests.support.arrival_orders import NAMES
 from tests.support.small_shop import Document, as_document, event, pages_of, say
 
 SUMMER = "release/summer"
