@@ -12,10 +12,9 @@ import asyncio
 import os
 import re
 import socket
-import tempfile
 from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
-from typing import IO, Any, NamedTuple, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import anyio
 from anyio.abc import TaskGroup
@@ -27,6 +26,7 @@ from pagefold.engine.http.listening_socket import attach_protocol
 from pagefold.engine.http.page_reads import PREFIX
 from pagefold.engine.http.routing import Route
 from pagefold.engine.runtime.logs import Logger
+from pagefold.engine.runtime.memory_file import file_in_memory
 
 MARK = b"+"
 """Sent with descriptors, which cannot be sent alone."""
@@ -181,16 +181,10 @@ class HandoverProtocol(LimitedProtocol):
 
 def _send(link: socket.socket, connection: int, arrived: bytes) -> None:
     """Sends a connection in one message. The data goes as a file, because a message could be sent in part."""
-    with _file_in_memory() as file:
+    with file_in_memory() as file:
         file.write(arrived)
         file.flush()
         socket.send_fds(link, [MARK], [connection, file.fileno()])
-
-
-def _file_in_memory() -> IO[bytes]:
-    """A file without a name, in memory if the system supports it, so that no writable disk is needed."""
-    make = getattr(os, "memfd_create", None)
-    return tempfile.TemporaryFile() if make is None else os.fdopen(make("pagefold"), "w+b")
 
 
 # --- taking over ----------------------------------------------------------------------------------

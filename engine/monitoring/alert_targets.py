@@ -23,6 +23,7 @@ from pagefold.engine.configuration.alert_config import AlertConfig
 from pagefold.engine.kpis.readings import KpiReading
 from pagefold.engine.runtime.clock import moment
 from pagefold.engine.runtime.logs import Logger
+from pagefold.engine.runtime.memory_file import file_in_memory
 from pagefold.engine.runtime.task_groups import run_together
 from pagefold.engine.stores.alert_records import AlertEvent, AlertMessage, Alerts
 
@@ -139,7 +140,10 @@ async def _run(command: list[str], notice: AlertNotice, body: bytes, environment
         "PAGEFOLD_ALERT_SEVERITY": notice.reading.severity,
         "PAGEFOLD_ALERT_TEXT": notice.text,
     }
-    ran = await anyio.run_process(command, input=body, check=False, env={**environment, **variables})
+    with file_in_memory() as file:  # a program that ends without reading would break a pipe
+        file.write(body)
+        file.seek(0)
+        ran = await anyio.run_process(command, stdin=file, check=False, env={**environment, **variables})
     if ran.returncode:
         last = ran.stderr.decode(errors="replace").strip().rpartition("\n")[2]
         raise SendingFailedError(f"exit code {ran.returncode}" + (f": {last}" if last else ""))

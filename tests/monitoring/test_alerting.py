@@ -166,6 +166,14 @@ async def test_a_command_gets_the_message(store: Store, tmp_path: Path) -> None:
     assert file.read_text().endswith('"runbook":"lag"}}Lag of pricing: 6 min 12 s, limit 5 min\n')
 
 
+async def test_a_command_may_leave_the_message_unread(store: Store) -> None:
+    """Also one that no pipe could hold: what the environment has is enough for many programs."""
+    clock, targets = Clock(), {"pager": AlertConfig(command=["true"])}
+    await decide(AlertService(store.alerts, targets), clock, msgspec.structs.replace(HIGH, command="x" * 200_000))
+    await AlertTargets(store.alerts, targets, clock, {"PATH": "/bin:/usr/bin"}).send_due()
+    assert await _due(store, clock) == []
+
+
 async def test_targets_are_told_what_they_ask_for(store: Store) -> None:
     """By key figure and severity."""
     clock = Clock()
