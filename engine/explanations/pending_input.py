@@ -52,7 +52,7 @@ class PendingInput:
 
     async def unknown(self, own: Sequence[DeadLetterHeader]) -> AsyncIterator[Reason]:
         """What may be for any product: nobody can tell yet whose it is. `own` are the dead letters of the product."""
-        waiting = (await self._store.dead_letters.counts()).get(("waiting", self._domain), 0)
+        waiting = await self._store.dead_letters.count(DeadLetterFilter("waiting", self._domain))
         if waiting:
             yield reason("waiting", f"{waiting} of {self._domain}, which may be for another product")
         counts = {each.source: each.wanted for each in await self._store.fetches.counts()}

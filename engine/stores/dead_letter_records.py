@@ -238,6 +238,11 @@ class DeadLetterFilter(NamedTuple):
     resolved: bool = False
     cause: str | None = None
 
+    @property
+    def is_open_of_domain(self) -> bool:
+        """Whether it selects open ones of a kind and a domain, whatever their cause: an index begins with these."""
+        return not (self.resolved or self.cause or self.kind is None or self.domain is None)
+
 
 OPEN = DeadLetterFilter()
 

@@ -233,3 +233,18 @@ async def test_many_are_read_by_their_cause(sqlite_store: SQLiteStore) -> None:
     causes = await sqlite_store.dead_letters.causes()
     assert [(cause.key, cause.letters) for cause in causes] == [(f"cause{n}", MAX_COUNTED + 1) for n in range(4)]
     assert await sqlite_store.dead_letters.count(DeadLetterFilter(cause="cause1")) == LETTERS // 4
+
+
+async def test_open_dead_letters_are_counted_by_kind_and_domain(store: Store) -> None:
+    """Of a source or of all; resolved ones are not among them."""
+    other = a_letter(3)._replace(originator_id="S3/*/pricing/sap")
+    await store.dead_letters.add([a_letter(1), a_letter(2), other, a_letter(4, kind="waiting", domain="")])
+    wanted = DeadLetterFilter("ingest", "pricing")
+    assert await store.dead_letters.count(wanted) == 3
+    assert await store.dead_letters.count(wanted._replace(source="sap")) == 1
+    assert await store.dead_letters.count(wanted._replace(source="p")) == 0
+    assert await store.dead_letters.count(DeadLetterFilter("waiting", "")) == 1
+    [letter, *_] = await store.dead_letters.newest(wanted)
+    assert await store.dead_letters.resolve("ingest", letter.number, DISCARDED)
+    assert await store.dead_letters.count(wanted) == 2
+    assert await store.dead_letters.count(wanted._replace(resolved=True)) == 1

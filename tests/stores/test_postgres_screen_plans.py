@@ -73,6 +73,7 @@ ASKED = [
     Hot("count_purged", "'ingest'", {"dead_letters_purged"}, 5),
     Hot("count_letters", "NULL, NULL, NULL, false", {BY_AGE}, INDEX_BLOCKS),
     Hot("count_letters", "'ingest', 'pricing', 'erp', false", {BY_AGE}, INDEX_BLOCKS),
+    Hot("count_open_letters", "'ingest', 'media', 'erp'", {"dead_letters_open"}, 5),
     Hot("count_letters_of_cause", "NULL, NULL, NULL, false, 'cause7'", {BY_CAUSE}, INDEX_BLOCKS // 10),
     Hot("count_recent_letters", f"{SINCE}, 100000", {BY_AGE}, 2 * INDEX_BLOCKS),
     Hot("count_expired", f"'ingest', false, {SINCE}", {"dead_letters_by_expiry"}, 10),

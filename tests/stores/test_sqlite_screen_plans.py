@@ -51,6 +51,7 @@ ASKED = [
     Asked("count_purged", ("ingest",), "dead_letters_purged"),
     Asked("count_letters", OPEN, BY_AGE, covered=True),
     Asked("count_letters", {**OPEN, "kind": "projection", "source": "erp"}, BY_AGE, PAGES, covered=True),
+    Asked("count_open_letters", {**OPEN, "kind": "ingest", "domain": ""}, "dead_letters_open"),
     Asked("count_letters_of_cause", {**OPEN, "cause": "x"}, BY_CAUSE, covered=True),
     Asked("count_recent_letters", ("2026-01-01", 10), BY_AGE, covered=True, sorts=True),
     Asked("count_expired", ("ingest", 0, "2026-01-01"), "dead_letters_by_expiry"),

@@ -77,8 +77,10 @@ class PostgresDeadLetters(DeadLetters):
         return {f"{kind}-{number}" for kind, number in rows}
 
     async def count(self, selection: DeadLetterFilter = OPEN) -> int:
-        statement, *bindings = _selecting("count_letters", selection)
-        return int((await self._connections.readers.fetch(statement, *bindings, *_cause(selection)))[0][0])
+        of_domain = selection.is_open_of_domain
+        statement, *bindings = _selecting("count_open_letters" if of_domain else "count_letters", selection)
+        bindings = bindings[:3] if of_domain else [*bindings, *_cause(selection)]
+        return int((await self._connections.readers.fetch(statement, *bindings))[0][0])
 
     async def counts(self) -> Mapping[tuple[Kind, str], int]:
         rows = await self._connections.readers.fetch("count_dead_letters")

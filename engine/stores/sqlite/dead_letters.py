@@ -101,7 +101,8 @@ class SQLiteDeadLetters(DeadLetters):
         return {f"{kind}-{number}" for kind, number in rows}
 
     async def count(self, selection: DeadLetterFilter = OPEN) -> int:
-        files = [await self._rows(reader, "count_letters", selection) for reader in self._readers(selection.kind)]
+        statement = "count_open_letters" if selection.is_open_of_domain else "count_letters"
+        files = [await self._rows(reader, statement, selection) for reader in self._readers(selection.kind)]
         return sum([rows[0][0] for rows in files])
 
     async def counts(self) -> Mapping[tuple[Kind, str], int]:

@@ -125,6 +125,11 @@ SELECT count(*) FROM dead_letters
 WHERE (resolution IS NOT NULL) = $4::boolean AND ($1::text IS NULL OR kind = $1) AND ($2::text IS NULL OR domain = $2)
     AND ($3::text IS NULL OR right(originator_id, length($3) + 1) = '/' || $3);
 
+-- count_open_letters --
+-- The number of open dead letters of a kind and a domain, of one source or of all.
+SELECT count(*) FROM dead_letters
+WHERE resolution IS NULL AND kind = $1 AND domain = $2 AND ($3::text IS NULL OR right(originator_id, length($3) + 1) = '/' || $3);
+
 -- count_letters_of_cause --
 -- The number of dead letters of a cause, likewise.
 SELECT count(*) FROM dead_letters

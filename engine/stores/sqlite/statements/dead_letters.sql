@@ -97,6 +97,12 @@ SELECT count(*) FROM dead_letters
 WHERE (resolution IS NOT NULL) = :resolved AND (:kind IS NULL OR kind = :kind) AND (:domain IS NULL OR domain = :domain)
     AND (:source IS NULL OR substr(originator_id, -length(:source) - 1) = '/' || :source);
 
+-- count_open_letters --
+-- The number of open dead letters of a kind and a domain, of one source or of all.
+SELECT count(*) FROM dead_letters
+WHERE resolution IS NULL AND kind = :kind AND domain = :domain
+    AND (:source IS NULL OR substr(originator_id, -length(:source) - 1) = '/' || :source);
+
 -- count_letters_of_cause --
 -- The number of dead letters of a cause, likewise.
 SELECT count(*) FROM dead_letters
