@@ -7,11 +7,15 @@ import pytest
 
 from benchmarks.dashboard_tabs import live_parts
 from pagefold import Shop
+from pagefold.engine.dashboard import histories as histories_module
 from pagefold.engine.dashboard import live_parts as module
+from pagefold.engine.dashboard.histories import Histories
 from pagefold.engine.dashboard.live_parts import FRESH_SECONDS, LiveParts
 from pagefold.engine.errors import StoreUnavailable
 from pagefold.engine.kpis.readings import KpiReading
 from pagefold.engine.monitoring.kpi_service import KpiService
+from pagefold.engine.runtime.clock import minute_of, moment
+from pagefold.engine.stores.kpi_records import KpiPoint
 from tests.support.dashboard_pages import browser_of
 from tests.support.small_shop import price, say
 
@@ -106,3 +110,18 @@ async def test_causes_are_read_once_for_the_overview_and_the_side_bar(
         assert len(calls) == 1
         await browser.get("/ui/dead-letters")
         assert len(calls) == 2
+
+
+async def test_the_history_of_a_key_figure_is_read_once_in_ten_seconds(shop: Shop) -> None:
+    """For each key figure and label; then again, with what has come in the meantime."""
+    now = [0.0]
+    histories = Histories(lambda: now[0])
+    minute = minute_of(moment())
+    await shop.store.kpis.record([KpiPoint("lag", "pricing", minute - 1, 5.0)])
+    assert await histories.get(shop, "lag", "pricing") == {minute - 1: 5.0}
+    assert await histories.get(shop, "lag", "catalog") == {}
+    await shop.store.kpis.record([KpiPoint("lag", "pricing", minute, 7.0)])
+    now[0] = histories_module.FRESH_SECONDS - 0.1
+    assert await histories.get(shop, "lag", "pricing") == {minute - 1: 5.0}
+    now[0] = histories_module.FRESH_SECONDS
+    assert await histories.get(shop, "lag", "pricing") == {minute - 1: 5.0, minute: 7.0}

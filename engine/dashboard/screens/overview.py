@@ -6,6 +6,7 @@ from typing import Any
 from starlette.responses import Response
 
 from pagefold.engine.dashboard.channel_counts import counted_channels
+from pagefold.engine.dashboard.histories import Histories
 from pagefold.engine.dashboard.overview_domains import DomainRow, domain_rows
 from pagefold.engine.dashboard.overview_tasks import MAX_TASKS, Task, tasks_of
 from pagefold.engine.dashboard.overview_tiles import TILES, Tile, tile_of, tile_without, watched, worst_of
@@ -33,7 +34,7 @@ async def show(visit: Visit) -> Response:
         verdict = verdict_on_shop(readings, domains, len(tasks))
         values |= {"verdict": verdict, "tasks": tasks[:MAX_TASKS], "needed": len(tasks)}
     if visit.wants("tiles"):
-        values["tiles"] = await _tiles(shop, readings)
+        values["tiles"] = await _tiles(visit, readings)
     if visit.wants("watched"):
         values["watched"] = watched(readings)
     if visit.wants("domains"):
@@ -48,25 +49,22 @@ async def _tasks(shop: Shop, readings: Sequence[KpiReading]) -> list[Task]:
     return tasks_of(readings, causes)
 
 
-async def _tiles(shop: Shop, readings: Sequence[KpiReading]) -> list[Tile]:
-    minute = _minute()
+async def _tiles(visit: Visit, readings: Sequence[KpiReading]) -> list[Tile]:
+    minute, histories = _minute(), visit.kept(Histories, Histories)
     found = []
     for name in TILES:
         worst = worst_of(readings, name)
-        history = {} if worst is None else await _history(shop, name, worst.label)
+        history = {} if worst is None else await histories.get(visit.shop, name, worst.label)
         found.append(tile_without(name) if worst is None else tile_of(worst, history, minute))
     return found
 
 
 async def _rows(visit: Visit, domains: Sequence[DomainStatus], readings: Sequence[KpiReading]) -> list[DomainRow]:
     rates = visit.kept(Rates, Rates).add(domains)
-    histories = {each.domain: await _history(visit.shop, LAG, each.domain) for each in domains}
+    kept = visit.kept(Histories, Histories)
+    histories = {each.domain: await kept.get(visit.shop, LAG, each.domain) for each in domains}
     limits = {each.label: each.threshold for each in readings if each.kpi == LAG}
     return domain_rows(domains, rates, histories, _minute(), limits)
-
-
-async def _history(shop: Shop, name: str, label: str) -> dict[int, float]:
-    return {point.minute: point.value for point in await shop.kpis.history(name, label)}
 
 
 def _minute() -> int:
