@@ -13,6 +13,7 @@ from pagefold.engine.dead_letters.webhook_retrier import WebhookRetrier
 from pagefold.engine.delivery.delivery_work import DeliveryWork
 from pagefold.engine.delivery.target_service import TargetService
 from pagefold.engine.explanations.page_explainer import Explainer
+from pagefold.engine.feed.change_feed import ChangeFeed
 from pagefold.engine.feed.feed_reader import FeedReader
 from pagefold.engine.intake.appender import Appender
 from pagefold.engine.intake.epoch_registry import EpochRegistry
@@ -47,8 +48,8 @@ from pagefold.engine.stores.store import Store
 class Services:
     """The services of one open store under one configuration, and `store`, the contract below all of them.
 
-    Pages: `pages` reads them, `past` as they were, `diff` compares two views of them; `completeness` counts what they
-    lack, `completeness_history` says since when.
+    Pages: `pages` reads them, `past` as they were, `diff` compares two views of them, `feed` follows them;
+    `completeness` counts what they lack, `completeness_history` says since when.
 
     Configuration: `config` is what was given, `applied` what pages are folded under, `plans` has plans that are kept,
     `validator` the rules of events, under what is applied. `releases` creates, publishes and rolls back releases.
@@ -74,6 +75,7 @@ class Services:
         self.applied = AppliedConfiguration(store, config)
         self.pages = PageReader(store.pages, config)
         self.past = PastPages(store, self.applied)
+        self.feed = ChangeFeed(FeedReader(store, self.applied, self.pages), store.log)
         self.diff = Differences(store, self.applied).between
         self.completeness = CompletenessReader(store, self.applied)
         self.completeness_history = CompletenessHistory(store, self.applied)
@@ -81,7 +83,6 @@ class Services:
         self._applier = Applier(store, self.applied)
         self.plans = self._applier.plans
         self._explainer = Explainer(store, self.applied)
-        self._feed = FeedReader(store, self.applied, self.pages)
         self._releases = ReleaseLog(store)
         self.releases = ReleaseService(store, self.applied, self._applier, self._releases)
         self.validator = EventValidator(config, self._releases.names)
@@ -93,7 +94,7 @@ class Services:
         self.counters = Counters()
         self.faults = RecentFaults()
         self.targets = TargetService(store, config.targets, self.audit)
-        self._delivery_work = DeliveryWork(store, config.targets, self._feed, self.pages, self.faults)
+        self._delivery_work = DeliveryWork(store, config.targets, self.feed.reader, self.pages, self.faults)
         self.fields = FieldWatch(store.fields)
         self.lag = LagCache(store, self.applied)
         self.reference_kinds = ReferenceCache(store, config)

@@ -18,6 +18,7 @@ from pagefold.engine.consumers.shared_reads import SharedReads
 from pagefold.engine.errors import RETRYABLE, ConfigurationError, StoreError
 from pagefold.engine.events import AppendResult, DomainEvent
 from pagefold.engine.explanations.explanation import PageExplanation
+from pagefold.engine.feed.changes import Changes, selection_of
 from pagefold.engine.intake.event_encoder import Outcome
 from pagefold.engine.plans.planner import OnPlanned
 from pagefold.engine.plans.planner_pool import ignore as ignore_plan
@@ -285,6 +286,28 @@ class Shop(Services):
         With `as_of`, the history as it was at this position.
         """
         return history_of(self.store, sku, channel=channel, domain=domain, source=source, as_of=as_of)
+
+    def changes(
+        self,
+        after: str = "0",
+        *,
+        channels: Collection[str] | None = None,
+        prefix: str = "",
+        domains: Collection[str] | None = None,
+        pages: bool = False,
+        follow: bool = True,
+    ) -> Changes:
+        """The pages that change, each in its newest state: `async for change in shop.changes(cursor)`.
+
+        After a cursor, `"0"` (every page first) or `"now"`. `channels`, a `prefix` of SKUs and `domains` select; with
+        `pages`, each has its page. Without `follow`, it ends when it is up to date. A page may be named that did not
+        change; none is missed. `Changes.cursor` is where to go on later.
+
+        Raises `ConfigurationError` for unknown names; the iterator raises `FeedReset` if the cursor is of another log
+        or too old, `UnknownCursor`, and `StoreUnavailable`.
+        """
+        selection = selection_of(self.applied.config, channels, prefix, domains)
+        return Changes(self.feed, after, selection, documents=pages, follow=follow)
 
     async def why(self, sku: str, channel: str) -> PageExplanation:
         """Why a page is as it is: the origin of each value, and what stopped the rest. The page need not exist.

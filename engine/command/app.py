@@ -17,6 +17,7 @@ import pagefold.engine.demo
 from pagefold.engine.command.arguments import parse_command
 from pagefold.engine.command.audit import audit
 from pagefold.engine.command.backups import backup, restore
+from pagefold.engine.command.changes import changes
 from pagefold.engine.command.check import check
 from pagefold.engine.command.completeness import completeness
 from pagefold.engine.command.console import print_error
@@ -114,6 +115,7 @@ pagefold why TSHIRT-M web-de pricing    # where a value is from, or is not
 pagefold history TSHIRT-M               # which source sent what, and when
 pagefold diff --from …                  # what is different since a moment
 pagefold pages export web-de            # every page of a channel, as NDJSON
+pagefold changes --follow               # every page, then what changes
 pagefold sync erp                       # ask a source what has changed
 pagefold fetches list                   # records to fetch, and why some fail
 pagefold completeness web-de            # what its pages lack
@@ -165,6 +167,7 @@ for command in (
     why,
     history,
     diff,
+    changes,
     completeness,
     sync,
     rebuild,

@@ -91,9 +91,11 @@ class _Shared(NamedTuple):
 
 
 def limited_to_open_files(config: Config) -> Config:
-    """The configuration, with its connections limited by the number of open files allowed."""
-    connections = raise_file_limit(config.http.connections)
-    return config.with_http(connections=connections)
+    """The configuration, with its connections and followers limited by the number of open files allowed."""
+    followers = config.http.followers
+    allowed = raise_file_limit(config.http.connections + followers)
+    connections = min(config.http.connections, max(allowed - followers, allowed // 2, 1))
+    return config.with_http(connections=connections, followers=allowed - connections)
 
 
 async def _serve(shared: _Shared, start: Start | None = None) -> int:

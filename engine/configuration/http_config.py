@@ -68,6 +68,15 @@ class HttpConfig(Table, frozen=True):
             description="Maximum of concurrent connections of a process from one address. A proxy is one address.",
         ),
     ] = 1_000
+    followers: Annotated[
+        int,
+        Meta(
+            ge=0,
+            le=1_000_000,
+            description="Maximum of concurrent followers of the change feed, of a process. They do not count as "
+            "connections.",
+        ),
+    ] = 10_000
     lag_seconds: Annotated[
         float,
         Meta(

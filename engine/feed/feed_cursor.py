@@ -82,6 +82,15 @@ class FeedCursor(msgspec.Struct, frozen=True, array_like=True, tag=1):
             and all(place.number <= _number_of(other, domain) for domain, place in self.noted.items())
         )
 
+    def is_ahead_of(self, other: "FeedCursor") -> bool:
+        """Whether something up to this cursor was not read by another one."""
+        return (
+            self.log_id != other.log_id
+            or self.number > other.number
+            or self.position > other.position
+            or any(place.number > _number_of(other, domain) for domain, place in self.noted.items())
+        )
+
 
 def _number_of(cursor: FeedCursor, domain: str) -> int:
     place = cursor.noted.get(domain)

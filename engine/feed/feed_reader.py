@@ -41,7 +41,7 @@ CHUNK_PAGES = 200
 CHUNK_BYTES = 16 * 1024 * 1024
 """Pages, and bytes of the sections of their SKUs, that are read at a time: others run between."""
 
-DOCUMENT_BYTES = 32 * 1024 * 1024
+DOCUMENT_BYTES = 4 * 1024 * 1024
 """Bytes of the pages in a step, unless one SKU has more."""
 
 LAST_BEFORE_SURROGATES, LAST_SURROGATE = 0xD7FF, 0xDFFF
@@ -86,6 +86,16 @@ class FeedReader:
         walk = Walk("", None, number) if replay else None
         position = min(state.position, end.end)
         return FeedCursor(end.log_id, position, _witness(end), number, dict(state.noted), walk)
+
+    async def refresh(self) -> None:
+        """Takes the configuration that counts now."""
+        if await self._applied.log.newest_number() != self._applied.number:
+            await self._applied.refresh()
+
+    async def gone_channels(self, cursor: FeedCursor) -> frozenset[str]:
+        """The channels that a follower may have pages of, and that are no more."""
+        shown = cursor.number if cursor.walk is None or cursor.walk.shown is None else cursor.walk.shown
+        return (await self._layouts.change(shown)).gone
 
     async def is_unchanged(self, cursor: FeedCursor) -> bool:
         """Whether there is nothing after a cursor, at one read."""

@@ -59,7 +59,8 @@ Answerer: TypeAlias = Callable[[bytes, bytes, list[Header]], tuple[bytes, bytes]
 class ConnectionLimits:
     """Counts the connections of one process and enforces the limits. Shared by all protocols.
 
-    Once it `is_ending`, each response is the last one of its connection.
+    Those that follow the pages are counted apart: they wait for long, and do nothing. Once it `is_ending`, each
+    response is the last one of its connection.
     """
 
     def __init__(self, limits: HttpConfig, traffic: RequestLog, fast_path: Answerer) -> None:
@@ -67,6 +68,7 @@ class ConnectionLimits:
         self.traffic = traffic
         self.fast_path = fast_path
         self.open: set[LimitedProtocol] = set()
+        self.followers: set[LimitedProtocol] = set()
         self.is_ending = False
         self._by_address: Counter[str] = Counter()
 
@@ -75,7 +77,7 @@ class ConnectionLimits:
         self.open.add(connection)
         if address is not None:
             self._by_address[address] += 1
-        if len(self.open) > self.limits.connections:
+        if len(self.open) - len(self.followers) > self.limits.connections:
             return "too many connections"
         if address is not None and self._by_address[address] > self.limits.connections_per_address:
             return "too many connections from this address"
@@ -84,6 +86,28 @@ class ConnectionLimits:
     def leave(self, connection: "LimitedProtocol", address: str | None) -> None:
         """Removes a connection from the count."""
         self.open.discard(connection)
+        if connection in self.followers:
+            self.followers.discard(connection)
+        else:
+            self._forget(address)
+
+    def follow(self, connection: "LimitedProtocol", address: str | None) -> bool:
+        """Counts a connection as a follower from now on. False if there are too many."""
+        if len(self.followers) >= self.limits.followers:
+            return False
+        if connection in self.open and connection not in self.followers:
+            self.followers.add(connection)
+            self._forget(address)
+        return True
+
+    def unfollow(self, connection: "LimitedProtocol", address: str | None) -> None:
+        """Counts a follower as a connection like any other again."""
+        if connection in self.followers:
+            self.followers.discard(connection)
+            if address is not None:
+                self._by_address[address] += 1
+
+    def _forget(self, address: str | None) -> None:
         if address is not None:
             self._by_address[address] -= 1
             if not self._by_address[address]:
@@ -292,6 +316,7 @@ class LimitedProtocol(HttpToolsProtocol):
         scope["path"] = unquote(path) if "%" in path else path
         scope["query_string"] = url.query or b""
         scope["extensions"] = COMPLETE_EXTENSION
+        scope["pagefold.connection"] = self  # type: ignore[typeddict-unknown-key]  # for `followers.py`
 
     def has_no_pending_response(self) -> bool:
         """Whether no response is pending."""
@@ -380,6 +405,14 @@ class LimitedProtocol(HttpToolsProtocol):
         elif self._idle_since is not None and now - self._idle_since > limits.idle_seconds:
             self._idle_since = None
             self.transport.close()
+
+    def follow(self) -> bool:
+        """From now on, it is a follower's. False if there are too many."""
+        return self._gate.follow(self, self._address)
+
+    def unfollow(self) -> None:
+        """From now on, it is a connection like any other."""
+        self._gate.unfollow(self, self._address)
 
     def close_after_response(self) -> None:
         """Makes the current response the last of this connection, unless more requests came before."""

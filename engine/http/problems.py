@@ -14,6 +14,7 @@ from pagefold.engine.delivery.target_errors import TargetNotStopped, UnknownTarg
 from pagefold.engine.errors import (
     CountChanged,
     DeadLetterResolved,
+    FeedReset,
     LogReplaced,
     Overloaded,
     PagesUnfolded,
@@ -167,8 +168,8 @@ def problem_of(error: Exception) -> Problem:  # one for each kind of error
             return error
         case Rejected():
             return _of_rejected(error)
-        case UnknownDeadLetter() | UnknownCursor() | DeadLetterResolved() | CountChanged():
-            return _of_dead_letters(error)
+        case UnknownDeadLetter() | UnknownCursor() | DeadLetterResolved() | CountChanged() | FeedReset():
+            return _of_lists(error)
         case Overloaded() | StoreError():
             return _for_now(error)
         case _ if isinstance(error, _UNKNOWN + _CONFLICTS):
@@ -209,8 +210,10 @@ def _for_now(error: Overloaded | StoreError) -> Problem:
             assert_never(error)
 
 
-def _of_dead_letters(error: UnknownDeadLetter | UnknownCursor | DeadLetterResolved | CountChanged) -> Problem:
+def _of_lists(error: UnknownDeadLetter | UnknownCursor | DeadLetterResolved | CountChanged | FeedReset) -> Problem:
     match error:
+        case FeedReset():
+            return Problem(410, str(error))
         case UnknownDeadLetter():
             return Problem(404, "unknown dead letter")
         case UnknownCursor():

@@ -1,7 +1,9 @@
 """Reads a request's body, within limits, and its query parameters."""
 
 from collections import Counter
-from typing import TypeVar
+from collections.abc import Hashable
+from functools import lru_cache
+from typing import TypeVar, cast
 from urllib.parse import parse_qsl
 
 import msgspec
@@ -122,17 +124,31 @@ def read_json(body: bytes, kind: type[Value]) -> Value:
     return value
 
 
+@lru_cache
+def _lists(kind: Hashable) -> frozenset[str]:
+    """The parameters that are lists."""
+    [schema], components = msgspec.json.schema_components([kind])
+    fields = components[schema["$ref"].rpartition("/")[2]]["properties"]
+    return frozenset([name for name, field in fields.items() if field.get("type") == "array"])
+
+
 def read_query(text: bytes, kind: type[Value]) -> Value:
-    """Decodes the query parameters. Raises `Problem`, 422, for an unknown, repeated or invalid one."""
+    """Decodes the query parameters. Raises `Problem`, 422, for an unknown, repeated or invalid one.
+
+    A parameter that is a list is given once for each item.
+    """
     try:
         pairs = parse_qsl(text.decode("ascii"), keep_blank_values=True, errors="strict", max_num_fields=MAX_PARAMETERS)
     except ValueError:  # including wrong encoding and too many parameters
         raise invalid("", "the query parameters cannot be read") from None
+    given: dict[str, str | list[str]] = dict(pairs)
     for name, count in Counter(name for name, _ in pairs).items():
-        if count > 1:
+        if name in _lists(cast("Hashable", kind)):
+            given[name] = [value for other, value in pairs if other == name]
+        elif count > 1:
             raise invalid(name, "is repeated")
     try:
-        value = msgspec.convert(dict(pairs), kind, strict=False)
+        value = msgspec.convert(given, kind, strict=False)
     except msgspec.ValidationError as error:
         fault = decode_rejection(error, b"")
         raise invalid(fault.path, fault.reason) from None

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from pagefold.engine.http.routes import (
     audit,
     cdc,
+    changes,
     completeness,
     dead_letters,
     differences,
@@ -24,6 +25,7 @@ ROUTES: Sequence[Route] = (
     *pages.ROUTES,
     *why.ROUTES,
     *completeness.ROUTES,
+    *changes.ROUTES,
     *history.ROUTES,
     *differences.ROUTES,
     *events.ROUTES,

@@ -108,6 +108,7 @@ async def serving(
                     async with _standing_in(listener if stands_in else None, watch, server.protocol):
                         yield
                 finally:
+                    service.end()
                     with anyio.CancelScope(shield=True):
                         await _end(server, gate, listener, watch)
             await service.readiness.close()

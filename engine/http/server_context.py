@@ -28,8 +28,8 @@ class ServerContext:
     """One server over one open shop. `worker` is its number among the processes that share a port, from 1.
 
     `reads_open`: pages are readable without a token. `description` is the OpenAPI document; `reported` has the counters
-    of the other processes. `environment` has the secrets of webhooks; raises `ConfigurationError` if one is missing,
-    and as `RequestIntake` does.
+    of the other processes. Once it `is_ending`, no response waits for something new. `environment` has the secrets of
+    webhooks; raises `ConfigurationError` if one is missing, and as `RequestIntake` does.
     """
 
     def __init__(
@@ -54,8 +54,14 @@ class ServerContext:
         self.intake = RequestIntake(shop, environment)
         self.caching = CachePolicy(shop.config, public=reads_open)
         self.description = b""
+        self.is_ending = False
         shop.kpis.counts.add_source(self._turned_away)
         self._hosts = AllowedHosts(shop.config.http.hosts)
+
+    def end(self) -> None:
+        """From now on, whoever waits for changes is answered, and streams end."""
+        self.is_ending = True
+        self.shop.feed.wake()
 
     def restrict(self, anonymous: Grant | None) -> None:
         """Sets the grant without a token, from now on."""

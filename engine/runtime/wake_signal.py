@@ -18,6 +18,18 @@ class WakeSignal:
         """Whether a task waits."""
         return bool(self._waiting)
 
+    @property
+    def waiting(self) -> int:
+        """How many tasks wait."""
+        return len(self._waiting)
+
+    def wake_one(self) -> None:
+        """Wakes one task that waits, as if its time were over."""
+        for future in self._waiting:
+            if not future.done():
+                _wake(future)
+                return
+
     def set(self) -> None:
         """Wakes every task that waits now."""
         self.count += 1

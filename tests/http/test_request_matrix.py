@@ -25,6 +25,7 @@ MATRIX: dict[Operation, Scope | None] = {
     ("GET", "/v1/pages/{channel}/{sku}/why"): "read",
     ("GET", "/v1/skus/{sku}/history"): "read",
     ("GET", "/v1/skus/{sku}/diff"): "read",
+    ("GET", "/v1/changes"): "read",
     ("POST", "/v1/events"): "ingest",
     ("POST", "/v1/webhooks/{source}"): None,
     ("POST", "/v1/cdc/{source}"): "ingest",
