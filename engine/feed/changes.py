@@ -56,7 +56,7 @@ class Changes:
         async for step in self._steps():
             for change in step.changes[:-1]:
                 yield change
-            self._reach(step)  # whoever stores the cursor does it after the last one
+            self._reach(step)  # it counts once the last one was handled
             for change in step.changes[-1:]:
                 yield change
 

@@ -59,7 +59,7 @@ class ServerContext:
         self._hosts = AllowedHosts(shop.config.http.hosts)
 
     def end(self) -> None:
-        """From now on, whoever waits for changes is answered, and streams end."""
+        """From now on, requests that wait for changes are answered, and streams end."""
         self.is_ending = True
         self.shop.feed.wake()
 
