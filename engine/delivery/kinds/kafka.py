@@ -1,0 +1,95 @@
+"""Kafka: a message for each change, with channel and SKU as its key: a compacted topic keeps the newest pages."""
+
+import time
+from collections.abc import Sequence
+from functools import partial
+from types import TracebackType
+from typing import TYPE_CHECKING, Self
+
+from anyio.to_thread import run_sync
+
+from pagefold.engine.configuration.target_config import KafkaTargetConfig, TargetConfig
+from pagefold.engine.delivery.faults import MAX_TEXT
+from pagefold.engine.delivery.http_sender import Outside, secret
+from pagefold.engine.delivery.target_kind import Answer, Answers, Item, Refused, Taken, TargetKind, Unavailable
+from pagefold.engine.runtime.extras import needs_extra
+
+if TYPE_CHECKING:
+    from confluent_kafka import KafkaError, Message
+
+POLL_SECONDS = 0.05
+CLOSE_SECONDS = 2.0
+
+
+class KafkaTarget(TargetKind):
+    """A topic. Every replica that is in sync has a message before it is acknowledged. Raises `ExtraMissing`."""
+
+    def __init__(self, name: str, target: TargetConfig, config: KafkaTargetConfig, outside: Outside) -> None:
+        with needs_extra(f"the target {name}", "kafka"):
+            from confluent_kafka import KafkaError, Producer  # noqa: PLC0415  # an extra
+        self._config, self._timeout = config, target.timeout_seconds
+        self._refusing = frozenset([KafkaError.MSG_SIZE_TOO_LARGE, KafkaError.INVALID_MSG, KafkaError.INVALID_RECORD])
+        key = f"targets.{name}.kafka"
+        secrets = {
+            setting: secret(f"{key}.setting_variables.{setting}", variable, outside.environment)
+            for setting, variable in config.setting_variables.items()
+        }
+        self._producer: Producer = Producer(
+            {
+                "bootstrap.servers": ",".join(config.servers),
+                "enable.idempotence": True,
+                "acks": "all",
+                "linger.ms": 2,
+                "message.timeout.ms": int(self._timeout * 1000),
+                "log_level": 0,
+                **config.settings,
+                **secrets,
+            }
+        )
+        self.max_batch = target.batch
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await run_sync(self._producer.flush, CLOSE_SECONDS)
+
+    async def deliver(self, items: Sequence[Item]) -> Answers:
+        """As the contract says: all messages are sent, then their acknowledgements are awaited."""
+        return Answers(await run_sync(self._produce, items))
+
+    def _produce(self, items: Sequence[Item]) -> Sequence[Answer]:
+        found: list[Answer | None] = [None] * len(items)
+        for index, item in enumerate(items):
+            try:
+                self._producer.produce(
+                    self._config.topic,
+                    key=f"{item.page.channel}/{item.page.sku}",
+                    value=item.document,
+                    headers={"tag": item.tag, "sequence": str(item.position), "idempotency-key": item.key},
+                    on_delivery=partial(self._acknowledged, found, index),
+                )
+            except BufferError:
+                found[index] = Unavailable("the queue of the client is full", received=False)
+            except Exception as error:  # noqa: BLE001  # the library raises KafkaException, which wraps an error
+                found[index] = self._failed(error.args[0]) if error.args else Unavailable(str(error), received=False)
+        until = time.monotonic() + self._timeout + 1
+        while None in found and time.monotonic() < until:
+            self._producer.poll(POLL_SECONDS)
+        return [
+            Unavailable(f"no acknowledgement within {self._timeout:g} s") if each is None else each for each in found
+        ]
+
+    def _acknowledged(
+        self, found: list[Answer | None], index: int, error: "KafkaError | None", message: "Message"
+    ) -> None:
+        if error is not None:
+            found[index] = self._failed(error)
+        else:
+            found[index] = Taken(f"partition {message.partition()} offset {message.offset()}")
+
+    def _failed(self, error: "KafkaError") -> Answer:
+        text = f"{error.name()}: {error.str()}"[:MAX_TEXT]
+        return Refused(text) if error.code() in self._refusing else Unavailable(text)
