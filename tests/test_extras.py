@@ -12,7 +12,7 @@ from pagefold.engine.runtime.extras import EXTRA_OF
 from tests.docs.sizes import EXTRAS, brought, table
 from tests.support.documents import ROOT
 
-IMPORTED_AS = {"google_re2": "re2", "pyjwt": "jwt"}
+IMPORTED_AS = {"google_re2": "re2", "nats_py": "nats", "pyjwt": "jwt"}
 """Packages with another name than their module."""
 
 BLOCKED = """

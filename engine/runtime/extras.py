@@ -7,11 +7,14 @@ from typing import Literal, TypeAlias
 
 from pagefold.engine.errors import ExtraMissing
 
-Extra: TypeAlias = Literal["cli", "contracts", "eventsourcing", "mysql", "rebuild", "server", "signatures"]
+Extra: TypeAlias = Literal[
+    "cli", "contracts", "eventsourcing", "kafka", "mysql", "nats", "rebuild", "redis", "server", "signatures"
+]
 
 EXTRA_OF: dict[str, Extra] = {
     "aiolimiter": "rebuild",
     "aiomysql": "mysql",
+    "confluent_kafka": "kafka",
     "cronsim": "rebuild",
     "cryptography": "signatures",
     "backports": "rebuild",
@@ -23,9 +26,11 @@ EXTRA_OF: dict[str, Extra] = {
     "jinja2": "server",
     "jwt": "signatures",
     "minijinja": "contracts",
+    "nats": "nats",
     "oauthlib": "rebuild",
     "prometheus_client": "server",
     "re2": "contracts",
+    "redis": "redis",
     "rich": "cli",
     "starlette": "server",
     "uvicorn": "server",

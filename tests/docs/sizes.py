@@ -14,7 +14,7 @@ from packaging.utils import canonicalize_name
 from tests.support.documents import ROOT
 
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
-EXTRAS = ("rebuild", "eventsourcing", "server", "cli", "contracts", "mysql", "signatures", "all")
+EXTRAS = ("rebuild", "eventsourcing", "server", "cli", "contracts", "mysql", "signatures", "nats", "kafka", "redis", "all")
 
 
 def requirements_of(name: str, extras: frozenset[str]) -> list[Requirement]:

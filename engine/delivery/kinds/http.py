@@ -8,6 +8,7 @@ import base64
 import binascii
 import hashlib
 import hmac
+import re
 import time
 from collections.abc import Mapping, Sequence
 from http import HTTPStatus
@@ -33,7 +34,12 @@ from pagefold.engine.delivery.target_kind import (
 from pagefold.engine.errors import ConfigurationError
 from pagefold.engine.reading.page_tags import tag_of
 
+TAG_HEADER = "pagefold-tag"
+"""The tag of a page that a request delivers. A service that keeps it and answers a GET with it is compared exactly."""
+
 SECRET_PREFIX = "whsec_"  # noqa: S105  # a prefix, not a secret
+
+_entity_tag = re.compile('(?:W/)?"?([0-9a-f]{32})"?')
 
 
 class _Result(msgspec.Struct):
@@ -112,6 +118,8 @@ class HttpTarget(TargetKind):
             "idempotency-key": key,
             "pagefold-sequence": str(max(item.position for item in items)),
         }
+        if len(items) == 1:
+            headers[TAG_HEADER] = items[0].tag
         if body is not None:
             headers["content-type"] = "application/json"
         if self._secret is not None:
@@ -128,10 +136,18 @@ class HttpTarget(TargetKind):
             if isinstance(response, NoResponse):
                 raise TargetUnreadable(self._name, response.text)
             if response.status == HTTPStatus.OK:
-                found[page] = tag_of(response.body)
+                found[page] = _held_tag(response)
             elif response.status not in (HTTPStatus.NOT_FOUND, HTTPStatus.GONE):
                 raise TargetUnreadable(self._name, f"it answers {response.status}")
         return found
+
+
+def _held_tag(response: Response) -> str:
+    """The tag of what a service holds: as it says, else by the bytes."""
+    if (said := response.headers.get(TAG_HEADER)) is not None:
+        return said
+    entity = _entity_tag.fullmatch(response.headers.get("etag", ""))
+    return tag_of(response.body) if entity is None else entity[1]
 
 
 def address_of(template: str, page: PageKey) -> str:

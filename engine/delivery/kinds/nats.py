@@ -1,12 +1,12 @@
 """NATS JetStream: a message for each change, acknowledged by the stream, and stored once under its id."""
 
 import asyncio
-import errno
 import string
+import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from types import TracebackType
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Self, TypedDict
 
 import anyio
 
@@ -22,28 +22,38 @@ if TYPE_CHECKING:
     from nats.js import JetStreamContext
 
 CLOSE_SECONDS = 2.0
+PING_SECONDS = 10
 TOKEN_CHARACTERS = frozenset(string.ascii_letters + string.digits + "-_")
-TAG_HEADER, POSITION_HEADER, WITHDRAWN_HEADER = "Pagefold-Tag", "Pagefold-Sequence", "Pagefold-Withdrawn"
+ID_HEADER, TAG_HEADER = "Nats-Msg-Id", "Pagefold-Tag"
+POSITION_HEADER, WITHDRAWN_HEADER = "Pagefold-Sequence", "Pagefold-Withdrawn"
+
+MESSAGE_TOO_LARGE = 10054
+"""The number of JetStream's error for a message beyond what the stream takes."""
+
+
+class _Secrets(TypedDict, total=False):
+    token: str
+    user_credentials: str
 
 
 class NatsTarget(TargetKind):
-    """A stream. Connects with the first delivery, and again whenever it is lost. Raises `ExtraMissing`."""
+    """A stream. Connects with the first delivery, and again after the connection was lost. Raises `ExtraMissing`."""
 
     def __init__(self, name: str, target: TargetConfig, config: NatsTargetConfig, outside: Outside) -> None:
         with needs_extra(f"the target {name}", "nats"):
             import nats.errors  # noqa: PLC0415  # an extra
             import nats.js.errors  # noqa: PLC0415  # likewise
         self._name, self._config, self._timeout = name, config, target.timeout_seconds
-        self._too_large = nats.errors.MaxPayloadError
+        self._refusal = nats.js.errors.APIError
         self._missing = nats.js.errors.NotFoundError
-        self._errors: tuple[type[Exception], ...] = (nats.errors.Error, OSError, asyncio.TimeoutError)
+        self._errors: tuple[type[Exception], ...] = (nats.errors.Error, OSError, asyncio.TimeoutError, ValueError)
         key, environment = f"targets.{name}.nats", outside.environment
-        self._options: dict[str, str] = {}
+        self._secrets = _Secrets()
         if config.token_variable is not None:
-            self._options["token"] = secret(f"{key}.token_variable", config.token_variable, environment)
+            self._secrets["token"] = secret(f"{key}.token_variable", config.token_variable, environment)
         if config.credentials_variable is not None:
             place = secret(f"{key}.credentials_variable", config.credentials_variable, environment)
-            self._options["user_credentials"] = place
+            self._secrets["user_credentials"] = place
         self._client: Client | None = None
         self._turn = anyio.Lock()
         self.max_batch = target.batch
@@ -55,49 +65,69 @@ class NatsTarget(TargetKind):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if self._client is not None:
-            with anyio.move_on_after(CLOSE_SECONDS, shield=True), suppress(*self._errors):
-                await self._client.close()
+            await self._close(self._client)
 
-    async def _stream(self) -> "JetStreamContext":
-        """The connected client's streams. Raises an error of `_errors`."""
-        import nats  # noqa: PLC0415  # an extra
+    async def _connected(self) -> "Client":
+        """The client, connected. Raises an error of `_errors`.
+
+        A lost connection is not opened again by the library, which would hold back what was to be sent, and send it
+        later: after a newer version, which another process has delivered meanwhile.
+        """
+        from nats.aio.client import Client  # noqa: PLC0415  # an extra
 
         async with self._turn:
-            if self._client is None or self._client.is_closed:
-                self._client = await nats.connect(
+            if self._client is not None and self._client.is_connected:
+                return self._client
+            client = Client()
+            try:
+                await client.connect(
                     self._config.servers,
                     connect_timeout=max(1, int(self._timeout)),
-                    max_reconnect_attempts=-1,
-                    allow_reconnect=True,
+                    allow_reconnect=False,
+                    ping_interval=PING_SECONDS,
                     error_cb=_ignore,
-                    **self._options,
+                    **self._secrets,
                 )
-            elif not self._client.is_connected:
-                raise ConnectionResetError(errno.ENOTCONN, "not connected")
-            return self._client.jetstream(timeout=self._timeout)
+            finally:
+                if not client.is_connected:
+                    await self._close(client)
+            self._client = client
+            return client
+
+    async def _close(self, client: "Client") -> None:
+        with anyio.move_on_after(CLOSE_SECONDS, shield=True), suppress(*self._errors):
+            await client.close()
 
     async def deliver(self, items: Sequence[Item]) -> Answers:
         """As the contract says: all messages are sent, then their acknowledgements are awaited."""
+        until = time.monotonic() + self._timeout
         try:
             with anyio.fail_after(self._timeout):
-                stream = await self._stream()
+                client = await self._connected()
         except (*self._errors, TimeoutError) as error:
             return Answers([Unavailable(_text(error), received=False)] * len(items))
-        return Answers(await asyncio.gather(*(self._publish(stream, item) for item in items)))
+        stream = client.jetstream(timeout=self._timeout)
+        limit = client.max_payload
+        return Answers(await asyncio.gather(*(self._publish(stream, item, limit, until) for item in items)))
 
-    async def _publish(self, stream: "JetStreamContext", item: Item) -> Answer:
-        headers = {"Nats-Msg-Id": item.key, TAG_HEADER: item.tag, POSITION_HEADER: str(item.position)}
+    async def _publish(self, stream: "JetStreamContext", item: Item, limit: int, until: float) -> Answer:
+        headers = {ID_HEADER: item.key, TAG_HEADER: item.tag, POSITION_HEADER: str(item.position)}
         if item.document is None:
             headers[WITHDRAWN_HEADER] = "true"
+        body = item.document or b""
+        if len(body) + _bytes_of(headers) > limit:  # the server would end the connection, and all that is under way
+            return Refused(f"the server takes no message with more than {limit} bytes")
         try:
             found = await stream.publish(
                 subject_of(self._config.subject, item.page),
-                item.document or b"",
-                timeout=self._timeout,
+                body,
+                timeout=max(until - time.monotonic(), 0.001),
                 headers=headers,
             )
-        except self._too_large:
-            return Refused("the server takes no message of that size")
+        except self._refusal as error:
+            if error.err_code == MESSAGE_TOO_LARGE:
+                return Refused(_text(error))
+            return Unavailable(_text(error), received=False)
         except self._errors as error:
             return Unavailable(_text(error))
         return Taken(f"{found.stream} {found.seq}" + (", a duplicate" if found.duplicate else ""))
@@ -106,7 +136,8 @@ class NatsTarget(TargetKind):
         """As the contract says: the tag of the last message of each subject."""
         found: dict[PageKey, str] = {}
         try:
-            stream = await self._stream()
+            with anyio.fail_after(self._timeout):
+                stream = (await self._connected()).jetstream(timeout=self._timeout)
             for page in pages:
                 subject = subject_of(self._config.subject, page)
                 with suppress(self._missing):
@@ -114,7 +145,7 @@ class NatsTarget(TargetKind):
                     headers = (await stream.get_last_msg(name, subject)).headers or {}
                     if WITHDRAWN_HEADER not in headers:
                         found[page] = headers.get(TAG_HEADER, "")
-        except self._errors as error:
+        except (*self._errors, TimeoutError) as error:
             raise TargetUnreadable(self._name, _text(error)) from error
         return found
 
@@ -129,6 +160,11 @@ def token(text: str) -> str:
     if TOKEN_CHARACTERS.issuperset(text):
         return text
     return "".join(chr(byte) if chr(byte) in TOKEN_CHARACTERS else f"%{byte:02X}" for byte in text.encode())
+
+
+def _bytes_of(headers: Mapping[str, str]) -> int:
+    """The size of headers in a message: each is a line, between the version and an empty one."""
+    return len("NATS/1.0\r\n\r\n") + sum(len(f"{name}: {value}\r\n") for name, value in headers.items())
 
 
 async def _ignore(_: Exception) -> None:

@@ -10,7 +10,7 @@ from pagefold.engine.configuration.target_config import RedisTargetConfig, Targe
 from pagefold.engine.delivery.faults import MAX_TEXT
 from pagefold.engine.delivery.http_sender import Outside, secret
 from pagefold.engine.delivery.target_kind import Answer, Answers, Item, PageKey, Taken, TargetKind, Unavailable
-from pagefold.engine.errors import TargetUnreadable
+from pagefold.engine.errors import ConfigurationError, TargetUnreadable
 from pagefold.engine.reading.page_tags import tag_of
 from pagefold.engine.runtime.extras import needs_extra
 
@@ -18,7 +18,7 @@ CLOSE_SECONDS = 2.0
 
 
 class RedisTarget(TargetKind):
-    """Keys of one server. Raises `ExtraMissing` without `pagefold[redis]`."""
+    """Keys of one server. Raises `ConfigurationError`, and `ExtraMissing` without `pagefold[redis]`."""
 
     def __init__(self, name: str, target: TargetConfig, config: RedisTargetConfig, outside: Outside) -> None:
         with needs_extra(f"the target {name}", "redis"):
@@ -26,18 +26,21 @@ class RedisTarget(TargetKind):
             from redis.exceptions import RedisError  # noqa: PLC0415  # likewise
         self._name, self._config = name, config
         self._timeout = target.timeout_seconds
-        self._errors: tuple[type[Exception], ...] = (RedisError, OSError)
+        self._errors: tuple[type[Exception], ...] = (RedisError, OSError, ValueError)  # ValueError: not its protocol
         key = f"targets.{name}.redis"
         password = None
         if config.password_variable is not None:
             password = secret(f"{key}.password_variable", config.password_variable, outside.environment)
-        self._client: Redis = Redis.from_url(
-            config.url,
-            password=password,
-            socket_timeout=self._timeout,
-            socket_connect_timeout=self._timeout,
-            retry=None,
-        )
+        try:
+            self._client: Redis = Redis.from_url(
+                config.url,
+                password=password,
+                socket_timeout=self._timeout,
+                socket_connect_timeout=self._timeout,
+                retry=None,
+            )
+        except ValueError as error:
+            raise ConfigurationError(f"{key}.url", str(error)) from None
         self.max_batch = target.batch
 
     async def __aexit__(
@@ -80,6 +83,8 @@ class RedisTarget(TargetKind):
 
     async def read(self, pages: Sequence[PageKey]) -> Mapping[PageKey, str] | None:
         """As the contract says: the tag of the bytes under each key."""
+        if not pages:
+            return {}
         try:
             with anyio.fail_after(self._timeout):
                 values: Sequence[Any] = await self._client.mget([key_of(self._config.key, page) for page in pages])

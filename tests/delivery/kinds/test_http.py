@@ -58,6 +58,7 @@ async def test_a_webhook_is_signed() -> None:
     assert found["data"]["position"] == 42
     assert asked.headers["webhook-id"] == asked.headers["idempotency-key"] == "key-1"
     assert asked.headers["pagefold-sequence"] == "42"
+    assert asked.headers["pagefold-tag"] == tag_of(PAGE)
     assert asked.headers["authorization"] == "Bearer a-token-of-this-shop"
     with pytest.raises(Exception, match="No matching signature"):
         Webhook(SECRET).verify(asked.body + b" ", dict(asked.headers))
@@ -157,6 +158,25 @@ async def test_what_it_holds_can_be_read() -> None:
             await kind.read([PageKey("C", "web-de")])
     async with serving(answering) as server, kind_of(server) as kind:
         assert await kind.read(pages) is None
+
+
+@pytest.mark.parametrize(
+    ("headers", "expected"),
+    [
+        ({"pagefold-tag": "kept", "etag": '"' + "0" * 32 + '"'}, "kept"),
+        ({"etag": '"' + "0" * 32 + '"'}, "0" * 32),
+        ({"etag": 'W/"' + "a" * 32 + '"'}, "a" * 32),
+        ({"etag": '"7"'}, tag_of(PAGE)),
+        ({}, tag_of(PAGE)),
+    ],
+)
+async def test_the_tag_of_what_it_holds(headers: dict[str, str], expected: str) -> None:
+    """As the service keeps it, else its entity tag if it may be one of ours, else that of the bytes."""
+    async with (
+        serving(lambda _: Reply(PAGE, headers=headers)) as server,
+        kind_of(server, path="/{sku}", read=True) as kind,
+    ):
+        assert await kind.read([PageKey("A", "web-de")]) == {PageKey("A", "web-de"): expected}
 
 
 @pytest.mark.parametrize(
