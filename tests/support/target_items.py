@@ -15,8 +15,8 @@ CHANNEL = "web-de"
 def page_item(sku: str = "A/1 ä", body: bytes | None = None, position: int = 42, channel: str = CHANNEL) -> Item:
     """A page."""
     document = orjson.dumps({"sku": sku, "channel": channel, "position": position}) if body is None else body
-    tag = tag_of(document)
-    return Item(PageKey(sku, channel), document, tag, position, idempotency_key("shop", PageKey(sku, channel), tag, position))
+    page, tag = PageKey(sku, channel), tag_of(document)
+    return Item(page, document, tag, position, idempotency_key("shop", page, tag, position))
 
 
 def withdrawal(sku: str = "A/1 ä", position: int = 43, channel: str = CHANNEL) -> Item:

@@ -2,16 +2,18 @@
 
 from collections.abc import Mapping, Sequence
 from functools import partial
+from http import HTTPStatus
 
 import msgspec
 import orjson
 
 from pagefold.engine.configuration.target_config import AlgoliaTargetConfig, TargetConfig
-from pagefold.engine.delivery.faults import answer_of
+from pagefold.engine.delivery.faults import MAX_TEXT, shown_status
 from pagefold.engine.delivery.http_sender import NoResponse, Outside
-from pagefold.engine.delivery.kinds.search_engine import TAG_FIELD, SearchEngine, path_part
+from pagefold.engine.delivery.kinds.search_engine import TAG_FIELD, SearchEngine, fill, path_part
 from pagefold.engine.delivery.kinds.task_waiting import applied
-from pagefold.engine.delivery.target_kind import Answer, Answers, Item, Taken, Unavailable
+from pagefold.engine.delivery.target_errors import TargetUnreadable
+from pagefold.engine.delivery.target_kind import Answer, Item, Limits, PageKey, Taken, Unavailable
 
 
 class _Accepted(msgspec.Struct):
@@ -20,6 +22,10 @@ class _Accepted(msgspec.Struct):
 
 class _Task(msgspec.Struct):
     status: str
+
+
+_accepted = msgspec.json.Decoder(_Accepted)
+_task = msgspec.json.Decoder(_Task)
 
 
 class _Objects(msgspec.Struct):
@@ -39,20 +45,16 @@ class AlgoliaTarget(SearchEngine):
         """The key and the application in Algolia's own headers."""
         return {"x-algolia-api-key": api_key, "x-algolia-application-id": self._application}
 
-    async def deliver_to(self, index: str, items: Sequence[Item]) -> Answers:
+    async def deliver_to(self, index: str, items: Sequence[Item], answers: dict[PageKey, Answer]) -> Limits:
         """One batch, of documents and withdrawals in their order."""
         operations = b",".join(map(self._operation, items))
         response = await self.request("POST", f"/1/indexes/{path_part(index)}/batch", b'{"requests":[%b]}' % operations)
-        if isinstance(response, NoResponse):
-            return Answers([Unavailable(response.text, response.sent)] * len(items), response.limits)
-        answer = answer_of(response.status, response.text, alone=len(items) == 1)
-        if isinstance(answer, Taken):
-            try:
-                task = msgspec.json.decode(response.body, type=_Accepted).task
-                answer = await applied(partial(self._look, index, task), str(task), self._timeout)
-            except msgspec.MsgspecError:
-                answer = Unavailable("its answer is not that of Algolia")
-        return Answers([answer] * len(items), response.limits)
+        accepted = self.answers_of(response, items, _accepted.decode)
+        if isinstance(accepted, _Accepted):
+            fill(answers, items, await applied(partial(self._look, index, accepted.task)))
+        else:
+            fill(answers, items, accepted)
+        return response.limits
 
     def _operation(self, item: Item) -> bytes:
         if item.document is None:
@@ -61,10 +63,14 @@ class AlgoliaTarget(SearchEngine):
 
     async def _look(self, index: str, task: int) -> Answer | None:
         response = await self.request("GET", f"/1/indexes/{path_part(index)}/task/{task}")
-        if isinstance(response, NoResponse):
-            return None  # the task goes on meanwhile
+        if isinstance(response, NoResponse) or response.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+            return None  # the task may be done meanwhile
+        if response.status != HTTPStatus.OK:
+            return Unavailable(
+                f"the task {task} cannot be read: {shown_status(response.status, response.text)}"[:MAX_TEXT]
+            )
         try:
-            status = msgspec.json.decode(response.body, type=_Task).status
+            status = _task.decode(response.body).status
         except msgspec.MsgspecError:
             return None
         return Taken(f"task {task}") if status == "published" else None
@@ -74,6 +80,8 @@ class AlgoliaTarget(SearchEngine):
         asked = [{"indexName": index, "objectID": each, "attributesToRetrieve": [TAG_FIELD]} for each in ids]
         response = await self.request("POST", "/1/indexes/*/objects", orjson.dumps({"requests": asked}))
         results = self.decoded(self.readable(response), _Objects).results
+        if len(results) != len(ids):
+            raise TargetUnreadable(self._name, "its answer is not that of this engine")
         return {
-            each: str(found.get(TAG_FIELD, "")) for each, found in zip(ids, results, strict=False) if found is not None
+            each: str(found.get(TAG_FIELD, "")) for each, found in zip(ids, results, strict=True) if found is not None
         }

@@ -27,7 +27,7 @@ def whole_lines(file: FileIO, start: int) -> tuple[int, int]:
 
 
 def finish(part: Path, place: Path, *, compressed: bool) -> Path:
-    """Gives a file its place, and returns it. A crash leaves it as it was, or so that `compress` goes on."""
+    """Gives a file its place, and returns it. A crash leaves it as it was, or for `compress`."""
     if compressed:
         hidden = place.with_name(f".{place.name}")
         part.rename(hidden)

@@ -168,7 +168,7 @@ class FilesTarget(TargetKind):
         return state
 
     def _continue(self, file: FileIO, state: _State) -> None:
-        """Brings the state up to date with the part file, which may have more lines after a crash, and a part of one."""
+        """Brings the state up to date with the file, which may have more lines after a crash, and a part of one."""
         found = os.fstat(file.fileno())
         if (found.st_ino, found.st_size) == (state.file, state.size):
             return
@@ -185,7 +185,9 @@ class FilesTarget(TargetKind):
         complete = self._complete_files()
         newest = max([state.newest, *(_number(*parts) for parts in complete)])
         number = max(time.time_ns(), newest + 1)  # a clock that goes back does not change the order of files
-        name = f"{self._name}-{time.strftime('%Y%m%dT%H%M%S', time.gmtime(number // 10**9))}-{number % 10**9:09d}.ndjson"
+        name = (
+            f"{self._name}-{time.strftime('%Y%m%dT%H%M%S', time.gmtime(number // 10**9))}-{number % 10**9:09d}.ndjson"
+        )
         lines = state.lines
         _write_state(state_file, _State(newest=number))
         place = finish(self._part_file, self._folder / name, compressed=self._config.compressed)

@@ -1,7 +1,7 @@
 """Kafka: a message for each change, with channel and SKU as its key: a compacted topic keeps the newest pages."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from functools import partial
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
@@ -12,6 +12,7 @@ from pagefold.engine.configuration.target_config import KafkaTargetConfig, Targe
 from pagefold.engine.delivery.faults import MAX_TEXT
 from pagefold.engine.delivery.http_sender import Outside, secret
 from pagefold.engine.delivery.target_kind import Answer, Answers, Item, Refused, Taken, TargetKind, Unavailable
+from pagefold.engine.errors import ConfigurationError
 from pagefold.engine.runtime.extras import needs_extra
 
 if TYPE_CHECKING:
@@ -20,32 +21,45 @@ if TYPE_CHECKING:
 POLL_SECONDS = 0.05
 CLOSE_SECONDS = 2.0
 
+MESSAGE_SHARE = 0.9
+"""The part of the timeout after which the client gives a message up: before the delivery does, so that it is not sent
+later, after a newer version that another process has delivered meanwhile."""
+
 
 class KafkaTarget(TargetKind):
-    """A topic. Every replica that is in sync has a message before it is acknowledged. Raises `ExtraMissing`."""
+    """A topic. Every replica that is in sync has a message before it is acknowledged.
+
+    Raises `ConfigurationError` for settings that the library refuses, and `ExtraMissing` without `pagefold[kafka]`.
+    """
 
     def __init__(self, name: str, target: TargetConfig, config: KafkaTargetConfig, outside: Outside) -> None:
         with needs_extra(f"the target {name}", "kafka"):
-            from confluent_kafka import KafkaError, Producer  # noqa: PLC0415  # an extra
+            from confluent_kafka import KafkaError, KafkaException, Producer  # noqa: PLC0415  # an extra
         self._config, self._timeout = config, target.timeout_seconds
         self._refusing = frozenset([KafkaError.MSG_SIZE_TOO_LARGE, KafkaError.INVALID_MSG, KafkaError.INVALID_RECORD])
+        self._timed_out = KafkaError._MSG_TIMED_OUT  # noqa: SLF001  # the name of a constant
+        self._exception = KafkaException
+        self._problem = ""
         key = f"targets.{name}.kafka"
         secrets = {
             setting: secret(f"{key}.setting_variables.{setting}", variable, outside.environment)
             for setting, variable in config.setting_variables.items()
         }
-        self._producer: Producer = Producer(
-            {
-                "bootstrap.servers": ",".join(config.servers),
-                "enable.idempotence": True,
-                "acks": "all",
-                "linger.ms": 2,
-                "message.timeout.ms": int(self._timeout * 1000),
-                "log_level": 0,
-                **config.settings,
-                **secrets,
-            }
-        )
+        settings: dict[str, str | int | bool] = {
+            "bootstrap.servers": ",".join(config.servers),
+            "enable.idempotence": True,
+            "acks": "all",
+            "linger.ms": 2,
+            "partitioner": "murmur2_random",  # that of Java's clients, so that they find a page's partition
+            "log_level": 0,
+            **config.settings,
+            "message.timeout.ms": max(int(self._timeout * MESSAGE_SHARE * 1000), 1),
+        }
+        try:
+            self._producer: Producer = Producer({**settings, **secrets, "error_cb": self._note})
+        except KafkaException as error:
+            text = error.args[0].str()
+            raise ConfigurationError(f"{key}.settings", _without(text, secrets.values())) from None
         self.max_batch = target.batch
 
     async def __aenter__(self) -> Self:
@@ -61,6 +75,7 @@ class KafkaTarget(TargetKind):
         return Answers(await run_sync(self._produce, items))
 
     def _produce(self, items: Sequence[Item]) -> Sequence[Answer]:
+        until = time.monotonic() + self._timeout
         found: list[Answer | None] = [None] * len(items)
         for index, item in enumerate(items):
             try:
@@ -73,9 +88,8 @@ class KafkaTarget(TargetKind):
                 )
             except BufferError:
                 found[index] = Unavailable("the queue of the client is full", received=False)
-            except Exception as error:  # noqa: BLE001  # the library raises KafkaException, which wraps an error
-                found[index] = self._failed(error.args[0]) if error.args else Unavailable(str(error), received=False)
-        until = time.monotonic() + self._timeout + 1
+            except self._exception as error:
+                found[index] = self._failed(error.args[0])
         while None in found and time.monotonic() < until:
             self._producer.poll(POLL_SECONDS)
         return [
@@ -88,8 +102,22 @@ class KafkaTarget(TargetKind):
         if error is not None:
             found[index] = self._failed(error)
         else:
+            self._problem = ""
             found[index] = Taken(f"partition {message.partition()} offset {message.offset()}")
 
     def _failed(self, error: "KafkaError") -> Answer:
-        text = f"{error.name()}: {error.str()}"[:MAX_TEXT]
-        return Refused(text) if error.code() in self._refusing else Unavailable(text)
+        text = f"{error.name()}: {error.str()}"
+        if error.code() == self._timed_out and self._problem:
+            text = self._problem  # why no broker has answered
+        return Refused(text[:MAX_TEXT]) if error.code() in self._refusing else Unavailable(text[:MAX_TEXT])
+
+    def _note(self, error: "KafkaError") -> None:
+        """Keeps what is wrong with the connection: messages only say that their time is over."""
+        self._problem = f"{error.name()}: {error.str()}"
+
+
+def _without(text: str, secrets: Collection[str]) -> str:
+    """A message without these secrets."""
+    for each in secrets:
+        text = text.replace(each, "***")
+    return text[:MAX_TEXT]

@@ -13,8 +13,8 @@ import anyio
 from pagefold.engine.configuration.target_config import NatsTargetConfig, TargetConfig
 from pagefold.engine.delivery.faults import MAX_TEXT
 from pagefold.engine.delivery.http_sender import Outside, secret
+from pagefold.engine.delivery.target_errors import TargetUnreadable
 from pagefold.engine.delivery.target_kind import Answer, Answers, Item, PageKey, Refused, Taken, TargetKind, Unavailable
-from pagefold.engine.errors import TargetUnreadable
 from pagefold.engine.runtime.extras import needs_extra
 
 if TYPE_CHECKING:
@@ -46,7 +46,11 @@ class NatsTarget(TargetKind):
         self._name, self._config, self._timeout = name, config, target.timeout_seconds
         self._refusal = nats.js.errors.APIError
         self._missing = nats.js.errors.NotFoundError
-        self._errors: tuple[type[Exception], ...] = (nats.errors.Error, OSError, asyncio.TimeoutError, ValueError)
+        self._errors: tuple[type[Exception], ...] = (
+            nats.errors.Error,
+            OSError,
+            ValueError,
+        )  # TimeoutError is an OSError
         key, environment = f"targets.{name}.nats", outside.environment
         self._secrets = _Secrets()
         if config.token_variable is not None:
@@ -104,7 +108,7 @@ class NatsTarget(TargetKind):
         try:
             with anyio.fail_after(self._timeout):
                 client = await self._connected()
-        except (*self._errors, TimeoutError) as error:
+        except self._errors as error:
             return Answers([Unavailable(_text(error), received=False)] * len(items))
         stream = client.jetstream(timeout=self._timeout)
         limit = client.max_payload
@@ -145,7 +149,7 @@ class NatsTarget(TargetKind):
                     headers = (await stream.get_last_msg(name, subject)).headers or {}
                     if WITHDRAWN_HEADER not in headers:
                         found[page] = headers.get(TAG_HEADER, "")
-        except (*self._errors, TimeoutError) as error:
+        except self._errors as error:
             raise TargetUnreadable(self._name, _text(error)) from error
         return found
 

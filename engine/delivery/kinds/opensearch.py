@@ -6,9 +6,8 @@ import msgspec
 import orjson
 
 from pagefold.engine.delivery.faults import answer_of
-from pagefold.engine.delivery.http_sender import NoResponse
-from pagefold.engine.delivery.kinds.search_engine import TAG_FIELD, SearchEngine, path_part
-from pagefold.engine.delivery.target_kind import Answer, Answers, Item, Taken, Unavailable
+from pagefold.engine.delivery.kinds.search_engine import TAG_FIELD, SearchEngine, fill, path_part
+from pagefold.engine.delivery.target_kind import Answer, Item, Limits, PageKey, Unavailable
 
 TOO_MANY = 429
 
@@ -25,6 +24,9 @@ class _Outcome(msgspec.Struct):
 
 class _Bulk(msgspec.Struct):
     items: list[dict[str, _Outcome]]
+
+
+_bulk = msgspec.json.Decoder(_Bulk)
 
 
 class _Source(msgspec.Struct):
@@ -50,7 +52,7 @@ class OpenSearchTarget(SearchEngine):
         """The key as Elasticsearch takes it; OpenSearch has users, whose header is an own variable."""
         return {"authorization": f"ApiKey {api_key}"}
 
-    async def deliver_to(self, index: str, items: Sequence[Item]) -> Answers:
+    async def deliver_to(self, index: str, items: Sequence[Item], answers: dict[PageKey, Answer]) -> Limits:
         """One bulk request."""
         lines: list[bytes] = []
         for item in items:
@@ -59,22 +61,17 @@ class OpenSearchTarget(SearchEngine):
             if item.document is not None:
                 lines.append(self.document_of(item))
         response = await self.request("POST", f"/{path_part(index)}/_bulk", b"\n".join([*lines, b""]), "x-ndjson")
-        if isinstance(response, NoResponse):
-            return Answers([Unavailable(response.text, response.sent)] * len(items), response.limits)
-        answer = answer_of(response.status, response.text, alone=len(items) == 1)
-        if not isinstance(answer, Taken):
-            return Answers([answer] * len(items), response.limits)
-        try:
-            outcomes = [
-                next(iter(each.values())) for each in msgspec.json.decode(response.body, type=_Bulk).items if each
-            ]
-        except msgspec.MsgspecError:
-            outcomes = []
+        bulk = self.answers_of(response, items, _bulk.decode)
+        if not isinstance(bulk, _Bulk):
+            fill(answers, items, bulk)
+            return response.limits
+        outcomes = [next(iter(each.values())) for each in bulk.items if each]
         if len(outcomes) != len(items):
-            return Answers([Unavailable("its answer is not that of a bulk request")] * len(items), response.limits)
-        answers = [_answer(item, outcome) for item, outcome in zip(items, outcomes, strict=True)]
+            fill(answers, items, Unavailable(f"its answer does not have an outcome for each of {len(items)} pages"))
+            return response.limits
+        answers |= {item.page: _answer(item, outcome) for item, outcome in zip(items, outcomes, strict=True)}
         throttled = response.limits.throttled or any(outcome.status == TOO_MANY for outcome in outcomes)
-        return Answers(answers, response.limits._replace(throttled=throttled))
+        return response.limits._replace(throttled=throttled)
 
     async def read_tags(self, index: str, ids: Sequence[str]) -> Mapping[str, str]:
         """One request for all."""

@@ -1,4 +1,4 @@
-"""Redis and Valkey: a key for each page, set and deleted in pipelines; others may be told of each change."""
+"""Redis and Valkey: a key for each page, set and deleted in pipelines; each change may be published."""
 
 from collections.abc import Mapping, Sequence
 from types import TracebackType
@@ -9,8 +9,9 @@ import anyio
 from pagefold.engine.configuration.target_config import RedisTargetConfig, TargetConfig
 from pagefold.engine.delivery.faults import MAX_TEXT
 from pagefold.engine.delivery.http_sender import Outside, secret
+from pagefold.engine.delivery.target_errors import TargetUnreadable
 from pagefold.engine.delivery.target_kind import Answer, Answers, Item, PageKey, Taken, TargetKind, Unavailable
-from pagefold.engine.errors import ConfigurationError, TargetUnreadable
+from pagefold.engine.errors import ConfigurationError
 from pagefold.engine.reading.page_tags import tag_of
 from pagefold.engine.runtime.extras import needs_extra
 
@@ -73,7 +74,7 @@ class RedisTarget(TargetKind):
         return Answers([_answer(result) for result in results])
 
     async def _publish(self, items: Sequence[Item]) -> None:
-        """Tells others which keys have changed. A message that is lost is not repeated: the keys are what counts."""
+        """Publishes which keys have changed. A message that is lost is not repeated: the keys are what counts."""
         if self._config.publish is None or not items:
             return
         pipeline = self._client.pipeline(transaction=False)
@@ -88,7 +89,7 @@ class RedisTarget(TargetKind):
         try:
             with anyio.fail_after(self._timeout):
                 values: Sequence[Any] = await self._client.mget([key_of(self._config.key, page) for page in pages])
-        except (TimeoutError, *self._errors) as error:
+        except self._errors as error:
             raise TargetUnreadable(self._name, _text(error)) from error
         return {page: tag_of(value) for page, value in zip(pages, values, strict=True) if value is not None}
 

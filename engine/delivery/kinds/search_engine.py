@@ -1,28 +1,48 @@
 """What search engines have in common: documents with an id and a tag, indexes by channel, bulk requests over HTTP."""
 
 import hashlib
+import re
 import string
 from abc import abstractmethod
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from types import TracebackType
 from typing import ClassVar, Self, TypeVar
 from urllib.parse import quote
 
+import anyio
 import msgspec
 import orjson
 
 from pagefold.engine.configuration.target_config import SearchTargetConfig, TargetConfig
+from pagefold.engine.delivery.faults import answer_of
 from pagefold.engine.delivery.http_sender import HttpSender, NoResponse, Outside, Response, secret
-from pagefold.engine.delivery.target_kind import NO_LIMITS, Answer, Answers, Item, Limits, PageKey, TargetKind
-from pagefold.engine.errors import TargetUnreadable
+from pagefold.engine.delivery.kinds.json_lines import one_line
+from pagefold.engine.delivery.target_errors import TargetUnreadable
+from pagefold.engine.delivery.target_kind import (
+    NO_LIMITS,
+    Answer,
+    Answers,
+    Item,
+    Limits,
+    PageKey,
+    Taken,
+    TargetKind,
+    Unavailable,
+)
 
 TAG_FIELD, POSITION_FIELD = "pagefold_tag", "pagefold_position"
 """Fields of every document beside the page: by the first it is seen which version the engine holds."""
 
 ID_CHARACTERS = frozenset(string.ascii_letters + string.digits + "-")
+INDEX_CHARACTERS = frozenset(string.ascii_lowercase + string.digits + "-")
+"""Of an index: some engines take no capital letters."""
+
 MAX_ID_CHARACTERS = 480
 """Of an id. Engines take 511 or 512 bytes; the rest of a longer one is replaced by a digest."""
 
+
+RESERVED = re.compile(rb'"(?:id|objectID|pagefold_\w+)"\s*:')
+"""Names of a document's own fields, which a page may have, too."""
 
 Given = TypeVar("Given")
 Decoded = TypeVar("Decoded")
@@ -57,18 +77,18 @@ class SearchEngine(TargetKind):
         """The headers that have the key of the API."""
 
     @abstractmethod
-    async def deliver_to(self, index: str, items: Sequence[Item]) -> Answers:
-        """Delivers pages of one index."""
+    async def deliver_to(self, index: str, items: Sequence[Item], answers: dict[PageKey, Answer]) -> Limits:
+        """Delivers pages of one index, and adds the answer to each page as soon as it is known."""
 
     async def deliver(self, items: Sequence[Item]) -> Answers:
         """As the contract says: one index after another, where each channel has its own."""
         found: dict[PageKey, Answer] = {}
         limits: Limits = NO_LIMITS
-        for index, own in self._by_index(items, lambda item: item.page.channel).items():
-            answers = await self.deliver_to(index, own)
-            found.update(zip([item.page for item in own], answers.items, strict=True))
-            limits = answers.limits if answers.limits != NO_LIMITS else limits
-        return Answers([found[item.page] for item in items], limits)
+        with anyio.move_on_after(self._timeout):
+            for index, own in self._by_index(items, lambda item: item.page.channel).items():
+                limits = newest_limits(limits, await self.deliver_to(index, own, found))
+        late = Unavailable(f"not applied within {self._timeout:g} s")
+        return Answers([found.get(item.page, late) for item in items], limits)
 
     async def read(self, pages: Sequence[PageKey]) -> Mapping[PageKey, str] | None:
         """As the contract says, by the tags in the documents."""
@@ -85,7 +105,7 @@ class SearchEngine(TargetKind):
     def _by_index(self, given: Iterable[Given], channel: Callable[[Given], str]) -> dict[str, list[Given]]:
         found: dict[str, list[Given]] = {}
         for each in given:
-            index = self._config.index.replace("{channel}", encoded(channel(each)).lower())
+            index = self._config.index.replace("{channel}", encoded(channel(each), INDEX_CHARACTERS))
             found.setdefault(index, []).append(each)
         return found
 
@@ -100,8 +120,12 @@ class SearchEngine(TargetKind):
     def document_of(self, item: Item) -> bytes:
         """The document: the page's own fields behind its id, its tag and its position."""
         head = orjson.dumps({self.id_field: self.id_of(item.page), TAG_FIELD: item.tag, POSITION_FIELD: item.position})
-        body = item.document or b"{}"
-        return head[:-1] + (b"," if body != b"{}" else b"") + body[1:]
+        body = one_line(item.document or b"{}").strip()
+        if RESERVED.search(body) is not None:  # some engines take the second of two fields with a name, some neither
+            fields = orjson.loads(body)
+            body = orjson.dumps({name: fields[name] for name in fields if name not in orjson.loads(head)})
+        rest = body[1:].lstrip()
+        return head[:-1] + (b"" if rest == b"}" else b",") + rest
 
     async def request(
         self, method: str, path: str, body: bytes | None = None, kind: str = "json"
@@ -125,14 +149,35 @@ class SearchEngine(TargetKind):
         except msgspec.MsgspecError:
             raise TargetUnreadable(self._name, "its answer is not that of this engine") from None
 
+    def answers_of(
+        self, response: Response | NoResponse, items: Sequence[Item], decode: Callable[[bytes], Decoded]
+    ) -> Decoded | Answer:
+        """What a response to a request with several pages has: its body if it was accepted, else the answer to each."""
+        if isinstance(response, NoResponse):
+            return Unavailable(response.text, response.sent)
+        answer = answer_of(response.status, response.text, alone=len(items) == 1)
+        if not isinstance(answer, Taken):
+            return answer
+        try:
+            return decode(response.body)
+        except msgspec.MsgspecError:
+            return Unavailable(f"{answer.text}: its answer is not that of this engine")
 
-def encoded(text: str) -> str:
+
+def encoded(text: str, kept: Collection[str] = ID_CHARACTERS) -> str:
     """A part of an id: what is no letter, digit or `-` is `_` and the number of its byte. Different texts differ."""
-    if ID_CHARACTERS.issuperset(text):
-        return text
-    return "".join(
-        chr(byte) if chr(byte) in ID_CHARACTERS else f"_{byte:02x}" for byte in text.encode("utf-8", "surrogatepass")
-    )
+    return "".join(chr(byte) if chr(byte) in kept else f"_{byte:02x}" for byte in text.encode())
+
+
+def newest_limits(earlier: Limits, later: Limits) -> Limits:
+    """What an engine said last about its limits; that too much was sent is not forgotten."""
+    said = earlier if later == NO_LIMITS else later
+    return said._replace(throttled=earlier.throttled or later.throttled)
+
+
+def fill(answers: dict[PageKey, Answer], items: Sequence[Item], answer: Answer) -> None:
+    """The same answer to several pages."""
+    answers.update(dict.fromkeys((item.page for item in items), answer))
 
 
 def path_part(text: str) -> str:

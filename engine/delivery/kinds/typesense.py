@@ -6,8 +6,8 @@ import msgspec
 
 from pagefold.engine.delivery.faults import answer_of
 from pagefold.engine.delivery.http_sender import NoResponse
-from pagefold.engine.delivery.kinds.search_engine import TAG_FIELD, SearchEngine, path_part
-from pagefold.engine.delivery.target_kind import NO_LIMITS, Answer, Answers, Item, Limits, Taken, Unavailable
+from pagefold.engine.delivery.kinds.search_engine import TAG_FIELD, SearchEngine, fill, newest_limits, path_part
+from pagefold.engine.delivery.target_kind import NO_LIMITS, Answer, Item, Limits, PageKey, Unavailable
 
 
 class _Line(msgspec.Struct):
@@ -15,6 +15,8 @@ class _Line(msgspec.Struct):
     error: str = ""
     code: int = 400
 
+
+NO_RESOURCES = "Rejecting write"
 
 _line = msgspec.json.Decoder(_Line)
 
@@ -26,43 +28,37 @@ class TypesenseTarget(SearchEngine):
         """The key in Typesense's own header."""
         return {"x-typesense-api-key": api_key}
 
-    async def deliver_to(self, index: str, items: Sequence[Item]) -> Answers:
+    async def deliver_to(self, index: str, items: Sequence[Item], answers: dict[PageKey, Answer]) -> Limits:
         """One import for the documents, then the withdrawals."""
-        documents = [item for item in items if item.document is not None]
-        found: dict[int, Answer] = {}
         limits = NO_LIMITS
-        if documents:
-            answers, limits = await self._import(index, documents)
-            found |= {id(item): answer for item, answer in zip(documents, answers, strict=True)}
+        if documents := [item for item in items if item.document is not None]:
+            limits = await self._import(index, documents, answers)
         for item in items:
             if item.document is None:
-                answer, told = await self._delete(index, item)
-                limits = told if told != NO_LIMITS else limits
-                found[id(item)] = answer
-        return Answers([found[id(item)] for item in items], limits)
+                limits = newest_limits(limits, await self._delete(index, item, answers))
+        return limits
 
-    async def _import(self, index: str, items: Sequence[Item]) -> tuple[Sequence[Answer], Limits]:
+    async def _import(self, index: str, items: Sequence[Item], answers: dict[PageKey, Answer]) -> Limits:
         path = f"/collections/{path_part(index)}/documents/import?action=upsert&dirty_values=coerce_or_reject"
         response = await self.request("POST", path, b"\n".join(map(self.document_of, items)), "x-ndjson")
-        if isinstance(response, NoResponse):
-            return [Unavailable(response.text, response.sent)] * len(items), response.limits
-        answer = answer_of(response.status, response.text, alone=len(items) == 1)
-        if not isinstance(answer, Taken):
-            return [answer] * len(items), response.limits
-        try:
-            lines = [_line.decode(line) for line in response.body.splitlines() if line.strip()]
-        except msgspec.MsgspecError:
-            lines = []
-        if len(lines) != len(items):
-            return [Unavailable("its answer is not that of an import")] * len(items), response.limits
-        return [answer_of(200 if line.success else line.code, line.error) for line in lines], response.limits
+        lines = self.answers_of(response, items, _lines)
+        if not isinstance(lines, list):
+            fill(answers, items, _own(lines))
+        elif len(lines) != len(items):
+            fill(answers, items, Unavailable(f"its answer does not have a line for each of {len(items)} pages"))
+        else:
+            found = [_own(answer_of(200 if line.success else line.code, line.error)) for line in lines]
+            answers |= dict(zip([item.page for item in items], found, strict=True))
+        return response.limits
 
-    async def _delete(self, index: str, item: Item) -> tuple[Answer, Limits]:
+    async def _delete(self, index: str, item: Item, answers: dict[PageKey, Answer]) -> Limits:
         path = f"/collections/{path_part(index)}/documents/{path_part(self.id_of(item.page))}"
         response = await self.request("DELETE", path)
         if isinstance(response, NoResponse):
-            return Unavailable(response.text, response.sent), response.limits
-        return answer_of(response.status, response.text, withdrawal=True), response.limits
+            answers[item.page] = Unavailable(response.text, response.sent)
+        else:
+            answers[item.page] = _own(answer_of(response.status, response.text, withdrawal=True))
+        return response.limits
 
     async def read_tags(self, index: str, ids: Sequence[str]) -> Mapping[str, str]:
         """A request for each document."""
@@ -73,3 +69,12 @@ class TypesenseTarget(SearchEngine):
             if response.status < 400:  # noqa: PLR2004  # it is there
                 found[each] = self.decoded(response, dict[str, str]).get(TAG_FIELD, "")
         return found
+
+
+def _lines(body: bytes) -> list[_Line]:
+    return [_line.decode(line) for line in body.splitlines() if line.strip()]
+
+
+def _own(answer: Answer) -> Answer:
+    """An answer as Typesense means it: without memory or disk it answers 422, as if the document were wrong."""
+    return Unavailable(answer.text, received=False) if NO_RESOURCES in answer.text else answer

@@ -1,7 +1,6 @@
 """A folder with files of NDJSON as a target."""
 
 import fcntl
-import os
 import subprocess
 import sys
 import time
@@ -18,6 +17,7 @@ from pagefold.engine.delivery.kinds.files import FilesTarget
 from pagefold.engine.delivery.target_kind import Taken, Unavailable
 from tests.support import small_disk
 from tests.support.documents import ROOT
+from tests.support.processes import eventually
 from tests.support.target_items import hostile_skus, page_item, pages, withdrawal
 
 pytestmark = pytest.mark.skipif(sys.version_info >= (3, 14), reason="reads .zst with backports.zstd")
@@ -86,9 +86,7 @@ async def test_complete_by_lines_and_by_time(tmp_path: Path) -> None:
     (tmp_path / "other").mkdir()
     async with target_of(tmp_path / "other", seconds=0.1) as target:
         await target.deliver([page_item()])
-        with anyio.fail_after(5):
-            while not complete(tmp_path / "other"):
-                await anyio.sleep(0.02)
+        await eventually(lambda: bool(complete(tmp_path / "other")), "the file is complete", 5)
 
 
 async def test_only_its_own_files_are_deleted(tmp_path: Path) -> None:
@@ -126,16 +124,19 @@ async def test_a_clock_that_goes_back(tmp_path: Path) -> None:
 
 async def test_two_processes_share_a_file(tmp_path: Path) -> None:
     """Every line is there once; neither counts lines that the other has written again."""
-    async with target_of(tmp_path, lines=10) as one, target_of(tmp_path, lines=10) as other:
-        async with anyio.create_task_group() as group:
-            for number in range(20):
-                group.start_soon((one, other)[number % 2].deliver, [page_item(f"S{number}-{each}") for each in range(3)])
+    async with (
+        target_of(tmp_path, lines=10) as one,
+        target_of(tmp_path, lines=10) as other,
+        anyio.create_task_group() as group,
+    ):
+        for number in range(20):
+            group.start_soon((one, other)[number % 2].deliver, [page_item(f"S{number}-{each}") for each in range(3)])
     assert len(set(map(str, skus(lines_of(tmp_path))))) == len(lines_of(tmp_path)) == 60
     assert [len(each.read_bytes().splitlines()) for each in complete(tmp_path)] == [12] * 5
 
 
 async def test_a_process_that_stops_with_the_folder(tmp_path: Path) -> None:
-    """Others say so after a while, and go on when it has ended."""
+    """Others say so after a while, and continue when it has ended."""
     async with target_of(tmp_path, timeout=0.2) as target:
         await target.deliver([page_item("A")])
         with (tmp_path / ".shop.state").open("rb") as held:
@@ -150,6 +151,7 @@ WRITER = """
 import sys, anyio
 from pathlib import Path
 from tests.delivery.kinds.test_files import target_of
+from tests.support.processes import eventually
 from tests.support.target_items import page_item
 
 async def main():
@@ -165,7 +167,9 @@ anyio.run(main)
 def test_a_crash_while_a_line_is_written(tmp_path: Path) -> None:
     """After kill -9: every acknowledged line is there, whole, in order; what was cut is not."""
     for _ in range(2):
-        with subprocess.Popen([sys.executable, "-c", WRITER, str(tmp_path)], cwd=ROOT, stdout=subprocess.PIPE) as writer:
+        with subprocess.Popen(
+            [sys.executable, "-c", WRITER, str(tmp_path)], cwd=ROOT, stdout=subprocess.PIPE
+        ) as writer:
             assert writer.stdout is not None
             for _ in range(20):
                 writer.stdout.readline()
@@ -199,7 +203,7 @@ async def test_a_state_that_is_lost(tmp_path: Path) -> None:
 
 
 async def test_a_full_disk(tmp_path: Path) -> None:
-    """Nothing is taken, no part of a line stays, and it goes on when there is space."""
+    """Nothing is taken, no part of a line stays, and later pages are taken when there is space."""
     with small_disk.disk(tmp_path / "disk", 1) as disk:
         folder = disk.folder / "out"
         async with target_of(folder) as target:
@@ -223,6 +227,6 @@ async def test_a_folder_that_cannot_be_made(tmp_path: Path) -> None:
         await target.deliver([page_item()])
         for each in (tmp_path / "out").iterdir():
             each.unlink()
-        os.rmdir(tmp_path / "out")
+        (tmp_path / "out").rmdir()
         assert (await target.deliver([page_item()])).items == [Taken("line 1")]
     assert time.time() - complete(tmp_path / "out")[0].stat().st_mtime < 60

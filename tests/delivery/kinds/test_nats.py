@@ -1,6 +1,5 @@
 """NATS JetStream as a target: the real server, of a wheel."""
 
-import asyncio
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 
@@ -13,10 +12,11 @@ from pagefold.engine.configuration.target_config import NatsTargetConfig, Target
 from pagefold.engine.delivery.http_sender import Outside
 from pagefold.engine.delivery.kind_table import open_kind
 from pagefold.engine.delivery.kinds.nats import subject_of
+from pagefold.engine.delivery.target_errors import TargetUnreadable
 from pagefold.engine.delivery.target_kind import PageKey, Refused, Taken, TargetKind, Unavailable
-from pagefold.engine.errors import TargetUnreadable
 from tests.support.message_servers import ServerProgram, nats_server
 from tests.support.other_protocol import OTHERS, server_that_says
+from tests.support.processes import eventually
 from tests.support.target_items import hostile_skus, page_item, pages, withdrawal
 
 TOKEN = "a-token-of-this-shop"  # noqa: S105  # of the server of these tests
@@ -105,7 +105,10 @@ async def test_a_full_stream(server: ServerProgram) -> None:
         async with stream_of(server, max_msgs=1, discard="new"):
             taken, full = (await target.deliver(pages(2))).items
             assert isinstance(taken, Taken)
-            assert full == Unavailable("APIError: nats: maximum messages exceeded", received=False) or "maximum" in full.text
+            assert (
+                full == Unavailable("APIError: nats: maximum messages exceeded", received=False)
+                or "maximum" in full.text
+            )
         [missing] = (await target.deliver(pages(1))).items
         assert isinstance(missing, Unavailable)
         assert await target.read([PageKey("A", "web-de")]) == {}
@@ -132,8 +135,7 @@ async def test_a_server_that_comes_back() -> None:
             assert all(isinstance(each, Unavailable) for each in (await target.deliver(pages(2, 51))).items)
             server.start()
             assert all(isinstance(each, Taken) for each in (await target.deliver(pages(2, 52))).items)
-            while not stream._nc.is_connected:
-                await asyncio.sleep(0.05)
+            await eventually(lambda: stream._nc.is_connected, "the client is connected again")
             assert (await stream.stream_info("PAGES")).state.messages == 3
 
 

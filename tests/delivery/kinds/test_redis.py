@@ -8,8 +8,9 @@ from redis.asyncio import Redis
 from pagefold.engine.configuration.target_config import RedisTargetConfig, TargetConfig
 from pagefold.engine.delivery.http_sender import Outside
 from pagefold.engine.delivery.kind_table import open_kind
+from pagefold.engine.delivery.target_errors import TargetUnreadable
 from pagefold.engine.delivery.target_kind import PageKey, Taken, TargetKind, Unavailable
-from pagefold.engine.errors import ConfigurationError, TargetUnreadable
+from pagefold.engine.errors import ConfigurationError
 from tests.support.message_servers import ServerProgram, redis_program, redis_server, valkey_program
 from tests.support.other_protocol import OTHERS, server_that_says
 from tests.support.target_items import hostile_skus, page_item, pages, withdrawal
@@ -79,18 +80,18 @@ async def test_hostile_skus(server: ServerProgram) -> None:
         assert await target.read([each.page for each in items]) == {each.page: each.tag for each in items}
 
 
-async def test_others_are_told(server: ServerProgram) -> None:
+async def test_changes_are_published(server: ServerProgram) -> None:
     """Of each change, by its key; keys may expire."""
     async with target_of(server, publish="changes", expire_seconds=60) as target, client_of(server) as client:
         async with client.pubsub() as listener:
             await listener.subscribe("changes")
             await target.deliver([page_item("A"), withdrawal("B")])
-            heard: list[bytes] = []
+            received: list[bytes] = []
             async for message in listener.listen():
-                heard += [message["data"]] if message["type"] == "message" else []
-                if len(heard) == 2:
+                received += [message["data"]] if message["type"] == "message" else []
+                if len(received) == 2:
                     break
-        assert heard == [b"page:web-de:A", b"page:web-de:B"]
+        assert received == [b"page:web-de:A", b"page:web-de:B"]
         assert 0 < await client.ttl("page:web-de:A") <= 60
 
 
