@@ -229,6 +229,19 @@ def _check_kind(key: str, table: Table) -> Iterator[ConfigurationError]:
         yield from _check_address(key, table)
     if isinstance(table, HttpTargetConfig):
         yield from _check_http(key, table)
+    if isinstance(table, AlgoliaTargetConfig) and not table.application:
+        yield ConfigurationError(f"{key}.application", "is needed: the id of the application")
+    if isinstance(table, RedisTargetConfig):
+        yield from _check_password(key, table.url)
+    if isinstance(table, NatsTargetConfig | KafkaTargetConfig) and not table.servers:
+        yield ConfigurationError(f"{key}.servers", "has no server")
+    yield from _check_variables(key, table)
+    for name in ("key", "subject", "id", "index", "path"):
+        needs_sku = name in {"key", "subject", "id"}
+        yield from _check_template(f"{key}.{name}", getattr(table, name, ""), needs_sku=needs_sku)
+
+
+def _check_variables(key: str, table: Table) -> Iterator[ConfigurationError]:
     for name in table.__struct_fields__:
         value = getattr(table, name)
         if name.endswith("_variable") and value is not None:
@@ -236,12 +249,6 @@ def _check_kind(key: str, table: Table) -> Iterator[ConfigurationError]:
         elif name.endswith("_variables"):
             for part, variable in value.items():
                 yield from check_variable(f"{key}.{name}.{part}", variable)
-    if isinstance(table, RedisTargetConfig):
-        yield from _check_password(key, table.url)
-    if isinstance(table, NatsTargetConfig | KafkaTargetConfig) and not table.servers:
-        yield ConfigurationError(f"{key}.servers", "has no server")
-    for name in ("key", "subject", "id", "index", "path"):
-        yield from _check_template(f"{key}.{name}", getattr(table, name, ""))
 
 
 def _check_http(key: str, table: HttpTargetConfig) -> Iterator[ConfigurationError]:
@@ -276,7 +283,9 @@ def _check_password(key: str, url: str) -> Iterator[ConfigurationError]:
         yield ConfigurationError(f"{key}.url", problem)
 
 
-def _check_template(key: str, template: str) -> Iterator[ConfigurationError]:
+def _check_template(key: str, template: str, *, needs_sku: bool) -> Iterator[ConfigurationError]:
     rest = template.replace("{sku}", "").replace("{channel}", "")
     if "{" in rest or "}" in rest:
         yield ConfigurationError(key, f"{template!r} may have {{sku}} and {{channel}}, and no other braces")
+    elif needs_sku and template and "{sku}" not in template:
+        yield ConfigurationError(key, "needs {sku}: pages would replace one another")

@@ -47,6 +47,9 @@ def test_one_table_says_how_it_is_reached(kind: str) -> None:
         ({"redis": {"url": "redis://:pass-word@a.example"}}, ".redis.url", "a user or a password"),
         ({"nats": {"servers": []}}, ".nats.servers", "has no server"),
         ({"meilisearch": SEARCH | {"id": "{sku"}}, ".meilisearch.id", "no other braces"),
+        ({"redis": {"url": "redis://a.example", "key": "page"}}, ".redis.key", "needs {sku}"),
+        ({"nats": {"servers": ["a.example"], "subject": "pages"}}, ".nats.subject", "needs {sku}"),
+        ({"algolia": SEARCH}, ".algolia.application", "is needed"),
         ({"http": HTTP, "concurrency": 0}, ".concurrency", ">= 1"),
     ],
 )

@@ -24,6 +24,7 @@ async def server_that_says(answer: bytes) -> AsyncIterator[int]:
         yield listening.sockets[0].getsockname()[1]
     finally:
         listening.close()
+        await asyncio.sleep(0)  # connections that were accepted before are served
         for writer in writers:
             writer.close()
         await asyncio.gather(*(writer.wait_closed() for writer in writers), return_exceptions=True)

@@ -68,7 +68,12 @@ class KafkaTarget(TargetKind):
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        await run_sync(self._producer.flush, CLOSE_SECONDS)
+        await run_sync(self._close)
+
+    def _close(self) -> None:
+        self._producer.flush(CLOSE_SECONDS)
+        self._producer.purge()  # what is left is given up
+        self._producer.close()
 
     async def deliver(self, items: Sequence[Item]) -> Answers:
         """As the contract says: all messages are sent, then their acknowledgements are awaited."""

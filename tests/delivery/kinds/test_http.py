@@ -2,6 +2,7 @@
 
 import base64
 from collections.abc import Callable
+from typing import Any
 
 import orjson
 import pytest
@@ -14,6 +15,7 @@ from pagefold.engine.delivery.target_errors import TargetUnreadable
 from pagefold.engine.delivery.target_kind import Answer, Answers, Item, PageKey, Refused, Taken, Unavailable
 from pagefold.engine.errors import ConfigurationError
 from pagefold.engine.reading.page_tags import tag_of
+from tests.support.documents import ROOT, blocks
 from tests.support.fake_endpoint import Asked, Reply, Server, serving
 
 SECRET = "whsec_" + base64.b64encode(b"0123456789abcdef0123456789").decode()
@@ -62,6 +64,20 @@ async def test_a_webhook_is_signed() -> None:
     assert asked.headers["authorization"] == "Bearer a-token-of-this-shop"
     with pytest.raises(Exception, match="No matching signature"):
         Webhook(SECRET).verify(asked.body + b" ", dict(asked.headers))
+
+
+async def test_a_receiver_verifies_it() -> None:
+    """The program in docs/targets.md accepts the request, and not a byte more, another secret, or an old one."""
+    [(_, program)] = blocks((ROOT / "docs" / "targets.md").read_text("utf-8"), "python")
+    names: dict[str, Any] = {}
+    exec(program, names)  # noqa: S102  # the documentation's own
+    is_genuine = names["is_genuine"]
+    _, server = await delivered(Reply(), item(), **SIGNED)
+    [asked] = server.asked
+    assert is_genuine(SECRET, asked.headers, asked.body)
+    assert not is_genuine(SECRET, asked.headers, asked.body + b" ")
+    assert not is_genuine("whsec_AAAA", asked.headers, asked.body)
+    assert not is_genuine(SECRET, {**asked.headers, "webhook-timestamp": "1700000000"}, asked.body)
 
 
 async def test_a_withdrawal_is_a_webhook() -> None:
