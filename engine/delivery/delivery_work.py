@@ -8,9 +8,9 @@ import anyio
 
 from pagefold.engine.configuration.target_config import TargetConfig
 from pagefold.engine.delivery.deliverer import Deliverer, Place
-from pagefold.engine.delivery.http_sender import OUTSIDE, Outside
 from pagefold.engine.delivery.kind_table import open_kind
 from pagefold.engine.delivery.marker import Marker
+from pagefold.engine.delivery.outside import OUTSIDE, Outside
 from pagefold.engine.errors import PagefoldError, StoreError
 from pagefold.engine.feed.feed_reader import NAMES, FeedReader
 from pagefold.engine.reading.page_reader import PageReader

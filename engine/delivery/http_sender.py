@@ -1,7 +1,6 @@
 """Requests to one target over HTTP: to pinned addresses, without redirects, within a time, with bounded responses."""
 
 import logging
-import os
 import socket
 from collections.abc import Collection, Mapping
 from contextlib import suppress
@@ -15,9 +14,9 @@ import httpx2
 
 from pagefold.engine.configuration.target_config import AddressConfig, TargetConfig
 from pagefold.engine.delivery.limit_headers import limits_of
+from pagefold.engine.delivery.outside import Outside, secret
 from pagefold.engine.delivery.pinned_addresses import AddressRefusedError, PinnedAddresses
 from pagefold.engine.delivery.target_kind import NO_LIMITS, Limits
-from pagefold.engine.errors import ConfigurationError
 
 MAX_RESPONSE_BYTES = 8 * 1024 * 1024
 """Bytes of a response that are read. A larger one is the target's fault."""
@@ -50,16 +49,6 @@ class NoResponse(NamedTuple):
     text: str
     sent: bool = True
     limits: Limits = NO_LIMITS
-
-
-class Outside(NamedTuple):
-    """What a target is reached by: the variables of the environment, and the addresses of its name."""
-
-    environment: Mapping[str, str] = os.environ
-    addresses: PinnedAddresses | None = None
-
-
-OUTSIDE = Outside()
 
 
 class HttpSender:
@@ -170,16 +159,6 @@ def authorization_headers(name: str, config: AddressConfig, environment: Mapping
         token = secret(f"{name}.token_variable", config.token_variable, environment)
         found["authorization"] = f"Bearer {token}"
     return found
-
-
-def secret(key: str, variable: str, environment: Mapping[str, str] = os.environ) -> str:
-    """The value of an environment variable. Raises `ConfigurationError`, which does not show it."""
-    value = environment.get(variable, "").strip()
-    if not value:
-        raise ConfigurationError(key, f"the environment variable {variable} is not set or empty")
-    if not (value.isascii() and value.isprintable()):
-        raise ConfigurationError(key, f"{variable} has characters that a header cannot contain")
-    return value
 
 
 def _certificates() -> SSLContext:

@@ -4,15 +4,17 @@ A kind is imported when a target has it: its library may not be installed.
 """
 
 from pagefold.engine.configuration.target_config import TargetConfig
-from pagefold.engine.delivery.http_sender import OUTSIDE, Outside
+from pagefold.engine.delivery.outside import OUTSIDE, Outside
 from pagefold.engine.delivery.target_kind import TargetKind
 from pagefold.engine.errors import ConfigurationError
+from pagefold.engine.runtime.extras import needs_extra
 
 
 def open_kind(name: str, target: TargetConfig, outside: Outside = OUTSIDE) -> TargetKind:
     """The connection to a target, to be entered. Raises `ConfigurationError`, and `ExtraMissing`."""
     if target.http is not None:
-        from pagefold.engine.delivery.kinds.http import HttpTarget  # noqa: PLC0415  # see above
+        with needs_extra(f"the target {name}", "rebuild"):
+            from pagefold.engine.delivery.kinds.http import HttpTarget  # noqa: PLC0415  # see above
 
         return HttpTarget(name, target, target.http, outside)
     if target.files is not None:
@@ -31,7 +33,8 @@ def open_kind(name: str, target: TargetConfig, outside: Outside = OUTSIDE) -> Ta
         from pagefold.engine.delivery.kinds.redis import RedisTarget  # noqa: PLC0415  # see above
 
         return RedisTarget(name, target, target.redis, outside)
-    return _open_search_engine(name, target, outside)
+    with needs_extra(f"the target {name}", "rebuild"):
+        return _open_search_engine(name, target, outside)
 
 
 def _open_search_engine(name: str, target: TargetConfig, outside: Outside) -> TargetKind:

@@ -6,8 +6,8 @@ from ipaddress import ip_address, ip_network
 import pytest
 
 from pagefold.engine.configuration.target_config import HttpTargetConfig, TargetConfig
-from pagefold.engine.delivery.http_sender import Outside
 from pagefold.engine.delivery.kinds.http import HttpTarget
+from pagefold.engine.delivery.outside import Outside
 from pagefold.engine.delivery.pinned_addresses import AddressRefusedError, PinnedAddresses, is_allowed
 from pagefold.engine.delivery.target_kind import Item, PageKey, Taken, Unavailable
 from tests.support.fake_endpoint import Reply, serving

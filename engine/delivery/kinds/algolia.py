@@ -9,9 +9,10 @@ import orjson
 
 from pagefold.engine.configuration.target_config import AlgoliaTargetConfig, TargetConfig
 from pagefold.engine.delivery.faults import MAX_TEXT, shown_status
-from pagefold.engine.delivery.http_sender import NoResponse, Outside
+from pagefold.engine.delivery.http_sender import NoResponse
 from pagefold.engine.delivery.kinds.search_engine import TAG_FIELD, SearchEngine, fill, path_part
 from pagefold.engine.delivery.kinds.task_waiting import applied
+from pagefold.engine.delivery.outside import Outside
 from pagefold.engine.delivery.target_errors import TargetUnreadable
 from pagefold.engine.delivery.target_kind import Answer, Item, Limits, PageKey, Taken, Unavailable
 

@@ -21,7 +21,8 @@ import orjson
 
 from pagefold.engine.configuration.target_config import HttpTargetConfig, TargetConfig
 from pagefold.engine.delivery.faults import answer_of
-from pagefold.engine.delivery.http_sender import OUTSIDE, HttpSender, NoResponse, Outside, Response, secret
+from pagefold.engine.delivery.http_sender import HttpSender, NoResponse, Response
+from pagefold.engine.delivery.outside import OUTSIDE, Outside, secret
 from pagefold.engine.delivery.target_errors import TargetUnreadable
 from pagefold.engine.delivery.target_kind import (
     Answer,

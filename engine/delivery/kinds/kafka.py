@@ -10,7 +10,7 @@ from anyio.to_thread import run_sync
 
 from pagefold.engine.configuration.target_config import KafkaTargetConfig, TargetConfig
 from pagefold.engine.delivery.faults import MAX_TEXT
-from pagefold.engine.delivery.http_sender import Outside, secret
+from pagefold.engine.delivery.outside import Outside, secret
 from pagefold.engine.delivery.target_kind import Answer, Answers, Item, Refused, Taken, TargetKind, Unavailable
 from pagefold.engine.errors import ConfigurationError
 from pagefold.engine.runtime.extras import needs_extra

@@ -12,7 +12,7 @@ import anyio
 
 from pagefold.engine.configuration.target_config import NatsTargetConfig, TargetConfig
 from pagefold.engine.delivery.faults import MAX_TEXT
-from pagefold.engine.delivery.http_sender import Outside, secret
+from pagefold.engine.delivery.outside import Outside, secret
 from pagefold.engine.delivery.target_errors import TargetUnreadable
 from pagefold.engine.delivery.target_kind import Answer, Answers, Item, PageKey, Refused, Taken, TargetKind, Unavailable
 from pagefold.engine.runtime.extras import needs_extra

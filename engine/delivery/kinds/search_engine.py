@@ -15,8 +15,9 @@ import orjson
 
 from pagefold.engine.configuration.target_config import SearchTargetConfig, TargetConfig
 from pagefold.engine.delivery.faults import answer_of
-from pagefold.engine.delivery.http_sender import HttpSender, NoResponse, Outside, Response, secret
+from pagefold.engine.delivery.http_sender import HttpSender, NoResponse, Response
 from pagefold.engine.delivery.kinds.json_lines import one_line
+from pagefold.engine.delivery.outside import Outside, secret
 from pagefold.engine.delivery.target_errors import TargetUnreadable
 from pagefold.engine.delivery.target_kind import (
     NO_LIMITS,

@@ -9,8 +9,8 @@ import pytest
 from standardwebhooks import Webhook
 
 from pagefold.engine.configuration.target_config import HttpTargetConfig, TargetConfig
-from pagefold.engine.delivery.http_sender import Outside
 from pagefold.engine.delivery.kinds.http import HttpTarget
+from pagefold.engine.delivery.outside import Outside
 from pagefold.engine.delivery.target_errors import TargetUnreadable
 from pagefold.engine.delivery.target_kind import Answer, Answers, Item, PageKey, Refused, Taken, Unavailable
 from pagefold.engine.errors import ConfigurationError

@@ -10,8 +10,8 @@ from confluent_kafka import Consumer, KafkaException, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic  # type: ignore[attr-defined]  # of its documentation
 
 from pagefold.engine.configuration.target_config import KafkaTargetConfig, TargetConfig
-from pagefold.engine.delivery.http_sender import Outside
 from pagefold.engine.delivery.kind_table import open_kind
+from pagefold.engine.delivery.outside import Outside
 from pagefold.engine.delivery.target_kind import PageKey, Refused, Taken, TargetKind, Unavailable
 from pagefold.engine.errors import ConfigurationError
 from tests.support.message_servers import ServerProgram, kafka_broker

@@ -9,9 +9,9 @@ from nats.js import JetStreamContext
 from nats.js.api import StreamConfig
 
 from pagefold.engine.configuration.target_config import NatsTargetConfig, TargetConfig
-from pagefold.engine.delivery.http_sender import Outside
 from pagefold.engine.delivery.kind_table import open_kind
 from pagefold.engine.delivery.kinds.nats import subject_of
+from pagefold.engine.delivery.outside import Outside
 from pagefold.engine.delivery.target_errors import TargetUnreadable
 from pagefold.engine.delivery.target_kind import PageKey, Refused, Taken, TargetKind, Unavailable
 from tests.support.message_servers import ServerProgram, nats_server

@@ -6,8 +6,8 @@ import pytest
 from redis.asyncio import Redis
 
 from pagefold.engine.configuration.target_config import RedisTargetConfig, TargetConfig
-from pagefold.engine.delivery.http_sender import Outside
 from pagefold.engine.delivery.kind_table import open_kind
+from pagefold.engine.delivery.outside import Outside
 from pagefold.engine.delivery.target_errors import TargetUnreadable
 from pagefold.engine.delivery.target_kind import PageKey, Taken, TargetKind, Unavailable
 from pagefold.engine.errors import ConfigurationError

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from pagefold.engine.configuration.target_config import AlgoliaTargetConfig, SearchTargetConfig, TargetConfig
-from pagefold.engine.delivery.http_sender import Outside
 from pagefold.engine.delivery.kind_table import open_kind
+from pagefold.engine.delivery.outside import Outside
 from pagefold.engine.delivery.target_errors import TargetUnreadable
 from pagefold.engine.delivery.target_kind import PageKey, Refused, Taken, TargetKind, Unavailable
 from tests.support.fake_endpoint import Reply, serving
