@@ -15,8 +15,10 @@ import pytest
 import pagefold
 from pagefold import Config, LogReplaced, Shop
 from pagefold.engine.errors import BackupError
+from pagefold.engine.stores import open_store
 from pagefold.engine.stores.backup_folder import back_up, restore
 from pagefold.engine.stores.backup_manifest import Manifest, digest_of
+from pagefold.engine.stores.delivery_records import UNKNOWN, DeliveryKey, Settlement, Wanted
 from pagefold.engine.stores.postgres.backup import parameters_of
 from pagefold.engine.stores.sqlite import folder_of
 from tests.stores.test_log_proof import put_back
@@ -324,3 +326,45 @@ async def test_a_copy_of_the_files_of_a_running_store_is_no_backup(tmp_path: Pat
             assert copy.execute("SELECT count(*) FROM sqlite_schema WHERE name = 'stored_events'").get == 0 or (
                 copy.execute("SELECT count(*) FROM stored_events").get == 0
             )
+
+
+async def test_after_a_restore_no_receipt_counts(config: Config, folder: Path, tools: Path | None) -> None:
+    """A target may hold a newer page than the backup knows: everything is delivered again, and then followed."""
+    key = DeliveryKey("A", "web-de")
+
+    async def deliver(tag: str, before: str, after: str) -> None:
+        store = await open_store(config)
+        await store.deliveries.mark("search", before, after, [Wanted(*key, tag, 1)])
+        claim, _ = await store.deliveries.claim("search", "worker", 10, 60)
+        await store.deliveries.settle(claim, [Settlement(*key, "delivered", tag)])
+        await store.close()
+
+    await deliver("v1", "", "1")
+    manifest = await back_up(config, folder, tools=tools, advance=lambda *_: None)
+    assert ("deliveries.db" in manifest.files) == (tools is None)
+    await deliver("v2", "1", "2")
+    await restore(config, folder, tools=tools)
+    store = await open_store(config)
+    try:
+        assert await store.deliveries.cursor("search") == "1"
+        [row] = await store.deliveries.rows("search")
+        assert (row.wanted_tag, row.acked_tag) == ("v1", UNKNOWN)
+        assert (await store.delivery_targets.targets())[0].is_resetting
+        assert not await store.deliveries.reset_step("search", 10)
+        assert await store.deliveries.next_due("search") == 0
+    finally:
+        await store.close()
+
+
+async def test_a_backup_without_targets_sets_receipts_aside(tmp_path: Path, folder: Path) -> None:
+    """Those of another time are not those of the restored store."""
+    config = configured(f"sqlite:///{tmp_path / 'shop'}")
+    await (await open_store(config)).close()
+    await back_up(config, folder, advance=lambda *_: None)
+    store = await open_store(config)
+    await store.deliveries.mark("search", "", "1", [Wanted("A", "web-de", "v1", 1)])
+    await store.close()
+    done = await restore(config, folder)
+    assert done.kept_aside is not None
+    assert (Path(done.kept_aside) / "deliveries.db").exists()
+    assert not (tmp_path / "shop" / "deliveries.db").exists()

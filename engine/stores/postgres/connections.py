@@ -6,7 +6,7 @@ claim has one, and where there are targets, two write what was delivered.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from typing import TypeAlias
 
@@ -37,7 +37,8 @@ _SETTINGS = {
     "synchronous_commit": "on",
     "default_transaction_isolation": "read committed",
     "jit": "off",
-    # One plan a statement, by index, made once: independent of statistics and of tables that were still empty.
+    # One plan a statement, by index, made once: independent of statistics and of tables that were still empty; but for
+    # deliveries.
     "plan_cache_mode": "force_generic_plan",
     "enable_seqscan": "off",
     "enable_bitmapscan": "off",
@@ -192,8 +193,8 @@ class Session:
 class Pool:
     """A limited number of connections, made when needed, and replaced when lost."""
 
-    def __init__(self, connections: "Connections", size: int) -> None:
-        self._connections = connections
+    def __init__(self, open_session: Callable[[], Awaitable[Session]], size: int) -> None:
+        self._open_session = open_session
         self._size = size
         self._used = 0
         self._turns = asyncio.Semaphore(size)
@@ -206,7 +207,7 @@ class Pool:
         async with self._turns:
             while self._idle and self._idle[-1].closed:
                 self._idle.pop()
-            session = self._idle.pop() if self._idle else await self._connections.session()
+            session = self._idle.pop() if self._idle else await self._open_session()
             self._used += 1
             try:
                 yield session
@@ -221,7 +222,7 @@ class Pool:
         """Opens all connections of the pool. Raises `StoreUnavailable` if the server accepts too few."""
         self._idle = [session for session in self._idle if not session.closed]
         while not self._closed and self._used + len(self._idle) < self._size:
-            await self._give_back(await self._connections.session())
+            await self._give_back(await self._open_session())
 
     async def _give_back(self, session: Session) -> None:
         if self._closed or self._used + len(self._idle) >= self._size:  # meanwhile
@@ -254,9 +255,9 @@ class Connections:
         self.schema = config.store.schema
         self._config = config
         self._lease_milliseconds = round(config.work.lease_seconds * 1000)
-        self.writer = Pool(self, 1)
-        self.readers = Pool(self, READER_CONNECTIONS)
-        self.delivery_writers = Pool(self, DELIVERY_CONNECTIONS)
+        self.writer = Pool(self.session, 1)
+        self.readers = Pool(self.session, READER_CONNECTIONS)
+        self.delivery_writers = Pool(self._delivery_session, DELIVERY_CONNECTIONS)
 
     async def session(self, *, command_seconds: float | None = COMMAND_SECONDS) -> Session:
         """A new connection, on which no command may take longer than `command_seconds`."""
@@ -270,6 +271,14 @@ class Connections:
     async def lock_session(self) -> Session:
         """A new connection for an idle lock. The server ends it if its client is gone."""
         return await self._connect({"idle_session_timeout": "0"}, COMMAND_SECONDS)
+
+    async def _delivery_session(self) -> Session:
+        """A new connection for deliveries, which plans each statement when it is run.
+
+        They join rows that are given with a table that grows from nothing to millions of rows: a plan that was made
+        while it was empty may read all of it.
+        """
+        return await self._connect({"plan_cache_mode": "force_custom_plan"}, COMMAND_SECONDS)
 
     async def _connect(self, settings: Mapping[str, str], command_seconds: float | None) -> Session:
         own = {

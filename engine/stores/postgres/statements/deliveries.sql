@@ -53,7 +53,7 @@ ON CONFLICT (target, sku, channel) DO UPDATE SET
 -- Claims rows that are due between two moments, given from now on, unless the target is stopped. An expired claim, or a
 -- reset, leaves unknown what the target holds.
 WITH due AS MATERIALIZED (
-    SELECT sku, channel FROM deliveries
+    SELECT target, sku, channel FROM deliveries
     WHERE target = $1 AND due_at > delivery_clock() + $2::bigint AND due_at <= delivery_clock() + $3::bigint
         AND NOT EXISTS (SELECT FROM delivery_targets WHERE delivery_targets.target = $1 AND stopped)
     ORDER BY due_at
@@ -69,14 +69,22 @@ UPDATE deliveries AS d SET
     acked_tag = CASE WHEN d.claim IS NOT NULL OR d.epoch < delivery_cursors.epoch THEN '?' ELSE d.acked_tag END,
     epoch = greatest(d.epoch, delivery_cursors.epoch)
 FROM due, delivery_cursors
-WHERE d.target = $1 AND d.sku = due.sku AND d.channel = due.channel AND delivery_cursors.target = $1
+WHERE d.target = due.target AND d.sku = due.sku AND d.channel = due.channel AND delivery_cursors.target = due.target
 RETURNING d.sku, d.channel, d.wanted_tag, d.wanted_position, d.acked_tag, d.attempts, d.document;
 
 -- renew_deliveries --
--- Extends a claim of rows, and returns those that it still has.
+-- Extends a claim of rows, and returns those that it still has. The rows are found by key first, then compared: a plan that
+-- counts on few rows with a claim would read all rows of the target.
+WITH named AS MATERIALIZED (
+    SELECT d.target, d.sku, d.channel, d.claim, d.claimed_by
+    FROM unnest($4::text[], $5::text[]) AS given (sku, channel)
+    JOIN deliveries AS d ON d.target = $1 AND d.sku = given.sku AND d.channel = given.channel
+    FOR UPDATE OF d
+)
 UPDATE deliveries AS d SET due_at = delivery_clock() + $6::bigint
-FROM unnest($4::text[], $5::text[]) AS named (sku, channel)
-WHERE d.target = $1 AND d.sku = named.sku AND d.channel = named.channel AND d.claim = $2 AND d.claimed_by = $3
+FROM named
+WHERE d.target = named.target AND d.sku = named.sku AND d.channel = named.channel
+    AND named.claim = $2 AND named.claimed_by = $3
 RETURNING d.sku, d.channel;
 
 -- settle_deliveries --
@@ -84,7 +92,7 @@ RETURNING d.sku, d.channel;
 -- what was read after it is no older than what is wanted. All rows are locked first, in the order given, since those that the
 -- claim has lost are changed next.
 WITH named AS MATERIALIZED (
-    SELECT settled.*, d.claim, d.claimed_by, d.acked_tag, d.overtaken,
+    SELECT settled.*, d.target, d.claim, d.claimed_by, d.acked_tag, d.overtaken,
         NOT d.remarked OR d.wanted_tag = settled.page_tag AS is_newest
     FROM unnest(
         $4::text[], $5::text[], $6::text[], $7::text[], $8::text[], $9::bigint[], $10::text[], $11::bigint[], $12::bytea[]
@@ -128,7 +136,7 @@ UPDATE deliveries AS d SET
     remarked = false,
     overtaken = false
 FROM judged
-WHERE d.target = $1 AND d.sku = judged.sku AND d.channel = judged.channel
+WHERE d.target = judged.target AND d.sku = judged.sku AND d.channel = judged.channel
 RETURNING d.sku, d.channel;
 
 -- overtake_deliveries --
@@ -155,14 +163,20 @@ FROM (
 ) AS last;
 
 -- move_deliveries --
--- Changes the state of rows that are in one of some states, none of which is claimed.
+-- Changes the state of rows that are in one of some states, none of which is claimed. As above, they are found by key.
+WITH named AS MATERIALIZED (
+    SELECT d.target, d.sku, d.channel, d.state
+    FROM unnest($2::text[], $3::text[]) AS given (sku, channel)
+    JOIN deliveries AS d ON d.target = $1 AND d.sku = given.sku AND d.channel = given.channel
+    FOR UPDATE OF d
+)
 UPDATE deliveries AS d SET
     state = $5,
     hold = false,
     attempts = CASE WHEN $5 = 'waiting' THEN 0 ELSE d.attempts END,
     due_at = CASE WHEN $5 = 'waiting' THEN delivery_clock() END
-FROM unnest($2::text[], $3::text[]) AS named (sku, channel)
-WHERE d.target = $1 AND d.sku = named.sku AND d.channel = named.channel AND d.state = ANY ($4::text[]);
+FROM named
+WHERE d.target = named.target AND d.sku = named.sku AND d.channel = named.channel AND named.state = ANY ($4::text[]);
 
 -- edit_delivery --
 -- Has a document sent in place of the page's, and revokes a claim, whose bytes may arrive all the same.
@@ -221,10 +235,10 @@ UPDATE delivery_cursors SET epoch = epoch + 1, reset_sku = '', reset_channel = '
 -- forget_deliveries --
 -- Removes the first rows of a target.
 WITH named AS MATERIALIZED (
-    SELECT sku, channel FROM deliveries WHERE target = $1 ORDER BY sku, channel LIMIT $2 FOR UPDATE
+    SELECT target, sku, channel FROM deliveries WHERE target = $1 ORDER BY sku, channel LIMIT $2 FOR UPDATE
 )
 DELETE FROM deliveries USING named
-WHERE deliveries.target = $1 AND deliveries.sku = named.sku AND deliveries.channel = named.channel;
+WHERE deliveries.target = named.target AND deliveries.sku = named.sku AND deliveries.channel = named.channel;
 
 -- forget_delivery_cursor --
 -- Removes a target.
