@@ -127,6 +127,15 @@ def test_syncs_are_there_on_both_stores(run: tuple[str, dict[str, Any], Path]) -
         assert len(found["delta sync, memory"]["sides"]) == 2
 
 
+def test_deliveries_are_there_on_both_stores(run: tuple[str, dict[str, Any], Path]) -> None:
+    """Marks, claims and settlements of a target with many pages are compared with those of one with few."""
+    _, report, _ = run
+    for store in ("sqlite", "postgres"):
+        found = {line["name"]: line for line in report["lines"] if line["store"] == store}
+        for step in ("mark", "claim", "settle"):
+            assert len(found[f"deliveries, {step}"]["sides"]) == 2
+
+
 def test_channels_with_contracts_are_there_on_both_stores(run: tuple[str, dict[str, Any], Path]) -> None:
     """They are compared with channels that have none, for all domains and for the catalog alone."""
     _, report, _ = run
@@ -495,4 +504,4 @@ def test_the_command_line_reads_sizes() -> None:
     """`k` and `M` are understood, and sizes are sorted."""
     assert sizes("1M,100k") == [100_000, 1_000_000]
     assert sizes("500") == [500]
-    assert len(LINES) == 26
+    assert len(LINES) == 27

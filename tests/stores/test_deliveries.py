@@ -1,11 +1,16 @@
 """What each target holds of each page: marks, claims, settlements, resets, and what is to be seen of them."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
 
+import apsw
 import pytest
 
 from pagefold import Config
+from pagefold.engine.errors import StoreDamaged
+from pagefold.engine.stores import open_store
 from pagefold.engine.stores.delivery_records import (
     FIRST_WAITING,
     MAX_SECONDS,
@@ -21,9 +26,11 @@ from pagefold.engine.stores.delivery_records import (
     text_of,
 )
 from pagefold.engine.stores.sqlite import folder_of
-from pagefold.engine.stores.sqlite.connections import DELIVERIES
+from pagefold.engine.stores.sqlite.connections import DELIVERIES, with_full_sync
+from pagefold.engine.stores.sqlite.deliveries import SQLiteDeliveries
 from pagefold.engine.stores.store import Store
 from tests.support.delivery_clock import START, DeliveryClock
+from tests.support.small_shop import configured
 
 LEASE = 10.0
 KEYS = [DeliveryKey("A", "de"), DeliveryKey("A", "us"), DeliveryKey("B", "de")]
@@ -87,6 +94,71 @@ async def test_a_store_without_targets_has_nothing(store: Store, config: Config)
         await delivered(found)
         assert (await store.sizes())["deliveries"] > 0
         assert (await store.inspect()).damage == []
+
+
+async def test_a_lost_file_is_begun_again(tmp_path: Path) -> None:
+    """Everything is to be delivered again; nothing else of the store is affected."""
+    config = configured(f"sqlite:///{tmp_path / 'shop'}")
+    store = await open_store(config)
+    try:
+        await delivered(store.deliveries)
+        (tmp_path / "shop" / DELIVERIES).unlink()
+        assert await store.deliveries.cursor("shop") == ""
+        assert await store.deliveries.mark("shop", "+", "1", wanted()) is None
+        assert (tmp_path / "shop" / DELIVERIES).exists()
+        (tmp_path / "shop" / f"{DELIVERIES}-wal").unlink(missing_ok=True)
+    finally:
+        await store.close()
+    store = await open_store(config)
+    try:
+        await delivered(store.deliveries)
+        assert await store.pages.count("catalog") == 0
+    finally:
+        await store.close()
+
+
+async def test_damage_is_found(tmp_path: Path) -> None:
+    """And named, with what to do about it."""
+    config = configured(f"sqlite:///{tmp_path / 'shop'}")
+    store = await open_store(config)
+    await store.deliveries.mark("shop", "", "1", [Wanted(f"S{number}", "de", "v1", 1) for number in range(500)])
+    await store.close()
+    file = tmp_path / "shop" / DELIVERIES
+    contents = bytearray(file.read_bytes())
+    contents[3 * 8192 :] = b"x" * (len(contents) - 3 * 8192)
+    file.write_bytes(contents)
+    store = await open_store(config)
+    try:
+        assert {damage.what for damage in (await store.inspect()).damage} == {DELIVERIES}
+        with pytest.raises(StoreDamaged, match=r"delete deliveries\.db"):
+            await store.check_damage()
+    finally:
+        await store.close()
+
+
+async def test_a_claim_is_synced_with_all_before_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A mark and a settlement are not: a page that is delivered again is no loss, one that was sent unnoticed is."""
+    synced: list[str] = []
+    store = await open_store(configured(f"sqlite:///{tmp_path / 'shop'}"))
+
+    def noted(work: Callable[[apsw.Connection], Any]) -> Callable[[apsw.Connection], Any]:
+        def run(connection: apsw.Connection) -> Any:  # noqa: ANN401  # what the work gives
+            synced.append("begun")
+            return work(connection)
+
+        return with_full_sync(run)
+
+    monkeypatch.setattr(f"{SQLiteDeliveries.__module__}.with_full_sync", noted)
+    try:
+        await store.deliveries.mark("shop", "", "1", wanted())
+        assert synced == []
+        claim, rows = await store.deliveries.claim("shop", "worker", 10, LEASE)
+        assert synced == ["begun"]
+        await store.deliveries.settle(claim, settled(rows))
+        assert (await store.deliveries.claim("shop", "worker", 10, LEASE))[1] == []
+        assert synced == ["begun"]
+    finally:
+        await store.close()
 
 
 # --- marks ----------------------------------------------------------------------------------------------
