@@ -212,6 +212,16 @@ async def test_a_mark_during_a_claim_is_not_lost(deliveries: Deliveries) -> None
     assert (row.state, row.wanted_tag, row.acked_tag) == ("waiting", "v1", "v2")
 
 
+async def test_a_mark_of_what_was_wanted_before_is_not_lost(deliveries: Deliveries) -> None:
+    """The holder has read a version between two that are the same, which no marker has seen."""
+    await deliveries.mark("shop", "", "1", wanted("v1"))
+    claim, rows = await deliveries.claim("shop", "worker", 10, LEASE)
+    await deliveries.mark("shop", "1", "2", wanted("v1"))
+    await deliveries.settle(claim, settled(rows, tag="v2"))
+    row = await only(deliveries)
+    assert (row.state, row.wanted_tag, row.acked_tag) == ("waiting", "v1", "v2")
+
+
 async def test_what_was_read_after_the_claim_is_newer_than_what_was_wanted(deliveries: Deliveries) -> None:
     """The marker comes later, and finds it delivered."""
     await deliveries.mark("shop", "", "1", wanted("v1"))
