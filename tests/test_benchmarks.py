@@ -119,7 +119,7 @@ def test_plans_are_there_on_both_stores(run: tuple[str, dict[str, Any], Path]) -
 
 
 def test_syncs_and_deliveries_are_there_on_both_stores(run: tuple[str, dict[str, Any], Path]) -> None:
-    """A sync is compared with a loop that appends the same, its memory with that of fewer records; so are deliveries."""
+    """A sync is compared with a loop that appends the same, and its memory is measured; so are deliveries."""
     _, report, _ = run
     for store in ("sqlite", "postgres"):
         found = {line["name"]: line for line in report["lines"] if line["store"] == store}
@@ -303,9 +303,8 @@ async def test_the_pages_of_peers_are_those_of_pagefold(kind: Callable[[ExitStac
 
 def test_numbers_are_sane(run: tuple[str, dict[str, Any], Path]) -> None:
     """Spreads are in order, rates are positive, and every target is either met or missed."""
-    _, report, _ = run
-    targets = 0
-    for line in report["lines"]:
+    targets, report = 0, run[1]
+    for line in [line for line in report["lines"] if not line["name"].startswith("dashboard, ")]:
         for values in line["sides"].values():
             assert 0 < values["low"] <= values["median"] <= values["high"]
         for claim in line["claims"]:
@@ -315,9 +314,10 @@ def test_numbers_are_sane(run: tuple[str, dict[str, Any], Path]) -> None:
             targets += limited
     over_http = 2 * 3 if shutil.which("wrk") else 0
     growth, one_at_a_time, mapped, synced = 2 * (1 + 1 + 1 + 2 + 3 + 1), 2 * 2, 1 + 6, 2 * 2
-    shown, planned, inherited = 2 * 1, 2 * 2, 2 * 1
+    shown, planned, inherited, delivered = 2 * 1, 2 * 2, 2 * 1, 2 * 3
     of_the_log = 2 * (1 + 2 + 1 + 1 + 1 + 2) + 2 + 2 * (2 + 1 + 2 + 2)
-    assert targets == of_the_log + growth + one_at_a_time + mapped + synced + shown + planned + inherited + over_http
+    others = shown + planned + inherited + delivered + over_http + one_at_a_time + mapped + synced
+    assert targets == of_the_log + growth + others
 
 
 def test_the_table_names_the_machine(run: tuple[str, dict[str, Any], Path]) -> None:
@@ -496,4 +496,4 @@ def test_the_command_line_reads_sizes() -> None:
     """`k` and `M` are understood, and sizes are sorted."""
     assert sizes("1M,100k") == [100_000, 1_000_000]
     assert sizes("500") == [500]
-    assert len(LINES) == 27
+    assert len(LINES) == 28
