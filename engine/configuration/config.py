@@ -25,6 +25,7 @@ from pagefold.engine.configuration.delta_config import DeltaConfig
 from pagefold.engine.configuration.page_settings import ChannelSettings, PageSettings
 from pagefold.engine.configuration.snapshot_config import SnapshotConfig
 from pagefold.engine.configuration.source_config import SourceConfig
+from pagefold.engine.configuration.shop_config import ShopIdentity, identity_of
 from pagefold.engine.configuration.structure import StructureCheck
 from pagefold.engine.configuration.toml_lines import KeyPlaces
 from pagefold.engine.errors import ConfigurationError
@@ -171,6 +172,11 @@ class Config(ConfigTables, frozen=True):
     def folder(self) -> Path:
         """The folder of its file, from which contracts are read; the working directory if it has none."""
         return Path() if self._places is None else Path(self._places.file).parent
+
+    @cached_property
+    def identity(self) -> ShopIdentity:
+        """Which shop this is, as people read it."""
+        return identity_of(self.shop, "" if self._places is None else self.folder.resolve().name)
 
     @cached_property
     def _places(self) -> KeyPlaces | None:

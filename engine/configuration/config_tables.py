@@ -13,6 +13,7 @@ from pagefold.engine.configuration.http_config import HttpConfig
 from pagefold.engine.configuration.kpi_config import KpiConfig, check_kpis
 from pagefold.engine.configuration.reference_config import ReferencesConfig, check_references
 from pagefold.engine.configuration.schedule_config import ScheduleConfig, check_schedule
+from pagefold.engine.configuration.shop_config import ShopConfig, check_shop
 from pagefold.engine.configuration.source_config import SourceConfig, check_source
 from pagefold.engine.configuration.store_config import StoreConfig, check_store
 from pagefold.engine.configuration.target_config import TargetConfig, check_targets
@@ -35,6 +36,7 @@ class ConfigTables(Table, frozen=True):
     channels: Annotated[
         dict[str, ChannelConfig], Meta(description="The storefronts and marketplaces that have pages, by name.")
     ]
+    shop: ShopConfig = ShopConfig()
     work: WorkConfig = WorkConfig()
     append: AppendConfig = AppendConfig()
     http: HttpConfig = HttpConfig()
@@ -69,6 +71,7 @@ class ConfigTables(Table, frozen=True):
 def check_tables(config: ConfigTables) -> Iterator[ConfigurationError]:
     """Yields every problem that the types of the tables do not exclude."""
     yield from check_store(config.store)
+    yield from check_shop(config.shop)
     yield from check_references(config.references)
     for name, source in config.sources.items():
         yield from check_source(f"sources.{name}", name, source)

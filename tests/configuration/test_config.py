@@ -20,6 +20,7 @@ from pagefold.engine.configuration.http_config import HttpConfig
 from pagefold.engine.configuration.kpi_config import KpiConfig
 from pagefold.engine.configuration.reference_config import ReferencesConfig
 from pagefold.engine.configuration.schedule_config import ScheduleConfig, TaskConfig
+from pagefold.engine.configuration.shop_config import ShopConfig
 from pagefold.engine.configuration.snapshot_config import OrphanLimit, SnapshotConfig
 from pagefold.engine.configuration.source_config import SourceConfig
 from pagefold.engine.configuration.store_config import StoreConfig
@@ -96,7 +97,12 @@ WRONG = [
     (edited('"sqlite:///var/shop"', "7"), "store.url", "expected `str`, got `int`"),
     (edited("[sources.pim]", 'schema = "Page Fold"\n[sources.pim]'), "store.schema", "lower-case letters"),
     (edited("[sources.pim]", 'colour = "red"\n[sources.pim]'), "store.colour", "unknown key"),
-    (edited("[store]", "[shop]\n[store]"), "shop", "unknown key"),
+    (edited("[store]", "[shops]\n[store]"), "shops", "unknown key"),
+    (edited("[store]", '[shop]\nname = " Sunrise"\n[store]'), "shop.name", "cannot be shown, or space around it"),
+    (edited("[store]", '[shop]\nenvironment = "Prod 1"\n[store]'), "shop.environment", "lower-case letters"),
+    (edited("[store]", '[shop]\naddress = "shop.example"\n[store]'), "shop.address", "is not an address such as"),
+    (edited("[store]", '[shop]\naddress = "https://a:b@shop.example"\n[store]'), "shop.address", "without parameters"),
+    (edited("[store]", '[shop]\naddress = "https://shop.example/?a=1"\n[store]'), "shop.address", "without parameters"),
     (
         edited('"catalog"', '"catalogue"'),
         "sources.pim.domains",
@@ -358,6 +364,7 @@ def test_the_limit_of_orphans(given: int | str | list[int | str], live: int, lim
 # --- the file that `pagefold init` writes ---------------------------------------------------------
 
 TABLES: dict[str, type[msgspec.Struct]] = {
+    "shop": ShopConfig,
     "store": StoreConfig,
     "sources.": SourceConfig,
     "sources.snapshot.": SnapshotConfig,
