@@ -6,6 +6,7 @@ from importlib.metadata import PackageNotFoundError, version
 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, InfoMetricFamily, Metric
 
+from pagefold.engine.configuration.shop_config import ShopIdentity
 from pagefold.engine.http.process_counters import ProcessCounters
 from pagefold.engine.kpis.definitions import Kpi
 from pagefold.engine.kpis.readings import KpiReading
@@ -40,6 +41,14 @@ def build_metrics(store: str) -> Iterator[Metric]:
     info = InfoMetricFamily("pagefold_build", "What runs.")
     kind = store.partition(":")[0]
     info.add_metric([], {"version": _version(), "python": platform.python_version(), "store": kind})
+    yield info
+
+
+def shop_metrics(shop: ShopIdentity) -> Iterator[Metric]:
+    """Which shop this is, and where its runbooks are; a label is empty if that is not known."""
+    info = InfoMetricFamily("pagefold_shop", "Which shop this is, and the address of its runbooks.")
+    labels = {"name": shop.name, "environment": shop.environment or "", "runbooks": shop.runbooks or ""}
+    info.add_metric([], labels)
     yield info
 
 

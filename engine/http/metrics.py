@@ -12,9 +12,17 @@ from prometheus_client.exposition import CONTENT_TYPE_PLAIN_1_0_0 as CONTENT_TYP
 from prometheus_client.exposition import generate_latest
 from prometheus_client.registry import Collector, CollectorRegistry
 
+from pagefold.engine.configuration.shop_config import ShopIdentity
 from pagefold.engine.dead_letters.retention import Outlook
 from pagefold.engine.events import OUTCOMES
-from pagefold.engine.http.kpi_metrics import build_metrics, kpi_metrics, process_metrics, section_metrics, store_metrics
+from pagefold.engine.http.kpi_metrics import (
+    build_metrics,
+    kpi_metrics,
+    process_metrics,
+    section_metrics,
+    shop_metrics,
+    store_metrics,
+)
 from pagefold.engine.http.process_counters import ProcessCounters
 from pagefold.engine.kpis.definitions import Kpi
 from pagefold.engine.kpis.readings import KpiReading
@@ -44,6 +52,7 @@ class StoreFigures(NamedTuple):
     fetches: Sequence[FetchCount]
     kpis: Sequence[Kpi]
     readings: Sequence[KpiReading]
+    shop: ShopIdentity
     store: str
     sizes: Mapping[str, int]
     sections: Mapping[tuple[str, str], tuple[int, int]]
@@ -62,6 +71,7 @@ async def exposition(shop: Shop, processes: Sequence[ProcessCounters], checks: S
         fetches=await shop.store.fetches.counts(),
         kpis=shop.kpis.kpis,
         readings=await shop.kpis.readings(),
+        shop=shop.config.identity,
         store=shop.store.name,
         sizes=await shop.store.sizes(),
         sections=shop.section_counts.recent(),
@@ -81,6 +91,7 @@ class ShopCollector(Collector):
         """Every metric."""
         figures = self._figures
         yield from build_metrics(figures.store)
+        yield from shop_metrics(figures.shop)
         yield from process_metrics(self._processes)
         yield from kpi_metrics(figures.kpis, figures.readings)
         yield from store_metrics(figures.sizes)

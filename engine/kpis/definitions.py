@@ -190,7 +190,7 @@ KPIS: tuple[Kpi, ...] = (
         severity="warning",
         labelled_by="source",
         text="Rebuilds and syncs that would remove more than they may",
-        meaning="a person has to approve or refuse them",
+        meaning="a person has to approve or refuse each",
     ),
     Kpi(
         name="failed-rebuilds",

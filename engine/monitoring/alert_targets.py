@@ -20,6 +20,7 @@ from anyio.to_thread import run_sync
 
 from pagefold.domains.values import format_timestamp
 from pagefold.engine.configuration.alert_config import AlertConfig
+from pagefold.engine.configuration.shop_config import ShopIdentity
 from pagefold.engine.kpis.readings import KpiReading
 from pagefold.engine.runtime.clock import moment
 from pagefold.engine.runtime.logs import Logger
@@ -40,12 +41,19 @@ log = Logger(__name__)
 
 
 class AlertNotice(msgspec.Struct, frozen=True, rename="camel"):
-    """What a target is sent. `id` is the same whenever the same message is sent; `since` is when the alert began."""
+    """What a target is sent. `id` is the same whenever the same message is sent; `since` is when the alert began.
+
+    `text` begins with the shop and its environment if the configuration names them; `runbook` is where it says what to
+    do: an address if that of the server is known.
+    """
 
     id: str
     event: AlertEvent
     text: str
     since: str
+    shop: str
+    environment: str | None
+    runbook: str
     reading: KpiReading
 
 
@@ -67,11 +75,13 @@ class AlertTargets:
         self,
         alerts: Alerts,
         targets: Mapping[str, AlertConfig],
+        shop: ShopIdentity,
         clock: Callable[[], datetime] = moment,
         environment: Mapping[str, str] = os.environ,
     ) -> None:
         self._alerts = alerts
         self._targets = targets
+        self._shop = shop
         self._clock = clock
         self._environment = environment
 
@@ -97,7 +107,7 @@ class AlertTargets:
         try:
             if target is not None:
                 with anyio.CancelScope(shield=True), anyio.fail_after(TIMEOUT_SECONDS):  # else it might be sent twice
-                    await send(target, notice_of(message), self._environment)
+                    await send(target, notice_of(message, self._shop), self._environment)
         except (SendingFailedError, OSError, TimeoutError, ValueError) as error:
             await self._note_failure(message, f"{type(error).__name__}: {error}"[:MAX_ERROR])
             return False
@@ -115,11 +125,20 @@ class AlertTargets:
             await self._alerts.sent(message, format_timestamp(at))
 
 
-def notice_of(message: AlertMessage) -> AlertNotice:
+def notice_of(message: AlertMessage, shop: ShopIdentity) -> AlertNotice:
     """What a target is sent."""
     reading = msgspec.json.decode(message.reading, type=KpiReading)
     text = reading.text if message.event == "crossed" else f"Recovered. {reading.text}"
-    return AlertNotice(f"{message.alert}-{message.event}", message.event, text, message.since, reading)
+    return AlertNotice(
+        id=f"{message.alert}-{message.event}",
+        event=message.event,
+        text=f"{shop.text}: {text}" if shop.is_named else text,
+        since=message.since,
+        shop=shop.name,
+        environment=shop.environment,
+        runbook=shop.runbook(reading.runbook),
+        reading=reading,
+    )
 
 
 async def send(target: AlertConfig, notice: AlertNotice, environment: Mapping[str, str]) -> None:
@@ -139,6 +158,9 @@ async def _run(command: list[str], notice: AlertNotice, body: bytes, environment
         "PAGEFOLD_ALERT_LABEL": notice.reading.label,
         "PAGEFOLD_ALERT_SEVERITY": notice.reading.severity,
         "PAGEFOLD_ALERT_TEXT": notice.text,
+        "PAGEFOLD_ALERT_SHOP": notice.shop,
+        "PAGEFOLD_ALERT_ENVIRONMENT": notice.environment or "",
+        "PAGEFOLD_ALERT_RUNBOOK": notice.runbook,
     }
     with file_in_memory() as file:  # a program that ends without reading would break a pipe
         file.write(body)

@@ -45,7 +45,7 @@ class Monitor:
         self._shop = shop
         self._kpis = kpis
         self._alerts = alerts
-        self._targets = AlertTargets(shop.store.alerts, shop.config.alerts, clock)
+        self._targets = AlertTargets(shop.store.alerts, shop.config.alerts, shop.config.identity, clock)
         self._clock = clock
         self._minute = 0
         self._hour = 0

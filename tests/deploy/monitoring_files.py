@@ -41,6 +41,19 @@ def files() -> dict[Path, str]:
 # --- rules ------------------------------------------------------------------------------------------
 
 
+SHOP = (
+    '{{ with printf "pagefold_shop_info{job=%q}" $labels.job | query }}{{ . | first | label "name" }}'
+    '{{ with . | first | label "environment" }}, {{ . }}{{ end }}{{ end }}'
+)
+"""The name and environment of the shop, if its metrics can be read."""
+
+RUNBOOK_URL = (
+    '{{ with printf "pagefold_shop_info{job=%q,runbooks!=\\"\\"}" $labels.job | query }}'
+    '{{ . | first | label "runbooks" }}/SECTION{{ end }}'
+)
+"""The address of a section of the runbooks, if the shop says where they are."""
+
+
 def rules() -> str:
     """One alert for each key figure, and those that Prometheus alone can see."""
     groups = [
@@ -84,7 +97,9 @@ def _alert(name: str, expression: str, severity: str, summary: str, description:
         "annotations": {
             "summary": summary,
             "description": description,
+            "shop": SHOP,
             "runbook": f"docs/runbooks.md#{runbook}",
+            "runbook_url": RUNBOOK_URL.replace("SECTION", runbook),
         },
     }
 

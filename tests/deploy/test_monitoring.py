@@ -5,7 +5,7 @@ import re
 import subprocess
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from itertools import combinations
+from itertools import combinations, cycle
 from pathlib import Path
 from typing import Any
 
@@ -66,6 +66,7 @@ def test_every_alert_has_its_runbook() -> None:
         page, _, anchor = alert["annotations"]["runbook"].partition("#")
         assert page == "docs/runbooks.md"
         assert anchor in sections(), name
+        assert f"/{anchor}{{{{ end }}}}" in alert["annotations"]["runbook_url"]
 
 
 @needs("promtool")
@@ -78,7 +79,18 @@ def test_prometheus_reads_rules_and_board(tmp_path: Path) -> None:
     checked("promtool", "check", "rules", str(path))
 
 
-def story(kpi: Kpi) -> dict[str, Any]:
+SAYS = {
+    "": {"shop": "", "runbook_url": ""},
+    'name="Sunrise", environment="", runbooks=""': {"shop": "Sunrise", "runbook_url": ""},
+    'name="Sunrise", environment="staging", runbooks="https://shop.example/ui/runbooks"': {
+        "shop": "Sunrise, staging",
+        "runbook_url": "https://shop.example/ui/runbooks/",
+    },
+}
+"""What an alert says of the shop, by the labels of `pagefold_shop_info`; without them, there is no such metric."""
+
+
+def story(kpi: Kpi, shop: str) -> dict[str, Any]:
     """A test for `promtool`: two servers report for six minutes that a key figure is crossed, then that it is not."""
     value, shown = CROSSED[kpi.unit]
     label = {"label": "x"} if kpi.labelled_by else {}
@@ -88,11 +100,15 @@ def story(kpi: Kpi) -> dict[str, Any]:
         for server in "ab"
         for name, values in (("value", f"{value}x6 0x6"), ("crossed", "1x6 0x6"))
     ]
+    if shop:
+        series.append({"series": f'pagefold_shop_info{{job="pagefold", {shop}}}', "values": "1x12"})
+    said = SAYS[shop]
+    said = said | {"runbook_url": said["runbook_url"] and said["runbook_url"] + kpi.runbook}
     alert = alerts()[alert_name(kpi)]
     summary = re.sub(r"\{\{ \$value.*", shown, alert["annotations"]["summary"]).replace("{{ $labels.label }}", "x")
     fired = {
         "exp_labels": {"severity": kpi.severity, "job": "pagefold", **label},
-        "exp_annotations": alert["annotations"] | {"summary": summary},
+        "exp_annotations": alert["annotations"] | {"summary": summary} | said,
     }
     return {
         "interval": "1m",
@@ -113,7 +129,8 @@ def selector(labels: Mapping[str, str]) -> str:
 def test_an_alert_fires_once_and_ends(tmp_path: Path) -> None:
     """Two servers say the same of a key figure: that is one alert, which says the value, and ends with the trouble."""
     path = tmp_path / "stories.yml"
-    stories = {"rule_files": [str(RULES)], "evaluation_interval": "1m", "tests": [story(kpi) for kpi in KPIS]}
+    tests = [story(kpi, shop) for kpi, shop in zip(KPIS, cycle(SAYS), strict=False)]
+    stories = {"rule_files": [str(RULES)], "evaluation_interval": "1m", "tests": tests}
     path.write_text(yaml.safe_dump(stories))
     assert "SUCCESS" in checked("promtool", "test", "rules", str(path))
 

@@ -62,6 +62,7 @@ async def test_the_store_the_processes_and_the_build_are_described(shop: Shop, c
     assert [name.split(",")[2] for name in found if name.startswith("pagefold_build_info")] == [
         shop.store.name.partition(":")[0]
     ]
+    assert found["pagefold_shop_info,,Pagefold,"] == 1
 
 
 async def test_the_time_of_page_reads_is_sampled(shop: Shop) -> None:

@@ -10,6 +10,7 @@ import orjson
 import pytest
 
 from pagefold.engine.configuration.alert_config import AlertConfig
+from pagefold.engine.configuration.shop_config import ShopIdentity
 from pagefold.engine.kpis.readings import KpiReading
 from pagefold.engine.monitoring.alert_service import AlertService
 from pagefold.engine.monitoring.alert_targets import MAX_TRIES, AlertTargets
@@ -22,6 +23,8 @@ from tests.support.kpi_readings import reading
 MINUTE = timedelta(minutes=1)
 HIGH, LOW = reading("lag", 372, "pricing"), reading("lag", 0, "pricing")
 OK = Reply(b"ok")
+UNNAMED = ShopIdentity("pagefold", None, None, is_named=False)
+NAMED = ShopIdentity("Sunrise", "staging", "https://shop.example", is_named=True)
 
 
 async def decide(service: AlertService, clock: Clock, *readings: KpiReading) -> None:
@@ -73,10 +76,10 @@ async def test_each_message_is_posted_once(store: Store) -> None:
     async with serving(lambda _: OK) as server:
         targets = {"pager": AlertConfig(url=f"{server.url}/alerts", header_variables={"X-Key": "KEY"})}
         service = AlertService(store.alerts, targets)
-        sender = AlertTargets(store.alerts, targets, clock, {"KEY": "secret"})
+        sender = AlertTargets(store.alerts, targets, UNNAMED, clock, {"KEY": "secret"})
         await decide(service, clock, HIGH)
         await sender.send_due()
-        await AlertTargets(store.alerts, targets, clock, {"KEY": "secret"}).send_due()  # a restart
+        await AlertTargets(store.alerts, targets, UNNAMED, clock, {"KEY": "secret"}).send_due()  # a restart
         await decide(service, clock, LOW)
         await sender.send_due()
         await sender.send_due()
@@ -88,7 +91,8 @@ async def test_each_message_is_posted_once(store: Store) -> None:
     ]
     assert [(each.method, each.path, each.headers["x-key"]) for each in asked] == [("POST", "/alerts", "secret")] * 2
     assert asked[0].headers["idempotency-key"] == f"{alert.number}-crossed"
-    assert orjson.loads(asked[0].body)["reading"]["runbook"] == "lag"
+    message = orjson.loads(asked[0].body)
+    assert (message["shop"], message["environment"], message["runbook"]) == ("pagefold", None, "docs/runbooks.md#lag")
 
 
 async def test_a_target_that_fails_is_tried_again(store: Store) -> None:
@@ -97,7 +101,7 @@ async def test_a_target_that_fails_is_tried_again(store: Store) -> None:
     answers = iter([Reply(status=503), OK, OK])
     async with serving(lambda _: next(answers)) as first, serving(lambda _: OK) as second:
         targets = {"a": AlertConfig(url=first.url), "b": AlertConfig(url=second.url)}
-        service, sender = AlertService(store.alerts, targets), AlertTargets(store.alerts, targets, clock)
+        service, sender = AlertService(store.alerts, targets), AlertTargets(store.alerts, targets, UNNAMED, clock)
         await decide(service, clock, HIGH)
         await sender.send_due()
         await decide(service, clock, LOW)
@@ -117,7 +121,7 @@ async def test_a_message_is_given_up_in_the_end(store: Store) -> None:
     targets = {"pager": AlertConfig(url="http://127.0.0.1:9"), "gone": AlertConfig(command=["true"])}
     await decide(AlertService(store.alerts, targets), clock, HIGH)
     del targets["gone"]
-    sender = AlertTargets(store.alerts, targets, clock)
+    sender = AlertTargets(store.alerts, targets, UNNAMED, clock)
     for _ in range(MAX_TRIES):
         await sender.send_due()
         clock.now += 15 * MINUTE
@@ -147,7 +151,7 @@ async def test_why_a_message_was_not_sent(
     async with serving(lambda _: Reply(status=307, headers={"Location": "/elsewhere"})) as server:
         targets = {"pager": target(server.url)}
         await decide(AlertService(store.alerts, targets), clock, HIGH)
-        await AlertTargets(store.alerts, targets, clock, {}).send_due()
+        await AlertTargets(store.alerts, targets, UNNAMED, clock, {}).send_due()
         assert [each.path for each in server.asked] in ([], ["/moved"])
     clock.now += MINUTE
     assert [each.tries for each in await _due(store, clock)] == [1]
@@ -155,15 +159,23 @@ async def test_why_a_message_was_not_sent(
 
 
 async def test_a_command_gets_the_message(store: Store, tmp_path: Path) -> None:
-    """On its standard input, and the most important of it in its environment."""
+    """On its standard input, and the most important of it in its environment; with the shop, and where to read on."""
     clock, file = Clock(), tmp_path / "alerts"
     program = (
-        "import os, sys; open(sys.argv[1], 'a').write(sys.stdin.read() + os.environ['PAGEFOLD_ALERT_TEXT'] + '\\n')"
+        "import os, sys; said = [os.environ['PAGEFOLD_ALERT_' + name] for name in ('TEXT', 'ENVIRONMENT', 'RUNBOOK')];"
+        "open(sys.argv[1], 'w').write('\\n'.join([sys.stdin.read(), *said]))"
     )
     targets = {"pager": AlertConfig(command=[sys.executable, "-c", program, str(file)])}
     await decide(AlertService(store.alerts, targets), clock, HIGH)
-    await AlertTargets(store.alerts, targets, clock, {"PATH": "/bin"}).send_due()
-    assert file.read_text().endswith('"runbook":"lag"}}Lag of pricing: 6 min 12 s, limit 5 min\n')
+    await AlertTargets(store.alerts, targets, NAMED, clock, {"PATH": "/bin"}).send_due()
+    body, *said = file.read_text().split("\n")
+    assert said == [
+        "Sunrise, staging: Lag of pricing: 6 min 12 s, limit 5 min",
+        "staging",
+        "https://shop.example/ui/runbooks/lag",
+    ]
+    message = orjson.loads(body)
+    assert (message["text"], message["environment"], message["runbook"]) == tuple(said)
 
 
 async def test_a_command_may_leave_the_message_unread(store: Store) -> None:
