@@ -33,6 +33,7 @@ from pagefold.domains.sections import (
 )
 from pagefold.engine.configuration.config import Config
 from pagefold.engine.delivery.target_errors import TargetNotStopped, TargetUnreadable, UnknownTarget
+from pagefold.engine.embedding.mounted_application import MountedApplication, asgi
 from pagefold.engine.errors import (
     AddressUnavailable,
     AlreadyRecorded,
@@ -86,7 +87,6 @@ from pagefold.engine.errors import (
     WorkersStopped,
 )
 from pagefold.engine.events import AppendResult, DomainEvent
-from pagefold.engine.http.mounted_application import MountedApplication, asgi
 from pagefold.engine.intake.event_parser import parse_event
 from pagefold.engine.plans.saved_plan import SavedPlan
 from pagefold.engine.reading.check_results import CheckResult

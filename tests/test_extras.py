@@ -12,7 +12,7 @@ from pagefold.engine.runtime.extras import EXTRA_OF
 from tests.docs.sizes import EXTRAS, brought, table
 from tests.support.documents import ROOT
 
-IMPORTED_AS = {"google_re2": "re2", "nats_py": "nats", "pyjwt": "jwt"}
+IMPORTED_AS = {"google_re2": "re2", "markdown_it_py": "markdown_it", "nats_py": "nats", "pyjwt": "jwt"}
 """Packages with another name than their module."""
 
 BLOCKED = """
@@ -68,8 +68,9 @@ def ran(program: str, *arguments: str, code: int = 0) -> str:
 
 
 def modules_of(*extras: str) -> set[str]:
-    """The modules of these extras."""
-    return {module for module, extra in EXTRA_OF.items() if extra in extras}
+    """The modules of these extras, without those that the others bring, too."""
+    also = set() if "cli" in extras else {"markdown_it"}  # rich needs it
+    return {module for module, extra in EXTRA_OF.items() if extra in extras} - also
 
 
 def blocked(*extras: str) -> str:

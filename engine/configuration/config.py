@@ -23,9 +23,9 @@ from pagefold.engine.configuration.channel_documents import Document, channel_vi
 from pagefold.engine.configuration.config_tables import ConfigTables, check_tables
 from pagefold.engine.configuration.delta_config import DeltaConfig
 from pagefold.engine.configuration.page_settings import ChannelSettings, PageSettings
+from pagefold.engine.configuration.shop_config import ShopIdentity, identity_of
 from pagefold.engine.configuration.snapshot_config import SnapshotConfig
 from pagefold.engine.configuration.source_config import SourceConfig
-from pagefold.engine.configuration.shop_config import ShopIdentity, identity_of
 from pagefold.engine.configuration.structure import StructureCheck
 from pagefold.engine.configuration.toml_lines import KeyPlaces
 from pagefold.engine.errors import ConfigurationError

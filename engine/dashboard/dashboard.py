@@ -4,7 +4,7 @@ import time
 from collections.abc import Mapping, Sequence
 from http import HTTPStatus
 from typing import Any
-from urllib.parse import parse_qsl
+from urllib.parse import parse_qsl, quote
 
 import msgspec
 from starlette.requests import Request
@@ -14,7 +14,7 @@ from starlette.routing import Router
 from starlette.types import Receive, Scope, Send
 
 from pagefold.engine.access.session_service import SessionService, new_secret
-from pagefold.engine.dashboard.addresses import href
+from pagefold.engine.dashboard.addresses import address_of, href, mounted_at
 from pagefold.engine.dashboard.forms import CSRF, fields_in, form_in
 from pagefold.engine.dashboard.live_parts import LiveParts
 from pagefold.engine.dashboard.screen import NoForm, Screen, ScreenRoute
@@ -68,7 +68,8 @@ class Dashboard:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answers one request. Its path is matched undecoded, so that an encoded slash separates nothing."""
-        await self._router({**scope, "path": scope["raw_path"].decode("latin-1"), "root_path": ""}, receive, send)
+        with mounted_at(quote(scope.get("root_path", ""))):
+            await self._router({**scope, "path": scope["raw_path"].decode("latin-1"), "root_path": ""}, receive, send)
 
     async def visit(self, screen: Screen | None, scope: Scope) -> Visit:
         """The visit of a request. Raises `StoreUnavailable` if its session cannot be looked up."""
@@ -81,7 +82,7 @@ class Dashboard:
             None if screen is None else screen.name,
             visitor,
             given,
-            scope["path"],
+            address_of(scope["path"]),
             headers,
             is_new=secret is None,
         )
@@ -90,7 +91,7 @@ class Dashboard:
         """What is around every screen: the side bar for visitors who may see it."""
         now = clock.moment()
         groups = await self.side_bar.groups() if is_known else []
-        return {"groups": groups, "now": now, "store": self.service.shop.store.name, "signed_in": self._signs_in()}
+        return {"groups": groups, "now": now, "signed_in": self._signs_in()}
 
     def _signs_in(self) -> bool:
         """Whether visitors have sessions, which they can end."""
@@ -140,7 +141,7 @@ class ScreenEndpoint:
         except ClientGone:
             raise
         except Exception as error:  # noqa: BLE001  # every error is answered
-            unknown = Visit(self._dashboard.site, None, None, new_secret(), scope["path"], scope["headers"])
+            unknown = Visit(self._dashboard.site, None, None, new_secret(), address_of(scope["path"]), scope["headers"])
             return await _error_page(visit or unknown, problem_of(error))
 
     async def _answer(self, visit: Visit, scope: Scope, receive: Receive) -> Response:

@@ -32,11 +32,12 @@ class CauseRow(NamedTuple):
 
 
 class RetryAdvice(NamedTuple):
-    """What a retry does, in a sentence; `helps` if it is what we would do ourselves."""
+    """What a retry does, in a sentence; what we would do ourselves: a retry, or a corrected payload, or neither."""
 
     state: State | None
     text: str
-    helps: bool
+    retry_helps: bool
+    fix_helps: bool
 
 
 def summary_sentence(causes: Sequence[DeadLetterCause]) -> str:
@@ -61,23 +62,42 @@ def history_line(history: Sequence[tuple[str, int]], now: datetime) -> Sparkline
     return sparkline([known.get(key, 0) for key in keys])
 
 
-def retry_advice(kind: str | None, *, is_request: bool) -> RetryAdvice:
-    """What a retry of dead letters of a kind does."""
+def retry_advice(kind: str | None, *, is_request: bool, refusal: str | None = None) -> RetryAdvice:
+    """What a retry of dead letters of a kind does; None if they are of several kinds.
+
+    `refusal` is why the newest request would be refused again, by what counts now.
+    """
     if kind == "waiting":
         text = "These only wait, and are taken by themselves. A retry looks once more, now."
-        return RetryAdvice(None, text, helps=False)
+        return RetryAdvice(None, text, retry_helps=False, fix_helps=False)
     if kind == "projection":
-        text = "A retry folds the stream again, under the configuration that counts now. Repair what is wrong first."
-        return RetryAdvice(None, text, helps=True)
+        text = (
+            "A retry gives the same until the configuration changes or a newer event arrives, and both clear letters "
+            "by themselves. Correct the payload, or have the source send it again."
+        )
+        return RetryAdvice("warn", text, retry_helps=False, fix_helps=True)
     if kind == "ingest" and not is_request:
         text = (
             "The log has other content at this version, and keeps it: a retry changes nothing. Correct or discard them."
         )
-        return RetryAdvice("warn", text, helps=False)
+        return RetryAdvice("warn", text, retry_helps=False, fix_helps=True)
+    if kind == "ingest" and refusal is not None:
+        text = (
+            f"A retry changes nothing yet: the newest is still refused. Correct the contract or each event. {refusal}"
+        )
+        return RetryAdvice("warn", text, retry_helps=False, fix_helps=True)
     if kind == "ingest":
-        text = "A retry reads the request again, by the contract that counts now. Repair the contract first."
-        return RetryAdvice(None, text, helps=True)
-    return RetryAdvice(None, "A retry appends, folds or reads each of them again, oldest first.", helps=True)
+        text = "By the contract that counts now, the newest can be read: a retry takes it."
+        return RetryAdvice("ok", text, retry_helps=True, fix_helps=False)
+    text = "These have several causes. A retry appends, folds or reads each of them again, the oldest first."
+    return RetryAdvice(None, text, retry_helps=False, fix_helps=False)
+
+
+def runbook_of(kind: str | None, *, is_request: bool) -> str:
+    """The section of the runbooks about dead letters of a kind."""
+    if kind == "projection" or (kind == "ingest" and is_request):
+        return "failures"
+    return "conflicts" if kind == "ingest" else "dead-letters"
 
 
 def filter_words(wanted: DeadLetterFilter) -> list[str | None]:

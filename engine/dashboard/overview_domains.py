@@ -29,6 +29,11 @@ class DomainRow(NamedTuple):
     holder: str | None
 
     @property
+    def runbook(self) -> str:
+        """The section of the runbooks about its state; empty if nothing is wrong."""
+        return {"bad": "lag", "held": "not-applied"}.get(self.state, "")
+
+    @property
     def is_bounded(self) -> bool:
         """Whether more is behind than was counted."""
         return self.behind >= MAX_COUNTED_EVENTS

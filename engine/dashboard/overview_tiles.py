@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
-from pagefold.engine.dashboard.addresses import ROOT
+from pagefold.engine.dashboard.addresses import href
 from pagefold.engine.dashboard.charts import Sparkline, sparkline
 from pagefold.engine.dashboard.screen import State
 from pagefold.engine.kpis.definitions import BY_NAME
@@ -19,7 +19,10 @@ POINTS = 144
 
 
 class Tile(NamedTuple):
-    """A key figure: its value split into number and unit, the limit in words, and the line of its last 24 hours."""
+    """A key figure: its value split into number and unit, the limit in words, and the line of its last 24 hours.
+
+    `runbook` is the section of the runbooks about it, if it is crossed.
+    """
 
     title: str
     address: str
@@ -28,19 +31,21 @@ class Tile(NamedTuple):
     limit: str
     state: State
     line: Sparkline | None
+    runbook: str = ""
 
 
 class Watched(NamedTuple):
-    """A key figure without a tile, in a few words."""
+    """A key figure without a tile, in a few words; with the section of the runbooks about it, if it is crossed."""
 
     state: State
     text: str
     address: str
+    runbook: str = ""
 
 
 def cause_address(reading: KpiReading) -> str:
     """The address of a reading's cause."""
-    return ROOT + reading.cause if reading.cause.startswith("#") else f"{ROOT}/{reading.cause}"
+    return f"{href()}{'' if reading.cause.startswith('#') else '/'}{reading.cause}"
 
 
 def worst_of(readings: Iterable[KpiReading], name: str) -> KpiReading | None:
@@ -51,7 +56,7 @@ def worst_of(readings: Iterable[KpiReading], name: str) -> KpiReading | None:
 
 def tile_without(name: str) -> Tile:
     """The tile of a key figure that has no reading: no source is asked for changes."""
-    return Tile(BY_NAME[name].title, ROOT, "–", "", "no source is asked", "wait", None)
+    return Tile(BY_NAME[name].title, href(), "–", "", "no source is asked", "wait", None)
 
 
 def tile_of(reading: KpiReading, history: Mapping[int, float], minute: int) -> Tile:
@@ -65,7 +70,8 @@ def tile_of(reading: KpiReading, history: Mapping[int, float], minute: int) -> T
     known = "not measured yet" if reading.value is None else limit
     title = WORST.get(reading.kpi, reading.title)
     line = sparkline(thinned(history, minute), reading.threshold)
-    return Tile(title, cause_address(reading), value, unit, f"{label}{known}", state, line)
+    runbook = reading.runbook if reading.crossed else ""
+    return Tile(title, cause_address(reading), value, unit, f"{label}{known}", state, line, runbook)
 
 
 def _split(reading: KpiReading) -> tuple[str, str]:
@@ -99,6 +105,9 @@ def thinned(history: Mapping[int, float], minute: int) -> list[float | None]:
 
 # --- also watched ---------------------------------------------------------------------------------
 
+URGENCY: tuple[State, ...] = ("bad", "held", "warn", "move", "wait", "ok")
+"""The states, the most urgent first."""
+
 HELD = frozenset(["held-runs", "not-applied"])
 """Key figures of what waits for a person's yes."""
 
@@ -121,13 +130,13 @@ def watched(readings: Sequence[KpiReading]) -> list[Watched]:
         group = [each for each in readings if each.kpi == name]
         worst = worst_of(group, name)
         if worst is not None and worst.value is not None:
-            found.append(Watched(state_of(group), _words(name, group), cause_address(worst)))
+            runbook = worst.runbook if worst.crossed else ""
+            found.append(Watched(state_of(group), _words(name, group), cause_address(worst), runbook))
     for name in ("looks-reset", "source-overdue"):
         if not any(each.kpi == name for each in readings):
             words = {"looks-reset": "no source looks reset", "source-overdue": "no source is overdue"}[name]
-            found.append(Watched("ok", words, ROOT))
-    order = ("bad", "held", "warn", "move", "wait", "ok")
-    return sorted(found, key=lambda each: order.index(each.state))
+            found.append(Watched("ok", words, href()))
+    return sorted(found, key=lambda each: URGENCY.index(each.state))
 
 
 def state_of(group: Sequence[KpiReading]) -> State:

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from pagefold.engine.dashboard.formats import duration, number, plural
-from pagefold.engine.dashboard.overview_tiles import HELD
+from pagefold.engine.dashboard.overview_tiles import HELD, URGENCY, state_of
 from pagefold.engine.dashboard.product_verdict import Verdict, listed
 from pagefold.engine.dashboard.screen import State
 from pagefold.engine.kpis.readings import KpiReading, shown
@@ -24,7 +24,13 @@ def verdict_on_shop(readings: Sequence[KpiReading], domains: Sequence[DomainStat
     crossed = [each for each in readings if each.crossed and each.kpi not in HELD]
     held = int(sum(each.value or 0 for each in readings if each.crossed and each.kpi in HELD))
     title = f"{_limits(len({each.kpi for each in crossed}), held)} {_pages(readings, domains)}"
-    return Verdict(_state(crossed, held, domains), title, _rest(readings, domains, tasks))
+    return Verdict(_state(crossed, held, domains), title, _rest(readings, domains, tasks), _runbook(readings))
+
+
+def _runbook(readings: Sequence[KpiReading]) -> str:
+    """The section of the runbooks about the most urgent of what is crossed; empty if nothing is."""
+    crossed = [each for each in readings if each.crossed]
+    return min(crossed, key=lambda each: URGENCY.index(state_of([each]))).runbook if crossed else ""
 
 
 def _state(crossed: Sequence[KpiReading], held: int, domains: Sequence[DomainStatus]) -> State:

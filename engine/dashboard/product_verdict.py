@@ -10,20 +10,24 @@ from pagefold.engine.explanations.explanation import PageExplanation
 
 
 class Verdict(NamedTuple):
-    """A sentence that a person could say aloud, and what follows from it."""
+    """A sentence that a person could say aloud, what follows from it, and the section of the runbooks about it."""
 
     state: State
     title: str
     text: str
+    runbook: str = ""
 
 
 def verdict_of(why: PageExplanation, sections: Sequence[SectionView], *, is_stored: bool) -> Verdict:
     """The verdict on a page, which may or may not be stored."""
     if why.status == "absent":
-        return Verdict("wait", f"{why.channel} has no page of this product", _why_absent(sections))
+        letters = sum(len(each.dead_letters) for each in sections)
+        text = _why_absent(letters)
+        return Verdict("wait", f"{why.channel} has no page of this product", text, "dead-letters" if letters else "")
     if wrong := [each.domain for each in sections if each.stored == "wrong"]:
         text = "Run pagefold verify to see the difference; pagefold recover folds every page again."
-        return Verdict("bad", f"The stored {listed(wrong)} is not what the log gives", text)
+        noun = "section is" if len(wrong) == 1 else "sections are"
+        return Verdict("bad", f"The stored {listed(wrong)} {noun} not what the log gives", text, "drift")
     if why.status == "disabled":
         return Verdict("wait", "The page is disabled", _why_disabled(why))
     if not why.ready:
@@ -33,10 +37,11 @@ def verdict_of(why: PageExplanation, sections: Sequence[SectionView], *, is_stor
 
 def _ready(why: PageExplanation, sections: Sequence[SectionView], *, is_stored: bool) -> Verdict:
     if not is_stored:
-        return Verdict("move", "The page is not stored yet", "Its events are in the log and wait to be folded.")
+        return Verdict("move", "The page is not stored yet", "Its events are in the log and wait to be folded.", "lag")
     if behind := [each.domain for each in sections if each.stored == "not-folded"]:
         text = f"What is stored is right up to its checkpoint; newer events of {listed(behind)} are not folded yet."
-        return Verdict("move", f"The page is ready, and its {listed(behind)} is late", text)
+        noun = "section is" if len(behind) == 1 else "sections are"
+        return Verdict("move", f"The page is ready, and its {listed(behind)} {noun} late", text, "lag")
     return Verdict("ok", f"The page is live in {why.channel}, and ready", _sources(sections))
 
 
@@ -60,10 +65,9 @@ def _lacks(rows: Sequence[ValueRow]) -> str:
     return f"{first.path} {problem}{more}"
 
 
-def _why_absent(sections: Sequence[SectionView]) -> str:
-    letters = sum(len(each.dead_letters) for each in sections)
+def _why_absent(letters: int) -> str:
     if letters:
-        return f"{plural(letters, 'dead letter')} of it wait for a decision."
+        return f"{plural(letters, 'dead letter of it waits', 'dead letters of it wait')} for a decision."
     return "No source that counts here has sent anything about it."
 
 

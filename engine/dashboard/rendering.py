@@ -43,6 +43,7 @@ def environment() -> Environment:
     made.globals.update(
         href=addresses.href,
         command=addresses.command,
+        runbook_address=addresses.runbook_address,
         plural=formats.plural,
         bounded=formats.bounded,
         static=static_address,

@@ -42,6 +42,10 @@ SCHEDULED_STATES: Mapping[RunState, tuple[State, str]] = {
 }
 
 
+RUNBOOKS: Mapping[ReportedRunState, str] = {"held": "held-runs", "failed": "failed-rebuilds"}
+"""By state of a rebuild, the section of the runbooks about it."""
+
+
 class Orphan(NamedTuple):
     """A product that a snapshot lacks: its first category, its live pages, and what is in stock."""
 
@@ -149,6 +153,18 @@ def run_words(report: RunReport) -> str:
 def count_rows(report: RunReport) -> list[tuple[str, int]]:
     """Everything that a run has counted, without zeros."""
     return [(name.replace("_", " "), number) for name, number in report.counts.as_dict().items()]
+
+
+def runbook_of(run: ScheduledRun, work: Mapping[str, str]) -> str:
+    """The section of the runbooks about a run that went wrong; empty otherwise. `work` is what each task does."""
+    if run.state not in ("attention", "failed"):
+        return ""
+    kind = work.get(run.task) or run.task.partition(" ")[0]
+    if kind == "verify":
+        return "drift"
+    if run.state == "failed":
+        return "source-overdue" if kind == "sync" else "failed-rebuilds"
+    return "held-runs" if "held" in run.detail else ""
 
 
 def command_of(run: ScheduledRun) -> list[str]:

@@ -12,6 +12,7 @@ from pagefold.engine.dashboard.screens import (
     plans,
     product,
     releases,
+    runbooks,
     runs,
     search,
     sign_in,
@@ -27,6 +28,7 @@ SCREENS: Sequence[Screen] = (
     contracts.SCREEN,
     releases.SCREEN,
     audit.SCREEN,
+    runbooks.SCREEN,
     sign_in.SCREEN,
     components.SCREEN,
 )

@@ -6,6 +6,7 @@ from typing import Any
 
 import anyio
 
+from pagefold.engine.dashboard.addresses import address_of
 from pagefold.engine.dashboard.screen import GROUPS, Badge, Screen
 from pagefold.engine.errors import PagefoldError
 from pagefold.engine.runtime.logs import Logger
@@ -39,7 +40,7 @@ class SideBar:
                         "name": screen.name,
                         "title": screen.title,
                         "icon": screen.icon,
-                        "address": screen.address,
+                        "address": address_of(screen.address),
                         "badge": badges.get(screen.name),
                     }
                     for screen in screens

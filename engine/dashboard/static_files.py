@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 from starlette.responses import Response
 
+from pagefold.engine.dashboard.addresses import href
 from pagefold.engine.http.headers import Header
 from pagefold.engine.http.problems import no_route
 
@@ -39,7 +40,7 @@ def static_files() -> dict[str, StaticFile]:
 
 def static_address(name: str) -> str:
     """The address of a file. It changes with its content."""
-    return f"/ui/static/{static_files()[name].digest}/{name}"
+    return href("static", static_files()[name].digest, name)
 
 
 def static_response(name: str) -> Response:

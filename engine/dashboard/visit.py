@@ -186,6 +186,7 @@ class Visit:
         """What every template has."""
         return {
             "screen": self.screen,
+            "shop": self._site.service.config.identity,
             "visitor": self._visitor,
             "may_operate": self._visitor is not None and self._visitor.may_operate,
             "csrf": csrf_token(self.secret),

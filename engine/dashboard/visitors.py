@@ -11,6 +11,7 @@ from http.cookies import SimpleCookie
 from typing import NamedTuple
 
 from pagefold.engine.access.session_service import SECRET_LENGTH, SESSION_HOURS, SessionService
+from pagefold.engine.dashboard.addresses import href
 from pagefold.engine.http.authorization import READS
 from pagefold.engine.http.headers import Header, value_of, values_of
 from pagefold.engine.http.problems import Problem
@@ -82,7 +83,7 @@ def cookie_header(name: str, value: str, *, seconds: int, secure: bool) -> Heade
     """The header that sets a cookie, which no script sees and no other site sends. 0 seconds remove it."""
     cookie = SimpleCookie()
     cookie[name] = value
-    settings = {"path": "/ui", "max-age": str(seconds), "httponly": "yes", "samesite": "Strict"}
+    settings = {"path": href(), "max-age": str(seconds), "httponly": "yes", "samesite": "Strict"}
     cookie[name].update(settings | ({"secure": "yes"} if secure else {}))
     return (b"set-cookie", cookie[name].OutputString().encode("latin-1"))
 

@@ -160,15 +160,10 @@ class WebhookRetrier:
 
         What was fetched is read by the contract of the `rule`.
         """
-        settings = self._config.sources.get(source)
-        if via == "snapshot" and settings is not None and settings.snapshot is None:
-            rule = DELTA
-        place = DELTA if rule == DELTA else via
-        if settings is None or (rule not in settings.fetches if via == "fetch" else getattr(settings, place) is None):
-            return None
         if (via, source, rule) not in self._readers:
-            make = _BY_RULE.get(via)
-            made = _READERS[via](self._config, source) if make is None else make(self._config, source, rule)
+            made = reader_of(self._config, via, source, rule)
+            if made is None:
+                return None
             if made.contract is not None:
                 self._fields.add(source, made.contract)
             self._readers[via, source, rule] = made
@@ -184,7 +179,7 @@ class WebhookRetrier:
             self._counts.add_aside(request.source, ignored.cause)
             return [[ignored]]
         await self._prepare(request.source)
-        facts = _facts(reader, request.headers, request.received)
+        facts = facts_of(reader, request.headers, request.received)
         delivery = await run(partial(reader.parse, request.body, facts))
         outcomes: list[list[Outcome]] = []
         for start in range(0, delivery.parts, MAX_APPENDED_PARTS):
@@ -228,7 +223,7 @@ class WebhookRetrier:
 
     def parse(self, request: Request, reader: Reader) -> RequestParts:
         """What a request has, part by part; nothing is taken."""
-        return reader.parse(request.body, _facts(reader, request.headers, request.received))
+        return reader.parse(request.body, facts_of(reader, request.headers, request.received))
 
     async def try_again(self, dead_letter: DeadLetter, by: str | None = None) -> ResolutionKind | None:
         """Appends what a kept request now gives. Returns how that resolves its dead letter; None if a part still fails.
@@ -238,15 +233,15 @@ class WebhookRetrier:
         work.
         """
         headers = msgspec.json.decode(dead_letter.headers, type=dict[str, str])
-        entrance = _entrance(dead_letter)
-        reader = self.reader(entrance, dead_letter.source, headers.get(RULE, "") if entrance in _BY_RULE else "")
+        entrance = entrance_of(dead_letter)
+        reader = self.reader(entrance, dead_letter.source, rule_in(dead_letter))
         if reader is None:
             return None
-        raw = [(name.encode(), value.encode("latin-1", "replace")) for name, value in headers.items()]
+        raw = kept_headers(dead_letter)
         if reader.ignored_by_headers(raw, partial=True) is not None:
             return "ignored"
         await self._prepare(dead_letter.source)
-        facts = _facts(reader, raw, dead_letter.recorded_at)
+        facts = facts_of(reader, raw, dead_letter.recorded_at)
         delivery = await run_sync(partial(reader.parse, dead_letter.state, facts))
         how: ResolutionKind = "ignored"
         faults: list[PartError] = []
@@ -282,7 +277,7 @@ class WebhookRetrier:
             return None
         if dead_letter.kind != "waiting" and not only_waits:
             return None
-        entrance, received = _entrance(dead_letter), dead_letter.recorded_at
+        entrance, received = entrance_of(dead_letter), dead_letter.recorded_at
         request = Request(entrance, dead_letter.source, dead_letter.state, received, kept=headers)
         await self._store.dead_letters.add(_dead_letters(request, delivery, faults))
         return "moved"
@@ -376,6 +371,30 @@ _BY_RULE: Mapping[Entrance, Callable[[Config, str, str], Reader]] = {
 """Readers of what a rule names: of a fetch, or of changes that were asked for."""
 
 
+def reader_of(config: Config, via: Entrance, source: str, rule: str) -> Reader | None:
+    """A reader as of `WebhookRetrier.reader`, whose fields are not counted."""
+    settings = config.sources.get(source)
+    if via == "snapshot" and settings is not None and settings.snapshot is None:
+        rule = DELTA
+    place = DELTA if rule == DELTA else via
+    if settings is None or (rule not in settings.fetches if via == "fetch" else getattr(settings, place) is None):
+        return None
+    make = _BY_RULE.get(via)
+    return _READERS[via](config, source) if make is None else make(config, source, rule)
+
+
+def rule_in(dead_letter: DeadLetter) -> str:
+    """The rule by which the request of a dead letter was asked for; empty if it was sent."""
+    headers = msgspec.json.decode(dead_letter.headers, type=dict[str, str])
+    return headers.get(RULE, "") if entrance_of(dead_letter) in _BY_RULE else ""
+
+
+def kept_headers(dead_letter: DeadLetter) -> Headers:
+    """The headers that were kept with a request."""
+    headers = msgspec.json.decode(dead_letter.headers, type=dict[str, str])
+    return [(name.encode(), value.encode("latin-1", "replace")) for name, value in headers.items()]
+
+
 def new_fetch(source: str, wanted: Wanted, headers: bytes, *, confirmed: bool = False) -> NewFetch:
     """A fetch as it is kept: it may begin after a while, for more notifications of the same record."""
     due = format_timestamp(moment() + timedelta(seconds=wanted.endpoint.after_seconds))
@@ -392,7 +411,7 @@ def _outcome(completed: Completed, results: Iterator[AppendResult]) -> Outcome:
     return RejectedPart(Rejected(result.path or "", result.reason or ""), completed)
 
 
-def _facts(reader: Reader, headers: Headers, received: str) -> dict[str, object]:
+def facts_of(reader: Reader, headers: Headers, received: str) -> dict[str, object]:
     """What the contract may read of a delivery besides its body. Of a repeated header, the first counts."""
     facts: dict[str, object] = {"@received": received}
     for name, value in headers:
@@ -404,7 +423,7 @@ def _facts(reader: Reader, headers: Headers, received: str) -> dict[str, object]
     return facts
 
 
-def _entrance(dead_letter: DeadLetter) -> Entrance:
+def entrance_of(dead_letter: DeadLetter) -> Entrance:
     """Where a kept request came in."""
     return dead_letter.via or "webhook"
 

@@ -57,6 +57,12 @@ LOST = "HEMD-"
 MANY = 1 << 40
 """More changes than a person waits for."""
 
+SHOP = """
+[shop]
+name = "Sunrise"
+environment = "demo"
+"""
+
 WEBHOOK = f"""
 [sources.portal]                                 # what sellers ask for on the marketplace
 domains = ["pricing"]
@@ -85,7 +91,7 @@ class ShopInMotion:
         self._file = folder / "pagefold.toml"
         self._snapshots = folder / "snapshots"
         self._snapshots.mkdir(exist_ok=True)
-        self._text = sample.config(url, self._snapshots) + WEBHOOK
+        self._text = sample.config(url, self._snapshots) + SHOP + WEBHOOK
         self._arrivals = self._changes()
         self._revisions = itertools.count(1_000_000)
 

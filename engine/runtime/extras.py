@@ -25,6 +25,7 @@ EXTRA_OF: dict[str, Extra] = {
     "iso4217": "contracts",
     "jinja2": "server",
     "jwt": "signatures",
+    "markdown_it": "server",
     "minijinja": "contracts",
     "nats": "nats",
     "oauthlib": "rebuild",

@@ -7,9 +7,13 @@ from html import unescape
 
 import pytest
 
+import pagefold
 from pagefold import Shop
 from pagefold.engine.audit.audit_views import audit_summary
+from pagefold.engine.dashboard.letter_values import retry_advice
 from pagefold.engine.dead_letters.request_letters import dead_letter_of_request
+from pagefold.engine.stores.field_ledger import FieldFilter
+from tests.dead_letters.test_webhook_retrier import ITEMS, PRICE, configured, delivery, outcomes_in, row, sender
 from tests.support.dashboard_pages import Browser, browser_of
 from tests.support.small_shop import SKU, append, price, stock
 
@@ -248,3 +252,50 @@ async def test_older_entries_are_linked(shop: Shop, number: int) -> None:
             assert "Nothing was done yet" in page
         else:
             assert "person-0<" in (await browser.get(unescape(older[1]))).text
+
+
+# --- what we would do ourselves -------------------------------------------------------------------
+
+
+async def test_a_retry_is_offered_first_only_where_it_helps(store_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of requests, that is once the contract can read the newest; looking takes nothing, and counts no field."""
+    monkeypatch.setenv("PLAIN", "hush")
+    unread = ITEMS | {"pricing": PRICE | {"amount": "name"}}
+    async with pagefold.open(configured(store_url, items=unread)) as shop, sender(shop) as client:
+        rows = row("A", "1.00", name="eleven", shop="*"), row("B", "2.00", name="twelve", shop="*")
+        assert await outcomes_in(client, "webhooks", delivery(*rows)) == ["kept", "kept"]
+        cause = (await shop.dead_letters.causes())[0].key
+        async with browser_of(shop) as browser:
+            page = (await browser.get(f"{LETTERS}?cause={cause}")).text
+            assert "the newest is still refused" in page
+            assert "twelve" in page
+            assert '<a class="btn" href="/ui/dead-letters?cause=' in page
+            assert '<button class="primary">Append the fix' in page
+    async with pagefold.open(configured(store_url)) as shop, browser_of(shop) as browser:
+        fields = await shop.store.fields.entries(FieldFilter("erp"), limit=10)
+        page = (await browser.get(f"{LETTERS}?cause={cause}")).text
+        assert "the newest can be read: a retry takes it" in page
+        assert '<a class="btn primary" href="/ui/dead-letters?cause=' in page
+        assert "<button>Append the fix" in page
+        assert await shop.dead_letters.count() == 2
+        assert await shop.store.fields.entries(FieldFilter("erp"), limit=10) == fields
+        mixed = (await browser.get(f"{LETTERS}?source=erp")).text
+        assert "These have several causes." in mixed
+        assert "btn primary" not in mixed
+
+
+@pytest.mark.parametrize(
+    ("kind", "is_request", "refusal", "helps"),
+    [
+        ("waiting", False, None, (False, False)),
+        ("projection", False, None, (False, True)),
+        ("ingest", False, None, (False, True)),
+        ("ingest", True, "no number", (False, True)),
+        ("ingest", True, None, (True, False)),
+        (None, False, None, (False, False)),
+    ],
+)
+def test_what_helps(kind: str | None, is_request: bool, refusal: str | None, helps: tuple[bool, bool]) -> None:  # noqa: FBT001  # a parameter of the test
+    """A retry, a corrected payload, or neither: one primary button at most."""
+    advice = retry_advice(kind, is_request=is_request, refusal=refusal)
+    assert (advice.retry_helps, advice.fix_helps) == helps

@@ -125,6 +125,44 @@ def test_every_crossed_limit_is_a_task() -> None:
     assert tasks_of([reading("lag", 1, "erp")], []) == []
 
 
+SAID = {
+    "queue": ("The queue erp has 1 entry, limit 1,000", "The queue erp has 2 entries, limit 1,000"),
+    "throttled": ("erp answers 429 once a minute, limit 60/min", "erp answers 429 2 times a minute, limit 60/min"),
+    "refused": ("1 request a minute is refused, limit 60/min", "2 requests a minute are refused, limit 60/min"),
+    "expiring": (
+        "1 open dead letter loses its content within a week",
+        "2 open dead letters lose their content within a week",
+    ),
+    "looks-reset": (
+        "erp looks reset: 1 event was older than the stored one",
+        "erp looks reset: 2 events in a row were older than the stored ones",
+    ),
+    "held-runs": (
+        "erp has 1 run held: it would remove more than it may",
+        "erp has 2 runs held: they would remove more than they may",
+    ),
+    "failed-rebuilds": (
+        "erp has 1 rebuild that failed, the newest one",
+        "erp has 2 rebuilds that failed, the newest among them",
+    ),
+    "unmapped": (
+        "erp sends 1 new attribute, which no contract maps",
+        "erp sends 2 new attributes, which no contract maps",
+    ),
+    "schema-drift": ("erp has changed 1 field of its records", "erp has changed 2 fields of its records"),
+}
+
+
+def test_a_person_would_say_it_like_that() -> None:
+    """Of one and of several; what is not counted has one sentence."""
+    for name, said in SAID.items():
+        for value, sentence in zip((1, 2), said, strict=True):
+            [task] = tasks_of([reading(name, value, "erp", crossed=True)], [])
+            assert f"{task.subject} {task.sentence}" == sentence
+    counted = {each.name for each in KPIS if each.unit in ("count", "per minute")}
+    assert SAID.keys() == counted - {"dead-letters", "not-applied", "checks"}
+
+
 def test_tiles_say_value_limit_and_state() -> None:
     """A duration of minutes is written like a clock; what is not known is a dash."""
     late = tile_of(LATE, {}, 0)

@@ -46,6 +46,11 @@ class FieldRow(NamedTuple):
     share: float | None
     words: str
 
+    @property
+    def runbook(self) -> str:
+        """The section of the runbooks about what has changed."""
+        return "unmapped" if self.entry.alert == "new" else "schema-drift"
+
 
 async def show(visit: Visit) -> Response:
     """What has changed in the records of sources, and the contracts that read them."""
@@ -61,6 +66,7 @@ async def show(visit: Visit) -> Response:
         query=query,
         alerts=list(map(_row, alerts[:ALERTS_LISTED])),
         more_alerts=len(alerts) > ALERTS_LISTED,
+        drifted=any(alert != "new" for _, alert, _ in counts),
         total=sum(number for _, _, number in counts),
         by_source=_by_source(counts),
         contracts=listed_contracts(visit.shop.config),

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from contextlib import aclosing
+from functools import partial
 from typing import Annotated, Any
 
 import anyio
@@ -13,6 +14,7 @@ from pagefold.engine.dashboard.addresses import href
 from pagefold.engine.dashboard.formats import bounded, plural
 from pagefold.engine.dashboard.letter_values import (
     CauseRow,
+    RetryAdvice,
     filter_text,
     filter_words,
     fix_text,
@@ -20,16 +22,24 @@ from pagefold.engine.dashboard.letter_values import (
     letters_text,
     outcome_text,
     retry_advice,
+    runbook_of,
     stream_text,
     summary_sentence,
 )
 from pagefold.engine.dashboard.screen import Badge, Decision, ReasonText, Screen, decided_at, shown_at
 from pagefold.engine.dashboard.visit import Toast, Visit
 from pagefold.engine.dead_letters.dead_letter_views import summary_of
+from pagefold.engine.dead_letters.retry_check import RetryCheck
 from pagefold.engine.http.problems import Problem
 from pagefold.engine.runtime.clock import moment
 from pagefold.engine.shop import Shop
-from pagefold.engine.stores.dead_letter_records import KINDS, MAX_COUNTED, DeadLetterCause, DeadLetterFilter
+from pagefold.engine.stores.dead_letter_records import (
+    KINDS,
+    MAX_COUNTED,
+    DeadLetterCause,
+    DeadLetterFilter,
+    DeadLetterHeader,
+)
 
 CAUSES_SHOWN = 30
 LETTERS_SHOWN = 20
@@ -138,7 +148,6 @@ async def _letters(visit: Visit, causes: Sequence[DeadLetterCause], query: Lette
     detail = None if found is None else await dead_letters.describe(found)
     cause = next((each for each in causes if each.key == wanted.cause), None)
     newest = page.dead_letters[0] if page.dead_letters else None
-    kind = wanted.kind or (newest.kind if newest is not None and wanted.cause is not None else None)
     return {
         "query": query,
         "wanted": wanted,
@@ -148,7 +157,10 @@ async def _letters(visit: Visit, causes: Sequence[DeadLetterCause], query: Lette
         "letters": [summary_of(each) for each in page.dead_letters],
         "total": total,
         "older": None if page.next is None else visit.address_with(after=page.next, letter=None, confirm=None),
-        "advice": retry_advice(kind, is_request=newest is not None and newest.is_request),
+        "advice": await _advice(visit, wanted, newest),
+        "runbook": runbook_of(
+            None if newest is None else newest.kind, is_request=newest is not None and newest.is_request
+        ),
         "detail": detail,
         "fix": "" if detail is None else fix_text(detail, _domains(visit.shop, detail.source)),
         "stream": "" if detail is None else stream_text(detail),
@@ -157,6 +169,17 @@ async def _letters(visit: Visit, causes: Sequence[DeadLetterCause], query: Lette
         "domains": [each.name for each in DOMAINS],
         "sources": list(visit.shop.config.sources),
     }
+
+
+async def _advice(visit: Visit, wanted: DeadLetterFilter, newest: DeadLetterHeader | None) -> RetryAdvice:
+    """What a retry of a filter does, by its newest letter if all have one cause."""
+    if newest is None or (wanted.cause is None and wanted.kind in (None, "ingest")):
+        return retry_advice(None, is_request=False)
+    refusal = None
+    if newest.kind == "ingest" and newest.is_request:
+        check = visit.kept(RetryCheck, partial(RetryCheck, visit.shop.config, visit.shop.validator))
+        refusal = await check.refusal_of(await visit.shop.dead_letters.get(newest.id))
+    return retry_advice(newest.kind, is_request=newest.is_request, refusal=refusal)
 
 
 def _domains(shop: Shop, source: str | None) -> list[str]:

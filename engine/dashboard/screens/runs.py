@@ -10,6 +10,7 @@ from pagefold.engine.dashboard.formats import plural
 from pagefold.engine.dashboard.held_syncs import held_syncs
 from pagefold.engine.dashboard.request_summary import title_of
 from pagefold.engine.dashboard.run_summary import (
+    RUNBOOKS,
     SCHEDULED_STATES,
     STATES,
     command_of,
@@ -17,6 +18,7 @@ from pagefold.engine.dashboard.run_summary import (
     held_run,
     held_runs,
     run_words,
+    runbook_of,
     samples_of,
 )
 from pagefold.engine.dashboard.screen import Badge, Decision, Screen, decided_at, shown_at
@@ -57,13 +59,15 @@ async def show_all(visit: Visit) -> Response:
     requested = RequestService(shop)
     asked = [*await requested.open()] if visit.wants("asked") else []
     scheduled = [] if query.kind == "rebuilds" else await shop.store.schedule.newest(query.limit + 1)
+    work = {name: task.run for name, task in shop.config.schedule.tasks.items()}
     return await visit.page(
         "runs",
         query=query,
         held=held,
         rebuilds=rebuilds[: query.limit],
         more_rebuilds=len(rebuilds) > query.limit,
-        scheduled=[(each, command_of(each)) for each in scheduled[: query.limit]],
+        scheduled=[(each, command_of(each), runbook_of(each, work)) for each in scheduled[: query.limit]],
+        run_runbooks=RUNBOOKS,
         more_scheduled=len(scheduled) > query.limit,
         states=STATES,
         scheduled_states=SCHEDULED_STATES,
@@ -110,6 +114,7 @@ async def show(visit: Visit) -> Response:
         state=STATES[report.state],
         counts=count_rows(report),
         samples=samples_of(report),
+        run_runbooks=RUNBOOKS,
         refusals=report.refusals,
     )
 

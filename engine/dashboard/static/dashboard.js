@@ -74,7 +74,8 @@
 
   /* --- keys --- */
 
-  const SCREENS = { o: "/ui", d: "/ui/dead-letters", r: "/ui/runs", p: "/ui/search", a: "/ui/audit" };
+  const ROOT = document.querySelector("a.brand")?.getAttribute("href"); // where the dashboard is mounted
+  const SCREENS = { o: "", d: "/dead-letters", r: "/runs", p: "/search", a: "/audit" };
   const LISTS = ".todo > li, .picks > a, tbody > tr, .line > li";
   let pressed = "";
 
@@ -95,8 +96,8 @@
     if (key === "/") {
       event.preventDefault();
       document.getElementById("q")?.focus();
-    } else if (was === "g" && SCREENS[key]) {
-      location.assign(SCREENS[key]);
+    } else if (was === "g" && ROOT && key in SCREENS) {
+      location.assign(ROOT + SCREENS[key]);
     } else if (key === "j" || key === "k") {
       move(key === "j" ? 1 : -1);
     } else if (key === "?") {

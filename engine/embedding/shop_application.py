@@ -1,10 +1,11 @@
-"""The routes over an open shop, for `pagefold.asgi`: without sockets, processes and limits of connections."""
+"""The routes and the dashboard over an open shop: without sockets, processes and limits of connections."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from starlette.types import ASGIApp
 
+from pagefold.engine.dashboard.dashboard import Dashboard
 from pagefold.engine.http.application import application
 from pagefold.engine.http.authorization import READS, BearerAuthenticator
 from pagefold.engine.http.server_context import ServerContext
@@ -17,13 +18,13 @@ TRUSTED = Grant("host", frozenset(SCOPES), None)
 
 
 @asynccontextmanager
-async def application_of(shop: Shop, *, trusted: bool) -> AsyncIterator[ASGIApp]:
+async def application_of(shop: Shop, *, trusted: bool, dashboard: bool) -> AsyncIterator[ASGIApp]:
     """The application, while the block lasts. Raises `ConfigurationError` when a webhook's secret is not set."""
     anonymous = TRUSTED if trusted else READS if shop.config.http.reads == "open" else None
     service = ServerContext(shop, BearerAuthenticator(anonymous, shop.tokens), reads_open=anonymous is not None)
     service.caching.share(public=anonymous is READS)
     try:
         async with run_beside(shop.follow):
-            yield application(service)
+            yield application(service, dashboard=Dashboard(service) if dashboard else None)
     finally:
         await service.readiness.close()

@@ -1,4 +1,4 @@
-"""The HTTP server as an application inside another one: `pagefold.asgi`.
+"""The HTTP server and its dashboard as an application inside another one: `pagefold.asgi`.
 
 Loads Starlette and the routes when its lifespan begins, so that `import pagefold` needs neither.
 """
@@ -18,26 +18,33 @@ if TYPE_CHECKING:
 
 
 def asgi(
-    config: Config | str | os.PathLike[str] | None = None, *, work: bool = False, trusted: bool = False
+    config: Config | str | os.PathLike[str] | None = None,
+    *,
+    work: bool = False,
+    trusted: bool = False,
+    dashboard: bool = True,
 ) -> "MountedApplication":
     """The HTTP server of a shop as an ASGI application, to mount in Starlette or FastAPI, or to serve as it is.
 
     `config` is as for `pagefold.open`. With `work`, it runs the consumers too. Callers need tokens, except where `reads
     = "open"` in the configuration's `[http]` lets everybody read; `trusted` allows every caller everything, for hosts
-    that check their callers themselves.
+    that check their callers themselves. Its `dashboard`, at `/ui` below the mount, asks for a token likewise.
 
     Starlette runs no lifespan of what is mounted in it: give the host this one's, `lifespan=application.lifespan`.
     """
-    return MountedApplication(config, work=work, trusted=trusted)
+    return MountedApplication(config, work=work, trusted=trusted, dashboard=dashboard)
 
 
 class MountedApplication:
     """An ASGI application over a shop that is open while `lifespan` lasts. Made by `pagefold.asgi`."""
 
-    def __init__(self, config: Config | str | os.PathLike[str] | None, *, work: bool, trusted: bool) -> None:
+    def __init__(
+        self, config: Config | str | os.PathLike[str] | None, *, work: bool, trusted: bool, dashboard: bool
+    ) -> None:
         self._config = config
         self._work = work
         self._trusted = trusted
+        self._dashboard = dashboard
         self._shop: Shop | None = None
         self._application: ASGIApp | None = None
 
@@ -55,8 +62,11 @@ class MountedApplication:
         Raises what `pagefold.open` raises, and `ExtraMissing` without `pagefold[server]`.
         """
         with needs_extra("pagefold.asgi", "server"):
-            from pagefold.engine.http.embedding import application_of  # noqa: PLC0415  # loaded when it is needed
-        async with open_shop(self._config, work=self._work) as shop, application_of(shop, trusted=self._trusted) as app:
+            from pagefold.engine.embedding.shop_application import application_of  # noqa: PLC0415  # loaded when it is needed
+        async with (
+            open_shop(self._config, work=self._work) as shop,
+            application_of(shop, trusted=self._trusted, dashboard=self._dashboard) as app,
+        ):
             self._shop, self._application = shop, app
             try:
                 yield
@@ -87,13 +97,13 @@ class MountedApplication:
 
 
 def _below_mount(scope: "Scope") -> "Scope":
-    """The scope with a path that begins where the host has mounted the application."""
+    """The scope with a path that begins where the host has mounted the application, and the mount in `root_path`."""
     root = scope.get("root_path", "")
     raw = scope.get("raw_path") or quote(scope.get("path", "/")).encode()
     if not root or scope["type"] != "http":
         return {**scope, "raw_path": raw}
     below = b"/" + raw.split(b"/", root.count("/") + 1)[-1] if raw.count(b"/") > root.count("/") else b"/"
-    return {**scope, "raw_path": below, "path": scope["path"].removeprefix(root), "root_path": ""}
+    return {**scope, "raw_path": below, "path": scope["path"].removeprefix(root)}
 
 
 def _not_open() -> RuntimeError:

@@ -1,8 +1,11 @@
 """`pagefold.asgi`: the server's routes inside another application, or alone under any ASGI server."""
 
 import asyncio
+import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from html import unescape
+from urllib.parse import quote
 
 import anyio
 import httpx2
@@ -16,6 +19,7 @@ from starlette.types import ASGIApp, Message
 
 import pagefold
 from pagefold import Config, ConfigurationError, MountedApplication
+from tests.support.dashboard_pages import hidden_fields
 from tests.support.small_shop import as_line, catalog, price
 
 
@@ -120,3 +124,54 @@ async def test_a_host_without_the_lifespan_gets_an_error(config: Config) -> None
     async with client(host) as asked:
         with pytest.raises(RuntimeError, match=r"lifespan=application\.lifespan"):
             await asked.get("/shop/v1/pages/web-de/A")
+
+
+# --- the dashboard --------------------------------------------------------------------------------
+
+
+def paths_in(page: str) -> set[str]:
+    """The paths that a page leads to: links, forms, files and live parts."""
+    found = re.findall(r'(?:href|src|action|hx-get)="(/[^"?#]*)', page)
+    return {unescape(each) for each in found}
+
+
+@pytest.mark.parametrize("path", ["/shop", "/a b/c", ""])
+async def test_the_dashboard_is_below_the_mount(config: Config, path: str) -> None:
+    """Every link, form, file, live part, cookie and redirect of it; a form is sent, and its toast is shown."""
+    mounted = pagefold.asgi(config)
+    root = f"{quote(path)}/ui"
+    async with hosted(mounted, path) as asked:
+        secret, _ = await mounted.shop.tokens.create(["operate"], label="ada")
+        await mounted.shop.append([price("9.90"), price("8.80")])
+        await mounted.shop.catch_up()
+        answer = await asked.get(f"{root}/dead-letters?kind=ingest")
+        assert (
+            answer.headers["location"] == f"{root}/sign-in?next={quote(root, safe='')}%2Fdead-letters%3Fkind%3Dingest"
+        )
+        form = (await asked.get(answer.headers["location"])).text
+        fields = hidden_fields(form, f"{root}/sign-in") | {"token": secret}
+        answer = await asked.post(f"{root}/sign-in", data=fields)
+        assert (answer.status_code, answer.headers["location"]) == (303, f"{root}/dead-letters?kind=ingest")
+        assert f"Path={root};" in answer.headers["set-cookie"]
+        page = (await asked.get(answer.headers["location"])).text
+        fields = hidden_fields(page, f"{root}/dead-letters/ingest-1:retry")
+        answer = await asked.post(f"{root}/dead-letters/ingest-1:retry", data=fields)
+        page = (await asked.get(answer.headers["location"])).text
+        assert "ingest-1 is still dead" in page
+        for screen in ("", "/search?channel=web-de", "/dead-letters", "/runs", "/contracts", "/audit", "/runbooks"):
+            answer = await asked.get(root + screen)
+            assert answer.status_code == 200
+            assert "'self'" in answer.headers["content-security-policy"]
+            page += answer.text
+        assert len(paths_in(page)) > 20
+        for each in paths_in(page):
+            assert each == root or each.startswith(f"{root}/")
+        assert {(await asked.get(each)).status_code for each in paths_in(page) if "/static/" in each} == {200}
+
+
+async def test_a_host_may_do_without_the_dashboard(config: Config) -> None:
+    """Then there is nothing below `/ui`. A trusted host's callers see it without a token."""
+    async with hosted(pagefold.asgi(config, dashboard=False)) as asked:
+        assert (await asked.get("/shop/ui")).headers["content-type"] == "application/problem+json"
+    async with hosted(pagefold.asgi(config, trusted=True)) as asked:
+        assert "host · operate" in (await asked.get("/shop/ui")).text

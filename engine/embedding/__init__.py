@@ -1,0 +1,1 @@
+"""The server and its dashboard inside another application: `pagefold.asgi`."""
