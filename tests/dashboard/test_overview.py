@@ -8,7 +8,7 @@ import pytest
 
 from pagefold import Shop
 from pagefold.engine.dashboard.charts import sparkline
-from pagefold.engine.dashboard.overview_tasks import tasks_of
+from pagefold.engine.dashboard.overview_tasks import sentence_of, tasks_of
 from pagefold.engine.dashboard.overview_tiles import TILES, thinned, tile_of, watched
 from pagefold.engine.dashboard.overview_verdict import verdict_on_shop
 from pagefold.engine.dashboard.rates import Rate, Rates
@@ -157,8 +157,7 @@ def test_a_person_would_say_it_like_that() -> None:
     """Of one and of several; what is not counted has one sentence."""
     for name, said in SAID.items():
         for value, sentence in zip((1, 2), said, strict=True):
-            [task] = tasks_of([reading(name, value, "erp", crossed=True)], [])
-            assert f"{task.subject} {task.sentence}" == sentence
+            assert " ".join(sentence_of(reading(name, value, "erp"))) == sentence
     counted = {each.name for each in KPIS if each.unit in ("count", "per minute")}
     assert SAID.keys() == counted - {"dead-letters", "not-applied", "checks"}
 

@@ -182,7 +182,7 @@ async def test_a_command_may_leave_the_message_unread(store: Store) -> None:
     """Also one that no pipe could hold: what the environment has is enough for many programs."""
     clock, targets = Clock(), {"pager": AlertConfig(command=["true"])}
     await decide(AlertService(store.alerts, targets), clock, msgspec.structs.replace(HIGH, command="x" * 200_000))
-    await AlertTargets(store.alerts, targets, clock, {"PATH": "/bin:/usr/bin"}).send_due()
+    await AlertTargets(store.alerts, targets, UNNAMED, clock, {"PATH": "/bin:/usr/bin"}).send_due()
     assert await _due(store, clock) == []
 
 
