@@ -9,6 +9,7 @@ import math
 import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 from typing import NamedTuple
 
 import anyio
@@ -19,6 +20,7 @@ from pagefold.engine.delivery.circuit import AnswerWindow, backoff, probe_delay
 from pagefold.engine.delivery.documents import Document, document_maker, idempotency_key
 from pagefold.engine.delivery.pace import Pace
 from pagefold.engine.delivery.target_kind import Answer, Item, PageKey, Refused, Taken, TargetKind, Unavailable
+from pagefold.engine.errors import StoreError
 from pagefold.engine.reading.page_reader import PageReader
 from pagefold.engine.reading.page_tags import tag_of
 from pagefold.engine.runtime.clock import seconds_since
@@ -93,16 +95,15 @@ class Deliverer:
 
     async def run(self) -> None:
         """Delivers until it is cancelled; a request that is under way is finished. Raises `StoreError`."""
-        with unwrap_group():
-            async with anyio.create_task_group() as group:
-                try:
+        try:
+            with unwrap_group():
+                async with anyio.create_task_group() as group:
                     while True:
                         seen = self.due.count
                         await self.due.wait(await self._look(group), seen)
-                finally:
-                    group.cancel_scope.cancel()
-                    with anyio.CancelScope(shield=True), anyio.move_on_after(self._target.timeout_seconds):
-                        await self._give_back()
+        finally:  # what was under way has ended by now
+            with anyio.move_on_after(self._target.timeout_seconds, shield=True), suppress(StoreError):
+                await self._give_back()
 
     async def _look(self, group: TaskGroup) -> float:
         """Starts what may be sent, and returns the seconds after which to look again."""
@@ -315,14 +316,15 @@ class Deliverer:
 
     async def _probe(self) -> tuple[bool, str]:
         """Delivers what has been due longest. Whether the target works, and if not, why."""
-        asked = time.monotonic()
-        claim, rows = await self._deliveries.claim(self._name, self._place.holder, 1, self._lease)
-        if not rows:  # nothing waits: the next delivery is the probe
-            return True, ""
-        outgoing, settled = await self._outgoing(_Batch(claim, rows, asked + self._lease))
-        if not outgoing:
-            await self._settler.add(claim, settled)
-            return False, "nothing was to be sent"
+        while True:
+            asked = time.monotonic()
+            claim, rows = await self._deliveries.claim(self._name, self._place.holder, 1, self._lease)
+            if not rows:  # nothing waits: the next delivery is the probe
+                return True, ""
+            outgoing, settled = await self._outgoing(_Batch(claim, rows, asked + self._lease))
+            if outgoing:
+                break
+            await self._deliveries.settle(claim, settled)  # it holds that page already
         answers = await self._kind.deliver([each.item for each in outgoing])
         await self._pace.obey(answers.limits)
         [answer] = answers.items

@@ -71,10 +71,13 @@ class Marker:
             return await self._begin(before, resets=place is not None and place.resets)
         if place.swept is not None:
             return await self._sweep(before, place, place.swept)
+        while await self._deliveries.reset_step(self._name, RESET_ROWS):
+            await anyio.lowlevel.checkpoint()
         try:
-            step = await self._feed.step(
-                FeedCursor.parse(place.feed), self._selection, limit=STEP_PAGES, documents=self._needs_pages
-            )
+            cursor = FeedCursor.parse(place.feed)
+            if not place.sweeps and await self._feed.is_unchanged(cursor):
+                return False
+            step = await self._feed.step(cursor, self._selection, limit=STEP_PAGES, documents=self._needs_pages)
         except (FeedReset, UnknownCursor) as error:
             log.warning("the log is another one: everything is delivered again", target=self._name, error=str(error))
             await self._deliveries.reset(self._name)
@@ -83,8 +86,6 @@ class Marker:
         swept = FIRST_KEY if place.sweeps and not step.replaying else None
         after = msgspec.structs.replace(place, feed=str(step.cursor), sweeps=step.replaying, swept=swept)
         await self._mark(before, after, wanted)
-        while await self._deliveries.reset_step(self._name, RESET_ROWS):
-            await anyio.lowlevel.checkpoint()
         return bool(wanted) or not step.up_to_date
 
     async def _begin(self, before: str, *, resets: bool) -> bool:
