@@ -140,9 +140,10 @@ def test_completion_prints_a_script(shell: str) -> None:
 @pytest.mark.parametrize(
     ("words", "found"), [("pagefold sta", "status"), ("pagefold ingest --rej", "--rejects"), ("pagefold x", "")]
 )
-def test_bash_completes_a_command(words: str, found: str) -> None:
-    """The printed script completes commands and options."""
+def test_bash_completes_a_command(words: str, found: str, tmp_path: Path) -> None:
+    """The printed script completes commands and options. It is longer than an argument may be."""
     ask = f'\nCOMP_WORDS=({words}); COMP_CWORD={words.count(" ")}; _pagefold; echo "${{COMPREPLY[@]}}"'
-    program = run_pagefold("completion", "bash").out + ask
-    ran = subprocess.run(["/bin/bash", "-c", program], capture_output=True, text=True, check=True)
+    program = tmp_path / "completion.bash"
+    program.write_text(run_pagefold("completion", "bash").out + ask, encoding="utf-8")
+    ran = subprocess.run(["/bin/bash", program], capture_output=True, text=True, check=True)
     assert ran.stdout.strip() == found

@@ -191,6 +191,7 @@ def test_a_server_is_configured_within_its_room(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(resource, "getrlimit", lambda _: (1_024, 1_024))
     monkeypatch.setattr(resource, "setrlimit", lambda _, __: None)
     config = configured("sqlite:///nowhere", http={"connections": 5_000, "idle_seconds": 3.0})
-    assert limited_to_open_files(config).http.connections == 1_024 - SPARE_FILES
+    limited = limited_to_open_files(config).http
+    assert limited.connections + limited.followers == 1_024 - SPARE_FILES
     assert limited_to_open_files(config).http.idle_seconds == 3.0
     assert limited_to_open_files(configured("sqlite:///nowhere", http={"connections": 50})).http.connections == 50
