@@ -28,6 +28,8 @@ CHUNK_SKUS = 50
 """SKUs of a bare read in all channels, as many as the feed reads at a time."""
 
 FOLLOWERS, QUICK_FOLLOWERS = 10_000, 200
+STREAMS, ANSWERS = "streams", "answers that wait"
+EVENTS = b"text/event-stream"
 IDLE_SECONDS, QUICK_IDLE_SECONDS = 20.0, 1.0
 
 FOLLOW = """
@@ -47,7 +49,7 @@ async def lines(bench: Bench, stores: Stores) -> list[Line]:
     events = min(bench.sizes)
     found = [await _reads(bench, stores, events), await _applied(bench, stores, events)]
     if isinstance(stores, SQLiteStores):
-        found += [await _idle(bench, stores, kind) for kind in ("streams", "answers that wait")]
+        found += [await _idle(bench, stores, kind) for kind in (STREAMS, ANSWERS)]
     return found
 
 
@@ -138,7 +140,8 @@ async def _idle(bench: Bench, stores: Stores, kind: str) -> Line:
         async with pagefold.open(config(url)) as shop:
             await shop.catch_up()
         with tempfile.TemporaryDirectory(prefix="pagefold-benchmarks-") as folder:
-            async with run_pagefold(url, Path(folder)) as address:
+            limits = {"followers": followers + 10, "connections": 2_000}
+            async with run_pagefold(url, Path(folder), "--workers", "1", http=limits) as address:
                 bytes_each, share = await _measured(address, followers, kind, bench)
     finally:
         await stores.drop(url)
@@ -160,13 +163,14 @@ async def _measured(address: str, followers: int, kind: str, bench: Bench) -> tu
     process = _process_at(place.port)
     before = _memory(process)
     head = "GET /v1/changes?after=now&wait=60 HTTP/1.1\r\nhost: localhost\r\n"
-    request = f"{head}accept: {'text/event-stream' if kind == 'streams' else '*/*'}\r\n\r\n".encode()
+    request = b"%baccept: %b\r\n\r\n" % (head.encode(), EVENTS if kind == STREAMS else b"*/*")
     writers = []
     for start in range(0, followers, 50):
         opened = [_opened(place.hostname, place.port, request) for _ in range(min(50, followers - start))]
         writers += await asyncio.gather(*opened)
-    await asyncio.sleep(2)
+        await asyncio.sleep(0.02)  # so that answers wait before the next ask: they are connections until then
     seconds = QUICK_IDLE_SECONDS if bench.quick else IDLE_SECONDS
+    await asyncio.sleep(seconds / 10)
     spent, begun = _cpu_seconds(process), time.perf_counter()
     await asyncio.sleep(seconds)
     share = (_cpu_seconds(process) - spent) / (time.perf_counter() - begun)
@@ -182,6 +186,9 @@ async def _opened(host: str, port: int, request: bytes) -> socket.socket:
     line.settimeout(0)
     await loop.sock_connect(line, (host, port))
     await loop.sock_sendall(line, request)
+    if EVENTS in request:
+        answer = await loop.sock_recv(line, 1_000)
+        assert b" 200 " in answer, answer
     return line
 
 

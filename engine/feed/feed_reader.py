@@ -28,11 +28,11 @@ from pagefold.projections.streams import EVERY_CHANNEL, NotAStreamError, parse_s
 
 NAMES = tuple(domain.name for domain in DOMAINS)
 
-STEP_CHANGES = 1_000
+STEP_CHANGES = 4_000
 """Changes of a step, unless one SKU has more pages."""
 
 WINDOW_EVENTS = 10_000
-"""Events of the log that are looked through in a step, if few of them are wanted."""
+"""Events of the log that are read in a step at least, if few of them are wanted; and at a time at most."""
 
 NOTES = 50
 """Indirect changes that are read at a time."""
@@ -207,16 +207,20 @@ class FeedReader:
     async def _find_events(
         self, after: int, upto: int, selection: FeedSelection, channels: Sequence[str], limit: int
     ) -> tuple[dict[tuple[str, str], set[str]], int]:
-        """The pages of the next events, about `limit`, and the position after them."""
+        """The pages of the next events, about `limit`, and the position after them.
+
+        As many events are read at a time as should give the rest, as far as is known from those before.
+        """
         domains = NAMES if selection.domains is None else [name for name in NAMES if name in selection.domains]
-        events = WINDOW_EVENTS
-        while after < upto:
+        pages: dict[tuple[str, str], set[str]] = {}
+        events, read = max(limit // max(len(channels), 1), 1), 0
+        while after < upto and len(pages) < limit and read < WINDOW_EVENTS:
             window = await self._feed.window(domains, after, upto, events)
-            pages = _pages_of(window.streams, selection, channels)
-            if len(pages) <= limit or events == 1:
-                return pages, window.end
-            events = max(1, min(events, window.end - after, len(window.streams)) * limit // (len(pages) + 1))
-        return {}, after
+            for key, changed in _pages_of(window.streams, selection, channels).items():
+                pages.setdefault(key, set()).update(changed)
+            after, read = window.end, read + events
+            events = max(1, min((limit - len(pages)) * read // max(len(pages), 1), 4 * read, WINDOW_EVENTS))
+        return pages, after
 
     async def _find_noted(
         self, domain: str, place: NotedPlace | None, selection: FeedSelection, limit: int

@@ -31,7 +31,7 @@ CONNECTION = "pagefold.connection"
 
 EVENT_STREAM = "text/event-stream"
 
-KEEP_ALIVE_SECONDS = 15.0
+KEEP_ALIVE_SECONDS = 30.0
 """After how long without changes a stream says that it is there, with the newest cursor; the token is checked, too."""
 
 RETRY_SECONDS = 1.0

@@ -86,6 +86,17 @@ async def test_the_one_that_looks_may_go(shop: Shop) -> None:
             await eventually(lambda: bool(tags), "another one looks")
 
 
+async def test_a_follower_that_comes_late_is_not_forgotten(shop: Shop) -> None:
+    """What changed between its own read and the first look for all reaches it at once."""
+    await say(shop, catalog("a"))
+    follower = Follower(shop.feed, await shop.feed.reader.start(replay=False))
+    assert (await follower.step()).up_to_date
+    await say(shop, stock(1))
+    with anyio.fail_after(3):
+        await follower.wait(60)
+    assert {each.sku for each in (await follower.step()).changes} == {SKU}
+
+
 async def test_changes_without_a_hint_are_found(shop: Shop) -> None:
     """Such as those of a repair: within about a second."""
     await say(shop, catalog("a"))

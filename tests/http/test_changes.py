@@ -238,7 +238,7 @@ async def test_a_server_that_ends_ends_its_streams(shop: Shop, service: ServerCo
 
 async def test_followers_are_not_counted_as_connections(store_url: str) -> None:
     """There may be as many as `followers` says, and others still get their pages."""
-    config = configured(store_url).with_http(followers=2, connections=3, connections_per_address=1)
+    config = configured(store_url).with_http(followers=2, connections=1, connections_per_address=1)
     async with pagefold.open(config) as shop, served(service_of(shop)) as address:
         await say(shop, catalog("a"))
         now = "?after=now"
