@@ -496,4 +496,4 @@ def test_the_command_line_reads_sizes() -> None:
     """`k` and `M` are understood, and sizes are sorted."""
     assert sizes("1M,100k") == [100_000, 1_000_000]
     assert sizes("500") == [500]
-    assert len(LINES) == 28
+    assert len(LINES) == 29
