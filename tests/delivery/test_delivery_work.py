@@ -180,7 +180,7 @@ async def test_the_limits_of_a_target(config: Config) -> None:
             await holds_the_pages(shop, target)
         assert target.most <= 2
         first, *_, last = target.requests
-        assert len(target.requests) <= 30.0 * (last - first) + 3
+        assert len(target.requests) <= 30.0 * (last - first) + 6, "two at once, and some that were late"
 
 
 async def test_a_target_that_says_its_limits(config: Config) -> None:
