@@ -314,9 +314,9 @@ def test_numbers_are_sane(run: tuple[str, dict[str, Any], Path]) -> None:
             targets += limited
     over_http = 2 * 3 if shutil.which("wrk") else 0
     growth, one_at_a_time, mapped, synced = 2 * (1 + 1 + 1 + 2 + 3 + 1), 2 * 2, 1 + 6, 2 * 2
-    shown, planned, inherited, delivered, in_tabs = 2 * 1, 2 * 2, 2 * 1, 2 * 3, 2 * 1
+    shown, planned, inherited, delivered, in_tabs, followed = 2 * 1, 2 * 2, 2 * 1, 2 * 3, 2 * 1, 2 * 3
     of_the_log = 2 * (1 + 2 + 1 + 1 + 1 + 2) + 2 + 2 * (2 + 1 + 2 + 2)
-    others = shown + planned + inherited + delivered + in_tabs + over_http + one_at_a_time + mapped + synced
+    others = shown + planned + inherited + delivered + in_tabs + followed + over_http + one_at_a_time + mapped + synced
     assert targets == of_the_log + growth + others
 
 
