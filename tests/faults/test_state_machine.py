@@ -224,8 +224,8 @@ class ShopMachine(RuleBasedStateMachine):
         original: Callable[..., Any] = getattr(folding, step)
         times = itertools.count()
 
-        async def crashes(folding: object, *arguments: object) -> object:
-            result = await original(folding, *arguments)
+        async def crashes(folding: object, *arguments: object, **options: object) -> object:
+            result = await original(folding, *arguments, **options)
             if next(times) >= 1:
                 raise Crashed
             return result
