@@ -90,8 +90,11 @@ class AuditLog:
         by: str | None = None,
         reason: str | None = None,
         is_needed: bool = True,
+        unless_empty: bool = False,
     ) -> AsyncGenerator[AuditAction, None]:
         """What is done inside is recorded: before it begins, durably, and what came of it.
+
+        `unless_empty` is for what is repeated by itself: it is recorded at its end, and only if it has details then.
 
         If the store cannot take that, nothing is done, unless the entry is not needed. Raises `StoreError`.
 
@@ -103,14 +106,19 @@ class AuditLog:
         actor = by or origin.actor or UNKNOWN_ACTOR
         texts = [None if text is None else _storable(text) for text in (reason or origin.reason, origin.command)]
         entry = NewAuditEntry(now(), _storable(actor), origin.via, action, _storable(target), *texts)
-        current = AuditAction(await self._begin(entry, is_needed=is_needed))
+        current = AuditAction(None if unless_empty else await self._begin(entry, is_needed=is_needed))
         if by is not None and origin.actor not in {None, by}:
             current.details["caller"] = origin.actor
         try:
             yield current
         except BaseException as error:
-            await self._end(current, _outcome(error), str(error) or type(error).__name__)
+            with anyio.CancelScope(shield=True):
+                if unless_empty and current.details:
+                    current.number = await self._begin(entry, is_needed=False)
+                await self._end(current, _outcome(error), str(error) or type(error).__name__)
             raise
+        if unless_empty and current.details:
+            current.number = await self._begin(entry, is_needed=False)
         await self._end(current, "done" if current.refusal is None else "refused", current.refusal)
 
     async def record(self, action: str, target: str = "", *, by: str | None = None, reason: str | None = None) -> None:

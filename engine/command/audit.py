@@ -27,10 +27,11 @@ def audit(  # the command's options
     as_json: AsJSON = False,
     options: Injected = Options(),  # noqa: B008  # it is immutable
 ) -> int:
-    """List who did what, newest first: decisions of operators, and runs of verify, rebuild and recover.
+    """List who did what, newest first: what operators do that changes something, and runs of verify, rebuild and sync.
 
     Each was recorded before anything was done. The outcome is done; refused, and nothing was changed; failed or
-    stopped, and it may be done in part; or open while it is going on, or if its process is gone. None is ever removed.
+    stopped, and it may be done in part; or open while it is going on, or if its process is gone. After `[audit]
+    keep_days`, by default 400, a worker removes entries, and there is an entry about that.
 
     Parameters
     ----------

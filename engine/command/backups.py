@@ -1,7 +1,8 @@
 """`pagefold backup` and `pagefold restore`: copies the store into a folder, and back."""
 
 import time
-from contextlib import nullcontext
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager, nullcontext
 from pathlib import Path
 from typing import Annotated, TypeAlias
 
@@ -9,11 +10,14 @@ import msgspec
 from cyclopts import Parameter
 from rich.text import Text
 
+from pagefold.engine.audit.audit_log import AuditAction, AuditLog
 from pagefold.engine.command.console import duration, print_message, write_json
 from pagefold.engine.command.options import AsJSON, Exit, Injected, Options
 from pagefold.engine.command.progress import share_meter
 from pagefold.engine.command.verify import print_lines
+from pagefold.engine.configuration.config import Config
 from pagefold.engine.runtime.event_loop import run
+from pagefold.engine.stores import open_store
 from pagefold.engine.stores.backup_folder import RestoreResult, back_up
 from pagefold.engine.stores.backup_folder import restore as restore_store
 from pagefold.engine.stores.backup_manifest import Manifest
@@ -84,7 +88,9 @@ async def _backup(options: Options, folder: Path, tools: Path | None, *, as_json
             if meter is not None:
                 meter.update(done, f"{done / 2**20:,.0f} MB", total)
 
-        manifest = await back_up(config, folder, tools=tools, advance=advance)
+        async with audited(config, "backup", folder) as action:
+            manifest = await back_up(config, folder, tools=tools, advance=advance)
+            action.details |= _details(manifest)
     seconds = time.monotonic() - started
     if as_json:
         write_json(msgspec.to_builtins(manifest) | {"seconds": seconds})
@@ -95,7 +101,10 @@ async def _backup(options: Options, folder: Path, tools: Path | None, *, as_json
 
 async def _restore(options: Options, folder: Path, tools: Path | None, *, as_json: bool) -> int:
     started = time.monotonic()
-    restored: RestoreResult = await restore_store(options.load(), folder, tools=tools)
+    config = options.load()
+    restored: RestoreResult = await restore_store(config, folder, tools=tools)
+    async with audited(config, "restore", folder) as action:  # in the store that counts from now on
+        action.details |= _details(restored.backup) | {"replaced": restored.kept_aside}
     seconds = time.monotonic() - started
     if as_json:
         write_json(msgspec.to_builtins(restored) | {"seconds": seconds})
@@ -105,6 +114,22 @@ async def _restore(options: Options, folder: Path, tools: Path | None, *, as_jso
         print_message(f"the previous store is kept: {restored.kept_aside}")
     print_message("events after the backup are not in it: `pagefold rebuild` gets them from the sources again")
     return Exit.DONE
+
+
+@asynccontextmanager
+async def audited(config: Config, action: str, folder: Path) -> AsyncGenerator[AuditAction, None]:
+    """Records what is done inside in the audit of an existing store; a full disk must not keep anybody from a copy."""
+    store = await open_store(config, create=False)
+    try:
+        async with AuditLog(store.audit).action(action, str(folder), is_needed=False) as current:
+            yield current
+    finally:
+        await store.close()
+
+
+def _details(manifest: Manifest) -> dict[str, int | str | None]:
+    size = sum(file.bytes for file in manifest.files.values())
+    return {"position": manifest.position, "bytes": size, "made at": manifest.made_at, "log": manifest.log_id}
 
 
 def _about(manifest: Manifest) -> str:

@@ -110,7 +110,12 @@ async def _run(options: Options, *, as_json: bool) -> int:
     async with pagefold.open(options.load(), create=False, killable=True) as shop, stoppable() as stop:
         with stop.scope:
             try:
-                report = await fetch_worker(shop).run_due()
+                async with shop.audit.action("fetches run") as action:
+                    report = await fetch_worker(shop).run_due()
+                    if report is None:
+                        action.refuse("another process makes the fetches")
+                    else:
+                        action.details |= msgspec.to_builtins(report)
             except StoreError as error:
                 print_error(str(error))
                 return Exit.FAILED

@@ -13,10 +13,12 @@ from pagefold.engine.command.console import count, pace, print_message, show_tab
 from pagefold.engine.command.ingest_job import MAX_SHOWN, IngestJob, Refusals
 from pagefold.engine.command.options import AsJSON, Exit, Injected, Options, UsageError
 from pagefold.engine.command.progress import byte_meter
-from pagefold.engine.command.signals import stoppable
+from pagefold.engine.command.signals import StopSignal, stoppable
+from pagefold.engine.errors import PagefoldError
 from pagefold.engine.events import OUTCOMES
 from pagefold.engine.intake.input_files import STANDARD_INPUT, file_size
 from pagefold.engine.runtime.event_loop import run
+from pagefold.engine.shop import Shop
 
 
 def ingest(
@@ -68,7 +70,7 @@ async def _ingest(files: Sequence[str], rejects: Path | None, options: Options, 
         with _opened(rejects) as file, byte_meter(title, total) as meter:
             refusals = Refusals(shop, file)
             intake = IngestJob(shop, refusals, meter, stop)
-            await intake.run(files)
+            await _run(shop, intake, files, stop)
     complete = intake.error is None and not stop
     _report(intake, time.monotonic() - started, complete=complete, as_json=as_json)
     if intake.error is not None:
@@ -78,6 +80,22 @@ async def _ingest(files: Sequence[str], rejects: Path | None, options: Options, 
     if refusals.count > MAX_SHOWN and rejects is None:
         print_message(f"… and {count(refusals.count - MAX_SHOWN, 'more refusal')}; --rejects FILE keeps them all")
     return Exit.REFUSED if refusals.count else Exit.DONE
+
+
+async def _run(shop: Shop, intake: IngestJob, files: Sequence[str], stop: StopSignal) -> None:
+    """Appends everything. The audit has how many lines had which outcome, also if it ends early."""
+    try:
+        async with shop.audit.action("ingest", ", ".join(files)) as action:
+            await intake.run(files)
+            action.details["lines"] = intake.lines
+            for outcome, number in intake.counts.items():
+                action.count(outcome, number)
+            if stop:
+                action.details["complete"] = False
+            if intake.error is not None:
+                raise intake.error
+    except PagefoldError as error:
+        intake.error = error
 
 
 @contextmanager

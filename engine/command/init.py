@@ -109,5 +109,6 @@ def _write(file: Path, text: str, *, force: bool) -> None:
 
 async def _make_store(config: Config) -> int:
     async with pagefold.open(config) as shop:
+        await shop.audit.record("init")
         print_message(f"the store at {shop.store.name} is ready: `pagefold ingest FILE` appends, `pagefold work` folds")
     return Exit.DONE

@@ -275,8 +275,9 @@ def verify(
             if target is None:
                 raise UsageError("NAME", f"the configuration has no target {name!r} any more")
             verifier = TargetVerifier(name, target, shop.store, shop.pages)
-            async with open_kind(name, target) as kind:
+            async with shop.audit.action("targets verify", name) as action, open_kind(name, target) as kind:
                 found = await verifier.run(kind, sample, lambda _: None)
+                action.details |= _counts(found)
         if as_json:
             write_bytes(msgspec.json.encode(found))
         else:
@@ -284,6 +285,11 @@ def verify(
         return Exit.REFUSED if found.unmarked or found.differing else Exit.DONE
 
     return run(do)
+
+
+def _counts(found: TargetVerification) -> dict[str, int]:
+    numbers = {"pages": found.pages, "current": found.current, "unmarked": found.unmarked, "differing": found.differing}
+    return numbers if found.read is None else numbers | {"read": found.read}
 
 
 def _show_verification(found: TargetVerification) -> None:

@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 from msgspec import Meta, field
 
 from pagefold.engine.configuration.alert_config import AlertConfig, check_alerts
+from pagefold.engine.configuration.audit_config import AuditConfig
 from pagefold.engine.configuration.category_trees import TreeConfig
 from pagefold.engine.configuration.channel_config import ChannelConfig, check_channel, check_domains
 from pagefold.engine.configuration.dead_letter_config import DeadLettersConfig
@@ -41,6 +42,7 @@ class ConfigTables(Table, frozen=True):
     append: AppendConfig = AppendConfig()
     http: HttpConfig = HttpConfig()
     dead_letters: DeadLettersConfig = DeadLettersConfig()
+    audit: AuditConfig = AuditConfig()
     schedule: ScheduleConfig = ScheduleConfig()
     references: ReferencesConfig = ReferencesConfig()
     kpis: Annotated[dict[str, KpiConfig], Meta(description="Other limits of key figures, by name.")] = field(

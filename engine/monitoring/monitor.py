@@ -5,6 +5,7 @@ from datetime import datetime
 
 import anyio
 
+from pagefold.engine.audit.audit_retention import AuditRetention
 from pagefold.engine.errors import StoreError
 from pagefold.engine.kpis.readings import KpiReading
 from pagefold.engine.monitoring.alert_service import AlertService
@@ -28,10 +29,12 @@ FIRST_SECONDS = 2.0
 STANDBY_SECONDS = 15.0
 """Until another process tries to take over."""
 
+DAY_MINUTES = 24 * 60
+
 KEPT = (COMPARED, DRIFTED, FAILED_REBUILDS)
 """Points that are few, and of which the newest counts for long."""
 
-KEPT_MINUTES = 90 * 24 * 60
+KEPT_MINUTES = 90 * DAY_MINUTES
 
 log = Logger(__name__)
 
@@ -47,8 +50,10 @@ class Monitor:
         self._alerts = alerts
         self._targets = AlertTargets(shop.store.alerts, shop.config.alerts, shop.config.identity, clock)
         self._clock = clock
+        self._audit = AuditRetention(shop.store.audit, shop.config.audit)
         self._minute = 0
         self._hour = 0
+        self._day = 0
 
     async def run(self) -> None:
         """Measures, and stores what this process counts, until it is cancelled."""
@@ -64,12 +69,14 @@ class Monitor:
             await self._record(readings, minute_of(at))
 
     async def _record(self, readings: list[KpiReading], minute: int) -> None:
-        """Adds to the history, and once an hour removes what is old."""
+        """Adds to the history, and once an hour removes what is old; of the audit once a day."""
         points = [KpiPoint(*each.key, minute, each.value) for each in readings if each.value is not None]
         await self._shop.store.kpis.record([*points, *await folded_events(self._shop, minute)])
         if minute // 60 != self._hour:
             await self._shop.store.kpis.forget(minute - HISTORY_MINUTES, but=KEPT, long_before=minute - KEPT_MINUTES)
             await self._alerts.forget()
+            if minute // DAY_MINUTES != self._day and await self._audit.enforce():
+                self._day = minute // DAY_MINUTES
         self._minute, self._hour = minute, minute // 60
 
     async def _take_over(self) -> None:

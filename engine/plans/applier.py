@@ -62,7 +62,7 @@ class Applier:
                 return
             saved = await self.plan(settings)
             if saved.plan.excess:
-                _log_held(saved.plan, (await self.plans.keep(saved, STARTED)).plan)
+                _log_held(saved.plan, (await self.plans.note(saved, STARTED)).plan)
                 return
         await self._append(settings, number, STARTED, "a start with changed files")
 

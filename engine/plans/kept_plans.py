@@ -34,6 +34,13 @@ class KeptPlans:
     async def keep(self, saved: SavedPlan, by: str) -> PlanRecord:
         """Keeps a plan that somebody has made. Raises `Rejected` for a name that is blank or no text."""
         check_operator(by)
+        async with self._audit.action("plan --keep", by=by) as action:
+            kept = await self.note(saved, by)
+            action.details |= {"plan": kept.plan, "changed": kept.changed, "taken": kept.taken}
+        return kept
+
+    async def note(self, saved: SavedPlan, by: str) -> PlanRecord:
+        """Keeps a plan that a process has made by itself."""
         body = msgspec.json.encode(saved)
         record = PlanRecord(
             plan=plan_id(body),

@@ -57,9 +57,9 @@ class Recovery:
         async with self._store.coordination.claim(CLAIM) as claimed:
             if not claimed:
                 raise RecoveryUnderWay
-            if not confirmed:
-                await self._check_pages()
             async with self._audit.action("recover") as action:
+                if not confirmed:
+                    await self._check_pages()
                 position, found = await self._recovered()
                 action.details |= {"position": position, "sections": found.sections, "changed": found.changed}
         changed = found.changed + found.behind  # for consumers that start over, everything is ahead

@@ -13,7 +13,7 @@ from pagefold.engine.configuration.schedule_config import TaskConfig
 from pagefold.engine.errors import PagefoldError, StoreError
 from pagefold.engine.runtime.clock import moment, now
 from pagefold.engine.runtime.logs import Logger
-from pagefold.engine.runtime.origin import Origin, acting, current_origin
+from pagefold.engine.runtime.origin import Origin, acting
 from pagefold.engine.runtime.task_groups import run_together
 from pagefold.engine.runtime.timetable import Timetable
 from pagefold.engine.schedule.requested_runs import RequestedRuns
@@ -88,13 +88,9 @@ class Scheduler:
         return await self._recorded(name, self._clock(), partial(self._within_window, self._task(name)))
 
     async def sync_now(self, source: str, decision: HeldDecision | None = None) -> TaskOutcome:
-        """Asks a source for changes now, and records it; `decision` as in `DeltaSync.run`. Raises what that raises.
-
-        A decision is the caller's.
-        """
+        """Asks a source for changes now, and records it; `decision` as in `DeltaSync.run`. Raises what that raises."""
         work = partial(sync_source, self._shop, source, self._clock, decision)
-        origin = None if decision is None else current_origin()
-        return await self._recorded(sync_task(source), self._clock(), work, origin)
+        return await self._recorded(sync_task(source), self._clock(), work)
 
     async def _keep(self, name: str) -> None:
         """Runs one task at its times."""
@@ -159,7 +155,8 @@ class Scheduler:
     async def _logged(self, name: str, due: datetime, work: Work) -> None:
         """Does something, and logs how it went. Raises `StoreError` only."""
         try:
-            outcome = await self._recorded(name, due, work)
+            with acting(Origin("schedule", name)):
+                outcome = await self._recorded(name, due, work)
         except StoreError:
             raise
         except PagefoldError as error:
@@ -170,13 +167,12 @@ class Scheduler:
             write = log.info if outcome.state == "done" else log.warning
             write("a scheduled task ended", task=name, state=outcome.state, detail=outcome.detail)
 
-    async def _recorded(self, name: str, due: datetime, work: Work, origin: Origin | None = None) -> TaskOutcome:
+    async def _recorded(self, name: str, due: datetime, work: Work) -> TaskOutcome:
         """Does something, and records how it went."""
         number = await self._records.begin(name, format_timestamp(due), now())
         outcome = TaskOutcome("stopped", "it was stopped")
         try:
-            with acting(origin or Origin("schedule", name)):
-                outcome = await work()
+            outcome = await work()
         except Exception as error:
             outcome = TaskOutcome("failed", f"{type(error).__name__}: {error}")
             raise

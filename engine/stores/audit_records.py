@@ -71,7 +71,7 @@ EVERY = AuditFilter()
 
 
 class AuditRecords(ABC):
-    """Who did what. An entry is never changed after its end, nor removed."""
+    """Who did what. An entry is never changed after its end, and removed by its age alone."""
 
     @abstractmethod
     async def begin(self, entry: NewAuditEntry) -> int:
@@ -86,3 +86,11 @@ class AuditRecords(ABC):
         self, selection: AuditFilter = EVERY, *, below: int | None = None, limit: int = 100
     ) -> Sequence[AuditEntry]:
         """The newest entries, newest first, at most `limit`; with `below`, those with lower numbers."""
+
+    @abstractmethod
+    async def oldest(self) -> str | None:
+        """When the oldest entry began; None if there is none."""
+
+    @abstractmethod
+    async def forget(self, before: str, limit: int) -> int:
+        """Removes those of the oldest `limit` entries that began before a time. Returns how many."""

@@ -22,6 +22,7 @@ from pagefold.engine.intake.event_parser import parse_event
 from pagefold.engine.intake.field_watch import FieldWatch
 from pagefold.engine.rebuild.referenced_rows import ReferencedRows
 from pagefold.engine.runtime.clock import moment, now
+from pagefold.engine.runtime.origin import current_origin
 from pagefold.engine.shop import Shop
 from pagefold.engine.snapshots import open_snapshot
 from pagefold.engine.snapshots.contract_rows import ContractRows
@@ -61,25 +62,31 @@ class DeltaSync:
         delta = self._shop.config.sources[source].delta
         if delta is None:
             raise self._shop.config.error(f"sources.{source}.delta", "is required: the source has no delta")
-        async with self._shop.store.coordination.claim(f"sync-{source}") as claimed:
+        by_itself = decision is None and current_origin().via == "schedule"
+        name = "sync" if decision is None else f"sync {decision.option}"
+        async with (
+            self._shop.audit.action(name, source, unless_empty=by_itself) as action,
+            self._shop.store.coordination.claim(f"sync-{source}") as claimed,
+        ):
             if not claimed:
                 raise SyncInProgress(source)
-            if decision is None:
-                return await self._ask(source, delta, None)
-            async with self._shop.audit.action(f"sync {decision.option}", source) as action:
-                report = await self._ask(source, delta, decision)
-                action.details |= {"appended": report.appended, "left_out": report.left_out}
-                if report.held:
+            run = await self._begun(source, delta, decision)
+            try:
+                report = await run.execute()
+                if decision is not None and report.held:
                     action.refuse(report.held)
                 return report
+            finally:
+                if run.report.has_changed_something or not by_itself:
+                    action.details |= run.report.details
 
-    async def _ask(self, source: str, delta: DeltaConfig, decision: HeldDecision | None) -> SyncReport:
+    async def _begun(self, source: str, delta: DeltaConfig, decision: HeldDecision | None) -> "NotificationRun | _Run":
         notes = SyncNotes(self._shop.store, source)
         note = _begun(source, delta, await notes.newest(), self._clock())
         if delta.fetch is not None:
-            return await NotificationRun(self._shop, delta, notes, note, self._clock).execute()
+            return NotificationRun(self._shop, delta, notes, note, self._clock)
         brake = None if decision == HeldDecision() else _brake(self._shop, source, decision)
-        return await _Run(self._shop, delta, notes, note, self._clock, brake).execute()
+        return _Run(self._shop, delta, notes, note, self._clock, brake)
 
 
 def _begun(source: str, delta: DeltaConfig, newest: SyncNote | None, at: datetime) -> SyncNote:

@@ -34,6 +34,18 @@ class SyncReport(msgspec.Struct, rename="camel"):
         """Whether something did not arrive."""
         return bool(self.conflict or self.refused or self.held)
 
+    @property
+    def has_changed_something(self) -> bool:
+        """Whether it has stored more than how far it is."""
+        return bool(self.appended or self.conflict or self.wanted or self.refused)
+
+    @property
+    def details(self) -> dict[str, int | float | str | bool | list[str] | None]:
+        """What the audit has of it: its counts, without zeros, and the first refusals."""
+        found = {name: value for name, value in msgspec.structs.asdict(self).items() if value}
+        del found["source"]
+        return found | ({"samples": found.pop("refusals")} if self.refusals else {})
+
     def refuse(self, problem: str) -> None:
         """Counts what could not be taken."""
         self.refused += 1

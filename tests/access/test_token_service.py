@@ -289,6 +289,14 @@ class Refusals(AuditRecords):
         """Never called."""
         raise AssertionError(selection, below, limit)
 
+    async def oldest(self) -> str | None:
+        """Never called."""
+        raise AssertionError
+
+    async def forget(self, before: str, limit: int) -> int:
+        """Never called."""
+        raise AssertionError(before, limit)
+
 
 class Nothing(Tokens):
     """A store without tokens."""

@@ -120,6 +120,14 @@ class FullDisk(AuditRecords):
         """Those that are there."""
         return await self._records.newest(selection, below=below, limit=limit)
 
+    async def oldest(self) -> str | None:
+        """When the oldest of them began."""
+        return await self._records.oldest()
+
+    async def forget(self, before: str, limit: int) -> int:
+        """Removes some of them."""
+        return await self._records.forget(before, limit)
+
 
 async def test_nothing_is_done_without_an_entry(shop: Shop) -> None:
     """What only reads may be; what is done stays done if its end cannot be recorded."""
@@ -284,6 +292,7 @@ async def test_plans_that_are_applied_and_refused(shop: Shop) -> None:
     await shop.apply(plan, by="ada", reason="a test", expected=0)
     found = await entries(shop)
     assert [(each.action, each.actor, each.outcome) for each in found] == [
+        ("plan --keep", "ada", "done"),
         ("plans refuse", "bob", "done"),
         ("plans refuse", "bob", "refused"),
         ("apply", "ada", "refused"),

@@ -9,6 +9,7 @@ import pytest
 
 from pagefold.engine.command.init import SAMPLE_URL, sample
 from pagefold.engine.configuration.alert_config import AlertConfig
+from pagefold.engine.configuration.audit_config import AuditConfig
 from pagefold.engine.configuration.category_trees import TreeConfig
 from pagefold.engine.configuration.cdc_config import CdcConfig
 from pagefold.engine.configuration.channel_config import ChannelConfig
@@ -377,6 +378,7 @@ TABLES: dict[str, type[msgspec.Struct]] = {
     "append": AppendConfig,
     "http": HttpConfig,
     "dead_letters": DeadLettersConfig,
+    "audit": AuditConfig,
     "schedule": ScheduleConfig,
     "schedule.tasks.": TaskConfig,
     "references": ReferencesConfig,
@@ -460,6 +462,7 @@ def test_the_sample_states_the_limits() -> None:
         "append": AppendConfig,
         "http": HttpConfig,
         "dead_letters": DeadLettersConfig,
+        "audit": AuditConfig,
         "references": ReferencesConfig,
         "sources.pim.snapshot": SnapshotConfig,
     }

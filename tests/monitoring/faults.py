@@ -2,28 +2,34 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
-from contextlib import suppress
+from contextlib import closing, suppress
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple, TypeAlias
 
+import apsw
 import msgspec
+import orjson
+import psycopg
 import pytest
 
 import pagefold
 from pagefold import Config, DomainEvent, Shop
-from pagefold.engine.errors import SourceFailed, StoreUnavailable
+from pagefold.engine.errors import SourceFailed
 from pagefold.engine.rebuild.rebuild_service import RebuildRequest
-from pagefold.engine.runtime.clock import now, seconds_ago
+from pagefold.engine.runtime.clock import moment, now
+from pagefold.engine.runtime.task_groups import run_beside
+from pagefold.engine.schedule.scheduler import Scheduler
 from pagefold.engine.stores.fetch_records import NewFetch
-from pagefold.engine.stores.field_ledger import FieldFilter, Sighting, Sightings
-from pagefold.engine.stores.schedule_records import sync_task
-from pagefold.engine.stores.sync_notes import SyncNote, SyncNotes
+from pagefold.engine.stores.field_ledger import FieldFilter
+from pagefold.engine.stores.sqlite import folder_of
+from pagefold.engine.stores.sqlite.connections import PAGES
 from pagefold.engine.sync.delta_sync import DeltaSync
 from tests.support.fake_endpoint import Asked, Reply
 from tests.support.http_clients import client_of, service_of
-from tests.support.rebuild_fixtures import Intruder, export, rebuild
+from tests.support.processes import eventually
+from tests.support.rebuild_fixtures import Intruder, export, file_of, rebuild
 from tests.support.small_shop import Document, apply_file, catalog, document, event, price, say, stock, with_channel
 
 CONTRACT = {"sku": "code", "sourceVersion": "updated", "pricing": {"currency": {"constant": "EUR"}, "amount": "price"}}
@@ -32,14 +38,14 @@ NINE = TWENTY[:9]
 
 
 class Feed:
-    """A system that is asked for changes: it has none, or says that it is asked too often."""
+    """A system that is asked for changes: it has none, or answers with an error."""
 
     def __init__(self) -> None:
-        self.is_tired = False
+        self.status = 200
 
     def __call__(self, _asked: Asked) -> Reply:
         """An answer."""
-        return Reply(status=429) if self.is_tired else Reply(b'{"items":[]}')
+        return Reply(b'{"items":[]}') if self.status == 200 else Reply(status=self.status)
 
 
 class Place(NamedTuple):
@@ -126,14 +132,14 @@ async def pages_are_replayed(place: Place) -> None:
 
 async def the_source_is_tired(place: Place) -> None:
     """It answers 429 to each attempt."""
-    place.feed.is_tired = True
+    place.feed.status = 429
     with suppress(SourceFailed):
         await DeltaSync(place.shop).run("erp")
 
 
 async def it_is_asked_less(place: Place) -> None:
     """Some minutes later."""
-    place.feed.is_tired = False
+    place.feed.status = 200
     place.wait(timedelta(minutes=10))
 
 
@@ -145,14 +151,13 @@ async def the_server_is_behind(place: Place) -> None:
         assert (await client.post("/v1/events", json=[])).status_code == 429
 
 
-async def new_fields(place: Place, *, mapped: bool) -> None:
-    """Records of a source have other fields than before."""
-    old = Sighting("", "color", 4, 4, 1, mapped=True, example="red")
-    new = old._replace(types=2, records=1) if mapped else Sighting("", "size", 1, 4, 1, mapped=False, example="XL")
-    ledger, days = place.shop.store.fields, ("2026-03-01T00:00:00.000000Z", "2026-03-02T00:00:00.000000Z")
-    await ledger.add(Sightings("erp", "items", days[0], [("", 4)], [old], alert_type=False))
-    marked = new._replace(alert=None if mapped else "new")
-    await ledger.add(Sightings("erp", "items", days[1], [("", 4)], [marked], alert_type=True))
+async def records_change(place: Place, record: Document) -> None:
+    """The second export of a source has other fields than the first."""
+    for version, exported in enumerate(({"price": "9.90"}, record), start=1):
+        rows = [{"code": sku, "updated": version, **exported} for sku in NINE]
+        marked = [*map(orjson.dumps, rows), orjson.dumps({"snapshot": "end", "count": len(rows)})]
+        file_of(place.shop.config, "erp").write_bytes(b"\n".join(marked))
+        await rebuild(place.shop, "erp")
 
 
 async def they_are_acknowledged(place: Place) -> None:
@@ -161,19 +166,16 @@ async def they_are_acknowledged(place: Place) -> None:
 
 
 async def no_sync_completes(place: Place) -> None:
-    """Every attempt of the last hour has failed."""
-    records = place.shop.store.schedule
-    number = await records.begin(sync_task("erp"), seconds_ago(7_200), seconds_ago(7_200))
-    await records.end(number, "failed", "it answers 401", seconds_ago(7_200))
+    """The source has another password since two hours."""
+    place.feed.status = 401
+    outcome = await Scheduler(place.shop, lambda: moment() - timedelta(hours=2)).sync_now("erp")
+    assert outcome.state == "failed"
 
 
 async def a_sync_completes(place: Place) -> None:
-    """Just now: here its note alone."""
-    notes = SyncNotes(place.shop.store, "erp")
-    await notes.newest()
-    times = dict.fromkeys(("since", "following", "recordedAt", "begunAt", "syncedAt"), now())
-    note = msgspec.convert({"run": "erp-1", "source": "erp", "complete": True, **times}, SyncNote)
-    await place.shop.append_noted([], notes.event(note))
+    """Just now."""
+    place.feed.status = 200
+    assert (await Scheduler(place.shop).sync_now("erp")).state == "done"
 
 
 async def a_counter_restarts(place: Place) -> None:
@@ -233,19 +235,39 @@ async def the_file_is_applied(place: Place) -> None:
 
 
 async def a_consumer_fails(place: Place) -> None:
-    """As it notes it itself."""
-    place.shop.faults.failed("fold pricing", StoreUnavailable("the store", OSError("gone")), seconds=3_600)
+    """Somebody renames a table, and back; since then, nobody has folded."""
+    rename(place.url, "sections", "sections_of_yesterday")
+    await place.shop.append([price("9.90")])
+    async with run_beside(partial(place.shop.work, enduring=True)):  # as `pagefold work` does
+        await eventually(lambda: place.shop.faults.last("fold pricing") is not None, "the consumer has failed")
+    rename(place.url, "sections_of_yesterday", "sections")
 
 
 async def it_folds_again(place: Place) -> None:
-    """As above."""
-    place.shop.faults.succeeded("fold pricing")
+    """By itself."""
+    async with run_beside(partial(place.shop.work, enduring=True)):  # as `pagefold work` does
+        await eventually(lambda: not place.shop.faults.by_prefix("fold "), "the consumers fold")
+
+
+def rename(url: str, table: str, name: str) -> None:
+    """Renames a table of a store, behind the program's back."""
+    statement = f"ALTER TABLE {table} RENAME TO {name}"
+    if url.startswith("sqlite:"):
+        with closing(apsw.Connection(str(folder_of(url) / PAGES))) as file:
+            file.set_busy_timeout(10_000)
+            file.execute(statement)
+        return
+    with psycopg.connect(url, options="-c search_path=pagefold") as connection:
+        connection.execute(statement.encode())
 
 
 def limit(name: str, threshold: object, **more: object) -> dict[str, Document]:
     """The configuration of another limit."""
     return {"kpis": {name: {"threshold": threshold, **more}}}
 
+
+MAPPED: Mapping[str, Document] = {"snapshot": {"contract": CONTRACT}}
+"""More of the snapshot: its rows are records."""
 
 FAULTS: Mapping[str, Fault] = {
     "lag": Fault(nobody_folds, a_worker_folds, "catalog", limit("lag", "20ms")),
@@ -259,8 +281,12 @@ FAULTS: Mapping[str, Fault] = {
     ),
     "dead-letters": Fault(two_prices_of_one_version, it_is_discarded, "conflict", limit("dead-letters", 0)),
     "expiring": Fault(two_prices_of_one_version, it_is_discarded, "", {"dead_letters": {"conflict_days": 5}}),
-    "schema-drift": Fault(partial(new_fields, mapped=True), they_are_acknowledged, "erp"),
-    "unmapped": Fault(partial(new_fields, mapped=False), they_are_acknowledged, "erp"),
+    "schema-drift": Fault(
+        partial(records_change, record={"price": {"gross": "9.90"}}), they_are_acknowledged, "erp", MAPPED
+    ),
+    "unmapped": Fault(
+        partial(records_change, record={"price": "9.90", "size": "XL"}), they_are_acknowledged, "erp", MAPPED
+    ),
     "source-overdue": Fault(no_sync_completes, a_sync_completes, "erp"),
     "looks-reset": Fault(a_counter_restarts, a_person_dismisses_it, "wms-a inventory"),
     "held-runs": Fault(an_export_is_empty, it_is_refused, "erp"),
@@ -273,9 +299,11 @@ FAULTS: Mapping[str, Fault] = {
 
 def configured(fault: Fault, url: str, feed: str, folder: Path, **tables: Document) -> Config:
     """The shop in which a fault is made: the ERP has a snapshot, and is asked for changes."""
-    found = document(url, **fault.tables, **tables)
+    more = {**fault.tables}
+    snapshot = {"file": str(folder / "erp.ndjson"), "settle": 0, "duration": 0, **more.pop("snapshot", {})}
+    found = document(url, **more, **tables)
     found["sources"]["erp"] |= {
-        "snapshot": {"file": str(folder / "erp.ndjson"), "settle": 0, "duration": 0},
+        "snapshot": snapshot,
         "delta": {"url": f"{feed}/prices?since={{since}}", "items": "items", "every": "30m", "contract": CONTRACT},
     }
     return Config.parse(found, store=url)

@@ -23,3 +23,10 @@ class PostgresAudit(AuditRecords):
     ) -> Sequence[AuditEntry]:
         rows = await self._connections.readers.fetch("newest_audit_entries", *selection, below, limit)
         return [AuditEntry(*row) for row in rows]
+
+    async def oldest(self) -> str | None:
+        rows = await self._connections.readers.fetch("oldest_audit_entry")
+        return rows[0][0] if rows else None
+
+    async def forget(self, before: str, limit: int) -> int:
+        return len(await self._connections.writer.fetch("forget_audit_entries", before, limit))

@@ -17,3 +17,13 @@ WHERE (?4 IS NULL OR number < ?4) AND (?1 IS NULL OR actor = ?1) AND (?3 IS NULL
     AND (?2 IS NULL OR action = ?2 OR substr(action, 1, length(?2) + 1) = ?2 || ' ')
 ORDER BY number DESC
 LIMIT ?5;
+
+-- oldest_audit_entry --
+-- When the oldest entry began.
+SELECT started_at FROM audit ORDER BY number LIMIT 1;
+
+-- forget_audit_entries --
+-- Removes those of the oldest entries that began before a time.
+DELETE FROM audit
+WHERE started_at < ?1 AND number IN (SELECT number FROM audit ORDER BY number LIMIT ?2)
+RETURNING number;
