@@ -16,13 +16,15 @@ def workplace(store_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
 
 def test_commands_leave_entries(workplace: Path) -> None:
     """With the login name or the one given, the command, the reason, and why it was refused; newest first."""
-    assert run_pagefold("audit") == (0, "", "nothing was done yet\n")
+    assert run_pagefold("audit", "--action", "apply").err == "nothing was done yet\n"
     run_pagefold("ingest", lines_file(workplace / "events.ndjson", event(), event(amount="9.99")))
     discard = ("dead-letters", "discard", "--all", "--reason", "a test\x1b[31m", "--as", "ada")
     assert run_pagefold(*discard, "--expect", "5").code == 1
     assert run_pagefold(*discard, "--yes").code == 0
     assert run_pagefold("verify", "--domain", "pricing").code == 0
-    verified, discarded, refused = run_pagefold("audit", "--json").documents
+    verified, discarded, refused, ingested, made = run_pagefold("audit", "--json").documents
+    assert (made["action"], ingested["action"], ingested["outcome"]) == ("init", "ingest", "done")
+    assert ingested["details"] == {"lines": 2, "appended": 1, "conflict": 1}
     assert (verified["action"], verified["target"], verified["actor"]) == ("verify", "pricing", getpass.getuser())
     assert verified["command"] == "pagefold verify --domain pricing"
     assert (discarded["actor"], discarded["outcome"]) == ("ada", "done")
