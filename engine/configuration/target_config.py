@@ -156,13 +156,6 @@ class TargetConfig(Table, frozen=True, kw_only=True):
             "always. Without it, the whole page. A change of anything else is not delivered."
         ),
     ] = field(default_factory=list)
-    contract: Annotated[
-        str | dict[str, object] | None,
-        Meta(
-            description="A channel contract, as a table or its file, by which it gets the attributes that the page "
-            "shows."
-        ),
-    ] = None
     rate: Annotated[
         Annotated[float, Meta(gt=0)] | None,
         Meta(description="Requests a second, over all processes. Without it, any number."),
@@ -218,8 +211,6 @@ def check_targets(targets: Mapping[str, TargetConfig], channels: Collection[str]
                 yield ConfigurationError(f"{key}.channels", problem)
         for path in target.fields:
             yield from check_path(f"{key}.fields", path, "pricing.amount")
-        if target.fields and target.contract is not None:
-            yield ConfigurationError(f"{key}.fields", "does not go with `contract`")
         for kind in given:
             yield from _check_kind(f"{key}.{kind}", getattr(target, kind))
 
