@@ -17,6 +17,7 @@ from pagefold.engine.stores.postgres.connections import Session
 from pagefold.engine.stores.sqlite.connections import DELIVERIES, connect
 from pagefold.engine.stores.sqlite.connections import SQL as SQLITE
 from tests.support.databases import opened
+from tests.support.query_plans import nodes
 from tests.support.small_shop import configured
 
 ROWS = 40_000
@@ -137,13 +138,6 @@ async def explained(session: Session, hot: Hot, number: int) -> dict[str, Any]:
         await session.run("ROLLBACK")
     plan: dict[str, Any] = json.loads(row[0])[0]["Plan"]
     return plan
-
-
-def nodes(plan: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    """A node of a plan, and all nodes below it."""
-    yield plan
-    for child in plan.get("Plans", ()):
-        yield from nodes(child)
 
 
 @pytest.mark.parametrize("statistics", [False, True])
