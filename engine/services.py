@@ -54,7 +54,7 @@ class Services:
     Configuration: `config` is what was given, `applied` what pages are folded under, `plans` has plans that are kept,
     `validator` the rules of events, under what is applied. `releases` creates, publishes and rolls back releases.
 
-    What comes in: `deliveries` appends what webhooks and CDC connectors send; `waiting` takes what of it had to wait
+    What comes in: `webhooks` appends what webhooks and CDC connectors send; `waiting` takes what of it had to wait
     for a reference, `references` looks up the SKUs of one, and `reference_kinds` counts what is known of them. `fields`
     counts the fields of the records that contracts read. `epochs` lists and raises epochs.
 
@@ -101,7 +101,7 @@ class Services:
         self.source_lag = SourceLag(store, config)
         self.section_counts = SectionCounts(store.pages)
         self.retention = Retention(store, config.dead_letters)
-        self.deliveries = WebhookRetrier(
+        self.webhooks = WebhookRetrier(
             config,
             store,
             self.validator,
@@ -111,7 +111,7 @@ class Services:
             fields=self.fields,
             fetch_tables=partial(fetch_tables, config, RequestLimiter(self.counters)),
         )
-        self.dead_letters.deliver_with(self.deliveries.try_again)
+        self.dead_letters.deliver_with(self.webhooks.try_again)
         self.references = ReferenceResolver(store, config.references)
         self.waiting = WaitingLetters(store, self.references, self.dead_letters.retry)
         self._appender = Appender(store, self.validator, config.append, self.counters, self.faults, epochs)

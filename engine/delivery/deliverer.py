@@ -223,8 +223,8 @@ class Deliverer:
                 continue
             page = PageKey(row.sku, row.channel)
             key = idempotency_key(self._name, page, sent.tag, row.wanted_position)
-            at = max(position, row.wanted_position)
-            outgoing.append(_Outgoing(row, Item(page, sent.body, sent.tag, at, key, row.attempts + 1), page_tag))
+            # Not the row's position, which may be of the log that there was before a restore.
+            outgoing.append(_Outgoing(row, Item(page, sent.body, sent.tag, position, key, row.attempts + 1), page_tag))
         return outgoing, settled
 
     async def _documents(self, rows: Sequence[ClaimedDelivery]) -> list[Document]:

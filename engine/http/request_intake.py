@@ -81,7 +81,7 @@ class RequestIntake:
 
     def _readers(self, via: Entrance) -> list[tuple[str, Reader]]:
         """The readers of the sources that have this entrance."""
-        found = [(name, self._shop.deliveries.reader(via, name)) for name in self._shop.config.sources]
+        found = [(name, self._shop.webhooks.reader(via, name)) for name in self._shop.config.sources]
         return [(name, reader) for name, reader in found if reader is not None]
 
     def _hook(self, source: str, reader: Reader, environment: Mapping[str, str]) -> Hook:
@@ -91,7 +91,7 @@ class RequestIntake:
 
     async def keep(self, request: Request, reader: Reader, reason: str) -> Outcome:
         """Keeps a whole request, durably, for the workers to take. Raises `StoreUnavailable`."""
-        return await with_timeout(self._shop.deliveries.keep(request, reader, reason))
+        return await with_timeout(self._shop.webhooks.keep(request, reader, reason))
 
     async def take(self, request: Request, reader: Reader) -> list[list[Outcome]]:
         """Takes everything in a request, durably, and returns the outcomes of each part.
@@ -103,7 +103,7 @@ class RequestIntake:
         async def run(work: Callable[[], Value]) -> Value:
             return await self._run(work, is_large=is_large)
 
-        return await self._shop.deliveries.take(request, reader, run, self._shop.append_atomically)
+        return await self._shop.webhooks.take(request, reader, run, self._shop.append_atomically)
 
     async def read(self, codec: Callable[[bytes], Value], body: bytes) -> Value:
         """Parses a body with a codec. Large ones are parsed in turn, off the event loop."""

@@ -197,18 +197,18 @@ class _SourceFetches:
     async def _wanted(self, fetch: WantedFetch) -> Wanted | None:
         """The fetch that its notification makes now. None if it makes another one, or none: then it is read again."""
         via, headers = _via(fetch), _headers(fetch)
-        reader = self._shop.deliveries.reader(via, self._source)
+        reader = self._shop.webhooks.reader(via, self._source)
         if reader is None:
             await self._give_up(fetch, f"the source has no {via} any more")
             return None
         raw = [(name.encode(), value.encode("latin-1", "replace")) for name, value in headers.items()]
         request = Request(via, self._source, fetch.notification, fetch.since, raw, headers)
-        delivery = self._shop.deliveries.parse(request, reader)
+        delivery = self._shop.webhooks.parse(request, reader)
         for part in delivery.read(0, delivery.parts):
             for each in part:
                 if isinstance(each, Wanted) and (each.rule, each.key) == (fetch.rule, fetch.key):
                     return each
-        await self._shop.deliveries.take(request, reader, compute_in_thread, self._shop.append)
+        await self._shop.webhooks.take(request, reader, compute_in_thread, self._shop.append)
         await self._done(fetch)
         return None
 
@@ -233,14 +233,14 @@ class _SourceFetches:
 
     async def _deliver(self, wanted: Wanted, body: bytes, began: str) -> None:
         """Takes what was fetched, as a delivery: what cannot be taken of it is kept in dead letters."""
-        deliveries = self._shop.deliveries
-        reader = deliveries.reader("fetch", self._source, wanted.rule)
+        webhooks = self._shop.webhooks
+        reader = webhooks.reader("fetch", self._source, wanted.rule)
         if reader is None:
             raise SourceFailed(wanted.address, "is not configured any more")
         kept = {TAKEN: began, RULE: wanted.rule}
         headers = [(name.encode(), value.encode()) for name, value in kept.items()]
         request = Request("fetch", self._source, body, began, headers, kept)
-        await deliveries.take(request, reader, compute_in_thread, self._shop.append)
+        await webhooks.take(request, reader, compute_in_thread, self._shop.append)
 
     # --- what fails -------------------------------------------------------------------------------
 

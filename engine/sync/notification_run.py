@@ -68,12 +68,12 @@ class NotificationRun:
             raise SourceFailed(endpoint.name, f"the changes are incomplete: {pages.end.reason}")
 
     async def _want(self, rows: list[msgspec.Raw]) -> None:
-        reader = self._shop.deliveries.reader("delta", self._note.source)
+        reader = self._shop.webhooks.reader("delta", self._note.source)
         if reader is None:
             raise self._shop.config.error(f"sources.{self._note.source}.delta", "is required")
         body = b"[%b]" % b",".join(map(bytes, rows))
         request = Request("delta", self._note.source, body, now())
-        outcomes = await self._shop.deliveries.take(request, reader, compute_in_thread, self._shop.append)
+        outcomes = await self._shop.webhooks.take(request, reader, compute_in_thread, self._shop.append)
         for number, part in enumerate(outcomes, self.report.records + 1):
             self.report.wanted += any(isinstance(each, Wanted) for each in part)
             for each in part:

@@ -72,10 +72,10 @@ async def send(shop: Shop, *rows: dict[str, object]) -> list[Outcome]:
 
 async def deliver(shop: Shop, source: str, message: object) -> list[Outcome]:
     """Sends a webhook."""
-    reader = shop.deliveries.reader("webhook", source)
+    reader = shop.webhooks.reader("webhook", source)
     assert reader is not None
     request = Request("webhook", source, json.dumps(message).encode(), now(), identifier=f"msg_{next(numbers)}")
-    parts = await shop.deliveries.take(request, reader, run_sync, shop.append_atomically)
+    parts = await shop.webhooks.take(request, reader, run_sync, shop.append_atomically)
     return [outcome for part in parts for outcome in part]
 
 
@@ -185,15 +185,15 @@ async def test_what_comes_later_waits_behind_what_waits(shop: Shop) -> None:
 
 async def test_a_repeated_delivery_waits_once(shop: Shop) -> None:
     """Taken, it is a duplicate."""
-    reader = shop.deliveries.reader("webhook", "wms-a")
+    reader = shop.webhooks.reader("webhook", "wms-a")
     assert reader is not None
     request = Request("webhook", "wms-a", json.dumps({"rows": [row(11, 4)]}).encode(), now())
     for _ in range(2):
-        await shop.deliveries.take(request, reader, run_sync, shop.append_atomically)
+        await shop.webhooks.take(request, reader, run_sync, shop.append_atomically)
     assert len(await waiting(shop)) == 1
     await say(shop, product("RED", 11))
     assert await take(shop) == 1
-    assert told((await shop.deliveries.take(request, reader, run_sync, shop.append_atomically))[0]) == ["duplicate"]
+    assert told((await shop.webhooks.take(request, reader, run_sync, shop.append_atomically))[0]) == ["duplicate"]
 
 
 async def test_a_withdrawn_reference_is_unknown_again(shop: Shop) -> None:

@@ -342,7 +342,7 @@ async def test_a_retry_has_its_epoch_where_the_source_names_the_next(shop: Shop)
     for version in range(1, 60):
         await append(shop, msgspec.structs.replace(price("2.00", sku="A", version=version), epoch=1))
     dead_letter = await shop.dead_letters.get("ingest-1")
-    past = PastEpochs(shop.store.log, shop.deliveries._epochs, dead_letter.recorded_at)
+    past = PastEpochs(shop.store.log, shop.webhooks._epochs, dead_letter.recorded_at)
     assert await past.begin()
     assert await past.of("A/*/pricing/erp") == 0
     assert await past.of("B/*/pricing/erp") is None

@@ -93,13 +93,13 @@ def update(version: int, *skus: str, product: int = 99) -> Mapping[str, object]:
 
 async def send(shop: Shop, message: Mapping[str, object], topic: str = "update", moment: str = "") -> list[Outcome]:
     """Sends a webhook."""
-    reader = shop.deliveries.reader("webhook", "pim")
+    reader = shop.webhooks.reader("webhook", "pim")
     assert reader is not None
     kept = {"x-shop-topic": topic} | ({"x-shop-at": moment} if moment else {})
     headers = [(name.encode(), value.encode()) for name, value in kept.items()]
     body, identifier = json.dumps(message).encode(), f"msg_{next(numbers)}"
     request = Request("webhook", "pim", body, now(), headers, kept, identifier)
-    parts = await shop.deliveries.take(request, reader, run_sync, shop.append_atomically)
+    parts = await shop.webhooks.take(request, reader, run_sync, shop.append_atomically)
     return [outcome for part in parts for outcome in part]
 
 

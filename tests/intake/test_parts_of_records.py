@@ -64,14 +64,14 @@ def catalog(payload: bytes) -> DomainEvent:
 
 async def deliver(shop: Shop, *records: Document) -> list[Outcome]:
     """The outcomes of a delivery with parts of records."""
-    reader = shop.deliveries.reader("webhook", "pim")
+    reader = shop.webhooks.reader("webhook", "pim")
     assert reader is not None
     request = Request("webhook", "pim", json.dumps({"items": records}).encode(), now())
 
     async def run(work: Any) -> Any:  # noqa: ANN401  # any work
         return work()
 
-    parts = await shop.deliveries.take(request, reader, run, shop.append)
+    parts = await shop.webhooks.take(request, reader, run, shop.append)
     return [outcome for part in parts for outcome in part]
 
 

@@ -191,10 +191,10 @@ def delivery() -> Request:
 
 async def deliver(shop: pagefold.Shop) -> str:
     """The outcome of a delivery."""
-    reader = shop.deliveries.reader("webhook", "erp")
+    reader = shop.webhooks.reader("webhook", "erp")
     assert reader is not None
 
-    [[outcome]] = await shop.deliveries.take(delivery(), reader, run_sync, shop.append_atomically)
+    [[outcome]] = await shop.webhooks.take(delivery(), reader, run_sync, shop.append_atomically)
     return getattr(outcome, "outcome", str(outcome))
 
 

@@ -147,10 +147,10 @@ async def test_an_answer_may_be_a_group_that_is_joined(store_url: str) -> None:
         }
         tables["sources"]["wms-a"] = {"domains": ["inventory"], "webhook": HOOK | {"fetch": [rule]}}
         async with pagefold.open(Config.parse(tables, store=store_url)) as shop:
-            reader = shop.deliveries.reader("webhook", "wms-a")
+            reader = shop.webhooks.reader("webhook", "wms-a")
             assert reader is not None
             request = Request("webhook", "wms-a", b'{"product":17}', "2026-03-01T12:00:00.000000Z")
-            await shop.deliveries.take(request, reader, run_sync, shop.append)
+            await shop.webhooks.take(request, reader, run_sync, shop.append)
             assert await FetchWorker(shop).run_due() == FetchReport(fetched=1)
             await shop.catch_up()
             assert (await section(shop, "inventory", sku="A"))["available"] == 15

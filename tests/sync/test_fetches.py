@@ -49,15 +49,15 @@ async def test_many_notifications_of_one_record_are_one_fetch(thin: Fixture) -> 
 async def test_a_notification_during_its_fetch_makes_one_more(thin: Fixture, monkeypatch: pytest.MonkeyPatch) -> None:
     """What changed after the answer was written is not lost."""
     await thin.notify(notification("p-1"))
-    take = thin.shop.deliveries.take
+    take = thin.shop.webhooks.take
 
     async def meanwhile(*arguments: Any) -> Any:  # noqa: ANN401  # of the method
-        monkeypatch.setattr(thin.shop.deliveries, "take", take)
+        monkeypatch.setattr(thin.shop.webhooks, "take", take)
         thin.products.change("p-1", "Tea", 4, "TEE-S")
         await thin.notify(notification("p-1"))
         return await take(*arguments)
 
-    monkeypatch.setattr(thin.shop.deliveries, "take", meanwhile)  # the answer was read, and is not taken yet
+    monkeypatch.setattr(thin.shop.webhooks, "take", meanwhile)  # the answer was read, and is not taken yet
     await thin.fetch()
     assert await thin.wanted() == [("p-1", 2, 0)]
     await thin.fetch()
