@@ -23,9 +23,18 @@ from pagefold.engine.command.console import (
 from pagefold.engine.command.options import AsJSON, Exit, Injected, Options
 from pagefold.engine.command.signals import stoppable
 from pagefold.engine.dead_letters.retention import NOTICE_DAYS
+from pagefold.engine.delivery.target_service import OUT_OF_ORDER
 from pagefold.engine.kpis.readings import KpiReading, shown
 from pagefold.engine.reading.source_lag import SourceStatus
-from pagefold.engine.reading.status import ChannelStatus, DomainStatus, FetchStatus, FieldAlert, ResetStatus, Status
+from pagefold.engine.reading.status import (
+    ChannelStatus,
+    DomainStatus,
+    FetchStatus,
+    FieldAlert,
+    ResetStatus,
+    Status,
+    TargetSummary,
+)
 from pagefold.engine.reading.unknown_streams import UnknownStreams
 from pagefold.engine.runtime.clock import seconds_since
 from pagefold.engine.runtime.event_loop import run
@@ -51,7 +60,8 @@ def status(
     lag, as the number of events not folded yet and the age of the oldest; the events up to the checkpoint by result
     (applied, stale or dead); dead letters and conflicts; the last worker. For each channel: its sections, and how many
     are ready. For each source that is asked, by a delta or on a schedule: since when it is in sync, how far back the
-    next delta begins, and for how long it is overdue. Then what needs a person.
+    next delta begins, and for how long it is overdue. For each target: its state, and what waits for it. Then what
+    needs a person.
 
     The exit code is 1 if a key figure is above its limit, a check of /readyz fails, or a recovery is unfinished.
 
@@ -61,7 +71,7 @@ def status(
         Show it again every two seconds, until Ctrl-C.
     as_json
         Print one JSON document: store, domains, channels, looksReset, references, deliveries, waiting, checks,
-        recovering, fieldAlerts, sources, fetches, configuration, unknown, kpis, verdict.
+        recovering, fieldAlerts, sources, fetches, configuration, unknown, targets, kpis, verdict.
     """
     show = _print_json if as_json else _show
     if watch:
@@ -110,6 +120,10 @@ def _show(found: Status) -> None:
         results().print()
         columns = ("synced", "behind", "overdue")
         show_table(("source", *columns), map(_source_row, found.sources), numbers=columns)
+    if found.targets:
+        results().print()
+        figures = ("waiting", "oldest", "dead")
+        show_table(("target", "state", *figures), map(_target_row, found.targets), numbers=figures)
     _hint(found)
 
 
@@ -159,6 +173,18 @@ def _source_row(source: SourceStatus) -> list[str | Text]:
     return [source.source, synced, behind, overdue]
 
 
+def _target_row(target: TargetSummary) -> list[str | Text]:
+    style = "red" if target.state in OUT_OF_ORDER else "yellow" if target.state == "paused" else ""
+    oldest = "-" if target.waits_seconds is None else duration(target.waits_seconds)
+    return [
+        printable(target.name),
+        Text(target.state, style=style),
+        f"{target.waiting:,}",
+        oldest,
+        _alarming(target.dead),
+    ]
+
+
 def _hint(found: Status) -> None:
     for check in found.checks:
         if not check.ok:
@@ -179,11 +205,24 @@ def _hint(found: Status) -> None:
             print_message(Text(_held_warning(source), style="red"))
         if source.overdue:
             print_message(Text(_overdue_warning(source), style="red"))
+    _hint_of_targets(found)
     for line in (*map(_unknown_text, found.unknown), *field_remarks(found.field_alerts)):
         print_message(line)
     _hint_of_fetches(found)
     _hint_of_references(found)
     _hint_at_dead_letters(found)
+
+
+def _hint_of_targets(found: Status) -> None:
+    for target in found.targets:
+        if target.state in OUT_OF_ORDER or target.state == "paused":
+            print_message(Text(printable(_target_warning(target)), style="" if target.state == "paused" else "red"))
+
+
+def _target_warning(target: TargetSummary) -> str:
+    since = "" if target.since is None else f" since {target.since[:16].replace('T', ' ')} UTC"
+    by = "" if target.by is None else f" by {target.by}"
+    return f"the target {target.name} is {target.state}{since}{by}: {target.reason}"
 
 
 def _hint_of_fetches(found: Status) -> None:

@@ -84,7 +84,7 @@ def list_targets(*, as_json: AsJSON = False, options: Injected = Options()) -> i
             show_table(COLUMNS, map(_row, found), numbers=NUMBERS)
         else:
             print_message("there are no targets; a table [targets.NAME] in the configuration makes one")
-        return Exit.REFUSED if any(each.state in ("down", "disabled") for each in found) else Exit.DONE
+        return Exit.REFUSED if any(each.is_out_of_order for each in found) else Exit.DONE
 
     return run(do)
 
@@ -120,7 +120,7 @@ def show(name: Name, /, *, as_json: AsJSON = False, options: Injected = Options(
             write_bytes(msgspec.json.encode(found))
         else:
             _show(found)
-        return Exit.REFUSED if found.state in ("down", "disabled") else Exit.DONE
+        return Exit.REFUSED if found.is_out_of_order else Exit.DONE
 
     return run(do)
 

@@ -15,6 +15,9 @@ from pagefold.engine.kpis.definitions import BY_NAME, KPIS, Kpi, Unit
 MAX_WINDOW = 24 * 3_600
 MAX_NUMBER = 2**53
 
+OF_COMPARISONS = frozenset(["drift", "outbound-drift"])
+"""Key figures that the newest comparison gives, whenever that was."""
+
 
 class KpiConfig(Table, frozen=True):
     """The limit of one key figure."""
@@ -35,7 +38,10 @@ class KpiConfig(Table, frozen=True):
     ] = None
     minimum: Annotated[
         Annotated[int, Meta(ge=1, le=MAX_NUMBER)] | None,
-        Meta(description="For a ratio: of fewer events, or sections for `drift`, it is shown, but is not crossed."),
+        Meta(
+            description="For a ratio: of fewer events, sections for `drift`, or pages for what is delivered, it is "
+            "shown, but is not crossed."
+        ),
     ] = None
 
 
@@ -77,8 +83,10 @@ def _window(kpi: Kpi, settings: KpiConfig) -> float:
     if settings.window is None:
         return kpi.window
     seconds = parse_duration(settings.window)
-    if seconds > MAX_WINDOW or kpi.name == "drift":
-        problem = "the newest comparison counts" if kpi.name == "drift" else f"{settings.window!r} is above 24 hours"
+    if seconds > MAX_WINDOW or kpi.name in OF_COMPARISONS:
+        problem = (
+            "the newest comparison counts" if kpi.name in OF_COMPARISONS else f"{settings.window!r} is above 24 hours"
+        )
         raise ValueError(problem)
     return seconds
 

@@ -73,6 +73,12 @@ _SENTENCES: Mapping[str, tuple[str, str]] = {
     "not-applied": ("The configuration", "of the file is not applied"),
     "unmapped": ("{label}", "sends {number} new attributes, which no contract maps"),
     "schema-drift": ("{label}", "has changed {number} fields of its records"),
+    "delivery-failures": ("{label}", "refuses {value} of what it is sent, limit {limit}"),
+    "delivery-queue": ("For {label}", "{number} pages wait to be delivered, limit {limit}"),
+    "delivery-lag": ("{label}", "has not got a change of {value} ago, limit {limit}"),
+    "delivery-throttled": ("{label}", "answers 429 {number} times a minute, limit {limit}"),
+    "outbound-drift": ("{label}", "holds {value} of its pages otherwise than the shop, limit {limit}"),
+    "target-down": ("{label}", "has taken nothing for {value}"),
     "checks": ("The check {label}", "fails"),
 }
 """What a person would say aloud about a crossed limit, by key figure: the subject, and the rest."""
@@ -85,6 +91,8 @@ _OF_ONE: Mapping[str, tuple[str, str]] = {
     "looks-reset": ("{label}", "looks reset: 1 event was older than the stored one"),
     "held-runs": ("{label}", "has 1 run held: it would remove more than it may"),
     "failed-rebuilds": ("{label}", "has 1 rebuild that failed, the newest one"),
+    "delivery-queue": ("For {label}", "1 page waits to be delivered, limit {limit}"),
+    "delivery-throttled": ("{label}", "answers 429 once a minute, limit {limit}"),
     "unmapped": ("{label}", "sends 1 new attribute, which no contract maps"),
     "schema-drift": ("{label}", "has changed 1 field of its records"),
 }

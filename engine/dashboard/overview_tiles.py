@@ -119,6 +119,7 @@ _WORDS = {
     "failed-rebuilds": ("failed rebuild", "failed rebuilds", "no rebuild has failed"),
     "expiring": ("dead letter expires", "dead letters expire", "no dead letter expires"),
     "refused": ("refused request a minute", "refused requests a minute", "no request is refused"),
+    "delivery-queue": ("page waits to be delivered", "pages wait to be delivered", "no page waits to be delivered"),
     "checks": ("failed check", "failed checks", "every check passes"),
 }
 

@@ -19,7 +19,7 @@ from pagefold.engine.configuration.target_config import TargetConfig
 from pagefold.engine.delivery.circuit import AnswerWindow, backoff, probe_delay
 from pagefold.engine.delivery.documents import Document, document_maker, idempotency_key
 from pagefold.engine.delivery.pace import Pace
-from pagefold.engine.delivery.target_kind import Answer, Item, PageKey, Refused, Taken, TargetKind, Unavailable
+from pagefold.engine.delivery.target_kind import Answer, Answers, Item, PageKey, Refused, Taken, TargetKind, Unavailable
 from pagefold.engine.errors import StoreError
 from pagefold.engine.reading.page_reader import PageReader
 from pagefold.engine.reading.page_tags import tag_of
@@ -36,6 +36,9 @@ LOOK_SECONDS = 0.25
 
 IDLE_SECONDS = 1.0
 """and while nothing is. What this process marks wakes it at once."""
+
+PROVEN_SECONDS = 10.0
+"""A deliverer that has worked for so long ends what is noted as a problem of its target. A success does, too."""
 
 LEASE_MARGIN_SECONDS = 20.0
 """A claim, and a slot, last so much longer than a request may take."""
@@ -91,6 +94,7 @@ class Deliverer:
         self._slots_until = float("-inf")
         self._failed_probes = 0
         self._settler = _Settler(self)
+        self._since = time.monotonic()
         self.due = WakeSignal()
 
     async def run(self) -> None:
@@ -112,6 +116,8 @@ class Deliverer:
         state = await self._state()
         if state is not None:
             self._pace.take(state)
+            if state.problem is not None and time.monotonic() - self._since >= PROVEN_SECONDS:
+                await self._targets.end_problem(self._name)
             if state.stop is not None:
                 self._allowed = 0
                 return IDLE_SECONDS
@@ -246,8 +252,8 @@ class Deliverer:
         if len(found) == 1:
             together = []
         alone = [(each, answer) for each, answer in found if each not in together]
-        counts = {"requests": 1, "throttled": int(answers.limits.throttled)}
-        await self._settler.add(batch.claim, [self._settlement(each, answer) for each, answer in alone], counts)
+        settled = [self._settlement(each, answer) for each, answer in alone]
+        await self._settler.add(batch.claim, settled, _counts(answers))
         await self._note([answer for _, answer in alone])
         middle = len(together) // 2
         for half in filter(None, (together[:middle], together[middle:])):
@@ -329,7 +335,7 @@ class Deliverer:
         await self._pace.obey(answers.limits)
         [answer] = answers.items
         refused_all = isinstance(answer, Refused) and answer.unknown_address and self._window.knows_no_page
-        await self._settler.add(claim, [self._settlement(outgoing[0], answer)], {"requests": 1, "probes": 1})
+        await self._settler.add(claim, [self._settlement(outgoing[0], answer)], _counts(answers) | {"probes": 1})
         await self._settler.flush()
         if isinstance(answer, Taken):
             await self._targets.note_success(self._name)
@@ -352,6 +358,11 @@ class Deliverer:
         lost = await self._deliveries.settle(claim, settlements, counts)
         if lost:
             log.warning("a claim was lost: its pages are delivered again", target=self._name, pages=len(lost))
+
+
+def _counts(answers: Answers) -> dict[str, int]:
+    """What a request adds to the totals of its target."""
+    return {"requests": 1, "throttled": int(answers.limits.throttled)}
 
 
 class _Settler:

@@ -2,6 +2,7 @@
 
 import secrets
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from functools import partial
 
 import anyio
@@ -65,9 +66,16 @@ class DeliveryWork:
                     log.warning("deliveries are interrupted", error=str(error))
                 except Exception as error:
                     self._faults.failed(work, error, FAULT_SECONDS)
+                    await self._note_problem(name, error)
                     trace = None if isinstance(error, PagefoldError) else error
                     log.error("deliveries have failed", error=str(error), exc_info=trace)  # noqa: TRY400  # one of ours says what is wrong
                 await anyio.sleep(RETRY_SECONDS)
+
+    async def _note_problem(self, name: str, error: Exception) -> None:
+        """So that other processes know it, too: a command, a server."""
+        reason = str(error) if isinstance(error, PagefoldError) else f"{type(error).__name__}: the log says more"
+        with suppress(StoreError):
+            await self._store.delivery_targets.note_problem(name, reason)
 
     async def _deliver_to(self, name: str, target: TargetConfig) -> None:
         async with open_kind(name, target, self._outside) as kind:

@@ -9,18 +9,25 @@ from pagefold.engine.audit.audit_log import AuditLog
 from pagefold.engine.configuration.target_config import TargetConfig
 from pagefold.engine.delivery.target_errors import TargetNotStopped, UnknownTarget
 from pagefold.engine.intake.operators import check_operator, check_reason
+from pagefold.engine.reading.status import TargetSummary
 from pagefold.engine.runtime.clock import seconds_since
 from pagefold.engine.stores.delivery_records import Deliveries, DeliveryCount, DeliveryKey, StoredDelivery
 from pagefold.engine.stores.delivery_targets import DeliveryTarget
 from pagefold.engine.stores.store import Store
 
-TargetState: TypeAlias = Literal["starting", "idle", "delivering", "slowed", "down", "disabled", "paused", "removed"]
+TargetState: TypeAlias = Literal[
+    "starting", "idle", "delivering", "slowed", "down", "failing", "disabled", "paused", "removed"
+]
 """How a target is doing.
 
 `starting`: nothing was noted yet. `idle`: it holds every page. `delivering`: pages wait, and are sent. `slowed`: it
-asks for less. `down`: its circuit is open, it is probed. `disabled`: it has failed for too long. `paused`: by a person.
-`removed`: the configuration has it no more, its receipts are still there.
+asks for less. `down`: its circuit is open, it is probed. `failing`: nobody can deliver to it, such as without its
+secret. `disabled`: it has failed for too long. `paused`: by a person. `removed`: the configuration has it no more, its
+receipts are still there.
 """
+
+OUT_OF_ORDER: Collection[TargetState] = frozenset(["down", "failing", "disabled"])
+"""The states in which nothing is delivered, although no person has decided so."""
 
 MAX_PACE_AT_EASE = 0.999
 
@@ -48,8 +55,8 @@ class ChannelHoldings(msgspec.Struct, frozen=True, rename="camel"):
 class TargetStatus(msgspec.Struct, frozen=True, rename="camel"):
     """A target: how it is doing, and what it holds.
 
-    `reason` says why it is down, disabled or paused, `since` since when. `waiting` pages are to be sent, the oldest of
-    them for `waits_seconds`; `dead` ones were given up. `totals` counts deliveries, requests and answers.
+    `reason` says why it is down, failing, disabled or paused, `since` since when. `waiting` pages are to be sent, the
+    oldest of them for `waits_seconds`; `dead` ones were given up. `totals` counts deliveries, requests and answers.
     """
 
     name: str
@@ -72,6 +79,17 @@ class TargetStatus(msgspec.Struct, frozen=True, rename="camel"):
     def drift(self) -> float:
         """As that of a channel, over all channels."""
         return _together(self.channels).drift
+
+    @property
+    def summary(self) -> TargetSummary:
+        """The part that the status of a shop has."""
+        numbers = self.waiting, self.waits_seconds, self.dead
+        return TargetSummary(self.name, self.state, self.reason, self.since, self.by, *numbers)
+
+    @property
+    def is_out_of_order(self) -> bool:
+        """Whether nothing is delivered, although no person has decided so."""
+        return self.state in OUT_OF_ORDER
 
 
 class Redelivery(NamedTuple):
@@ -192,11 +210,13 @@ def _state(found: DeliveryTarget | None, waiting: int) -> tuple[TargetState, str
         return "starting", "", None, None
     if found.stop is not None:
         return found.stop.kind, found.stop.reason, found.stop.at, found.stop.by
+    if found.problem is not None:
+        return "failing", found.problem.reason, found.problem.since, None
     if found.circuit is not None:
         return "down", found.circuit.reason, found.circuit.since, None
     if waiting and (found.pace < MAX_PACE_AT_EASE or found.held_off):
         return "slowed", "it has asked for fewer requests", None, None
-    return ("delivering" if waiting else "idle"), "", None, None
+    return ("delivering" if waiting or found.is_resetting else "idle"), "", None, None
 
 
 def _holdings(counts: Sequence[DeliveryCount]) -> list[ChannelHoldings]:

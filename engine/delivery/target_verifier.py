@@ -6,6 +6,7 @@ only repair there is.
 
 import random
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from typing import NamedTuple
 
 import msgspec
 
@@ -13,7 +14,9 @@ from pagefold.engine.configuration.target_config import TargetConfig
 from pagefold.engine.delivery.documents import NOTHING, WITHDRAWAL_TAG, document_maker
 from pagefold.engine.delivery.target_kind import PageKey, TargetKind
 from pagefold.engine.reading.page_reader import PageReader
+from pagefold.engine.runtime.clock import minute_of, moment
 from pagefold.engine.stores.delivery_records import FIRST_KEY, UNKNOWN, DeliveryKey, StoredDelivery, Wanted
+from pagefold.engine.stores.kpi_records import DELIVERIES_COMPARED, DELIVERIES_DIFFERING, KpiPoint
 from pagefold.engine.stores.store import Store
 
 STEP_PAGES = 500
@@ -50,6 +53,19 @@ class TargetVerification(msgspec.Struct, frozen=True, rename="camel"):
         """The share of pages that the target does not hold as they are, by receipts, in percent."""
         return 100 * (self.pages - self.current) / self.pages if self.pages else 0.0
 
+    @property
+    def worst(self) -> "ComparedPages":
+        """What was not known to differ: of all pages, or of those that were read back, the larger share."""
+        found = [ComparedPages(self.pages, self.unmarked), ComparedPages(self.read or 0, self.differing)]
+        return max(found, key=lambda each: each.differing / each.compared if each.compared else 0.0)
+
+
+class ComparedPages(NamedTuple):
+    """How many pages were compared, and how many of them differed."""
+
+    compared: int
+    differing: int
+
 
 class TargetVerifier:
     """Verifies one target. `sample`: as many pages are read back from it, chosen at random."""
@@ -59,7 +75,21 @@ class TargetVerifier:
         self._make = document_maker(target)
 
     async def run(self, kind: TargetKind | None, sample: int, progress: OnProgress) -> TargetVerification:
-        """Compares every page, then reads some back. Raises `StoreError`, `TargetUnreadable`."""
+        """Compares every page, then reads some back, and records what was found for the key figures.
+
+        Raises `StoreError`, `TargetUnreadable`.
+        """
+        found = await self._compare(kind, sample, progress)
+        minute = minute_of(moment())
+        await self._store.kpis.record(
+            [
+                KpiPoint(DELIVERIES_COMPARED, self._name, minute, found.worst.compared),
+                KpiPoint(DELIVERIES_DIFFERING, self._name, minute, found.worst.differing),
+            ]
+        )
+        return found
+
+    async def _compare(self, kind: TargetKind | None, sample: int, progress: OnProgress) -> TargetVerification:
         pages = current = unmarked = 0
         held = _Reservoir(sample)
         async for expected in self._expected():

@@ -14,6 +14,7 @@ from prometheus_client.registry import Collector, CollectorRegistry
 
 from pagefold.engine.configuration.shop_config import ShopIdentity
 from pagefold.engine.dead_letters.retention import Outlook
+from pagefold.engine.delivery.target_service import TargetStatus
 from pagefold.engine.events import OUTCOMES
 from pagefold.engine.http.kpi_metrics import (
     build_metrics,
@@ -24,6 +25,7 @@ from pagefold.engine.http.kpi_metrics import (
     store_metrics,
 )
 from pagefold.engine.http.process_counters import ProcessCounters
+from pagefold.engine.http.target_metrics import target_metrics
 from pagefold.engine.kpis.definitions import Kpi
 from pagefold.engine.kpis.readings import KpiReading
 from pagefold.engine.reading.check_results import PURPOSES, CheckResult
@@ -56,6 +58,7 @@ class StoreFigures(NamedTuple):
     store: str
     sizes: Mapping[str, int]
     sections: Mapping[tuple[str, str], tuple[int, int]]
+    targets: Sequence[TargetStatus]
 
 
 async def exposition(shop: Shop, processes: Sequence[ProcessCounters], checks: Sequence[CheckResult]) -> bytes:
@@ -75,6 +78,7 @@ async def exposition(shop: Shop, processes: Sequence[ProcessCounters], checks: S
         store=shop.store.name,
         sizes=await shop.store.sizes(),
         sections=shop.section_counts.recent(),
+        targets=await shop.targets.list(),
     )
     registry.register(ShopCollector(processes, figures))
     return generate_latest(registry)
@@ -96,6 +100,7 @@ class ShopCollector(Collector):
         yield from kpi_metrics(figures.kpis, figures.readings)
         yield from store_metrics(figures.sizes)
         yield from section_metrics(figures.sections)
+        yield from target_metrics(figures.targets)
         yield from self._requests()
         yield from self._appends()
         yield from self._folds()
@@ -270,7 +275,7 @@ class ShopCollector(Collector):
         )
         dead_letters = GaugeMetricFamily(
             "pagefold_dead_letters",
-            "Those that need a person, or wait for a reference; a delivery has no domain.",
+            "Those that need a person, or wait for a reference; a request and a delivery have no domain.",
             labels=["kind", "domain"],
         )
         for each in self._figures.progress.domains:
@@ -283,6 +288,7 @@ class ShopCollector(Collector):
             dead_letters.add_metric(["ingest", each.domain], each.conflicts)
             dead_letters.add_metric(["waiting", each.domain], self._figures.progress.waiting.get(each.domain, 0))
         dead_letters.add_metric(["ingest", ""], self._figures.progress.deliveries)
+        dead_letters.add_metric(["delivery", ""], sum(each.dead for each in self._figures.targets))
         dead_letters.add_metric(["waiting", ""], self._figures.progress.waiting.get("", 0))
         yield GaugeMetricFamily(
             "pagefold_dead_letters_expiring",

@@ -27,7 +27,7 @@ class Kpi(msgspec.Struct, frozen=True, kw_only=True):
     `labelled_by` says what there is one value for each of; empty if there is one value. `window` is in seconds: a ratio
     or a rate is that of this time, up to now; anything else must be above the threshold all this time. A ratio of fewer
     than `minimum` is never crossed: one of three says nothing. `text` says what is measured, `meaning` what it means if
-    crossed.
+    crossed. `section` is that of docs/runbooks.md, if it is not named as the key figure.
     """
 
     name: str
@@ -40,11 +40,12 @@ class Kpi(msgspec.Struct, frozen=True, kw_only=True):
     labelled_by: str = ""
     text: str
     meaning: str
+    section: str = ""
 
     @property
     def runbook(self) -> str:
         """Its anchor in docs/runbooks.md."""
-        return self.name
+        return self.section or self.name
 
 
 KPIS: tuple[Kpi, ...] = (
@@ -130,8 +131,8 @@ KPIS: tuple[Kpi, ...] = (
         threshold=1_000,
         severity="warning",
         labelled_by="kind",
-        text="Open dead letters: a `request`, a `conflict`, or of the `projection`",
-        meaning="they need a person: what they say is not on the pages",
+        text="Open dead letters: a `request`, a `conflict`, a `delivery`, or of the `projection`",
+        meaning="they need a person: what they say is not on the pages, or not at a target",
     ),
     Kpi(
         name="expiring",
@@ -210,6 +211,73 @@ KPIS: tuple[Kpi, ...] = (
         severity="warning",
         text="1 if channels or sources of the file are not those that pages are folded under",
         meaning="a person has to apply the plan, or to take the change back",
+    ),
+    Kpi(
+        name="delivery-failures",
+        title="Delivery failures",
+        unit="ratio",
+        threshold=0.05,
+        window=HOUR,
+        minimum=20,
+        severity="warning",
+        labelled_by="target",
+        text="Attempts to deliver a page that the target has refused, or answered with an error, of all",
+        meaning="the target does not take what it is sent; a page that it refuses is given up after some tries",
+    ),
+    Kpi(
+        name="delivery-queue",
+        title="Delivery queue",
+        unit="count",
+        threshold=1_000,
+        window=15 * MINUTE,
+        severity="warning",
+        labelled_by="target",
+        text="Pages that wait to be delivered",
+        meaning="more changes than the target takes; after a large import, that passes",
+        section="delivery-lag",
+    ),
+    Kpi(
+        name="delivery-lag",
+        title="Delivery lag",
+        unit="seconds",
+        threshold=15 * MINUTE,
+        severity="critical",
+        labelled_by="target",
+        text="Age of the oldest change of a page that waits to be delivered",
+        meaning="the target shows old pages: no worker runs, or the target is down, or slow",
+    ),
+    Kpi(
+        name="delivery-throttled",
+        title="429 answers of targets",
+        unit="per minute",
+        threshold=60,
+        window=5 * MINUTE,
+        severity="warning",
+        labelled_by="target",
+        text="Answers of a target that say that it was sent too much",
+        meaning="its limit is lower than `rate` and `concurrency`, or others send to it, too",
+    ),
+    Kpi(
+        name="outbound-drift",
+        title="Outbound drift",
+        unit="ratio",
+        threshold=0.01,
+        window=8 * 24 * HOUR,
+        minimum=1,  # one page that differs is one that is wrong, however few were read
+        severity="critical",
+        labelled_by="target",
+        text="Pages that were given up, or that the newest `pagefold targets verify` found to differ, of all",
+        meaning="the target holds other pages than the shop, and nothing is on its way to change that",
+    ),
+    Kpi(
+        name="target-down",
+        title="Target down",
+        unit="seconds",
+        threshold=5 * MINUTE,
+        severity="critical",
+        labelled_by="target",
+        text="For how long a target to which nothing is delivered has had no success",
+        meaning="it does not answer or refuses us, it is disabled, or a secret or a library is missing",
     ),
     Kpi(
         name="checks",

@@ -19,9 +19,8 @@ from pagefold.engine.monitoring.measurements import (
     MEASUREMENTS,
     REJECTED,
     THROTTLED,
-    Measured,
-    Measuring,
 )
+from pagefold.engine.monitoring.measuring import Measured, Measuring
 from pagefold.engine.monitoring.monitored_shop import Monitored
 from pagefold.engine.reading.snapshot_runs import SnapshotRuns
 from pagefold.engine.runtime.clock import minute_of, moment
@@ -69,8 +68,9 @@ class KpiService:
         at = self._clock()
         since = {(each.kpi, each.label): each.since for each in await self._shop.store.alerts.open()}
         found: list[KpiReading] = []
+        targets = await self._shop.targets.list()
         for kpi in self.kpis:
-            measured = await MEASUREMENTS[kpi.name](Measuring(self._shop, self._runs, kpi, at))
+            measured = await MEASUREMENTS[kpi.name](Measuring(self._shop, self._runs, targets, kpi, at))
             lowest = await self._lowest(kpi, at)
             found += [_reading(kpi, each, lowest) for each in measured]
         return [msgspec.structs.replace(each, since=since.get(each.key)) if each.crossed else each for each in found]
@@ -126,7 +126,7 @@ class KpiService:
 
 
 def _reading(kpi: Kpi, measured: Measured, lowest: Mapping[str, float] | None) -> KpiReading:
-    crossed = measured.value is not None and measured.value > kpi.threshold
+    crossed = measured.value is not None and measured.value > kpi.threshold and not measured.intended
     if crossed and lowest is not None:
         crossed = lowest.get(measured.label, 0.0) > kpi.threshold
     reading = KpiReading(

@@ -1,14 +1,13 @@
 """Measures each key figure, by bounded statements: none counts the events of the log, nor its pages."""
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
-from datetime import datetime, timedelta
-from typing import NamedTuple, TypeAlias
+from collections.abc import Mapping, Sequence
 
 from pagefold.domains.values import format_timestamp
 from pagefold.engine.kpis.definitions import Kpi
+from pagefold.engine.monitoring.delivery_measurements import DELIVERY_MEASUREMENTS
+from pagefold.engine.monitoring.measuring import Measure, Measured, Measuring, ratio
 from pagefold.engine.monitoring.monitored_shop import Monitored
 from pagefold.engine.reading.readiness import results_of
-from pagefold.engine.reading.snapshot_runs import SnapshotRuns
 from pagefold.engine.reading.status import reset_sources
 from pagefold.engine.runtime.clock import minute_of
 from pagefold.engine.stores.dead_letter_records import RecentLetters
@@ -29,34 +28,6 @@ MAX_COUNTED_LETTERS = 100_000
 
 OTHERS = frozenset({"lag", "configuration"})
 """Checks that are key figures of their own."""
-
-
-class Measured(NamedTuple):
-    """A value of a key figure, as in `KpiReading`."""
-
-    value: float | None
-    cause: str
-    command: str
-    label: str = ""
-    numerator: float | None = None
-    denominator: float | None = None
-
-
-class Measuring(NamedTuple):
-    """What a measurement needs. `at` is the time for which it is made."""
-
-    shop: Monitored
-    runs: SnapshotRuns
-    kpi: Kpi
-    at: datetime
-
-    @property
-    def since(self) -> datetime:
-        """The beginning of the window."""
-        return self.at - timedelta(seconds=self.kpi.window)
-
-
-Measure: TypeAlias = Callable[[Measuring], Awaitable[Sequence[Measured]]]
 
 
 async def _lag(given: Measuring) -> list[Measured]:
@@ -80,13 +51,13 @@ async def _failures(given: Measuring) -> list[Measured]:
     aside = recent.requests + await _counted(given, REJECTED)
     kind = "projection" if recent.projections >= aside else "ingest"
     total = max(handled, recent.projections) + aside  # a replay may make dead letters of older events
-    return [_ratio(recent.projections + aside, total, f"dead-letters?kind={kind}", "pagefold dead-letters list")]
+    return [ratio(recent.projections + aside, total, f"dead-letters?kind={kind}", "pagefold dead-letters list")]
 
 
 async def _conflicts(given: Measuring) -> list[Measured]:
     conflicts = (await _recent_letters(given)).conflicts
     total = await _folded_since(given) + conflicts
-    return [_ratio(conflicts, total, "dead-letters?kind=ingest", "pagefold dead-letters list")]
+    return [ratio(conflicts, total, "dead-letters?kind=ingest", "pagefold dead-letters list")]
 
 
 async def _drift(given: Measuring) -> list[Measured]:
@@ -98,7 +69,7 @@ async def _drift(given: Measuring) -> list[Measured]:
         return [Measured(None, "runs?kind=scheduled", command)]
     drifted = newest.get(DRIFTED)
     changed = drifted.value if drifted is not None and drifted.minute == compared.minute else 0
-    return [_ratio(changed, compared.value, "runs?kind=scheduled", command)]
+    return [ratio(changed, compared.value, "runs?kind=scheduled", command)]
 
 
 async def _throttled(given: Measuring) -> list[Measured]:
@@ -120,8 +91,9 @@ async def _dead_letters(given: Measuring) -> list[Measured]:
         "request": progress.deliveries,
         "conflict": sum(each.conflicts for each in progress.domains),
         "projection": sum(each.dead_letters for each in progress.domains),
+        "delivery": sum(each.dead for each in given.targets),
     }
-    kinds = {"request": "ingest", "conflict": "ingest", "projection": "projection"}
+    kinds = {"request": "ingest", "conflict": "ingest", "projection": "projection", "delivery": "delivery"}
     return [
         Measured(number, f"dead-letters?kind={kinds[name]}", f"pagefold dead-letters list --kind {kinds[name]}", name)
         for name, number in numbers.items()
@@ -225,6 +197,7 @@ MEASUREMENTS: Mapping[str, Measure] = {
     "held-runs": _held_runs,
     "failed-rebuilds": _failed_rebuilds,
     "not-applied": _not_applied,
+    **DELIVERY_MEASUREMENTS,
     "checks": _checks,
 }
 """How each key figure is measured: one value, or one for each label."""
@@ -263,8 +236,3 @@ async def _spans(given: Measuring, name: str) -> Sequence[KpiSpan]:
 
 def _per_minute(span: KpiSpan, kpi: Kpi) -> float:
     return span.total / max(kpi.window / 60, 1)
-
-
-def _ratio(numerator: float, denominator: float, cause: str, command: str) -> Measured:
-    value = numerator / denominator if denominator else None
-    return Measured(value, cause, command, numerator=numerator, denominator=denominator)

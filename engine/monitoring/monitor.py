@@ -10,13 +10,14 @@ from pagefold.engine.errors import StoreError
 from pagefold.engine.kpis.readings import KpiReading
 from pagefold.engine.monitoring.alert_service import AlertService
 from pagefold.engine.monitoring.alert_targets import AlertTargets
+from pagefold.engine.monitoring.delivery_measurements import delivery_points
 from pagefold.engine.monitoring.kpi_service import HISTORY_MINUTES, KpiService
 from pagefold.engine.monitoring.measurements import COMPARED, DRIFTED, QUEUED, folded_events
 from pagefold.engine.monitoring.monitored_shop import Monitored
 from pagefold.engine.runtime.clock import minute_of, moment
 from pagefold.engine.runtime.logs import Logger
 from pagefold.engine.runtime.task_groups import run_together
-from pagefold.engine.stores.kpi_records import FAILED_REBUILDS, KpiPoint
+from pagefold.engine.stores.kpi_records import DELIVERIES_COMPARED, DELIVERIES_DIFFERING, FAILED_REBUILDS, KpiPoint
 
 CLAIM = "kpis"
 
@@ -31,7 +32,7 @@ STANDBY_SECONDS = 15.0
 
 DAY_MINUTES = 24 * 60
 
-KEPT = (COMPARED, DRIFTED, FAILED_REBUILDS)
+KEPT = (COMPARED, DRIFTED, FAILED_REBUILDS, DELIVERIES_COMPARED, DELIVERIES_DIFFERING)
 """Points that are few, and of which the newest counts for long."""
 
 KEPT_MINUTES = 90 * DAY_MINUTES
@@ -71,7 +72,8 @@ class Monitor:
     async def _record(self, readings: list[KpiReading], minute: int) -> None:
         """Adds to the history, and once an hour removes what is old; of the audit once a day."""
         points = [KpiPoint(*each.key, minute, each.value) for each in readings if each.value is not None]
-        await self._shop.store.kpis.record([*points, *await folded_events(self._shop, minute)])
+        delivered = delivery_points(await self._shop.targets.list(), minute)
+        await self._shop.store.kpis.record([*points, *await folded_events(self._shop, minute), *delivered])
         if minute // 60 != self._hour:
             await self._shop.store.kpis.forget(minute - HISTORY_MINUTES, but=KEPT, long_before=minute - KEPT_MINUTES)
             await self._alerts.forget()

@@ -3,6 +3,7 @@
 from typing import Protocol
 
 from pagefold.engine.dead_letters.retention import Retention
+from pagefold.engine.delivery.target_service import TargetService
 from pagefold.engine.reading.readiness import Checked
 from pagefold.engine.reading.source_lag import SourceLag
 from pagefold.engine.runtime.counters import Counters
@@ -14,6 +15,10 @@ class Monitored(Checked, Protocol):
     @property
     def source_lag(self) -> SourceLag:
         """How far the sources are behind that are asked."""
+
+    @property
+    def targets(self) -> TargetService:
+        """The systems that pages are delivered to."""
 
     @property
     def retention(self) -> Retention:

@@ -96,6 +96,22 @@ class FetchStatus(msgspec.Struct, frozen=True, rename="camel"):
     oldest: str
 
 
+class TargetSummary(msgspec.Struct, frozen=True, rename="camel"):
+    """A target that pages are delivered to: how it is doing, why, since when, and by whom if a person has decided so.
+
+    `waiting` pages are to be sent, the oldest for `waits_seconds`; `dead` ones were given up.
+    """
+
+    name: str
+    state: str
+    reason: str
+    since: str | None
+    by: str | None
+    waiting: int
+    waits_seconds: float | None
+    dead: int
+
+
 class Status(msgspec.Struct, frozen=True, rename="camel"):
     """The status of a store. `deliveries` are dead letters of requests that could not be turned into events.
 
@@ -103,8 +119,8 @@ class Status(msgspec.Struct, frozen=True, rename="camel"):
     deleted, and that of `purged` is deleted; it is stored nowhere else. `checks` are those of readiness in this
     process; `recovering`: a recovery has not ended. `field_alerts` are the first of `MAX_FIELD_ALERTS` alerts.
     `sources` are those that are asked, `fetches` what is to be fetched of each. `configuration` is what pages are
-    folded under, `unknown` has the sources and channels that it lacks, in a sample of the log's streams. `kpis` are the
-    key figures, `verdict` says in a sentence which are crossed.
+    folded under, `unknown` has the sources and channels that it lacks, in a sample of the log's streams. `targets` are
+    those that pages are delivered to. `kpis` are the key figures, `verdict` says in a sentence which are crossed.
     """
 
     store: str
@@ -123,12 +139,17 @@ class Status(msgspec.Struct, frozen=True, rename="camel"):
     fetches: list[FetchStatus] = []
     configuration: AppliedStatus | None = None
     unknown: list[UnknownStreams] = []
+    targets: list[TargetSummary] = []
     kpis: list[KpiReading] = []
     verdict: str = ""
 
     def with_kpis(self, readings: list[KpiReading]) -> Self:
         """A copy with key figures."""
         return msgspec.structs.replace(self, kpis=readings, verdict=verdict(readings))
+
+    def with_targets(self, targets: list[TargetSummary]) -> Self:
+        """A copy with targets."""
+        return msgspec.structs.replace(self, targets=targets)
 
     @property
     def is_well(self) -> bool:

@@ -34,6 +34,13 @@ class OpenCircuit(NamedTuple):
     probe_in: float
 
 
+class TargetProblem(NamedTuple):
+    """Why a process cannot deliver to a target at all, and since when: a secret or a library is missing."""
+
+    since: str
+    reason: str
+
+
 class DeliveryTarget(NamedTuple):
     """The shared state of a target.
 
@@ -50,6 +57,7 @@ class DeliveryTarget(NamedTuple):
     held_off: float
     slots: int
     is_resetting: bool
+    problem: TargetProblem | None = None
 
 
 class Reservation(NamedTuple):
@@ -95,6 +103,14 @@ class DeliveryTargets(ABC):
     @abstractmethod
     async def note_failure(self, target: str) -> None:
         """Notes a failure of the target. Writes only the first one after a success."""
+
+    @abstractmethod
+    async def note_problem(self, target: str, reason: str) -> None:
+        """Notes that a process cannot deliver to it at all, until a success, or `end_problem`. Writes what is new."""
+
+    @abstractmethod
+    async def end_problem(self, target: str) -> None:
+        """Forgets the problem: a process can deliver to it."""
 
     # --- how fast ------------------------------------------------------------------------------------------
 

@@ -7,6 +7,9 @@ from typing import NamedTuple
 FAILED_REBUILDS = "rebuilds.failed"
 """Points with the number of rebuilds of a source that have failed in a row, when that changed."""
 
+DELIVERIES_COMPARED, DELIVERIES_DIFFERING = "deliveries.compared", "deliveries.differing"
+"""Points of comparisons of a target with its pages, at their ends: how many were compared, and how many differed."""
+
 
 class KpiPoint(NamedTuple):
     """A number of one minute, which is counted since the epoch. `label` is empty if there is one value."""

@@ -48,6 +48,12 @@ class SharedTargets(DeliveryTargets):
     async def note_failure(self, target: str) -> None:
         await self._change_if_needed(target, target_state.failed)
 
+    async def note_problem(self, target: str, reason: str) -> None:
+        await self._change_if_needed(target, target_state.troubled(answer_of(reason)))
+
+    async def end_problem(self, target: str) -> None:
+        await self._change_if_needed(target, target_state.untroubled)
+
     async def reserve(self, target: str, requests: int, rate: float, burst: float, within: float = 0.25) -> Reservation:
         return await self._change(target, target_state.reserved(requests, rate, burst, within))
 

@@ -20,6 +20,7 @@ from pagefold.engine.stores.delivery_targets import (
     Reservation,
     Stop,
     StopKind,
+    TargetProblem,
 )
 
 MAX_SLOT_SECONDS = 3_600.0
@@ -50,6 +51,7 @@ class TargetState(msgspec.Struct, frozen=True, omit_defaults=True):
     free_at: int = 0
     held_until: int = 0
     slots: tuple[Slots, ...] = ()
+    problem: tuple[int, str] | None = None
 
 
 def decode_state(text: str) -> TargetState:
@@ -83,6 +85,7 @@ def shown(name: str, state: TargetState, now: int, *, is_resetting: bool) -> Del
         held_off=max(0, _ahead(state.held_until, now, MAX_HOLD_OFF_SECONDS) - now) / SECOND,
         slots=sum(each.granted for each in _live(state, now)),
         is_resetting=is_resetting,
+        problem=None if state.problem is None else TargetProblem(text_of(state.problem[0]), state.problem[1]),
     )
 
 
@@ -133,14 +136,29 @@ def closed(state: TargetState, now: int) -> tuple[TargetState, bool]:
 def succeeded(state: TargetState, now: int) -> tuple[TargetState, None]:
     """Notes a success, unless one was noted within a second and none failed since."""
     noted = state.succeeded_at is not None and abs(now - state.succeeded_at) < SECOND
-    if noted and state.failing_since is None:
+    if noted and state.failing_since is None and state.problem is None:
         return state, None
-    return replace(state, failing_since=None, succeeded_at=now), None
+    return replace(state, failing_since=None, succeeded_at=now, problem=None), None
 
 
 def failed(state: TargetState, now: int) -> tuple[TargetState, None]:
     """Notes the first failure after a success."""
     return (state if state.failing_since is not None else replace(state, failing_since=now)), None
+
+
+def troubled(reason: str) -> Change[None]:
+    """Notes a problem; another one has begun when the first did."""
+
+    def change(state: TargetState, now: int) -> tuple[TargetState, None]:
+        since = now if state.problem is None else state.problem[0]
+        return replace(state, problem=(since, reason)), None
+
+    return change
+
+
+def untroubled(state: TargetState, _now: int) -> tuple[TargetState, None]:
+    """Forgets the problem."""
+    return replace(state, problem=None), None
 
 
 # --- how fast ------------------------------------------------------------------------------------------

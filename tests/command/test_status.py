@@ -38,7 +38,7 @@ def test_what_is_crossed_comes_first(place: Path) -> None:
     assert document["verdict"].startswith("1 limit is crossed: Lag of catalog: ")
     assert run_pagefold("work", "--once").code == 0
     code, out, _ = run_pagefold("status")
-    assert (code, out.splitlines()[1]) == (0, "No limit is crossed. 1 of 18 values are not known yet.")
+    assert (code, out.splitlines()[1]) == (0, "No limit is crossed. 1 of 19 values are not known yet.")
 
 
 @on_sqlite

@@ -145,6 +145,14 @@ SAID = {
         "erp has 1 rebuild that failed, the newest one",
         "erp has 2 rebuilds that failed, the newest among them",
     ),
+    "delivery-queue": (
+        "For erp 1 page waits to be delivered, limit 1,000",
+        "For erp 2 pages wait to be delivered, limit 1,000",
+    ),
+    "delivery-throttled": (
+        "erp answers 429 once a minute, limit 60/min",
+        "erp answers 429 2 times a minute, limit 60/min",
+    ),
     "unmapped": (
         "erp sends 1 new attribute, which no contract maps",
         "erp sends 2 new attributes, which no contract maps",

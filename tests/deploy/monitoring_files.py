@@ -198,6 +198,67 @@ TRAFFIC = (
     ),
 )
 
+TARGETS = (
+    Graph(
+        "Pages delivered a second, by target",
+        "ops",
+        (
+            Query(
+                f'sum by (target) (rate(pagefold_target_deliveries_total{{outcome="delivered"}}{_IN_5M}))', "{{target}}"
+            ),
+        ),
+    ),
+    Graph(
+        "Deliveries that failed, by target and outcome",
+        "ops",
+        (
+            Query(
+                'sum by (target, outcome) (rate(pagefold_target_deliveries_total{outcome=~"refused|dead|uncertain"}'
+                f"{_IN_5M}))",
+                "{{target}} {{outcome}}",
+            ),
+        ),
+    ),
+    Graph(
+        "Requests a second, by target",
+        "reqps",
+        (
+            Query(f"sum by (target) (rate(pagefold_target_requests_total{_IN_5M}))", "{{target}}"),
+            Query(f"sum by (target) (rate(pagefold_target_throttled_total{_IN_5M}))", "{{target}} 429"),
+        ),
+    ),
+    Graph(
+        "Pages that wait, and are given up",
+        "short",
+        (
+            Query("max by (target) (pagefold_target_waiting)", "{{target}}"),
+            Query("max by (target) (pagefold_target_dead)", "{{target}} given up"),
+        ),
+    ),
+    Graph(
+        "Age of the oldest that waits",
+        "s",
+        (Query("max by (target) (pagefold_target_oldest_seconds)", "{{target}}"),),
+    ),
+    Graph(
+        "Not as the shop has it, by target",
+        "percentunit",
+        (Query("max by (target) (pagefold_target_drift_ratio)", "{{target}}"),),
+    ),
+    Graph(
+        "Out of order: down, failing, disabled or paused",
+        "short",
+        (
+            Query(
+                'max by (target, state) (pagefold_target_state{state=~"down|failing|disabled|paused"}) == 1',
+                "{{target}} {{state}}",
+            ),
+        ),
+    ),
+    Graph("Pace", "percentunit", (Query("min by (target) (pagefold_target_pace)", "{{target}}"),)),
+    Graph("Circuits that are open", "short", (Query("max by (target) (pagefold_target_circuit_open)", "{{target}}"),)),
+)
+
 _OF_CHANNELS = "sum by (channel) (max by (channel, domain) (pagefold_{}))"
 
 STATE = (
@@ -225,7 +286,12 @@ def board() -> str:
     """The board of Grafana: what is crossed, each key figure with its limit, traffic, and the state of the shop."""
     panels: list[dict[str, Any]] = [_crossed(), _table()]
     row = 6
-    for title, graphs in (("Key figures", list(map(_graph_of, KPIS))), ("Traffic", TRAFFIC), ("Shop", STATE)):
+    for title, graphs in (
+        ("Key figures", list(map(_graph_of, KPIS))),
+        ("Traffic", TRAFFIC),
+        ("Targets", TARGETS),
+        ("Shop", STATE),
+    ):
         panels.append({"type": "row", "title": title, "gridPos": _place(row, 0, WIDTH, 1), "panels": []})
         for number, graph in enumerate(graphs):
             y, x = divmod(number, COLUMNS)

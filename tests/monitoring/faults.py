@@ -1,12 +1,10 @@
 """The faults that key figures show: each is made in an open shop, and ended."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Mapping
 from contextlib import closing, suppress
 from datetime import timedelta
 from functools import partial
-from pathlib import Path
-from typing import NamedTuple, TypeAlias
 
 import apsw
 import msgspec
@@ -15,7 +13,7 @@ import psycopg
 import pytest
 
 import pagefold
-from pagefold import Config, DomainEvent, Shop
+from pagefold import DomainEvent
 from pagefold.engine.errors import SourceFailed
 from pagefold.engine.rebuild.rebuild_service import RebuildRequest
 from pagefold.engine.runtime.clock import moment, now
@@ -26,52 +24,15 @@ from pagefold.engine.stores.field_ledger import FieldFilter
 from pagefold.engine.stores.sqlite import folder_of
 from pagefold.engine.stores.sqlite.connections import PAGES
 from pagefold.engine.sync.delta_sync import DeltaSync
-from tests.support.fake_endpoint import Asked, Reply
+from tests.monitoring.delivery_faults import DELIVERY_FAULTS
+from tests.monitoring.places import CONTRACT, Fault, Place, limit, ten_minutes_pass, two_hours_pass
 from tests.support.http_clients import client_of, service_of
 from tests.support.processes import eventually
 from tests.support.rebuild_fixtures import Intruder, export, file_of, rebuild
-from tests.support.small_shop import Document, apply_file, catalog, document, event, price, say, stock, with_channel
+from tests.support.small_shop import Document, apply_file, catalog, event, price, say, stock, with_channel
 
-CONTRACT = {"sku": "code", "sourceVersion": "updated", "pricing": {"currency": {"constant": "EUR"}, "amount": "price"}}
 TWENTY = [f"SKU-{number}" for number in range(20)]
 NINE = TWENTY[:9]
-
-
-class Feed:
-    """A system that is asked for changes: it has none, or answers with an error."""
-
-    def __init__(self) -> None:
-        self.status = 200
-
-    def __call__(self, _asked: Asked) -> Reply:
-        """An answer."""
-        return Reply(b'{"items":[]}') if self.status == 200 else Reply(status=self.status)
-
-
-class Place(NamedTuple):
-    """Where a fault is made. `wait` lets time pass, for what measures."""
-
-    shop: Shop
-    url: str
-    feed: Feed
-    wait: Callable[[timedelta], None]
-
-
-Step: TypeAlias = Callable[[Place], Awaitable[None]]
-
-
-class Fault(NamedTuple):
-    """What makes a fault, and what ends it, the label of the key figure, and more of the configuration."""
-
-    make: Step
-    end: Step
-    label: str = ""
-    tables: Mapping[str, Document] = {}
-
-
-async def two_hours_pass(place: Place) -> None:
-    """What was wrong is not repeated."""
-    place.wait(timedelta(hours=2))
 
 
 async def nobody_folds(place: Place) -> None:
@@ -140,7 +101,7 @@ async def the_source_is_tired(place: Place) -> None:
 async def it_is_asked_less(place: Place) -> None:
     """Some minutes later."""
     place.feed.status = 200
-    place.wait(timedelta(minutes=10))
+    await ten_minutes_pass(place)
 
 
 async def the_server_is_behind(place: Place) -> None:
@@ -261,11 +222,6 @@ def rename(url: str, table: str, name: str) -> None:
         connection.execute(statement.encode())
 
 
-def limit(name: str, threshold: object, **more: object) -> dict[str, Document]:
-    """The configuration of another limit."""
-    return {"kpis": {name: {"threshold": threshold, **more}}}
-
-
 MAPPED: Mapping[str, Document] = {"snapshot": {"contract": CONTRACT}}
 """More of the snapshot: its rows are records."""
 
@@ -292,18 +248,7 @@ FAULTS: Mapping[str, Fault] = {
     "held-runs": Fault(an_export_is_empty, it_is_refused, "erp"),
     "failed-rebuilds": Fault(somebody_rebuilds_without_an_export, the_export_is_there, "erp"),
     "not-applied": Fault(another_configuration_counts, the_file_is_applied),
+    **DELIVERY_FAULTS,
     "checks": Fault(a_consumer_fails, it_folds_again, "consumers"),
 }
 """By key figure."""
-
-
-def configured(fault: Fault, url: str, feed: str, folder: Path, **tables: Document) -> Config:
-    """The shop in which a fault is made: the ERP has a snapshot, and is asked for changes."""
-    more = {**fault.tables}
-    snapshot = {"file": str(folder / "erp.ndjson"), "settle": 0, "duration": 0, **more.pop("snapshot", {})}
-    found = document(url, **more, **tables)
-    found["sources"]["erp"] |= {
-        "snapshot": snapshot,
-        "delta": {"url": f"{feed}/prices?since={{since}}", "items": "items", "every": "30m", "contract": CONTRACT},
-    }
-    return Config.parse(found, store=url)

@@ -11,8 +11,10 @@ import pytest
 import pagefold
 from pagefold.engine.kpis.definitions import KPIS
 from pagefold.engine.runtime.clock import minute_of
-from tests.monitoring.faults import FAULTS, Fault, Feed, Place, configured
+from tests.monitoring.faults import FAULTS
+from tests.monitoring.places import Fault, Feed, Place, configured
 from tests.support.fake_endpoint import Asked, Reply, serving
+from tests.support.hostile_target import hostile_target
 
 
 class Watch:
@@ -50,14 +52,14 @@ async def watching(fault: Fault, name: str, url: str, folder: Path) -> AsyncIter
     def wait(time: timedelta) -> None:
         ahead[0] += time
 
-    async with serving(feed) as source, serving(lambda _: Reply(b"ok")) as pager:
+    async with serving(feed) as source, serving(lambda _: Reply(b"ok")) as pager, hostile_target() as target:
         alerts = {"pager": {"url": pager.url, "kpis": [name]}}
-        config = configured(fault, url, source.url, folder, alerts=alerts)
+        config = configured(fault, url, source.url, target.url, folder, alerts=alerts)
         async with pagefold.open(config) as shop:
             for each in (shop.kpis, shop.monitor, shop.monitor._targets):
                 each._clock = clock
             await shop.catch_up()
-            yield Watch(Place(shop, url, feed, wait), pager.asked)
+            yield Watch(Place(shop, url, feed, target, wait), pager.asked)
 
 
 def test_there_is_a_fault_for_each_key_figure() -> None:

@@ -13,10 +13,12 @@ from pathlib import Path
 from typing import Any
 
 from tests.docs.test_examples import merged
+from tests.runbooks.receiver import Receiver, receiving
 from tests.support.documents import ROOT, Walkthrough, blocks, commands
 from tests.support.small_disk import disk
 
 SECONDS_TO_SHOW = 15
+SHOWS_LATER = re.compile(r"/readyz|^pagefold (targets (list|show|verify)|receipts) ")
 MEBIBYTES = 24
 PAGE = ROOT / "docs" / "runbooks.md"
 ADDRESS = "127.0.0.1:8080"
@@ -104,6 +106,10 @@ class Scene:
         """The address of another system, which answers a path with a status, headers and a body."""
         return self._stack.enter_context(_endpoint(answer))
 
+    def receiver(self) -> Receiver:
+        """Another system, which pages are delivered to."""
+        return self._stack.enter_context(receiving())
+
     def meanwhile(self, command: str, action: Callable[[], None], *, nth: int = 1) -> None:
         """What others do before the reader types a command for the nth time: they repair a source, or send again."""
         self._meanwhile[command, nth] = action
@@ -137,8 +143,8 @@ class Scene:
         self._check(command, expected)
 
     def _check(self, command: str, expected: list[str]) -> None:
-        """What a running server says of itself, it may say some seconds later."""
-        deadline = time.monotonic() + (SECONDS_TO_SHOW if "/readyz" in command else 0)
+        """What a running server says of itself, it may say some seconds later; so may what it has delivered."""
+        deadline = time.monotonic() + (SECONDS_TO_SHOW if SHOWS_LATER.search(command) else 0)
         while True:
             try:
                 return self._reader.check(command, expected)

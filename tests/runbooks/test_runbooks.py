@@ -18,12 +18,13 @@ CROSSED = {
         anchor: anchor
         for anchor in ("lag", "failures", "conflicts", "dead-letters", "expiring", "schema-drift", "unmapped")
     },
+    **{anchor: anchor for anchor in ("target-down", "delivery-failures", "delivery-lag", "outbound-drift")},
     **{anchor: anchor for anchor in ("looks-reset", "held-runs", "failed-rebuilds", "not-applied")},
     "store-full": "checks",
     "recovery-needed": "checks",
 }
 """The key figure that a trouble makes cross its limit. The others need a server, a minute, or a comparison of pages."""
-SHARES = {"failures", "conflicts"}
+SHARES = {"failures", "conflicts", "delivery-failures"}
 """Those of the last hour: they fall as the hour passes."""
 PARTS = ("**You see**", "**Why", "**Do.**", "**Over when**")
 

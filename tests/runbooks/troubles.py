@@ -9,6 +9,7 @@ from typing import Protocol
 import httpx2
 
 from tests.runbooks.scene import Answer, Scene
+from tests.runbooks.target_troubles import TARGET_TROUBLES
 from tests.support.command_line import event, product
 from tests.support.small_disk import Disk
 
@@ -336,6 +337,7 @@ EVERY: tuple[Trouble, ...] = (
         recovery_needed,
         server_down,
     ),
+    *TARGET_TROUBLES,
 )
 
 TROUBLES = {trouble.__name__.replace("_", "-"): trouble for trouble in EVERY}
