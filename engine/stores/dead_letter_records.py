@@ -10,16 +10,19 @@ import msgspec
 from pagefold.engine.events import Reference
 from pagefold.engine.stores.dead_letter_causes import MAX_ERROR_CHARACTERS, cause_key, cause_text, source_of
 
-Kind: TypeAlias = Literal["ingest", "projection", "waiting"]
-KINDS: tuple[Kind, ...] = ("ingest", "projection", "waiting")
+Kind: TypeAlias = Literal["ingest", "projection", "waiting", "delivery"]
+KINDS: tuple[Kind, ...] = ("ingest", "projection", "waiting", "delivery")
+"""Those of kind `delivery` are rows of the deliveries, see `pagefold.engine.stores.delivery_letters`."""
 
-ResolutionKind: TypeAlias = Literal["folded", "appended", "ignored", "moved", "wanted", "corrected", "discarded"]
+ResolutionKind: TypeAlias = Literal[
+    "folded", "appended", "ignored", "moved", "wanted", "corrected", "queued", "discarded"
+]
 """How a dead letter was resolved.
 
 `folded`: its stream can be folded. `appended`: the log now has the same content. `ignored`: the configuration no longer
 asks for it. `moved`: it is a dead letter of another kind now. `wanted`: its record is fetched again. `corrected`: an
-operator replaced its content. `discarded`: an operator decided, with a reason, to do nothing. The last two are final:
-if the same event fails again, the dead letter stays resolved.
+operator replaced its content. `queued`: a delivery waits to be sent again, or was sent since. `discarded`: an operator
+decided, with a reason, to do nothing. Events that were corrected or discarded stay resolved if they fail again.
 """
 
 Via: TypeAlias = Literal["", "webhook", "cdc", "cloudevents", "snapshot", "delta", "fetch"]
@@ -192,7 +195,12 @@ class DeadLetterHeader(msgspec.Struct, frozen=True):
     @property
     def is_request(self) -> bool:
         """Whether it is the body of a request, or a part of one, that could not be turned into an event."""
-        return not self.domain or self.kind == "waiting"
+        return (not self.domain and not self.is_delivery) or self.kind == "waiting"
+
+    @property
+    def is_delivery(self) -> bool:
+        """Whether it is a page that a target has refused; the target is in the place of its source."""
+        return self.kind == "delivery"
 
     @property
     def has_stream(self) -> bool:

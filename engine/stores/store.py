@@ -17,6 +17,7 @@ from pagefold.engine.events import Reference
 from pagefold.engine.stores.alert_records import Alerts
 from pagefold.engine.stores.audit_records import AuditRecords
 from pagefold.engine.stores.dead_letter_records import DeadLetters, NewDeadLetter, Resolution
+from pagefold.engine.stores.delivery_letters import DeliveryLetters
 from pagefold.engine.stores.delivery_records import Deliveries
 from pagefold.engine.stores.delivery_targets import DeliveryTargets
 from pagefold.engine.stores.epoch_fence import Fence
@@ -473,6 +474,7 @@ class Store(StoreHealth):
     schedule: Schedule
     fetches: Fetches
     deliveries: Deliveries
+    delivery_letters: DeliveryLetters
     delivery_targets: DeliveryTargets
     plans: Plans
     kpis: KpiPoints

@@ -14,6 +14,7 @@ from pagefold.engine.stores.postgres.audit import PostgresAudit
 from pagefold.engine.stores.postgres.connections import Connections
 from pagefold.engine.stores.postgres.dead_letters import PostgresDeadLetters
 from pagefold.engine.stores.postgres.deliveries import PostgresDeliveries
+from pagefold.engine.stores.postgres.delivery_letters import PostgresDeliveryLetters
 from pagefold.engine.stores.postgres.delivery_targets import PostgresDeliveryTargets
 from pagefold.engine.stores.postgres.disk_space import DiskSpaceCheck
 from pagefold.engine.stores.postgres.feed import PostgresFeed
@@ -59,6 +60,7 @@ class PostgresStore(Store):
         self.schedule = PostgresSchedule(connections)
         self.fetches = PostgresFetches(connections)
         self.deliveries = PostgresDeliveries(connections)
+        self.delivery_letters = PostgresDeliveryLetters(connections)
         self.delivery_targets = PostgresDeliveryTargets(connections)
         self.plans = PostgresPlans(connections)
         self.kpis = PostgresKpiPoints(connections)

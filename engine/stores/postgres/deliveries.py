@@ -6,7 +6,9 @@ that are locked.
 
 import secrets
 from collections.abc import Collection, Mapping, Sequence
+from functools import partial
 
+from pagefold.engine.stores.delivery_letters import letter_cause
 from pagefold.engine.stores.delivery_records import (
     FIRST_KEY,
     FIRST_WAITING,
@@ -91,7 +93,7 @@ class PostgresDeliveries(Deliveries):
     async def settle(
         self, claim: Claim, settlements: Collection[Settlement], counts: Mapping[str, int] | None = None
     ) -> set[DeliveryKey]:
-        columns = _columns(sorted(map(_values, settlements)), 9)
+        columns = _columns(sorted(map(partial(_values, claim.target), settlements)), 10)
         lost = {DeliveryKey(each.sku, each.channel) for each in settlements}
         async with self._writers.session() as session, session.transaction():
             if settlements:
@@ -184,10 +186,10 @@ async def _add(session: Session, target: str, counts: Mapping[str, int]) -> None
         await session.execute("add_delivery_totals", target, list(counts), list(counts.values()))
 
 
-def _values(each: Settlement) -> tuple[object, ...]:
+def _values(target: str, each: Settlement) -> tuple[object, ...]:
     page_tag = each.tag if each.page_tag is None else each.page_tag
     outcome = (each.sku, each.channel, each.outcome, each.tag, page_tag, each.position)
-    return (*outcome, answer_of(each.answer), delay_of(each.delay), each.echo)
+    return (*outcome, answer_of(each.answer), delay_of(each.delay), each.echo, letter_cause(target, each))
 
 
 def _columns(rows: Sequence[Sequence[object]], number: int) -> list[list[object]]:

@@ -14,6 +14,7 @@ from pagefold.engine.stores.sqlite.audit import SQLiteAudit
 from pagefold.engine.stores.sqlite.connections import Connections
 from pagefold.engine.stores.sqlite.dead_letters import SQLiteDeadLetters
 from pagefold.engine.stores.sqlite.deliveries import SQLiteDeliveries
+from pagefold.engine.stores.sqlite.delivery_letters import SQLiteDeliveryLetters
 from pagefold.engine.stores.sqlite.delivery_targets import SQLiteDeliveryTargets
 from pagefold.engine.stores.sqlite.driver_errors import translate_errors
 from pagefold.engine.stores.sqlite.feed import SQLiteFeed
@@ -54,6 +55,7 @@ class SQLiteStore(Store):
         self.schedule = SQLiteSchedule(connections)
         self.fetches = SQLiteFetches(connections)
         self.deliveries = SQLiteDeliveries(connections)
+        self.delivery_letters = SQLiteDeliveryLetters(connections, self.deliveries)
         self.delivery_targets = SQLiteDeliveryTargets(connections)
         self.plans = SQLitePlans(connections)
         self.kpis = SQLiteKpiPoints(connections)

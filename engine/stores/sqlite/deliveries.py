@@ -8,11 +8,13 @@ before it: nothing is sent of which the file does not know that it may have been
 import secrets
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
+from functools import partial
 from typing import Any, TypeVar
 
 import apsw
 import msgspec
 
+from pagefold.engine.stores.delivery_letters import letter_cause
 from pagefold.engine.stores.delivery_records import (
     FIRST_KEY,
     FIRST_WAITING,
@@ -123,7 +125,12 @@ class SQLiteDeliveries(Deliveries):
     async def settle(
         self, claim: Claim, settlements: Collection[Settlement], counts: Mapping[str, int] | None = None
     ) -> set[DeliveryKey]:
-        names = (claim.target, claim.number, claim.holder, _json(sorted(map(_values, settlements))))
+        names = (
+            claim.target,
+            claim.number,
+            claim.holder,
+            _json(sorted(map(partial(_values, claim.target), settlements))),
+        )
         all_keys = {DeliveryKey(each.sku, each.channel) for each in settlements}
 
         def work(connection: apsw.Connection) -> set[DeliveryKey]:
@@ -233,10 +240,11 @@ def _add(connection: apsw.Connection, target: str, counts: Mapping[str, int]) ->
         fetch(connection, "add_delivery_totals", target, _json(counts))
 
 
-def _values(each: Settlement) -> tuple[object, ...]:
+def _values(target: str, each: Settlement) -> tuple[object, ...]:
     page_tag = each.tag if each.page_tag is None else each.page_tag
     outcome = (each.sku, each.channel, each.outcome, each.tag, page_tag, each.position)
-    return (*outcome, answer_of(each.answer), delay_of(each.delay), None if each.echo is None else each.echo.hex())
+    echo = None if each.echo is None else each.echo.hex()
+    return (*outcome, answer_of(each.answer), delay_of(each.delay), echo, letter_cause(target, each))
 
 
 def _json(value: Any) -> str:  # noqa: ANN401  # anything that JSON has

@@ -95,8 +95,9 @@ WITH named AS MATERIALIZED (
     SELECT settled.*, d.target, d.claim, d.claimed_by, d.acked_tag, d.overtaken,
         NOT d.remarked OR d.wanted_tag = settled.page_tag AS is_newest
     FROM unnest(
-        $4::text[], $5::text[], $6::text[], $7::text[], $8::text[], $9::bigint[], $10::text[], $11::bigint[], $12::bytea[]
-    ) AS settled (sku, channel, outcome, tag, page_tag, position, answer, delay, echo)
+        $4::text[], $5::text[], $6::text[], $7::text[], $8::text[], $9::bigint[], $10::text[], $11::bigint[], $12::bytea[],
+        $13::text[]
+    ) AS settled (sku, channel, outcome, tag, page_tag, position, answer, delay, echo, cause)
     JOIN deliveries AS d ON d.target = $1 AND d.sku = settled.sku AND d.channel = settled.channel
     FOR UPDATE OF d
 ), judged AS (
@@ -131,6 +132,10 @@ UPDATE deliveries AS d SET
     END,
     document = CASE WHEN NOT is_done THEN d.document END,
     answer = judged.answer,
+    letter = CASE WHEN is_dead THEN coalesce(d.letter, nextval('delivery_letters')) ELSE d.letter END,
+    died_at = CASE WHEN is_dead THEN delivery_clock() ELSE d.died_at END,
+    cause = CASE WHEN is_dead THEN judged.cause ELSE d.cause END,
+    decision = CASE WHEN NOT is_dead THEN d.decision END,
     claim = NULL,
     claimed_by = NULL,
     remarked = false,

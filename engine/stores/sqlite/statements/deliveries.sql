@@ -82,7 +82,7 @@ RETURNING sku, channel;
 -- claim, so that what was read after it is no older than what is wanted.
 WITH settled AS (
     SELECT value ->> 0 AS sku, value ->> 1 AS channel, value ->> 2 AS outcome, value ->> 3 AS tag, value ->> 4 AS page_tag,
-        value ->> 5 AS position, value ->> 6 AS answer, value ->> 7 AS delay, unhex(value ->> 8) AS echo
+        value ->> 5 AS position, value ->> 6 AS answer, value ->> 7 AS delay, unhex(value ->> 8) AS echo, value ->> 9 AS cause
     FROM json_each(?4)
 ), claimed AS (
     SELECT settled.*, d.rowid AS number, d.acked_tag, d.overtaken, NOT d.remarked OR d.wanted_tag = settled.page_tag AS is_newest
@@ -91,7 +91,8 @@ WITH settled AS (
 ), judged AS MATERIALIZED (
     SELECT *, is_newest AND (
         outcome = 'delivered' AND NOT overtaken OR outcome = 'unchanged' AND coalesce(acked_tag, '') = tag
-    ) AS is_done, is_newest AND outcome = 'dead' AS is_dead
+    ) AS is_done, is_newest AND outcome = 'dead' AS is_dead,
+        (SELECT coalesce(max(letter), 0) FROM deliveries) + row_number() OVER () AS new_letter
     FROM claimed
 )
 UPDATE deliveries AS d SET
@@ -113,6 +114,10 @@ UPDATE deliveries AS d SET
     due_at = CASE WHEN is_done OR is_dead OR d.hold THEN NULL WHEN is_newest THEN ?5 + judged.delay ELSE ?5 END,
     document = iif(is_done, NULL, d.document),
     answer = judged.answer,
+    letter = iif(is_dead, coalesce(d.letter, judged.new_letter), d.letter),
+    died_at = iif(is_dead, ?5, d.died_at),
+    cause = iif(is_dead, judged.cause, d.cause),
+    decision = iif(is_dead, NULL, d.decision),
     claim = NULL,
     claimed_by = NULL,
     remarked = 0,
