@@ -10,6 +10,7 @@ from pagefold.engine.dead_letters.dead_letter_service import DeadLetterService
 from pagefold.engine.dead_letters.retention import Retention
 from pagefold.engine.dead_letters.waiting_letters import WaitingLetters
 from pagefold.engine.dead_letters.webhook_retrier import WebhookRetrier
+from pagefold.engine.delivery.current_documents import CurrentDocuments
 from pagefold.engine.delivery.delivery_work import DeliveryWork
 from pagefold.engine.delivery.target_service import TargetService
 from pagefold.engine.explanations.page_explainer import Explainer
@@ -112,6 +113,7 @@ class Services:
             fetch_tables=partial(fetch_tables, config, RequestLimiter(self.counters)),
         )
         self.dead_letters.deliver_with(self.webhooks.try_again)
+        self.dead_letters.documents_from(CurrentDocuments(config.targets, self.pages).get)
         self.references = ReferenceResolver(store, config.references)
         self.waiting = WaitingLetters(store, self.references, self.dead_letters.retry)
         self._appender = Appender(store, self.validator, config.append, self.counters, self.faults, epochs)

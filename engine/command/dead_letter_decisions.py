@@ -26,7 +26,7 @@ from pagefold.engine.command.options import AsJSON, Exit, Injected, Options, Rea
 from pagefold.engine.command.progress import item_meter
 from pagefold.engine.command.signals import stoppable
 from pagefold.engine.dead_letters.bulk_decisions import RetryResult
-from pagefold.engine.errors import CountChanged, DeadLetterResolved
+from pagefold.engine.errors import CountChanged, DeadLetterResolved, Rejected
 from pagefold.engine.events import AppendResult
 from pagefold.engine.intake.event_parser import MAX_EVENT_BYTES
 from pagefold.engine.intake.strict_json import BYTE_ORDER_MARK
@@ -77,10 +77,10 @@ def retry(
     as_json: AsJSON = False,
     options: Injected = Options(),  # noqa: B008  # likewise
 ) -> int:
-    """Retry dead letters: fold their stream, append their event, or turn their request into events.
+    """Retry dead letters: fold their stream, append their event, turn their request into events, or deliver their page.
 
-    Prints the result of each: resolved, still dead, or gone (it was resolved before). Exit code 1 if any is still dead.
-    A newer valid event resolves a dead letter by itself.
+    Prints the result of each: resolved, still dead, queued (a worker delivers the page, as it is then), or gone (it was
+    resolved before). Exit code 1 if any is still dead. A newer valid event resolves a dead letter by itself.
 
     Parameters
     ----------
@@ -98,7 +98,7 @@ def retry(
 async def _retry(
     identifiers: Sequence[str], wanted: DeadLetterFilter, expect: int | None, options: Options, *, as_json: bool
 ) -> int:
-    counts: dict[RetryResult, int] = {"resolved": 0, "still dead": 0, "gone": 0}
+    counts: dict[RetryResult, int] = {"resolved": 0, "still dead": 0, "queued": 0, "gone": 0}
     async with pagefold.open(options.load(), create=False) as shop, stoppable() as stop:
         found = await _found(shop, identifiers)
         total = len(found) if identifiers else await shop.dead_letters.count(wanted)
@@ -178,7 +178,7 @@ def correct(  # noqa: PLR0913  # the command's options
 
     The payload is validated, and appended to the log as an event of yours: the next revision of the dead letter's
     version. `pagefold history` shows it. The dead letter is resolved, and keeps its body. Exit code 1 if the payload is
-    rejected.
+    rejected. Of a delivery, the payload is the document that is sent to the target, once, in place of the page's.
 
     Parameters
     ----------
@@ -186,7 +186,7 @@ def correct(  # noqa: PLR0913  # the command's options
         Such as `ingest-7`.
     payload
         A file with the payload as JSON, `null` to withdraw; `-` reads standard input. For a request that could not be
-        turned into an event: the complete event.
+        turned into an event: the complete event. For a delivery: the complete document, a JSON object.
     version
         Another version of the same stream, instead of the dead letter's.
     as_json
@@ -207,6 +207,8 @@ async def _correct(identifier: str, payload: str, decision: _Correction, options
     given = _read(payload)
     async with pagefold.open(options.load(), create=False) as shop:
         letter = await shop.dead_letters.get(identifier)
+        if letter.is_delivery:
+            return await _edit(shop, letter, given, decision, as_json=as_json)
         result = await shop.dead_letters.correct(
             letter, given, decision.operator, version=decision.version, reason=decision.reason
         )
@@ -215,6 +217,25 @@ async def _correct(identifier: str, payload: str, decision: _Correction, options
     else:
         _print_correction(letter.id, result)
     return Exit.REFUSED if result.reason is not None else Exit.DONE
+
+
+async def _edit(shop: Shop, letter: DeadLetter, document: bytes, decision: _Correction, *, as_json: bool) -> int:
+    """Has another document sent."""
+    if decision.version is not None:
+        raise UsageError("--source-version", "a delivery has no version")
+    result = AppendResult("appended")
+    try:
+        await shop.dead_letters.edit(letter, document, decision.operator, reason=decision.reason)
+    except Rejected as rejected:
+        result = AppendResult("rejected", path=rejected.path, reason=rejected.reason)
+    if as_json:
+        outcome = "queued" if result.reason is None else "rejected"
+        write_json({"id": letter.id} | msgspec.structs.asdict(result) | {"outcome": outcome})
+    elif result.reason is None:
+        print(f"{letter.id}  queued with this document")
+    else:
+        _print_correction(letter.id, result)
+    return Exit.DONE if result.reason is None else Exit.REFUSED
 
 
 def _read(payload: str) -> bytes:
@@ -306,9 +327,9 @@ def discard(  # the command's options
 ) -> int:
     """Discard dead letters, with a reason: nothing is to be done about them.
 
-    They are kept, and stay resolved if the same events come or fail again. Prints the result of each: discarded, or
-    gone (it was resolved before). Of those that options select, it only prints the number (exit code 1), unless --yes,
-    or --expect with that number.
+    They are kept, and stay resolved if the same events come or fail again; a delivery, until its page changes. Prints
+    the result of each: discarded, or gone (it was resolved before). Of those that options select, it only prints the
+    number (exit code 1), unless --yes, or --expect with that number.
 
     Parameters
     ----------

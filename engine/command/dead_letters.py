@@ -30,10 +30,12 @@ from pagefold.projections.field_changes import FieldChange
 MAX_ERROR_CHARACTERS = 100
 
 KindOption = Annotated[
-    Kind | None, Parameter(name="--kind", help="Only those kept at ingest, or only those kept at projection.")
+    Kind | None, Parameter(name="--kind", help="Only those of a kind, such as ingest, projection or delivery.")
 ]
 DomainOption = Annotated[DomainName | None, Parameter(name="--domain", help="Only this domain.")]
-SourceOption = Annotated[str | None, Parameter(name="--source", help="Only events of this source.")]
+SourceOption = Annotated[
+    str | None, Parameter(name="--source", help="Only events of this source; with --kind delivery, of this target.")
+]
 CauseOption = Annotated[
     str | None, Parameter(name="--cause", help="Only those of a cause, by its key in `dead-letters causes`.")
 ]
@@ -48,8 +50,9 @@ List, show, retry, correct, discard and purge events and requests that need a pe
 
 `ingest-7` is an event whose version the log has with another content, which it keeps, or a part of a request that could
 not be turned into an event. `projection-12` is an event in the log that could not be folded; the page shows the newest
-one that could. None is ever deleted: resolved ones keep who resolved them, when and how. Their bodies are removed after
-the time that [dead_letters] in the configuration sets.
+one that could. `delivery-3` is a page that a target has refused to the last try: a retry sends it again, and so does a
+change of the page. None is ever deleted: resolved ones keep who resolved them, when and how. Their bodies are removed
+after the time that [dead_letters] in the configuration sets.
 """,
     help_epilogue="",
 )
@@ -73,10 +76,10 @@ def list_dead_letters(  # noqa: PLR0913  # the command's options
     ----------
     as_json
         Print one JSON object a line: id, kind, domain, sku, channel, source, version, revision, error, recordedAt, and,
-        null while it is open, resolution (folded, appended, ignored, corrected or discarded), resolvedAt, resolvedBy,
-        reason, position; via (webhook, cdc or cloudevents) of a request that could not be turned into an event, whose
-        domain and revision are null, as are unknown sku, channel and version; purgedAt and purgedBy of a removed body;
-        cause.
+        null while it is open, resolution (folded, appended, ignored, corrected, queued or discarded), resolvedAt,
+        resolvedBy, reason, position; via (webhook, cdc or cloudevents) of a request that could not be turned into an
+        event, whose domain and revision are null, as are unknown sku, channel and version; of a delivery, whose source
+        is the target, these are null, too; purgedAt and purgedBy of a removed body; cause.
     """
     wanted = DeadLetterFilter(kind, domain, source, resolved, cause)
     return run(lambda: _list(wanted, limit, options, as_json=as_json))
@@ -118,6 +121,8 @@ def _row(letter: DeadLetterHeader, *, resolved: bool) -> tuple[str, str, str, st
     since = _moment(letter.recorded_at)
     summary = summary_of(letter)
     stream = letter.originator_id if letter.has_stream else f"a request of {summary.source}"
+    if letter.is_delivery:
+        stream = f"{summary.sku} {summary.channel} to {summary.source}"
     said = _resolution(letter) if resolved else letter.error
     version = "-" if summary.version is None else str(summary.version)
     version += f" of epoch {summary.epoch}" if summary.epoch else ""
@@ -185,6 +190,8 @@ def show(
 ) -> int:
     """Show a dead letter: its error and its event, and how a conflict differs from the event in the log.
 
+    Of a delivery, it shows what the target has answered, and the document that a retry sends, null for a withdrawal.
+
     Parameters
     ----------
     identifier
@@ -221,11 +228,17 @@ def _print_detail(detail: DeadLetterDetail) -> None:
     lines += [Text.assemble((f"  {name:<{width}}  ", "dim"), fact) for name, fact in known.items()]
     lines += _differing(detail)
     if detail.purged_at is None:
-        lines.append(Text("body" if detail.domain is None else "event"))
+        lines.append(Text(_content_name(detail)))
         text = msgspec.json.format(msgspec.json.encode(detail.event), indent=2).decode()
         lines += [Text(printable(line)) for line in text.split("\n")]
     for line in lines:
         results().print(line, soft_wrap=True)
+
+
+def _content_name(detail: DeadLetterDetail) -> str:
+    if detail.kind == "delivery":
+        return "document"
+    return "body" if detail.domain is None else "event"
 
 
 def _differing(detail: DeadLetterDetail) -> list[Text]:

@@ -1,6 +1,6 @@
 """What the screen of dead letters says: about causes, about a retry, and about one dead letter."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import NamedTuple
 
@@ -40,6 +40,31 @@ class RetryAdvice(NamedTuple):
     fix_helps: bool
 
 
+ALWAYS: Mapping[str | None, RetryAdvice] = {
+    "waiting": RetryAdvice(
+        None,
+        "These only wait, and are taken by themselves. A retry looks once more, now.",
+        retry_helps=False,
+        fix_helps=False,
+    ),
+    "delivery": RetryAdvice(
+        "warn",
+        "The target has refused each try. A retry sends the pages as they are now: it helps once the target, or what "
+        "it requires, was repaired. A page that changes is sent by itself.",
+        retry_helps=True,
+        fix_helps=False,
+    ),
+    "projection": RetryAdvice(
+        "warn",
+        "A retry gives the same until the configuration changes or a newer event arrives, and both clear letters by "
+        "themselves. Correct the payload, or have the source send it again.",
+        retry_helps=False,
+        fix_helps=True,
+    ),
+}
+"""What a retry does of kinds for which that is always the same."""
+
+
 def summary_sentence(causes: Sequence[DeadLetterCause]) -> str:
     """How many are open, and in how many causes."""
     if not causes:
@@ -67,15 +92,8 @@ def retry_advice(kind: str | None, *, is_request: bool, refusal: str | None = No
 
     `refusal` is why the newest request would be refused again, by what counts now.
     """
-    if kind == "waiting":
-        text = "These only wait, and are taken by themselves. A retry looks once more, now."
-        return RetryAdvice(None, text, retry_helps=False, fix_helps=False)
-    if kind == "projection":
-        text = (
-            "A retry gives the same until the configuration changes or a newer event arrives, and both clear letters "
-            "by themselves. Correct the payload, or have the source send it again."
-        )
-        return RetryAdvice("warn", text, retry_helps=False, fix_helps=True)
+    if kind in ALWAYS:
+        return ALWAYS[kind]
     if kind == "ingest" and not is_request:
         text = (
             "The log has other content at this version, and keeps it: a retry changes nothing. Correct or discard them."
@@ -95,6 +113,8 @@ def retry_advice(kind: str | None, *, is_request: bool, refusal: str | None = No
 
 def runbook_of(kind: str | None, *, is_request: bool) -> str:
     """The section of the runbooks about dead letters of a kind."""
+    if kind == "delivery":
+        return "delivery-failures"
     if kind == "projection" or (kind == "ingest" and is_request):
         return "failures"
     return "conflicts" if kind == "ingest" else "dead-letters"
@@ -124,16 +144,20 @@ def outcome_text(letter: DeadLetterSummary) -> str:
 
 def stream_text(detail: DeadLetterDetail) -> str:
     """What is known of the stream: `TSHIRT-M/*/pricing/erp`, without a domain if it is a request's."""
-    parts = (detail.sku, detail.channel, detail.domain, detail.source)
+    parts = (detail.sku, detail.channel, detail.domain, None if detail.kind == "delivery" else detail.source)
     return "/".join(part for part in parts if part is not None)
 
 
 def fix_text(detail: DeadLetterDetail, domains: Sequence[str]) -> str:
     """What a correction begins from: the event's payload; of a request, an event with what is known of it.
 
+    Of a delivery, it is the document.
+
     `domains` are those of the source.
     """
     event = detail.event
+    if detail.kind == "delivery":
+        return msgspec.json.format(msgspec.json.encode(event), indent=2).decode()
     payload: JSON = event.get("payload") if isinstance(event, dict) else None
     if detail.domain is None or detail.kind == "waiting":
         payload = {

@@ -4,8 +4,10 @@ from abc import ABC, abstractmethod
 from collections.abc import AsyncGenerator, Sequence
 from typing import Literal, NamedTuple, TypeAlias
 
-from pagefold.engine.audit.audit_log import AuditLog
+from pagefold.engine.audit.audit_log import AuditAction, AuditLog
 from pagefold.engine.dead_letters.dead_letter_cursors import span_cursor, span_of
+from pagefold.engine.dead_letters.delivery_decisions import DeliveryDecisions, deliveries_in
+from pagefold.engine.dead_letters.merged_letters import MergedLetters
 from pagefold.engine.errors import CountChanged
 from pagefold.engine.intake.operators import check_operator, check_reason
 from pagefold.engine.runtime.clock import now
@@ -19,8 +21,8 @@ from pagefold.engine.stores.dead_letter_records import (
 )
 from pagefold.engine.stores.store import Store
 
-RetryResult: TypeAlias = Literal["resolved", "still dead", "gone"]
-"""The result of retrying a dead letter. `gone`: it was resolved before."""
+RetryResult: TypeAlias = Literal["resolved", "still dead", "queued", "gone"]
+"""The result of retrying a dead letter. `queued`: a worker sends the delivery again. `gone`: it was resolved before."""
 
 DiscardResult: TypeAlias = Literal["discarded", "gone"]
 
@@ -56,7 +58,9 @@ class BulkDecisions(ABC):
     """
 
     def __init__(self, store: Store) -> None:
-        self._dead_letters = store.dead_letters
+        self._kept = store.dead_letters
+        self._dead_letters = MergedLetters(store)
+        self._deliveries = DeliveryDecisions(store.delivery_letters)
         self._audit = AuditLog(store.audit)
 
     @abstractmethod
@@ -76,10 +80,8 @@ class BulkDecisions(ABC):
         async with self._audit.action("dead-letters retry", _target(wanted), by=by, reason=reason) as action:
             while True:
                 dead_letters, after = await self._next_open(wanted, after, STEP, expect)
-                for dead_letter in dead_letters:
-                    result = await self._retry(dead_letter, by)
-                    action.count(result)
-                    yield dead_letter.id, result
+                async for name, result in self._retried(dead_letters, by, reason, action):
+                    yield name, result
                 if after is None:
                     return
 
@@ -98,13 +100,25 @@ class BulkDecisions(ABC):
         counts at the first.
         """
         limit = max(1, min(limit, MAX_RETRIED))
-        results: list[tuple[str, RetryResult]] = []
         async with self._audit.action("dead-letters retry", _target(wanted), by=by) as action:
             dead_letters, following = await self._next_open(wanted, after, limit, expect)
-            for dead_letter in dead_letters:
-                results.append((dead_letter.id, await self._retry(dead_letter, by)))
-                action.count(results[-1][1])
+            results = [each async for each in self._retried(dead_letters, by, None, action)]
         return RetryBatch(results, following)
+
+    async def _retried(
+        self, dead_letters: Sequence[DeadLetterHeader], by: str | None, reason: str | None, action: AuditAction
+    ) -> AsyncGenerator[tuple[str, RetryResult], None]:
+        """Retries some, deliveries in one transaction, and yields each result in their order."""
+        deliveries = deliveries_in(dead_letters)
+        queued = await self._deliveries.queue(deliveries, by, reason)
+        results: dict[str, RetryResult] = {each.id: "queued" if each.id in queued else "gone" for each in deliveries}
+        for result in results.values():
+            action.count(result)
+        for dead_letter in dead_letters:
+            if dead_letter.id not in results:
+                results[dead_letter.id] = await self._retry(dead_letter, by)
+                action.count(results[dead_letter.id])
+            yield dead_letter.id, results[dead_letter.id]
 
     async def discard_all(
         self, wanted: DeadLetterFilter, reason: str, operator: str, *, expect: int | None = None
@@ -147,7 +161,9 @@ class BulkDecisions(ABC):
         self, dead_letters: Sequence[DeadLetterHeader], reason: str, operator: str
     ) -> list[tuple[str, DiscardResult]]:
         """Discards those that are open."""
-        resolved = await self._dead_letters.resolve_open(dead_letters, Resolution("discarded", now(), operator, reason))
+        kept = [each for each in dead_letters if not each.is_delivery]
+        resolved = await self._kept.resolve_open(kept, Resolution("discarded", now(), operator, reason))
+        resolved |= await self._deliveries.discard(deliveries_in(dead_letters), operator, reason)
         return [(each.id, "discarded" if each.id in resolved else "gone") for each in dead_letters]
 
     async def _next_open(

@@ -5,6 +5,7 @@ from collections.abc import Awaitable, Callable
 from typing import NamedTuple, TypeAlias
 
 import anyio
+import msgspec
 
 from pagefold.domains import DOMAINS
 from pagefold.engine.applied.applied_configuration import AppliedConfiguration
@@ -12,6 +13,7 @@ from pagefold.engine.dead_letters.bulk_decisions import BulkDecisions, RetryResu
 from pagefold.engine.dead_letters.corrector import Corrector, Payload, correction_event, event_in
 from pagefold.engine.dead_letters.dead_letter_cursors import cursor_of, parse_id, place_of
 from pagefold.engine.dead_letters.dead_letter_views import DeadLetterDetail, detail_of
+from pagefold.engine.dead_letters.delivery_decisions import DocumentOf
 from pagefold.engine.errors import DeadLetterResolved, Rejected, UnknownDeadLetter
 from pagefold.engine.events import AppendResult
 from pagefold.engine.folding.folder import Folder
@@ -114,7 +116,7 @@ class DeadLetterService(BulkDecisions):
         """
         found = await self._dead_letters.causes()
         if found and not found[0].key:
-            while await self._dead_letters.assign_causes():
+            while await self._kept.assign_causes():
                 pass
             found = await self._dead_letters.causes()
         return sorted(found, key=lambda cause: (-cause.letters, cause.key))
@@ -141,7 +143,13 @@ class DeadLetterService(BulkDecisions):
         return dead_letter
 
     async def describe(self, dead_letter: DeadLetter) -> DeadLetterDetail:
-        """The dead letter with its content and, for a conflict, the difference from the stored event."""
+        """The dead letter with its content and, for a conflict, the difference from the stored event.
+
+        Of a delivery, its content is the document that a retry sends.
+        """
+        if dead_letter.is_delivery:
+            content = await self._deliveries.content_of(dead_letter)
+            dead_letter = msgspec.structs.replace(dead_letter, state=content)
         return await detail_of(dead_letter, self._store.log)
 
     # --- trying again -----------------------------------------------------------------------------
@@ -150,10 +158,15 @@ class DeadLetterService(BulkDecisions):
         """Sets how requests are retried."""
         self._deliver = deliver
 
+    def documents_from(self, document_of: DocumentOf) -> None:
+        """Sets where the documents of deliveries come from."""
+        self._deliveries.documents_from(document_of)
+
     async def retry(self, dead_letter: DeadLetterHeader, *, by: str | None = None) -> RetryResult:
         """Folds the dead letter's stream again, or appends its event again, and resolves it if that succeeds.
 
-        `by` is the operator, None if it is retried automatically.
+        A delivery is `queued`: a worker sends the page as it is then. `by` is the operator, None if it is retried
+        automatically.
         """
         if by is None:
             return await self._retry(dead_letter, None)
@@ -166,6 +179,8 @@ class DeadLetterService(BulkDecisions):
         current = await self._dead_letters.get(dead_letter.kind, dead_letter.number)
         if current is None or current.resolution is not None:
             return "gone"
+        if current.is_delivery:
+            return "queued" if await self._deliveries.queue([current], by) else "gone"
         if current.kind == "projection":
             return await self._fold_again(current, by)
         if current.purged_at is not None:
@@ -242,6 +257,8 @@ class DeadLetterService(BulkDecisions):
         self, dead_letter: DeadLetter, payload: Payload, resolution: Resolution, version: int | None
     ) -> AppendResult:
         await self._check_open(dead_letter)
+        if dead_letter.is_delivery:
+            return AppendResult("rejected", reason="a delivery has no event: edit its document")
         try:
             event = correction_event(dead_letter, payload, version)
         except Rejected as refused:
@@ -250,6 +267,25 @@ class DeadLetterService(BulkDecisions):
         if result.outcome in ("appended", "duplicate") and result.reason is None:
             await self._resolve(dead_letter, resolution._replace(position=result.position))
         return result
+
+    async def edit(
+        self, dead_letter: DeadLetterHeader, document: bytes, operator: str, *, reason: str | None = None
+    ) -> None:
+        """Has a document sent, once, in place of a delivery that was given up, unless its page changes before.
+
+        Raises `DeadLetterResolved`, and `Rejected` for what is no delivery, a withdrawal, or a document that is not a
+        JSON object, or for an operator without a name.
+        """
+        check_operator(operator)
+        if reason is not None:
+            check_reason(reason)
+        async with self._audit.action("dead-letters correct", dead_letter.id, by=operator, reason=reason):
+            if not dead_letter.is_delivery:
+                raise Rejected("", f"{dead_letter.id} is no delivery: correct its payload")
+            await self._check_open(dead_letter)
+            if not await self._deliveries.edit(dead_letter, document, operator, reason):
+                await self._check_open(dead_letter)
+                raise Rejected("", f"{dead_letter.id} is a withdrawal, which has no document")
 
     async def discard(self, dead_letter: DeadLetterHeader, reason: str, operator: str) -> None:
         """Discards the dead letter for this reason. It stays discarded when the same event fails again.
@@ -269,4 +305,7 @@ class DeadLetterService(BulkDecisions):
             raise resolved_error(current)
 
     async def _resolve(self, dead_letter: DeadLetterHeader, resolution: Resolution) -> bool:
-        return await self._dead_letters.resolve(dead_letter.kind, dead_letter.number, resolution)
+        if dead_letter.is_delivery:
+            by, reason = resolution.by or "", resolution.reason or ""
+            return bool(await self._deliveries.discard([dead_letter], by, reason))
+        return await self._kept.resolve(dead_letter.kind, dead_letter.number, resolution)

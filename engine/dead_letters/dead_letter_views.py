@@ -28,7 +28,8 @@ class DeadLetterSummary(msgspec.Struct, frozen=True, rename="camel"):
     """A dead letter in a list.
 
     `version` is the source's own, within its `epoch`. `error` may be shortened. For a request that could not be turned
-    into events, `via` is its route, and often only the source is known. `resolution` is null while the dead letter is
+    into events, `via` is its route, and often only the source is known. A delivery has its target as `source`, and no
+    version. `resolution` is null while the dead letter is
     open; `position` is that of the event that resolved it. `purgedAt` is null until its content was removed.
     """
 
@@ -77,9 +78,9 @@ class CauseSummary(msgspec.Struct, frozen=True):
 class DeadLetterDetail(DeadLetterSummary, frozen=True, kw_only=True):
     """A dead letter with its content.
 
-    `event` is its event, or the body of a request; content that is not JSON is shown as text, and its bytes are in
-    `base64`; removed content is null. `differences` of an open conflict lead from the stored event to the dead
-    letter's.
+    `event` is its event, or the body of a request, or the document that a target would be sent, null for a withdrawal;
+    content that is not JSON is shown as text, and its bytes are in `base64`; removed content is null. `differences` of
+    an open conflict lead from the stored event to the dead letter's.
     """
 
     event: AnyJSON
@@ -91,6 +92,7 @@ class DeadLetterDetail(DeadLetterSummary, frozen=True, kw_only=True):
 def summary_of(dead_letter: DeadLetterHeader) -> DeadLetterSummary:
     """The dead letter as shown in a list."""
     stream = _stream(dead_letter)
+    has_version = dead_letter.has_stream and not dead_letter.is_delivery
     return DeadLetterSummary(
         id=dead_letter.id,
         kind=dead_letter.kind,
@@ -98,8 +100,8 @@ def summary_of(dead_letter: DeadLetterHeader) -> DeadLetterSummary:
         sku=stream.sku or None if stream else None,
         channel=stream.channel or None if stream else None,
         source=stream.source if stream else None,
-        version=version_of(dead_letter.originator_version) if dead_letter.has_stream else None,
-        revision=None if dead_letter.is_request else dead_letter.revision,
+        version=version_of(dead_letter.originator_version) if has_version else None,
+        revision=None if dead_letter.is_request or dead_letter.is_delivery else dead_letter.revision,
         error=dead_letter.error,
         recorded_at=dead_letter.recorded_at,
         resolution=dead_letter.resolution,
@@ -110,7 +112,7 @@ def summary_of(dead_letter: DeadLetterHeader) -> DeadLetterSummary:
         via=dead_letter.via or None,
         purged_at=dead_letter.purged_at,
         purged_by=dead_letter.purged_by,
-        epoch=epoch_of(dead_letter.originator_version) if dead_letter.has_stream else None,
+        epoch=epoch_of(dead_letter.originator_version) if has_version else None,
         cause=dead_letter.cause,
     )
 

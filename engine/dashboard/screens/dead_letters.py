@@ -30,12 +30,14 @@ from pagefold.engine.dashboard.screen import Badge, Decision, ReasonText, Screen
 from pagefold.engine.dashboard.visit import Toast, Visit
 from pagefold.engine.dead_letters.dead_letter_views import summary_of
 from pagefold.engine.dead_letters.retry_check import RetryCheck
+from pagefold.engine.errors import Rejected
 from pagefold.engine.http.problems import Problem
 from pagefold.engine.runtime.clock import moment
 from pagefold.engine.shop import Shop
 from pagefold.engine.stores.dead_letter_records import (
     KINDS,
     MAX_COUNTED,
+    DeadLetter,
     DeadLetterCause,
     DeadLetterFilter,
     DeadLetterHeader,
@@ -50,6 +52,7 @@ RETRY_SECONDS = 20.0
 RETRIED = {
     "resolved": "is resolved",
     "still dead": "is still dead: nothing has changed",
+    "queued": "will be delivered: its page is sent as it is then",
     "gone": "was resolved before",
 }
 
@@ -167,7 +170,7 @@ async def _letters(visit: Visit, causes: Sequence[DeadLetterCause], query: Lette
         "outcome_text": outcome_text,
         "kinds": KINDS,
         "domains": [each.name for each in DOMAINS],
-        "sources": list(visit.shop.config.sources),
+        "sources": list(visit.shop.config.targets if wanted.kind == "delivery" else visit.shop.config.sources),
     }
 
 
@@ -191,7 +194,7 @@ def _domains(shop: Shop, source: str | None) -> list[str]:
 async def retry_many(visit: Visit) -> Response:
     """Retries the letters of a filter, as many as one click may take."""
     form = visit.form(BulkDecision)
-    counts = {"resolved": 0, "still dead": 0, "gone": 0}
+    counts = {"resolved": 0, "still dead": 0, "queued": 0, "gone": 0}
     total = await visit.shop.dead_letters.count(form.wanted)
     retrying = visit.shop.dead_letters.retry_all(
         form.wanted, by=visit.visitor.label, reason=form.reason, expect=_expected(form)
@@ -241,13 +244,31 @@ async def correct(visit: Visit) -> Response:
     form, dead_letters = visit.form(Fix), visit.shop.dead_letters
     letter = await dead_letters.get(visit.path["id"])
     payload = form.payload.encode(errors="surrogatepass")
+    if letter.is_delivery:
+        return await _edit(visit, letter, form, payload)
     result = await dead_letters.correct(letter, payload, visit.visitor.label, reason=form.reason)
     if result.reason is not None:
         fault = f"{result.path}: {result.reason}" if result.path else result.reason
-        visit.address, visit.pairs = href("dead-letters"), [("letter", letter.id)]
-        return await _page(visit, LettersQuery(letter=letter.id), 422, given=form.payload, fault=fault)
+        return await _again(visit, letter, form, fault)
     text = f"{letter.id} is corrected by the event at position {result.position:,}."
     return visit.redirect(href("dead-letters", letter=letter.id, state="decided"), Toast(text))
+
+
+async def _edit(visit: Visit, letter: DeadLetter, form: Fix, document: bytes) -> Response:
+    """Has another document sent to a target."""
+    try:
+        await visit.shop.dead_letters.edit(letter, document, visit.visitor.label, reason=form.reason)
+    except Rejected as rejected:
+        return await _again(visit, letter, form, rejected.reason)
+    links = [("See it", href("dead-letters", letter=letter.id))]
+    text = f"{letter.id} will be delivered with your document, once."
+    return visit.redirect(href("dead-letters", kind="delivery"), Toast(text, links))
+
+
+async def _again(visit: Visit, letter: DeadLetter, form: Fix, fault: str) -> Response:
+    """The page with what was given, and what is wrong with it."""
+    visit.address, visit.pairs = href("dead-letters"), [("letter", letter.id)]
+    return await _page(visit, LettersQuery(letter=letter.id), 422, given=form.payload, fault=fault)
 
 
 async def retry(visit: Visit) -> Response:

@@ -22,7 +22,7 @@ from pagefold.engine.dead_letters.dead_letter_views import (
     summary_of,
     summary_of_cause,
 )
-from pagefold.engine.errors import CountChanged
+from pagefold.engine.errors import CountChanged, Rejected
 from pagefold.engine.http.json_response import reply
 from pagefold.engine.http.operator_routes import Decision, Reason, decision_route, read_decision, read_route
 from pagefold.engine.http.problems import Problem, invalid
@@ -94,7 +94,7 @@ class BulkDiscardRequest(Selected, frozen=True, kw_only=True):
 
 
 class RetriedItem(msgspec.Struct, frozen=True):
-    """The result of retrying a dead letter. `gone`: it was resolved before."""
+    """The result of retrying a dead letter. `queued`: a worker delivers its page. `gone`: it was resolved before."""
 
     id: str
     result: RetryResult
@@ -112,6 +112,7 @@ class RetryChunk(msgspec.Struct, frozen=True, rename="camel"):
     items: list[RetriedItem] = []
     next: str | None = None
     selected: int | None = None
+    queued: int = 0
 
 
 class DiscardedItem(msgspec.Struct, frozen=True):
@@ -143,7 +144,7 @@ class CauseList(msgspec.Struct, frozen=True):
 class Correction(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The corrected payload; null withdraws. `version` is the dead letter's unless given; `reason` is for the record.
 
-    For a request that could not become events, it is the whole event.
+    For a request that could not become events, it is the whole event; for a delivery, the whole document.
     """
 
     payload: msgspec.Raw
@@ -152,10 +153,13 @@ class Correction(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Corrected(msgspec.Struct, frozen=True):
-    """The dead letter is resolved by the event at `position`; a `duplicate` was there before."""
+    """The dead letter is resolved by the event at `position`; a `duplicate` was there before.
+
+    A delivery is `queued`: a worker sends the document, once.
+    """
 
     id: str
-    outcome: Literal["appended", "duplicate"]
+    outcome: Literal["appended", "duplicate", "queued"]
     position: int | None
 
 
@@ -191,7 +195,8 @@ async def retry_many(call: Call) -> Response:
     )
     counts = Counter(result for _, result in results)
     items = [RetriedItem(*each) for each in results]
-    return reply(RetryChunk(counts["resolved"], counts["still dead"], counts["gone"], items, following))
+    others = counts["resolved"], counts["still dead"], counts["gone"]
+    return reply(RetryChunk(*others, items, following, queued=counts["queued"]))
 
 
 async def discard_many(call: Call) -> Response:
@@ -227,6 +232,8 @@ async def causes(call: Call) -> Response:
 async def correct(call: Call) -> Response:
     """Replaces a dead letter's payload, under the name of the caller's token."""
     dead_letter, correction = await _dead_letter(call), await call.json(Correction)
+    if dead_letter.is_delivery:
+        return await _edit(call, dead_letter, correction)
     result = await call.service.shop.dead_letters.correct(
         dead_letter,
         bytes(correction.payload),
@@ -239,6 +246,18 @@ async def correct(call: Call) -> Response:
     if result.outcome == "conflict" or result.reason is not None:
         raise Problem(409, result.reason or "")
     return reply(Corrected(dead_letter.id, result.outcome, result.position))
+
+
+async def _edit(call: Call, dead_letter: DeadLetter, correction: Correction) -> Response:
+    """Has another document sent."""
+    if correction.version is not None:
+        raise invalid("version", "a delivery has none")
+    document = bytes(correction.payload)
+    try:
+        await call.service.shop.dead_letters.edit(dead_letter, document, call.grant.name, reason=correction.reason)
+    except Rejected as rejected:
+        raise invalid(rejected.path or "payload", rejected.reason) from None
+    return reply(Corrected(dead_letter.id, "queued", None))
 
 
 async def discard(call: Call) -> Response:
@@ -303,7 +322,7 @@ ROUTES = (
         "/v1/dead-letters/{id}:correct",
         correct,
         "correctDeadLetter",
-        "Correct a dead letter's payload, by an event in the log",
+        "Correct a dead letter's payload, by an event in the log; of a delivery, its document",
         ResponseSpec(200, "It is resolved", Corrected),
         body=Correction,
         problems=NO_DEAD_LETTER | RESOLVED,

@@ -11,6 +11,6 @@ ALTER TABLE deliveries
 UPDATE deliveries SET state = 'waiting', attempts = 0, due_at = delivery_clock() WHERE state = 'dead';
 
 CREATE UNIQUE INDEX deliveries_by_letter ON deliveries (letter) WHERE letter IS NOT NULL;
-CREATE INDEX letters_by_age ON deliveries (state, died_at, letter) WHERE state IN ('dead', 'discarded');
-CREATE INDEX letters_of_target ON deliveries (target, state, died_at, letter) WHERE state IN ('dead', 'discarded');
-CREATE INDEX letters_of_cause ON deliveries (cause, state, died_at, letter) WHERE state IN ('dead', 'discarded');
+CREATE INDEX letters_by_age ON deliveries (state, died_at, letter) WHERE letter IS NOT NULL;
+CREATE INDEX letters_of_target ON deliveries (target, state, died_at, letter) WHERE letter IS NOT NULL;
+CREATE INDEX letters_of_cause ON deliveries (state, cause, died_at, letter, target) WHERE letter IS NOT NULL;

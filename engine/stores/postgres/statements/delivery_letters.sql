@@ -2,7 +2,7 @@
 -- The next deliveries after a place that were given up or discarded, newest first.
 SELECT letter, target, sku, channel, state, answer, died_at, decision, cause, wanted_position
 FROM deliveries
-WHERE state = $1::text AND state IN ('dead', 'discarded')
+WHERE state = $1::text AND letter IS NOT NULL
     AND (died_at, letter) < ($2::bigint, $3::bigint)
 ORDER BY died_at DESC, letter DESC
 LIMIT $4;
@@ -11,7 +11,7 @@ LIMIT $4;
 -- The next deliveries of a target after a place that were given up or discarded, newest first.
 SELECT letter, target, sku, channel, state, answer, died_at, decision, cause, wanted_position
 FROM deliveries
-WHERE state = $1::text AND state IN ('dead', 'discarded') AND target = $5::text
+WHERE state = $1::text AND letter IS NOT NULL AND target = $5::text
     AND (died_at, letter) < ($2::bigint, $3::bigint)
 ORDER BY died_at DESC, letter DESC
 LIMIT $4;
@@ -20,7 +20,7 @@ LIMIT $4;
 -- The next deliveries of a cause, at one target or any after a place that were given up or discarded, newest first.
 SELECT letter, target, sku, channel, state, answer, died_at, decision, cause, wanted_position
 FROM deliveries
-WHERE state = $1::text AND state IN ('dead', 'discarded') AND cause = $5::text AND ($6::text IS NULL OR target = $6::text)
+WHERE state = $1::text AND letter IS NOT NULL AND cause = $5::text AND ($6::text IS NULL OR target = $6::text)
     AND (died_at, letter) < ($2::bigint, $3::bigint)
 ORDER BY died_at DESC, letter DESC
 LIMIT $4;
@@ -29,7 +29,7 @@ LIMIT $4;
 -- The next deliveries after a place that were given up or discarded, oldest first.
 SELECT letter, target, sku, channel, state, answer, died_at, decision, cause, wanted_position
 FROM deliveries
-WHERE state = $1::text AND state IN ('dead', 'discarded')
+WHERE state = $1::text AND letter IS NOT NULL
     AND (died_at, letter) > ($2::bigint, $3::bigint)
 ORDER BY died_at, letter
 LIMIT $4;
@@ -38,7 +38,7 @@ LIMIT $4;
 -- The next deliveries of a target after a place that were given up or discarded, oldest first.
 SELECT letter, target, sku, channel, state, answer, died_at, decision, cause, wanted_position
 FROM deliveries
-WHERE state = $1::text AND state IN ('dead', 'discarded') AND target = $5::text
+WHERE state = $1::text AND letter IS NOT NULL AND target = $5::text
     AND (died_at, letter) > ($2::bigint, $3::bigint)
 ORDER BY died_at, letter
 LIMIT $4;
@@ -47,7 +47,7 @@ LIMIT $4;
 -- The next deliveries of a cause, at one target or any after a place that were given up or discarded, oldest first.
 SELECT letter, target, sku, channel, state, answer, died_at, decision, cause, wanted_position
 FROM deliveries
-WHERE state = $1::text AND state IN ('dead', 'discarded') AND cause = $5::text AND ($6::text IS NULL OR target = $6::text)
+WHERE state = $1::text AND letter IS NOT NULL AND cause = $5::text AND ($6::text IS NULL OR target = $6::text)
     AND (died_at, letter) > ($2::bigint, $3::bigint)
 ORDER BY died_at, letter
 LIMIT $4;
@@ -64,16 +64,16 @@ SELECT coalesce(sum(pages), 0)::bigint FROM delivery_counts WHERE state = $1::te
 -- count_delivery_letters_of_cause --
 -- The number of deliveries of a cause in a state, likewise.
 SELECT count(*) FROM deliveries
-WHERE state = $1::text AND state IN ('dead', 'discarded') AND cause = $3::text AND ($2::text IS NULL OR target = $2);
+WHERE state = $1::text AND letter IS NOT NULL AND cause = $3::text AND ($2::text IS NULL OR target = $2);
 
 -- delivery_letter_causes --
 -- The causes of deliveries that were given up, each found after the one before it; how many there are, up to a number; the newest.
 WITH RECURSIVE causes (cause) AS (
-    (SELECT cause FROM deliveries WHERE cause > '' AND state = 'dead' ORDER BY cause LIMIT 1)
+    (SELECT cause FROM deliveries WHERE cause > '' AND state = 'dead' AND letter IS NOT NULL ORDER BY cause LIMIT 1)
     UNION ALL
     SELECT following.cause FROM causes
     CROSS JOIN LATERAL (
-        SELECT each.cause FROM deliveries AS each WHERE each.cause > causes.cause AND each.state = 'dead'
+        SELECT each.cause FROM deliveries AS each WHERE each.cause > causes.cause AND each.state = 'dead' AND each.letter IS NOT NULL
         ORDER BY each.cause LIMIT 1
     ) AS following
 )
@@ -84,16 +84,16 @@ SELECT
 FROM (SELECT cause FROM causes LIMIT $1) AS causes
 CROSS JOIN LATERAL (
     SELECT count(*) AS letters FROM (
-        SELECT FROM deliveries AS each WHERE each.cause = causes.cause AND each.state = 'dead' LIMIT $2
+        SELECT FROM deliveries AS each WHERE each.cause = causes.cause AND each.state = 'dead' AND each.letter IS NOT NULL LIMIT $2
     ) AS listed
 ) AS counted
 CROSS JOIN LATERAL (
-    SELECT died_at FROM deliveries AS each WHERE each.cause = causes.cause AND each.state = 'dead'
+    SELECT died_at FROM deliveries AS each WHERE each.cause = causes.cause AND each.state = 'dead' AND each.letter IS NOT NULL
     ORDER BY died_at, letter LIMIT 1
 ) AS oldest
 CROSS JOIN LATERAL (
     SELECT died_at, letter, target, sku, channel, answer FROM deliveries AS each
-    WHERE each.cause = causes.cause AND each.state = 'dead'
+    WHERE each.cause = causes.cause AND each.state = 'dead' AND each.letter IS NOT NULL
     ORDER BY died_at DESC, letter DESC LIMIT 1
 ) AS newest
 ORDER BY causes.cause;
@@ -102,7 +102,7 @@ ORDER BY causes.cause;
 -- How many deliveries of a cause were given up since a moment, by ten minutes since 1970, up to a number.
 SELECT died_at / 600000000 AS steps, count(*)
 FROM (
-    SELECT died_at FROM deliveries WHERE cause = $1::text AND state = 'dead' AND died_at >= $2::bigint
+    SELECT died_at FROM deliveries WHERE cause = $1::text AND state = 'dead' AND letter IS NOT NULL AND died_at >= $2::bigint
     ORDER BY died_at DESC
     LIMIT $3
 ) AS listed

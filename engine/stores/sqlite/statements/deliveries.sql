@@ -82,7 +82,8 @@ RETURNING sku, channel;
 -- claim, so that what was read after it is no older than what is wanted.
 WITH settled AS (
     SELECT value ->> 0 AS sku, value ->> 1 AS channel, value ->> 2 AS outcome, value ->> 3 AS tag, value ->> 4 AS page_tag,
-        value ->> 5 AS position, value ->> 6 AS answer, value ->> 7 AS delay, unhex(value ->> 8) AS echo, value ->> 9 AS cause
+        value ->> 5 AS position, value ->> 6 AS answer, value ->> 7 AS delay, unhex(value ->> 8) AS echo, value ->> 9 AS cause,
+        key AS place
     FROM json_each(?4)
 ), claimed AS (
     SELECT settled.*, d.rowid AS number, d.acked_tag, d.overtaken, NOT d.remarked OR d.wanted_tag = settled.page_tag AS is_newest
@@ -92,7 +93,7 @@ WITH settled AS (
     SELECT *, is_newest AND (
         outcome = 'delivered' AND NOT overtaken OR outcome = 'unchanged' AND coalesce(acked_tag, '') = tag
     ) AS is_done, is_newest AND outcome = 'dead' AS is_dead,
-        (SELECT coalesce(max(letter), 0) FROM deliveries) + row_number() OVER () AS new_letter
+        (SELECT coalesce(max(letter), 0) FROM deliveries WHERE letter IS NOT NULL) + 1 + place AS new_letter
     FROM claimed
 )
 UPDATE deliveries AS d SET

@@ -2,7 +2,7 @@
 -- The next deliveries after a place that were given up or discarded, newest first.
 SELECT letter, target, sku, channel, state, answer, died_at, decision, cause, wanted_position
 FROM deliveries
-WHERE state = ?1 AND state IN ('dead', 'discarded')
+WHERE state = ?1 AND letter IS NOT NULL
     AND (died_at, letter) < (?2, ?3)
 ORDER BY died_at DESC, letter DESC
 LIMIT ?4;
@@ -11,7 +11,7 @@ LIMIT ?4;
 -- The next deliveries of a target after a place that were given up or discarded, newest first.
 SELECT letter, target, sku, channel, state, answer, died_at, decision, cause, wanted_position
 FROM deliveries
-WHERE state = ?1 AND state IN ('dead', 'discarded') AND target = ?5
+WHERE state = ?1 AND letter IS NOT NULL AND target = ?5
     AND (died_at, letter) < (?2, ?3)
 ORDER BY died_at DESC, letter DESC
 LIMIT ?4;
@@ -20,7 +20,7 @@ LIMIT ?4;
 -- The next deliveries of a cause, at one target or any after a place that were given up or discarded, newest first.
 SELECT letter, target, sku, channel, state, answer, died_at, decision, cause, wanted_position
 FROM deliveries
-WHERE state = ?1 AND state IN ('dead', 'discarded') AND cause = ?5 AND (?6 IS NULL OR target = ?6)
+WHERE state = ?1 AND letter IS NOT NULL AND cause = ?5 AND (?6 IS NULL OR target = ?6)
     AND (died_at, letter) < (?2, ?3)
 ORDER BY died_at DESC, letter DESC
 LIMIT ?4;
@@ -29,7 +29,7 @@ LIMIT ?4;
 -- The next deliveries after a place that were given up or discarded, oldest first.
 SELECT letter, target, sku, channel, state, answer, died_at, decision, cause, wanted_position
 FROM deliveries
-WHERE state = ?1 AND state IN ('dead', 'discarded')
+WHERE state = ?1 AND letter IS NOT NULL
     AND (died_at, letter) > (?2, ?3)
 ORDER BY died_at, letter
 LIMIT ?4;
@@ -38,7 +38,7 @@ LIMIT ?4;
 -- The next deliveries of a target after a place that were given up or discarded, oldest first.
 SELECT letter, target, sku, channel, state, answer, died_at, decision, cause, wanted_position
 FROM deliveries
-WHERE state = ?1 AND state IN ('dead', 'discarded') AND target = ?5
+WHERE state = ?1 AND letter IS NOT NULL AND target = ?5
     AND (died_at, letter) > (?2, ?3)
 ORDER BY died_at, letter
 LIMIT ?4;
@@ -47,7 +47,7 @@ LIMIT ?4;
 -- The next deliveries of a cause, at one target or any after a place that were given up or discarded, oldest first.
 SELECT letter, target, sku, channel, state, answer, died_at, decision, cause, wanted_position
 FROM deliveries
-WHERE state = ?1 AND state IN ('dead', 'discarded') AND cause = ?5 AND (?6 IS NULL OR target = ?6)
+WHERE state = ?1 AND letter IS NOT NULL AND cause = ?5 AND (?6 IS NULL OR target = ?6)
     AND (died_at, letter) > (?2, ?3)
 ORDER BY died_at, letter
 LIMIT ?4;
@@ -64,19 +64,19 @@ SELECT coalesce(sum(pages), 0) FROM delivery_counts WHERE state = ?1 AND (?2 IS 
 -- count_delivery_letters_of_cause --
 -- The number of deliveries of a cause in a state, likewise.
 SELECT count(*) FROM deliveries
-WHERE state = ?1 AND state IN ('dead', 'discarded') AND cause = ?3 AND (?2 IS NULL OR target = ?2);
+WHERE state = ?1 AND letter IS NOT NULL AND cause = ?3 AND (?2 IS NULL OR target = ?2);
 
 -- delivery_letter_causes --
 -- The causes of deliveries that were given up, each found after the one before it; how many there are, up to a number; the newest.
 WITH RECURSIVE causes (cause) AS (
     SELECT (
-        SELECT cause FROM deliveries WHERE cause > '' AND state = 'dead' AND state IN ('dead', 'discarded')
+        SELECT cause FROM deliveries WHERE cause > '' AND state = 'dead' AND letter IS NOT NULL
         ORDER BY cause LIMIT 1
     )
     UNION ALL
     SELECT (
         SELECT each.cause FROM deliveries AS each
-        WHERE each.cause > causes.cause AND each.state = 'dead' AND each.state IN ('dead', 'discarded')
+        WHERE each.cause > causes.cause AND each.state = 'dead' AND each.letter IS NOT NULL
         ORDER BY each.cause LIMIT 1
     )
     FROM causes
@@ -89,16 +89,16 @@ found AS (
         cause,
         (SELECT count(*) FROM (
             SELECT 1 FROM deliveries AS each
-            WHERE each.cause = causes.cause AND state = 'dead' AND state IN ('dead', 'discarded') LIMIT ?2
+            WHERE each.cause = causes.cause AND state = 'dead' AND letter IS NOT NULL LIMIT ?2
         )) AS letters,
         (
             SELECT died_at FROM deliveries AS each
-            WHERE each.cause = causes.cause AND state = 'dead' AND state IN ('dead', 'discarded')
+            WHERE each.cause = causes.cause AND state = 'dead' AND letter IS NOT NULL
             ORDER BY died_at, letter LIMIT 1
         ) AS first,
         (
             SELECT letter FROM deliveries AS each
-            WHERE each.cause = causes.cause AND state = 'dead' AND state IN ('dead', 'discarded')
+            WHERE each.cause = causes.cause AND state = 'dead' AND letter IS NOT NULL
             ORDER BY died_at DESC, letter DESC LIMIT 1
         ) AS newest
     FROM causes
@@ -115,7 +115,7 @@ ORDER BY found.cause;
 SELECT died_at / 600000000 AS steps, count(*)
 FROM (
     SELECT died_at FROM deliveries
-    WHERE cause = ?1 AND state = 'dead' AND state IN ('dead', 'discarded') AND died_at >= ?2
+    WHERE cause = ?1 AND state = 'dead' AND letter IS NOT NULL AND died_at >= ?2
     ORDER BY died_at DESC
     LIMIT ?3
 )
