@@ -1,5 +1,6 @@
 """The troubles with targets, as those of `tests.runbooks.troubles`."""
 
+import json
 import time
 from collections.abc import Callable
 
@@ -83,18 +84,21 @@ def delivery_throttled(scene: Scene) -> None:
 
 
 def delivery_failures(scene: Scene) -> None:
-    """It refuses pages without a price."""
+    """It refuses pages without a note."""
     receiver = delivering(scene, 2, more="[kpis.delivery-failures]\nminimum = 1\n")
-    receiver.refuse = lambda _path, page: None if b'"amount"' in page else (422, {})
+    receiver.refuse = lambda _path, page: None if b'"note"' in page else (422, {})
     scene.serve("--work")
     until(lambda: "delivery-failures" in scene.crossed())
+    until(lambda: '"letters":2' in scene.run("pagefold dead-letters causes --json"))
+    [cause] = [json.loads(line) for line in scene.run("pagefold dead-letters causes --json").split("\n")[:1]]
+    scene.names["CAUSE"] = cause["cause"]
 
-    def priced() -> None:
+    def repaired() -> None:
+        until(lambda: len(receiver.held) == 1)
+        assert b"by hand" in receiver.held["/products/web-de/TSHIRT-1"][1]
         receiver.refuse = lambda _path, _page: None
 
-    scene.meanwhile(
-        'pagefold targets deliver search --sku TSHIRT-1 --sku TSHIRT-2 --reason "they take it now" --as ada', priced
-    )
+    scene.meanwhile(f"pagefold dead-letters retry --cause {cause['cause']}", repaired)
     scene.at_end(lambda: _holds(receiver, 2))
 
 

@@ -15,9 +15,11 @@ import pagefold
 from pagefold import Config, StoreError, StoreNotFound, StoreTooNew
 from pagefold.engine.stores import open_store
 from pagefold.engine.stores.dead_letter_records import Resolution
+from pagefold.engine.stores.delivery_records import DeliveryCount, Settlement, Wanted
 from pagefold.engine.stores.log_records import CorrectionEvent
 from pagefold.engine.stores.sql_files import Migration, migrations
 from pagefold.engine.stores.sqlite import SQLiteStore, folder_of
+from pagefold.engine.stores.sqlite.connections import DELIVERIES
 from pagefold.engine.stores.store import Store
 from tests.support.small_shop import MOMENT, Raw, a_dead_letter, configured, insert
 
@@ -164,6 +166,39 @@ async def test_an_older_store_is_brought_up_to_date(config: Config, monkeypatch:
     finally:
         await old.close()
         await new.close()
+
+
+async def test_deliveries_that_were_given_up_before_are_tried_once_more(
+    config: Config, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Refused again, they are dead letters like others; those that a person discarded stay so."""
+
+    def former(package: str, folder: str = "migrations") -> list[Migration]:
+        return [each for each in migrations(package, folder) if each.name not in ("letters", "delivery_letters")]
+
+    with monkeypatch.context() as patch:
+        for kind in ("sqlite", "postgres"):
+            patch.setattr(f"pagefold.engine.stores.{kind}.schema.migrations", former)
+        old = await open_store(config)
+        await old.deliveries.mark("shop", "", "1", [Wanted(sku, "de", "1", 1) for sku in "ABC"])
+        await old.close()
+    run(config, DELIVERIES, "UPDATE deliveries SET state = 'dead', due_at = NULL WHERE sku = 'A'")
+    run(config, DELIVERIES, "UPDATE deliveries SET state = 'discarded', due_at = NULL WHERE sku = 'B'")
+    store = await open_store(config, create=False)
+    try:
+        states = {row.sku: row.state for row in await store.deliveries.receipts(["A", "B", "C"])}
+        assert states == {"A": "waiting", "B": "discarded", "C": "waiting"}
+        assert await store.deliveries.counts("shop") == [
+            DeliveryCount("shop", "de", "discarded", "missing", 1),
+            DeliveryCount("shop", "de", "waiting", "missing", 2),
+        ]
+        claim, rows = await store.deliveries.claim("shop", "me", 10, 60)
+        assert {row.sku for row in rows} == {"A", "C"}
+        await store.deliveries.settle(claim, [Settlement("A", "de", "dead", "1", answer="422")])
+        [letter] = await store.delivery_letters.newest()
+        assert (letter.id, letter.resolution) == ("delivery-1", None)
+    finally:
+        await store.close()
 
 
 async def test_many_may_open_a_new_store_together(config: Config) -> None:
