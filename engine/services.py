@@ -31,11 +31,11 @@ from pagefold.engine.reading.completeness import CompletenessReader
 from pagefold.engine.reading.completeness_history import CompletenessHistory
 from pagefold.engine.reading.differences import Differences
 from pagefold.engine.reading.lag_cache import LagCache
+from pagefold.engine.reading.page_counts import PageCounts
 from pagefold.engine.reading.page_reader import PageReader
 from pagefold.engine.reading.past_pages import PastPages
 from pagefold.engine.reading.readiness import QUICK_CHECKS, Readiness
 from pagefold.engine.reading.reference_status import ReferenceCache
-from pagefold.engine.reading.section_counts import SectionCounts
 from pagefold.engine.reading.source_lag import SourceLag
 from pagefold.engine.rebuild.fetched_tables import fetch_tables
 from pagefold.engine.releases.release_log import ReleaseLog
@@ -65,7 +65,7 @@ class Services:
     deletes the content of old ones. `tokens` makes and revokes access tokens; `audit` has who did what.
 
     Figures: `counters` counts what this process has done, `faults` has its recent failures, `lag` is how far folding is
-    behind, `source_lag` how far the sources that are asked. `section_counts` counts sections. `kpis` measures key
+    behind, `source_lag` how far the sources that are asked. `page_counts` counts pages. `kpis` measures key
     figures, `alerts` has those that were crossed, `monitor` watches them.
     """
 
@@ -100,7 +100,8 @@ class Services:
         self.lag = LagCache(store, self.applied)
         self.reference_kinds = ReferenceCache(store, config)
         self.source_lag = SourceLag(store, config)
-        self.section_counts = SectionCounts(store.pages)
+        self.page_counts = PageCounts(store.pages, self.pages)
+        self.applied.on_change(lambda _config: self.page_counts.count_again())
         self.retention = Retention(store, config.dead_letters)
         self.webhooks = WebhookRetrier(
             config,
@@ -129,7 +130,7 @@ class Services:
 
     async def close(self) -> None:
         """Commits what was appended and closes the store. `pagefold.open` does it."""
-        for each in (self._readiness, self.kpis, self.lag, self.section_counts):
+        for each in (self._readiness, self.kpis, self.lag, self.page_counts):
             await each.close()
         await self._appender.close()
         await self.fields.close()

@@ -319,7 +319,8 @@ class Shop(Services):
 
     async def status(self) -> Status:
         """How far each domain is folded and how far behind, the key figures, and what waits for a person."""
-        found = await status_of(self.store, self.applied, self.retention, await results_of(self), self.source_lag)
+        checks = await results_of(self)
+        found = await status_of(self.store, self.applied, self.pages, self.retention, checks, self.source_lag)
         targets = [each.summary for each in await self.targets.list()]
         return found.with_targets(targets).with_kpis(await self.kpis.measure())
 

@@ -1,6 +1,6 @@
 """The splice: joins the stored bytes of a page's sections into the page's JSON, without parsing them. Pure."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from operator import itemgetter
 from typing import Any, NamedTuple, TypeAlias
 
@@ -16,6 +16,13 @@ The timestamp is fixed-width UTC text, which sorts by time.
 """
 
 _Flags: TypeAlias = tuple[bool, ...]
+
+
+class PageFlags(NamedTuple):
+    """Whether a page is shown, and whether it is ready."""
+
+    live: bool
+    ready: bool
 
 
 class _Shape(NamedTuple):
@@ -66,16 +73,28 @@ class Splicer:
             *bodies,
         )
 
+    def flags(self, channel: str, sections: Mapping[str, tuple[bool, bool]]) -> PageFlags | None:
+        """The flags of a page whose sections are (enabled, ready), by domain.
+
+        None if there is no page: it has no section, or only of domains that no longer exist.
+        """
+        return None if sections.keys().isdisjoint(self._domains) else self._flags(channel, sections)
+
+    def _flags(self, channel: str, sections: Mapping[str, tuple[bool, bool]]) -> PageFlags:
+        absent = (True, False)
+        live, _ = sections.get(self._identity, absent)
+        return PageFlags(live, all(sections.get(name, absent)[1] for name in self.requires[channel]))
+
     def _shape(self, channel: str, names: tuple[str, ...], enabled: _Flags, ready: _Flags) -> _Shape:
         """Makes a template, once for each combination that occurs."""
         is_enabled = dict(zip(names, enabled, strict=True))
         is_ready = dict(zip(names, ready, strict=True))
-        live = bool(is_enabled.get(self._identity, True))
+        live, is_page_ready = self._flags(channel, {name: (is_enabled[name], is_ready[name]) for name in names})
         fields = {
             "sku": "%b",
             "channel": f'"{channel}"',
             "status": '"live"' if live else '"disabled"',
-            "ready": _json(all(is_ready.get(name) for name in self.requires[channel])),
+            "ready": _json(is_page_ready),
             "readiness": _object({name: _json(is_ready.get(name)) for name in self._domains}),
             "sourceVersions": "%b",
             "updatedAt": '"%b"',

@@ -115,7 +115,7 @@ def _show(found: Status) -> None:
     show_table(("", *names), rows, numbers=names, wrapped=names)
     results().print()
     channels = (_channel_row(channel, names) for channel in found.channels)
-    show_table(("ready/all sections", *names), channels, numbers=names)
+    show_table(("ready/all", "pages", *names), channels, numbers=("pages", *names))
     if found.sources:
         results().print()
         columns = ("synced", "behind", "overdue")
@@ -163,7 +163,8 @@ def _alarming(number: int) -> Text:
 
 
 def _channel_row(channel: ChannelStatus, names: list[str]) -> list[str | Text]:
-    return [channel.channel, *(f"{channel.ready[name]:,}/{channel.sections[name]:,}" for name in names)]
+    pages = f"{channel.pages_ready:,}/{channel.pages:,}"
+    return [channel.channel, pages, *(f"{channel.ready[name]:,}/{channel.sections[name]:,}" for name in names)]
 
 
 def _source_row(source: SourceStatus) -> list[str | Text]:

@@ -10,6 +10,7 @@ from cyclopts.validators import Number
 from rich.text import Text
 
 import pagefold
+from pagefold.domains import DOMAINS
 from pagefold.engine.command.change_text import change_line
 from pagefold.engine.command.console import (
     count,
@@ -173,8 +174,8 @@ def rate(number: int, noun: str, started: float) -> str:
 
 async def section_count(shop: Shop, domains: Collection[str] | None) -> int:
     """The number of sections in these domains, or in all."""
-    counts = await shop.store.pages.counts()
-    return sum(sections for (_, domain), (sections, _) in counts.items() if domains is None or domain in domains)
+    names = [domain.name for domain in DOMAINS if domains is None or domain.name in domains]
+    return sum([await shop.store.pages.count(name) for name in names])
 
 
 def behind_text(found: ReplayResult) -> str:

@@ -1,8 +1,9 @@
-"""How many sections each channel has, and how many of them are ready, as they were counted last."""
+"""How many pages and sections each channel has, and how many of them are ready, as they were counted last."""
 
 from typing import NamedTuple
 
 from pagefold.domains import DOMAINS
+from pagefold.engine.reading.page_counts import Ready
 from pagefold.engine.shop import Shop
 
 WAIT_SECONDS = 0.15
@@ -10,24 +11,22 @@ WAIT_SECONDS = 0.15
 
 
 class CountedChannel(NamedTuple):
-    """A channel: its products, and by domain how many sections there are, how many are ready, and if it is required."""
+    """A channel: the pages that it shows, and of each domain its sections and whether the channel requires them."""
 
     channel: str
-    products: int
-    domains: list[tuple[str, int, int, bool]]
+    pages: Ready
+    domains: list[tuple[str, Ready, bool]]
 
 
 async def counted_channels(shop: Shop) -> tuple[list[CountedChannel], str] | None:
     """The channels, and when they were counted; None until the first count is done."""
-    await shop.section_counts.wait_for_first(WAIT_SECONDS)
-    counts, counted_at = shop.section_counts.recent(), shop.section_counts.counted_at
+    await shop.page_counts.wait_for_first(WAIT_SECONDS)
+    counts, counted_at = shop.page_counts.recent(), shop.page_counts.counted_at
     if not counted_at:
         return None
-    found = []
+    found, names = [], [domain.name for domain in DOMAINS]
     for channel in shop.applied.config.resolved_channels:
-        domains = [
-            (domain.name, *counts.get((channel.name, domain.name), (0, 0)), domain.name in channel.requires)
-            for domain in DOMAINS
-        ]
-        found.append(CountedChannel(channel.name, max(each[1] for each in domains), domains))
+        required = {domain.name for domain in DOMAINS if domain.gives_identity} | channel.requires
+        domains = [(name, counts.sections(channel.name, name), name in required) for name in names]
+        found.append(CountedChannel(channel.name, counts.pages(channel.name), domains))
     return found, counted_at

@@ -10,6 +10,7 @@ from pagefold.engine.configuration.shop_config import ShopIdentity
 from pagefold.engine.http.process_counters import ProcessCounters
 from pagefold.engine.kpis.definitions import Kpi
 from pagefold.engine.kpis.readings import KpiReading
+from pagefold.engine.reading.page_counts import ChannelCounts
 
 
 def kpi_metrics(kpis: Sequence[Kpi], readings: Sequence[KpiReading]) -> Iterator[Metric]:
@@ -60,18 +61,26 @@ def store_metrics(sizes: Mapping[str, int]) -> Iterator[Metric]:
     yield family
 
 
-def section_metrics(sections: Mapping[tuple[str, str], tuple[int, int]]) -> Iterator[Metric]:
-    """The sections of each channel and domain, and how many of them are ready, as they were counted last."""
-    found = GaugeMetricFamily(
+def page_metrics(channels: Sequence[str], counts: ChannelCounts) -> Iterator[Metric]:
+    """The pages of each channel, the sections of each channel and domain, and how many are ready, as counted last."""
+    pages = GaugeMetricFamily("pagefold_pages", "Pages that a channel shows, counted now and then.", labels=["channel"])
+    ready = GaugeMetricFamily(
+        "pagefold_pages_ready", "Those that have what the channel requires, counted now and then.", labels=["channel"]
+    )
+    for channel in channels:
+        number, of_them = counts.pages(channel)
+        pages.add_metric([channel], number)
+        ready.add_metric([channel], of_them)
+    sections = GaugeMetricFamily(
         "pagefold_sections", "Sections of the pages of a channel, counted now and then.", labels=["channel", "domain"]
     )
-    ready = GaugeMetricFamily(
+    sections_ready = GaugeMetricFamily(
         "pagefold_sections_ready", "Those that are ready, counted now and then.", labels=["channel", "domain"]
     )
-    for key, (number, of_them) in sections.items():
-        found.add_metric([*key], number)
-        ready.add_metric([*key], of_them)
-    yield from (found, ready)
+    for key, (number, of_them) in counts.by_section().items():
+        sections.add_metric([*key], number)
+        sections_ready.add_metric([*key], of_them)
+    yield from (pages, ready, sections, sections_ready)
 
 
 def process_metrics(processes: Sequence[ProcessCounters]) -> Iterator[Metric]:

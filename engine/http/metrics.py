@@ -19,8 +19,8 @@ from pagefold.engine.events import OUTCOMES
 from pagefold.engine.http.kpi_metrics import (
     build_metrics,
     kpi_metrics,
+    page_metrics,
     process_metrics,
-    section_metrics,
     shop_metrics,
     store_metrics,
 )
@@ -30,6 +30,7 @@ from pagefold.engine.kpis.definitions import Kpi
 from pagefold.engine.kpis.readings import KpiReading
 from pagefold.engine.reading.check_results import PURPOSES, CheckResult
 from pagefold.engine.reading.lag_cache import MAX_COUNTED_EVENTS
+from pagefold.engine.reading.page_counts import ChannelCounts
 from pagefold.engine.reading.reference_status import ReferenceStatus
 from pagefold.engine.reading.source_lag import SourceStatus
 from pagefold.engine.reading.status import FoldProgress
@@ -57,7 +58,8 @@ class StoreFigures(NamedTuple):
     shop: ShopIdentity
     store: str
     sizes: Mapping[str, int]
-    sections: Mapping[tuple[str, str], tuple[int, int]]
+    channels: Sequence[str]
+    counts: ChannelCounts
     targets: Sequence[TargetStatus]
 
 
@@ -77,7 +79,8 @@ async def exposition(shop: Shop, processes: Sequence[ProcessCounters], checks: S
         shop=shop.config.identity,
         store=shop.store.name,
         sizes=await shop.store.sizes(),
-        sections=shop.section_counts.recent(),
+        channels=list(shop.applied.config.channels) if shop.page_counts.counted_at else [],
+        counts=shop.page_counts.recent(),
         targets=await shop.targets.list(),
     )
     registry.register(ShopCollector(processes, figures))
@@ -99,7 +102,7 @@ class ShopCollector(Collector):
         yield from process_metrics(self._processes)
         yield from kpi_metrics(figures.kpis, figures.readings)
         yield from store_metrics(figures.sizes)
-        yield from section_metrics(figures.sections)
+        yield from page_metrics(figures.channels, figures.counts)
         yield from target_metrics(figures.targets)
         yield from self._requests()
         yield from self._appends()

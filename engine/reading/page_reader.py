@@ -1,6 +1,6 @@
 """Reads pages: each is one local read, spliced from stored bytes."""
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Literal, NamedTuple, cast, overload
 
@@ -21,9 +21,10 @@ from pagefold.engine.stores.event_state import EventState
 from pagefold.engine.stores.log_records import StoredEvent
 from pagefold.engine.stores.page_listing import ListedPage
 from pagefold.engine.stores.past_log import HeadReader
+from pagefold.engine.stores.section_rows import SectionState
 from pagefold.engine.stores.store import Made, Pages
 from pagefold.projections import Splicer, Stream, normalise_sku, stream_id
-from pagefold.projections.splicer import StoredSection
+from pagefold.projections.splicer import PageFlags, StoredSection
 from pagefold.projections.streams import EVERY_CHANNEL, is_storable_sku
 
 MAX_VERSIONS = 50
@@ -85,7 +86,7 @@ class PageReader:
         self._channels = frozenset(config.channels)
         splicer = Splicer(DOMAINS, config.resolved_channels)
         self._splice = splicer.splice
-        self._requires = splicer.requires
+        self._flags = splicer.flags
         self._read_live = self._pages.batch_reader(self._live)
 
     async def get_json(self, sku: str, channel: str, *, disabled: bool = False) -> bytes | None:
@@ -137,9 +138,15 @@ class PageReader:
         """The state of a page of these sections; `NO_PAGE` if there are none, or no such channel."""
         if not rows or channel not in self._channels:
             return NO_PAGE
-        ready = {row[0] for row in rows if row[2]}
+        flags = self.flags(channel, {row[0]: (row[1], row[2]) for row in rows})
+        if flags is None:
+            return NO_PAGE
         document = self._splice(sku, channel, rows, disabled=False)
-        return PageState(document, self._requires[channel] <= ready, max(row[5] for row in rows))
+        return PageState(document, flags.ready, max(row[5] for row in rows))
+
+    def flags(self, channel: str, sections: Mapping[str, SectionState]) -> PageFlags | None:
+        """Whether a page of sections in these states is live and ready; None if there is none, or no such channel."""
+        return self._flags(channel, sections) if channel in self._channels else None
 
     async def get(self, sku: str, channel: str, *, disabled: bool = False) -> ProductPage | None:
         """The page, decoded; None where `get_json` returns None."""
@@ -182,8 +189,16 @@ class PageReader:
     ) -> "list[tuple[PageSummary, frozenset[str]]]":
         """As `listing`, each page with the domains that it has sections of."""
         listed = await self._pages.list_pages(channel, after, limit)
-        requires = self._requires[channel]
-        return [(_summary(page, requires), frozenset(each.domain for each in page.sections)) for page in listed]
+        return [(self._summary(page, channel), frozenset(each.domain for each in page.sections)) for page in listed]
+
+    def _summary(self, page: ListedPage, channel: str) -> "PageSummary":
+        flags = self.flags(channel, {each.domain: (each.enabled, each.ready) for each in page.sections})
+        if flags is None:
+            return PageSummary(page.sku, "absent", ready=False, readiness={}, updated_at=None)
+        readiness = {domain.name: False for domain in DOMAINS}
+        readiness |= {each.domain: each.ready for each in page.sections if each.domain in readiness}
+        updated_at = max(each.occurred_at for each in page.sections)
+        return PageSummary(page.sku, "live" if flags.live else "disabled", flags.ready, readiness, updated_at)
 
 
 class PageState(NamedTuple):
@@ -208,21 +223,6 @@ class PageSummary(msgspec.Struct, frozen=True, rename="camel"):
 
 
 _IDENTITY = next(domain for domain in DOMAINS if domain.gives_identity)
-
-
-def _summary(page: ListedPage, requires: Collection[str]) -> PageSummary:
-    if not page.sections:
-        return PageSummary(page.sku, "absent", ready=False, readiness={}, updated_at=None)
-    readiness = {domain.name: False for domain in DOMAINS}
-    readiness |= {each.domain: each.ready for each in page.sections if each.domain in readiness}
-    live = all(each.enabled for each in page.sections if each.domain == _IDENTITY.name)
-    return PageSummary(
-        page.sku,
-        "live" if live else "disabled",
-        ready=all(readiness[name] for name in requires),
-        readiness=readiness,
-        updated_at=max(each.occurred_at for each in page.sections),
-    )
 
 
 _state = msgspec.json.Decoder(EventState)

@@ -12,6 +12,8 @@ from pagefold.engine.folding.source_resets import RESET_THRESHOLD
 from pagefold.engine.intake.contracts.record_fields import kinds_in
 from pagefold.engine.kpis.readings import KpiReading, crossed, verdict
 from pagefold.engine.reading.check_results import CheckResult
+from pagefold.engine.reading.page_counts import count_channels
+from pagefold.engine.reading.page_reader import PageReader
 from pagefold.engine.reading.reference_status import ReferenceStatus, reference_kinds
 from pagefold.engine.reading.source_lag import SourceLag, SourceStatus
 from pagefold.engine.reading.unknown_streams import UnknownStreams, unknown_streams
@@ -56,11 +58,16 @@ class ResetStatus(msgspec.Struct, frozen=True, rename="camel"):
 
 
 class ChannelStatus(msgspec.Struct, frozen=True, rename="camel"):
-    """One channel: how many sections it has of each domain, and how many of them are ready."""
+    """One channel: how many sections it has of each domain, and how many of them are ready.
+
+    `pages` are those that it shows, `pages_ready` those of them that have all that it requires.
+    """
 
     channel: str
     sections: dict[str, int]
     ready: dict[str, int]
+    pages: int
+    pages_ready: int
 
 
 class FieldAlert(msgspec.Struct, frozen=True, rename="camel"):
@@ -171,7 +178,12 @@ class FoldProgress(NamedTuple):
 
 
 async def status_of(
-    store: Store, applied: AppliedConfiguration, retention: Retention, checks: list[CheckResult], lag: SourceLag
+    store: Store,
+    applied: AppliedConfiguration,
+    reader: PageReader,
+    retention: Retention,
+    checks: list[CheckResult],
+    lag: SourceLag,
 ) -> Status:
     """The status of a store, read without a lock: its figures may be some milliseconds apart."""
     await applied.refresh()
@@ -179,7 +191,7 @@ async def status_of(
     domains, deliveries, waiting = await fold_progress(store, config)
     references = await reference_kinds(store, applied.file)
     channels, reset, recovering = (
-        await _channels(store, config),
+        await _channels(store, reader, config),
         await reset_sources(store),
         await store.proof.is_recovering(),
     )
@@ -233,17 +245,15 @@ async def reset_sources(store: Store) -> list[ResetStatus]:
     return [ResetStatus(each.source, each.domain, each.stale) for each in streaks if each.stale >= RESET_THRESHOLD]
 
 
-async def _channels(store: Store, config: Config) -> list[ChannelStatus]:
-    counts = await store.pages.counts()
-    names = [domain.name for domain in DOMAINS]
-    return [
-        ChannelStatus(
-            channel,
-            {name: counts.get((channel, name), (0, 0))[0] for name in names},
-            {name: counts.get((channel, name), (0, 0))[1] for name in names},
-        )
-        for channel in config.channels
-    ]
+async def _channels(store: Store, reader: PageReader, config: Config) -> list[ChannelStatus]:
+    counts = await count_channels(store.pages, reader)
+    found = []
+    for channel in config.channels:
+        sections = {domain.name: counts.sections(channel, domain.name) for domain in DOMAINS}
+        numbers = {name: each.number for name, each in sections.items()}
+        ready = {name: each.ready for name, each in sections.items()}
+        found.append(ChannelStatus(channel, numbers, ready, *counts.pages(channel)))
+    return found
 
 
 class _Recorded(msgspec.Struct, rename="camel"):

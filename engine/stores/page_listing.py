@@ -1,9 +1,15 @@
 """Lists of pages, and the size of the steps in which stores read."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
-from pagefold.engine.stores.section_rows import SectionFlags, readable_channels, section_flags
+from pagefold.engine.stores.section_rows import (
+    SectionFlags,
+    SectionState,
+    flags_by_channel,
+    readable_channels,
+    section_flags,
+)
 
 INITIAL_STEP, MAX_STEP = 16, 1_000
 """Rows of the first step, whose size is unknown, and of the largest."""
@@ -22,6 +28,19 @@ class ListedPage(NamedTuple):
 
     sku: str
     sections: list[SectionFlags]
+
+
+class PageLayout(NamedTuple):
+    """SKUs that have the same sections in the same state: these by channel and domain, how many SKUs, the last one."""
+
+    sections: Mapping[str, Mapping[str, SectionState]]
+    skus: int
+    last: str
+
+
+def page_layouts(groups: Iterable[Any]) -> list[PageLayout]:
+    """From groups of (rows of a SKU as `flags_by_channel` takes them, number of SKUs, last SKU)."""
+    return [PageLayout(flags_by_channel(rows), number, last) for rows, number, last in groups]
 
 
 def listed_pages(rows: Iterable[Any], channel: str) -> list[ListedPage]:

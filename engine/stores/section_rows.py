@@ -13,11 +13,9 @@ Rows that are read are `Any` here, because each driver has its own row type.
 Equal sections give equal rows. Both stores have these columns, and the database function `page` reads them.
 """
 
-import asyncio
-from collections import Counter
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 import orjson
 
@@ -34,10 +32,12 @@ _FLAGS = {str(value): (bool(value & _ENABLED), bool(value & _READY)) for value i
 """`enabled` and `ready` of each digit."""
 
 _DIGITS = {flags: digit for digit, flags in _FLAGS.items()}
-_READY_DIGITS = frozenset(digit for digit, (_, ready) in _FLAGS.items() if ready)
 
 _UNREADABLE = (ValueError, KeyError, IndexError, TypeError)
 """What reading a row raises that no release has written."""
+
+SectionState: TypeAlias = tuple[bool, bool]
+"""Whether a section is enabled, and whether it is ready."""
 
 _new = tuple.__new__  # takes a third of the time of the class itself
 
@@ -177,31 +177,17 @@ def section_flags(row: Sequence[str], channel: str) -> SectionFlags | None:
         return None
 
 
-def count_sections(groups: Iterable[Any]) -> Mapping[tuple[str, str], tuple[int, int]]:
-    """By (channel, domain): the number of sections, and how many are ready.
+def flags_by_channel(rows: Iterable[Sequence[str]]) -> dict[str, dict[str, SectionState]]:
+    """By channel and domain, the sections in the rows of one SKU, each of which is (domain, channels, flags).
 
-    From groups of rows with equal `domain`, `channels` and `flags`, each with the number of its rows.
+    A row that cannot be read has none, as in lists.
     """
-    counts: dict[tuple[str, str], tuple[int, int]] = {}
-    for domain, channels, flags, rows in groups:
+    found: dict[str, dict[str, SectionState]] = {}
+    for domain, channels, flags in rows:
         for channel, index in readable_channels(channels).items():
-            sections, ready = counts.get((channel, domain), (0, 0))
-            counts[channel, domain] = sections + rows, ready + rows * (flags[index : index + 1] in _READY_DIGITS)
-    return counts
-
-
-async def count_in_steps(
-    fetch: Callable[..., Awaitable[Sequence[Any]]], step: int, pause_seconds: float
-) -> Mapping[tuple[str, str], tuple[int, int]]:
-    """As `count_sections`, of all rows. `fetch` runs the statements; `step` is how many places one of them reads."""
-    [(end,)] = await fetch("section_places")
-    groups: Counter[tuple[str, str, str]] = Counter()
-    for start in range(0, end, step):
-        if start:
-            await asyncio.sleep(pause_seconds)
-        for domain, channels, flags, rows in await fetch("section_counts", start, start + step):
-            groups[domain, channels, flags] += rows
-    return count_sections((*group, rows) for group, rows in groups.items())
+            if (state := _FLAGS.get(flags[index : index + 1])) is not None:
+                found.setdefault(channel, {})[domain] = state
+    return found
 
 
 def count_all(groups: Iterable[Any]) -> int:

@@ -36,7 +36,7 @@ from pagefold.engine.stores.log_records import (
     StoredEvent,
     TouchedStreams,
 )
-from pagefold.engine.stores.page_listing import ListedPage
+from pagefold.engine.stores.page_listing import ListedPage, PageLayout
 from pagefold.engine.stores.plan_records import Plans
 from pagefold.engine.stores.recorder_records import Records
 from pagefold.engine.stores.reference_records import KnownReferences, StoredReference
@@ -297,10 +297,10 @@ class Pages(ABC):
         """The number of sections of a domain."""
 
     @abstractmethod
-    async def counts(self, *, pause_seconds: float = 0.0) -> Mapping[tuple[str, str], tuple[int, int]]:
-        """By (channel, domain): the number of sections, and how many of them are ready.
+    async def layouts(self, after: str, limit: int) -> Sequence[PageLayout]:
+        """What up to `limit` SKUs after `after` have, in no order, each SKU in one layout; "" begins.
 
-        Read in steps, with pauses in between: what changes meanwhile may be counted twice, or not at all.
+        The greatest `last` is the next `after`.
         """
 
     @abstractmethod

@@ -259,13 +259,13 @@ TARGETS = (
     Graph("Circuits that are open", "short", (Query("max by (target) (pagefold_target_circuit_open)", "{{target}}"),)),
 )
 
-_OF_CHANNELS = "sum by (channel) (max by (channel, domain) (pagefold_{}))"
+_OF_CHANNELS = "max by (channel) (pagefold_{})"
 
 STATE = (
     Graph(
-        "Ready sections, by channel",
+        "Ready pages, by channel",
         "percentunit",
-        (Query(f"{_OF_CHANNELS.format('sections_ready')} / {_OF_CHANNELS.format('sections')}", "{{channel}}"),),
+        (Query(f"{_OF_CHANNELS.format('pages_ready')} / {_OF_CHANNELS.format('pages')}", "{{channel}}"),),
     ),
     Graph("Since a source is in sync", "s", (Query("max by (source) (pagefold_source_synced_seconds)", "{{source}}"),)),
     Graph("Checks that fail", "short", (Query("max by (check) (1 - pagefold_check_ok) > 0", "{{check}}"),)),

@@ -17,7 +17,7 @@ from pagefold.engine.kpis.definitions import KPIS
 from tests.support.command_line import on_sqlite
 from tests.support.http_clients import client_of, served, service_of
 from tests.support.processes import eventually
-from tests.support.small_shop import catalog, say
+from tests.support.small_shop import CHANNELS, catalog, price, say
 
 
 def samples(text: str) -> dict[str, float]:
@@ -48,12 +48,15 @@ async def test_each_key_figure_has_its_metrics(shop: Shop, client: httpx2.AsyncC
 
 
 async def test_the_store_the_processes_and_the_build_are_described(shop: Shop, client: httpx2.AsyncClient) -> None:
-    """Sections by channel are counted in the background."""
-    await say(shop, catalog("shirt"))
-    await client.get("/metrics")
-    await eventually(lambda: bool(shop.section_counts.recent()), "they are counted")
+    """Pages and sections by channel are counted in the background: until then, nothing is said of them."""
+    await say(shop, catalog("shirt"), price("9.90"))
+    assert not [name for name in samples((await client.get("/metrics")).text) if name.startswith("pagefold_pages")]
+    await eventually(lambda: bool(shop.page_counts.counted_at), "they are counted")
     found = samples((await client.get("/metrics")).text)
     assert found["pagefold_sections,web-de,catalog"] == found["pagefold_sections_ready,web-de,catalog"] == 1
+    assert {channel: found[f"pagefold_pages,{channel}"] for channel in CHANNELS} == dict.fromkeys(CHANNELS, 1)
+    ready = {channel for channel in CHANNELS if found[f"pagefold_pages_ready,{channel}"]}
+    assert ready == {"market-at", "outlet-de"}, "the others require more"
     assert found["pagefold_store_bytes,log"] > 0 < found["pagefold_store_bytes,pages"]
     assert found["pagefold_process_resident_bytes,1"] > 10_000_000
     assert found["pagefold_process_open_files,1"] > 3

@@ -147,10 +147,13 @@ async def test_what_screens_ask_is_read_by_index(session: Session) -> None:
         judge(await explained(session, hot, number), hot)
 
 
-async def test_sections_are_counted_in_steps(session: Session) -> None:
-    """Each reads some blocks of the table, in their order."""
-    hot = Hot("section_counts", "10, 20", set(), 10)
-    await session.run(f"PREPARE hot_0 AS {SQL[hot.name]}")
-    plan = await explained(session, hot, 0)
-    assert [node["Node Type"] for node in nodes(plan) if "Relation Name" in node] == ["Tid Range Scan"]
-    assert plan["Shared Hit Blocks"] + plan["Shared Read Blocks"] <= hot.blocks
+async def test_pages_are_counted_in_steps(session: Session) -> None:
+    """Each reads the rows of its SKUs by the key, in that order, and stops there, under any plan."""
+    hot = Hot("page_layouts", "'S3', 100", {"sections_pkey"}, 1_000)
+    for number, mode in enumerate(("force_custom_plan", "force_generic_plan")):
+        await session.run(f"SET plan_cache_mode = {mode}")
+        await session.run(f"PREPARE hot_{number} AS {SQL[hot.name]}")
+        plan = await explained(session, hot, number)
+        judge(plan, hot)
+        [read] = [node for node in nodes(plan) if "Relation Name" in node]
+        assert read["Actual Rows"] <= 4 * 100 + 4, "it reads no row behind them"

@@ -13,19 +13,17 @@ from pagefold import Config
 from pagefold.engine.errors import StoreDamaged
 from pagefold.engine.shop import Shop
 from pagefold.engine.stores import open_store
-from pagefold.engine.stores.postgres import pages as postgres_pages
 from pagefold.engine.stores.section_rows import (
     SectionRow,
     count_all,
-    count_sections,
     decode_sections,
     encode_sections,
+    flags_by_channel,
     page_sections,
     section_flags,
 )
 from pagefold.engine.stores.sql_files import Migration, migrations
 from pagefold.engine.stores.sqlite import folder_of
-from pagefold.engine.stores.sqlite import pages as sqlite_pages
 from pagefold.projections import Section, sections_of, shared_sections
 from tests.support.small_shop import MOMENT, SKU, a_section, catalog, pages_of, price, say
 
@@ -63,9 +61,9 @@ def test_a_row_has_every_section(written: list[Section]) -> None:
         assert found == ([] if section is None else [section[2:8]])
         flags = [section_flags(row[1:5], channel) for row in rows] or [None]
         assert flags == [None if section is None else (*section[2:5], section.occurred_at)]
-    groups = [(*row[1:4], 3) for row in rows]
-    assert count_all(groups) == 3 * len(written)
-    assert count_sections(groups) == {(each.channel, "catalog"): (3, 3 * each.ready) for each in written}
+    assert count_all([(*row[1:4], 3) for row in rows]) == 3 * len(written)
+    states = {each.channel: {"catalog": (each.enabled, each.ready)} for each in written}
+    assert flags_by_channel([row[1:4] for row in rows]) == states
 
 
 @given(sections(), st.randoms())
@@ -103,7 +101,7 @@ def test_an_unreadable_row_is_an_error(change: Mapping[str, str]) -> None:
         page_sections([row[1:]], "web-de", "a store")
     assert decode_sections(row).sections() == []
     assert section_flags(row[1:5], "web-de") in {None, ("catalog", True, True, "")}
-    assert set(count_sections([(*row[1:4], 5)])) <= {("web-de", "catalog")}
+    assert flags_by_channel([row[1:4]]) in ({}, {"web-de": {"catalog": (True, True)}})
     assert page_sections([ROW[1:]], "web-de", "a store") == [("catalog", True, True, b"{}", b"[]", "")]
 
 
@@ -128,7 +126,8 @@ async def test_a_damaged_row_is_reported_and_repaired(shop: Shop) -> None:
     with pytest.raises(StoreDamaged):
         await shop.pages.get_many_json(["A", "B"], "web-de")
     assert await shop.pages.get("B", "web-de") is not None
-    assert len(await shop.store.pages.counts()) == len(shop.config.channels)
+    layouts = {each.last: each.sections for each in await shop.store.pages.layouts("", 10)}
+    assert layouts == {"A": {}, "B": {channel: {"catalog": (True, True)} for channel in shop.config.channels}}
     found = await shop.verify()
     assert (found.sections, found.changed) == (2 * len(shop.config.channels), len(shop.config.channels))
     assert await shop.replay() == found
@@ -208,15 +207,3 @@ async def test_channels_share_what_is_equal(shop: Shop) -> None:
         [shared] = await folding.sections(["A"])
     assert len(shared.channels) == len(shop.config.channels)
     assert len(shared.contents) == len({section[3:] for section in shared.sections()}) < len(shared.channels)
-
-
-async def test_sections_are_counted_in_steps(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whatever their size, each section counts once, ready or not; and none of a shop without any."""
-    assert await shop.store.pages.counts() == {}
-    await say(shop, *(catalog("a name", sku=f"S{number}") for number in range(30)), price("9.90", sku="S7"))
-    expected = await shop.store.pages.counts()
-    assert expected["web-de", "catalog"] == (30, 30)
-    assert expected["web-de", "pricing"] == (1, 1)
-    for module, name in ((sqlite_pages, "COUNTED_ROWS"), (postgres_pages, "COUNTED_BLOCKS")):
-        monkeypatch.setattr(module, name, 1)
-    assert await shop.store.pages.counts(pause_seconds=0.0001) == expected

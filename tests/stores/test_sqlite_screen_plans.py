@@ -81,7 +81,7 @@ ASKED = [
     Asked("count_fetches", (), "fetches_due"),
     Asked("listed_ids", ALL_IDS, "known_references_by_id", PAGES, covered=True),
     Asked("stated_references", ("gtin", "1", 100), "known_references_by_id", PAGES, covered=True),
-    Asked("section_counts", (0, 20_000), "", PAGES, sorts=True),
+    Asked("page_layouts", ("A", 2_000), "sqlite_autoindex_sections_1", PAGES, sorts=True),
     Asked("listed_pages", ("A", 51), "sqlite_autoindex_sections_1", PAGES),
 ]
 

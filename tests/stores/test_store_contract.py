@@ -10,7 +10,7 @@ from pagefold import Config
 from pagefold.engine.errors import AlreadyRecorded
 from pagefold.engine.stores import open_store, page_listing
 from pagefold.engine.stores.log_records import Lag, StoredEvent, TouchedStreams
-from pagefold.engine.stores.page_listing import INITIAL_STEP, MAX_STEP, STEP_BYTES, next_step
+from pagefold.engine.stores.page_listing import INITIAL_STEP, MAX_STEP, STEP_BYTES, PageLayout, next_step
 from pagefold.engine.stores.recorder_records import RecordTable
 from pagefold.engine.stores.store import Store
 from pagefold.projections import Section
@@ -355,11 +355,22 @@ async def test_skus_of_sections(store: Store) -> None:
     assert await store.pages.skus("pricing", "", 10) == []
 
 
-async def test_counts_of_sections(store: Store) -> None:
-    """By channel and domain, how many sections there are and how many are ready."""
-    assert dict(await store.pages.counts()) == {}
+async def test_layouts_of_pages(store: Store) -> None:
+    """Which sections SKUs have, in which state, each SKU once; the next ones after the greatest."""
+    assert list(await store.pages.layouts("", 10)) == []
     await folded(store, a_section("A"), a_section("B"), a_section("C", body=None), a_section("A", "web-us"))
-    assert dict(await store.pages.counts()) == {("web-de", "catalog"): (3, 2), ("web-us", "catalog"): (1, 1)}
+    await folded(store, a_section("B", domain="media"), domain="media")
+    media, ready = {"media": (True, True)}, {"catalog": (True, True)}
+    alone = PageLayout({"web-de": ready | media}, 1, "B")
+    found = await store.pages.layouts("", 10)
+    assert sorted(found, key=lambda each: each.last) == [
+        PageLayout({"web-de": ready, "web-us": ready}, 1, "A"),
+        alone,
+        PageLayout({"web-de": {"catalog": (False, False)}}, 1, "C"),
+    ]
+    assert list(await store.pages.layouts("A", 1)) == [alone]
+    await folded(store, *[a_section(sku) for sku in ODD_SKUS])
+    assert sum([each.skus for each in await store.pages.layouts("", 100)]) == len({"A", "B", "C", *ODD_SKUS})
 
 
 SOME = [

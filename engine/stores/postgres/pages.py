@@ -5,13 +5,12 @@ from functools import partial
 
 from pagefold.engine.runtime.compute_thread import compute_in_thread
 from pagefold.engine.stores.page_cache import PageCache
-from pagefold.engine.stores.page_listing import ListedPage, PageKeys, listed_pages
+from pagefold.engine.stores.page_listing import ListedPage, PageKeys, PageLayout, listed_pages, page_layouts
 from pagefold.engine.stores.postgres.connections import Record
 from pagefold.engine.stores.postgres.merged_reads import MergedReads
 from pagefold.engine.stores.postgres.sized_reads import INLINE_BYTES, sections_within
 from pagefold.engine.stores.section_rows import (
     count_all,
-    count_in_steps,
     encode_sections,
     sections_by_page,
     sections_by_sku,
@@ -22,9 +21,6 @@ from pagefold.projections.section_fold import SharedSections
 from pagefold.projections.splicer import StoredSection
 
 CHUNK_ROWS = 1_000
-
-COUNTED_BLOCKS = 1_000
-"""Blocks whose rows are counted at a time."""
 
 
 class PostgresPages(MergedReads, Pages):
@@ -109,8 +105,9 @@ class PostgresPages(MergedReads, Pages):
     async def count(self, domain: str) -> int:
         return count_all(await self._connections.readers.fetch("count_sections", domain))
 
-    async def counts(self, *, pause_seconds: float = 0.0) -> Mapping[tuple[str, str], tuple[int, int]]:
-        return await count_in_steps(self._connections.readers.fetch, COUNTED_BLOCKS, pause_seconds)
+    async def layouts(self, after: str, limit: int) -> Sequence[PageLayout]:
+        groups = await self._connections.readers.fetch("page_layouts", after, limit)
+        return await compute_in_thread(lambda: page_layouts(groups))
 
     async def publish_layout(
         self, domains: Sequence[str], identity: str, requires: Mapping[str, Collection[str]]

@@ -10,10 +10,9 @@ import orjson
 from pagefold.domains import DOMAINS
 from pagefold.engine.errors import PagesUnfolded
 from pagefold.engine.stores.page_cache import PageCache, Rows
-from pagefold.engine.stores.page_listing import ListedPage, PageKeys, listed_pages
+from pagefold.engine.stores.page_listing import ListedPage, PageKeys, PageLayout, listed_pages, page_layouts
 from pagefold.engine.stores.section_rows import (
     count_all,
-    count_in_steps,
     encode_sections,
     page_sections,
     sections_by_page,
@@ -39,9 +38,6 @@ from pagefold.projections.section_fold import SharedSections
 from pagefold.projections.splicer import StoredSection
 
 CHUNK_ROWS = 1_000
-
-COUNTED_ROWS = 20_000
-"""Rows that are counted at a time: others use the connection in between."""
 
 COMPARED_BYTES = 8 * 1024 * 1024
 """Bytes of sections that are compared at a time, unless a single SKU has more."""
@@ -209,8 +205,12 @@ class SQLitePages(Pages):
     async def count(self, domain: str) -> int:
         return count_all(await self._connections.pages_reader.fetch("count_sections", domain))
 
-    async def counts(self, *, pause_seconds: float = 0.0) -> Mapping[tuple[str, str], tuple[int, int]]:
-        return await count_in_steps(self._connections.pages_reader.fetch, COUNTED_ROWS, pause_seconds)
+    async def layouts(self, after: str, limit: int) -> Sequence[PageLayout]:
+        def read(connection: apsw.Connection) -> list[PageLayout]:
+            groups = fetch(connection, "page_layouts", after, limit)
+            return page_layouts((orjson.loads(rows), number, last) for rows, number, last in groups)
+
+        return await self._connections.pages_reader.run(read)
 
     async def publish_layout(
         self, domains: Sequence[str], identity: str, requires: Mapping[str, Collection[str]]

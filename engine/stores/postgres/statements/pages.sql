@@ -41,12 +41,9 @@ LIMIT $3;
 -- The number of rows of a domain with the same channels and flags.
 SELECT domain, channels, flags, count(*) FROM sections WHERE domain = $1 GROUP BY domain, channels, flags;
 
--- section_places --
--- The places of all rows are below this: the blocks of the table.
-SELECT pg_relation_size('sections') / current_setting('block_size')::bigint;
-
--- section_counts --
--- The number of rows between two places with the same channels and flags, by domain.
-SELECT domain, channels, flags, count(*) FROM sections
-WHERE ctid >= ('(' || $1::bigint || ',0)')::tid AND ctid < ('(' || $2::bigint || ',0)')::tid
-GROUP BY domain, channels, flags;
+-- page_layouts --
+-- The next SKUs, grouped by the channels and flags of their rows: those, the number of the SKUs, and the last one.
+SELECT rows, count(*), max(sku) FROM (
+    SELECT sku, array_agg(ARRAY[domain, channels, flags]) AS rows FROM sections
+    WHERE sku > $1 GROUP BY sku ORDER BY sku LIMIT $2
+) AS page GROUP BY rows;

@@ -40,10 +40,9 @@ LIMIT ?;
 -- The number of rows of a domain with the same channels and flags.
 SELECT domain, channels, flags, count(*) FROM sections WHERE domain = ? GROUP BY domain, channels, flags;
 
--- section_places --
--- The places of all rows are below this: their numbers.
-SELECT coalesce(max(rowid), 0) + 1 FROM sections;
-
--- section_counts --
--- The number of rows between two places with the same channels and flags, by domain.
-SELECT domain, channels, flags, count(*) FROM sections WHERE rowid >= ? AND rowid < ? GROUP BY domain, channels, flags;
+-- page_layouts --
+-- The next SKUs, grouped by the channels and flags of their rows: those, the number of the SKUs, and the last one.
+SELECT rows, count(*), max(sku) FROM (
+    SELECT sku, json_group_array(json_array(domain, channels, flags)) AS rows FROM sections
+    WHERE sku > ? GROUP BY sku ORDER BY sku LIMIT ?
+) GROUP BY rows;
