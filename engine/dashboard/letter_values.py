@@ -19,6 +19,7 @@ KEPT = (
     "Each was kept whole; the page stays at the newest version that can be folded. "
     "A newer good event clears a letter by itself."
 )
+SENT = "A target has refused each, to the last try. A page that changes is sent again by itself."
 KEY_LENGTH = len("2026-01-01T12:3")
 
 
@@ -71,7 +72,8 @@ def summary_sentence(causes: Sequence[DeadLetterCause]) -> str:
         return "None is open: everything that was sent is in the log and in the pages."
     letters = sum(min(cause.letters, MAX_COUNTED) for cause in causes)
     more = any(cause.letters > MAX_COUNTED for cause in causes)
-    return f"{letters:,}{'+' if more else ''} open in {plural(len(causes), 'cause')}. {KEPT}"
+    remark = SENT if all(cause.kind == "delivery" for cause in causes) else KEPT
+    return f"{letters:,}{'+' if more else ''} open in {plural(len(causes), 'cause')}. {remark}"
 
 
 def letters_text(cause: DeadLetterCause) -> str:

@@ -50,10 +50,15 @@ class _Growth(NamedTuple):
 
 
 async def _growth(given: Measuring, name: str, totals: Mapping[str, int]) -> dict[str, _Growth]:
-    """The growth of the totals of some targets: since the newest point before the window, or the first one in it."""
+    """The growth of the totals of some targets in the window, or since the newest point before it.
+
+    Without such a point, a rate is that since the first one in the window: the total may be of months. A ratio is that
+    of all deliveries.
+    """
     minutes = given.kpi.window / 60
     points = given.shop.store.kpis
-    first = {each.label: (each.lowest, minutes) for each in await points.spans([name], minute_of(given.since))}
+    spans = [] if given.kpi.unit == "ratio" else await points.spans([name], minute_of(given.since))
+    first = {each.label: (each.lowest, minutes) for each in spans}
     now = minute_of(given.at)
     before = {
         each.label: (each.value, now - each.minute) for each in await points.newest([name], minute_of(given.since))
@@ -63,7 +68,7 @@ async def _growth(given: Measuring, name: str, totals: Mapping[str, int]) -> dic
         number, time = (first | before).get(label, (0, minutes))
         known = label in first or label in before
         if number > total:  # the receipts were lost, and counts have started over
-            number, known = 0, False
+            number, known = 0.0, False
         found[label] = _Growth(total - number, time, known)
     return found
 

@@ -34,6 +34,8 @@ _QUOTED = re.compile(
     re.DOTALL,
 )
 _WORD = re.compile(r"\b(?:answered|status|HTTP) [1-5]\d\d\b|[^\s,;:()=`]+")
+_STATUS = re.compile(r"^[1-5]\d\d\b")
+_JSON = re.compile(r'[{}\[\]"]+')
 _REPEATED = re.compile(rf"{VALUE}(?:[\s,]*{VALUE})+")
 
 
@@ -44,17 +46,20 @@ def source_of(originator_id: str) -> str:
 
 def cause_key(kind: str, domain: str, originator_id: str, error: str) -> str:
     """The key of a cause: of a kind, a domain, a source, and an error without its values."""
-    parts = (kind, domain, source_of(originator_id), cause_text(error, originator_id))
+    parts = (kind, domain, source_of(originator_id), cause_text(error, originator_id, kind))
     text = "\0".join(parts).encode(errors="backslashreplace")
     return blake2b(text, digest_size=KEY_BYTES).hexdigest()
 
 
-def cause_text(error: str, originator_id: str) -> str:
+def cause_text(error: str, originator_id: str, kind: str = "") -> str:
     """An error without the values in it: quoted text, numbers, ids, addresses, and the stream it is about.
 
-    The path in front stays, without the indices of lists, and so does the status of an answer.
+    The path in front stays, without the indices of lists, and so does the status of an answer. Of a delivery, the
+    error is the answer of a target, mostly JSON, whose texts say what is wrong: their quotes do not count.
     """
     text = _PARTS.sub("", error[:MAX_ERROR_CHARACTERS])
+    if kind == "delivery":
+        text = " ".join(_JSON.sub(" ", _STATUS.sub(r"status \g<0>", text)).split())
     found = _PATH.match(text)
     path = found[0] if found else ""
     reason = _ADDRESS.sub(VALUE, text[len(path) :]).replace(originator_id, VALUE)

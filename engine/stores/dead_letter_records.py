@@ -281,7 +281,7 @@ class DeadLetterCause(NamedTuple):
     @property
     def text(self) -> str:
         """What is wrong, without values."""
-        return cause_text(self.error, self.originator_id)
+        return cause_text(self.error, self.originator_id, self.kind)
 
     @property
     def newest(self) -> str:

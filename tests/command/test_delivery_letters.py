@@ -40,7 +40,7 @@ def test_an_operator_looks_and_decides(place: Path) -> None:
     assert (cause["kind"], cause["letters"], cause["text"]) == (
         "delivery",
         2,
-        "… Unprocessable Content: … has no price",
+        "status 422 Unprocessable Content: … has no price",
     )
     text = run_pagefold("dead-letters", "show", "delivery-1").out
     for part in ("422 Unprocessable Content: A has no price", "target       shop", "document\n{", '"sku": "A"'):

@@ -35,7 +35,7 @@ async def test_a_cause_leads_to_its_pages(shop: Shop, browser: Browser) -> None:
     [cause] = await shop.dead_letters.causes()
     page = unescape((await browser.get(LETTERS)).text)
     assert "3 open in 1 cause." in page
-    assert "… Unprocessable Content: … has no price" in page
+    assert "status 422 Unprocessable Content: … has no price" in page
     page = unescape((await browser.get(f"{LETTERS}?cause={cause.key}&letter=delivery-1")).text)
     assert "The target has refused each try." in page
     assert "/ui/runbooks#delivery-failures" in page

@@ -142,7 +142,11 @@ async def test_a_real_target_gets_what_was_decided(config: Config, monkeypatch: 
         await say(shop, catalog("shirt", sku="A"), catalog("shirt", sku="B"))
         await eventually(shop, "A", "dead")
         [cause] = await shop.dead_letters.causes()
-        assert (cause.kind, cause.letters, cause.text) == ("delivery", len(CHANNELS), "… Unprocessable Entity: {}")
+        assert (cause.kind, cause.letters, cause.text) == (
+            "delivery",
+            len(CHANNELS),
+            "status 422 Unprocessable Entity:",
+        )
         letters = (await shop.dead_letters.page(DELIVERIES)).dead_letters
         edited, *others = letters
         document = {"sku": "A", "note": "by hand"}

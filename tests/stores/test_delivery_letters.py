@@ -86,11 +86,11 @@ async def test_causes_are_errors_without_values(store: Store, letters: DeliveryL
     await give_up(store, "A", target="other", answer="422 Unprocessable: {} has no price")
     found = {(each.source, each.text): each for each in await letters.causes()}
     assert {key: each.letters for key, each in found.items()} == {
-        ("shop", "… Unprocessable: … has no price"): 2,
-        ("shop", "… Too large: … bytes"): 1,
-        ("other", "… Unprocessable: … has no price"): 1,
+        ("shop", "status 422 Unprocessable: … has no price"): 2,
+        ("shop", "status 413 Too large: … bytes"): 1,
+        ("other", "status 422 Unprocessable: … has no price"): 1,
     }
-    cause = found["shop", "… Unprocessable: … has no price"]
+    cause = found["shop", "status 422 Unprocessable: … has no price"]
     chosen = DeadLetterFilter(cause=cause.key)
     assert await letters.count(chosen) == len(await letters.newest(chosen)) == len(await letters.oldest(chosen)) == 2
     assert await letters.count(chosen._replace(kind="delivery", source="other")) == 0
