@@ -81,6 +81,22 @@ class RequestService:
             raise CountChanged(expected, note.removals)
         return await self._add(f"requests sync --{decision}", SyncWork(source, decision, expected), by, reason)
 
+    async def cancel(self, number: int, *, by: str, reason: str) -> Request:
+        """Takes a request back that no worker has taken up.
+
+        Raises `RequestConflict` if it has begun, or has ended; `UnknownRequest`; `Rejected` for a name or reason that
+        is blank or no text.
+        """
+        check_operator(by)
+        check_reason(reason)
+        task = (await self.get(number)).run.task
+        async with self._shop.audit.action("requests cancel", task, by=by, reason=reason) as current:
+            current.details["request"] = number
+            if not await self._records.cancel(number, f"cancelled by {by}: {reason}", now()):
+                is_open = (await self.get(number)).is_open
+                raise RequestConflict(task, f"the request {number} has {'begun' if is_open else 'ended'}")
+        return await self.get(number)
+
     async def get(self, number: int) -> Request:
         """One request. Raises `UnknownRequest`."""
         found = await self._records.requested(number)

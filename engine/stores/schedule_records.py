@@ -87,6 +87,10 @@ class Schedule(ABC):
         """Records that a requested run begins. Returns False if it is not waiting: it began, or has ended."""
 
     @abstractmethod
+    async def cancel(self, number: int, detail: str, at: str) -> bool:
+        """Records that a requested run is not to be done any more. Returns False if it is not waiting, likewise."""
+
+    @abstractmethod
     async def requested(self, number: int) -> RequestedRun | None:
         """A requested run; None if there is none of the number."""
 

@@ -33,6 +33,7 @@ HTTP: Mapping[str, str] = {
     "/v1/requests:verify": "requests verify",
     "/v1/requests:sync": "requests sync",
     "/v1/requests/{number}:start": "requests rebuild",
+    "/v1/requests/{number}:cancel": "requests cancel",
 }
 """Each route that is no GET: the action of its entry, or why it has none."""
 
@@ -48,6 +49,7 @@ ON_SCREENS: Mapping[str, str] = {
     "/ui/requests:verify": "requests verify",
     "/ui/requests:sync": "requests sync",
     "/ui/requests/{number}:start": "requests rebuild",
+    "/ui/requests/{number}:cancel": "requests cancel",
     "/ui/plans:make": "plan --keep",
     "/ui/plans/{plan}:apply": "apply",
     "/ui/plans/{plan}:refuse": "plans refuse",
@@ -75,6 +77,7 @@ PLAYED: tuple[tuple[str, str, Body], ...] = (
     ("/v1/releases/{name}:publish", "/v1/releases/summer:publish", WHY),
     ("/v1/releases/{name}:rollback", "/v1/releases/summer:rollback", WHY),
     ("/v1/requests:verify", "/v1/requests:verify", {**WHY, "sample": 5}),
+    ("/v1/requests/{number}:cancel", "/v1/requests/1:cancel", WHY),
 )
 """What is sent, one after the other. Requests that need a snapshot or a held sync: tests/requests/."""
 

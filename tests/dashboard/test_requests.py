@@ -14,7 +14,7 @@ from pagefold.engine.stores.grants import Grant
 from pagefold.engine.stores.sync_notes import SyncNote, SyncNotes
 from pagefold.projections.field_changes import FieldChange
 from tests.requests.test_requests import ended, priced
-from tests.support.dashboard_pages import Browser, browser_of
+from tests.support.dashboard_pages import SAME_ORIGIN, Browser, browser_of, hidden_fields
 from tests.support.rebuild_fixtures import rebuild, with_snapshots
 
 HOSTILE = "<img src=x onerror=alert(1)>"
@@ -114,6 +114,25 @@ async def test_a_sample_is_verified(shop: Shop, config: Config, browser: Browser
     page = (await browser.get("/ui/audit?action=verify")).text
     assert ESCAPED in page
     assert HOSTILE not in page
+
+
+async def test_a_request_is_cancelled_while_it_waits(shop: Shop, browser: Browser) -> None:
+    """Its page says by whom and why, and has no button any more; one that has begun is not cancelled."""
+    fields = {"sample": "20", "reason": "x"}
+    address = (await browser.decide(VERIFY, "/ui/requests:verify", fields)).headers["location"]
+    assert "Cancel the request" in (await browser.get(address)).text
+    answer = await browser.decide(address, f"{address}:cancel", {"reason": HOSTILE})
+    assert (answer.status_code, answer.headers["location"]) == (303, address)
+    page = (await browser.get(address)).text
+    assert (ESCAPED in page, HOSTILE in page, "Cancel the request" in page) == (True, False, False)
+    assert "It was not done" in page
+    address = (await browser.decide(VERIFY, "/ui/requests:verify", fields)).headers["location"]
+    form = hidden_fields((await browser.get(address)).text, f"{address}:cancel")
+    [request] = await RequestService(shop).open()
+    assert await shop.store.schedule.take_up(request.number, now())
+    answer = await browser.post(f"{address}:cancel", data={**form, "reason": "x"}, headers=SAME_ORIGIN)
+    assert (answer.status_code, "has begun" in answer.text) == (409, True)
+    assert "Cancel the request" not in (await browser.get(address)).text
 
 
 @pytest.mark.parametrize(("decision", "words"), [("append", "removes something from 6"), ("leave-out", "leaves 6")])

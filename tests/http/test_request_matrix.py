@@ -53,6 +53,7 @@ MATRIX: dict[Operation, Scope | None] = {
     ("POST", "/v1/requests:verify"): "operate",
     ("POST", "/v1/requests:sync"): "operate",
     ("POST", "/v1/requests/{number}:start"): "operate",
+    ("POST", "/v1/requests/{number}:cancel"): "operate",
     ("GET", "/v1/requests/{number}"): "operate",
     ("GET", "/healthz"): None,
     ("GET", "/readyz"): None,

@@ -157,6 +157,34 @@ async def test_what_cannot_be_asked_for(shop: Shop) -> None:
     assert await requests.open() == []
 
 
+async def test_what_waits_can_be_cancelled(shop: Shop) -> None:
+    """Until it has begun, once, with a reason; then the same can be asked for again."""
+    requests = RequestService(shop)
+    request = await requests.verify(5, by=BY, reason=REASON)
+    for by, reason in (("", REASON), (BY, " ")):
+        with pytest.raises(Rejected):
+            await requests.cancel(request.number, by=by, reason=reason)
+    cancelled = await requests.cancel(request.number, by="bob", reason="not needed")
+    assert (cancelled.run.state, cancelled.run.detail) == ("stopped", "cancelled by bob: not needed")
+    assert await requests.open() == []
+    assert not await shop.store.schedule.take_up(request.number, now())
+    with pytest.raises(RequestConflict, match="has ended"):
+        await requests.cancel(request.number, by=BY, reason=REASON)
+    again = await requests.verify(5, by=BY, reason=REASON)
+    assert await shop.store.schedule.take_up(again.number, now())
+    with pytest.raises(RequestConflict, match="has begun"):
+        await requests.cancel(again.number, by=BY, reason=REASON)
+    assert (await requests.get(again.number)).run.state == "running"
+    with pytest.raises(UnknownRequest):
+        await requests.cancel(99, by=BY, reason=REASON)
+    entries = [each for each in (await shop.audit.page()).entries if each.action == "requests cancel"]
+    assert [(each.actor, each.target, each.outcome) for each in reversed(entries)] == [
+        ("bob", "verify a sample", "done"),
+        (BY, "verify a sample", "refused"),
+        (BY, "verify a sample", "refused"),
+    ]
+
+
 async def test_two_operators_ask_at_once(shop: Shop) -> None:
     """One of them is recorded; a sample and a rebuild are two things."""
     requests = RequestService(shop)

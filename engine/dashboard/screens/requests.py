@@ -81,6 +81,13 @@ async def start(visit: Visit) -> Response:
     return visit.redirect(href("requests", request.number), Toast(f"Asked for the rebuild. {ASKED}"))
 
 
+async def cancel(visit: Visit) -> Response:
+    """Takes a request back that no worker has taken up."""
+    decision, number, by = visit.form(Decision), number_in(visit.path["number"]), visit.visitor.label
+    await RequestService(visit.shop).cancel(number, by=by, reason=decision.reason)
+    return visit.redirect(href("requests", number), Toast("Cancelled: no worker takes it up any more."))
+
+
 async def verify(visit: Visit) -> Response:
     """Asks for a comparison of some products with the log."""
     form, by = visit.form(VerifyForm), visit.visitor.label
@@ -103,5 +110,6 @@ ROUTES: Sequence[ScreenRoute] = [
     decided_at("/ui/requests:verify", verify, VerifyForm),
     decided_at("/ui/requests:sync", decide_sync, SyncForm),
     decided_at("/ui/requests/{number}:start", start),
+    decided_at("/ui/requests/{number}:cancel", cancel),
     shown_at("/ui/requests/{number}", show),
 ]

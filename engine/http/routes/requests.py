@@ -4,7 +4,7 @@ import msgspec
 from starlette.responses import Response
 
 from pagefold.engine.http.json_response import reply
-from pagefold.engine.http.operator_routes import Reason, decision_route, read_route
+from pagefold.engine.http.operator_routes import Decision, Reason, decision_route, read_decision, read_route
 from pagefold.engine.http.problems import Problem
 from pagefold.engine.http.routing import Call, ResponseSpec
 from pagefold.engine.requests.request_service import RequestService
@@ -117,6 +117,13 @@ async def deciding(call: Call) -> Response:
     return _accepted(await decide(wanted.source, wanted.decision, by=by, reason=reason, expected=wanted.expect))
 
 
+async def cancelling(call: Call) -> Response:
+    """Takes a request back, under the name of the caller's token."""
+    number, decision = number_in(call.path["number"]), await read_decision(call, Decision)
+    cancel = _service(call).cancel
+    return reply(RequestDocument.of(await cancel(number, by=call.grant.name, reason=decision.reason)))
+
+
 def number_in(text: str) -> int:
     """The number of a request in a path. Raises `Problem`, 404, if it is none."""
     if not (text.isascii() and text.isdecimal() and len(text) <= MAX_NUMBER_DIGITS):
@@ -174,6 +181,15 @@ ROUTES = (
             404: "Unknown request",
             409: "It would change another number of streams, has not ended well, or is out of date",
         },
+    ),
+    decision_route(
+        "/v1/requests/{number}:cancel",
+        cancelling,
+        "cancelRequest",
+        "Take a request back that no worker has taken up",
+        ResponseSpec(200, "The request, which has the state `stopped` now", RequestDocument),
+        body=Decision,
+        problems={404: "Unknown request", 409: "It has begun, or has ended"},
     ),
     read_route(
         "/v1/requests/{number}",

@@ -49,6 +49,9 @@ class PostgresSchedule(Schedule):
     async def take_up(self, number: int, at: str) -> bool:
         return bool(await self._connections.writer.fetch("take_up_run", number, at))
 
+    async def cancel(self, number: int, detail: str, at: str) -> bool:
+        return bool(await self._connections.writer.fetch("cancel_run", number, detail, at))
+
     async def requested(self, number: int) -> RequestedRun | None:
         rows = await self._connections.readers.fetch("requested_run", number)
         return requested_run(rows[0]) if rows else None

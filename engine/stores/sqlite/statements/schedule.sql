@@ -41,6 +41,11 @@ ON CONFLICT DO NOTHING RETURNING number;
 -- A run that was asked for begins; a no-op if it does not wait.
 UPDATE scheduled_runs SET state = 'running', started_at = ?2 WHERE number = ?1 AND state = 'requested' RETURNING number;
 
+-- cancel_run --
+-- A run that was asked for ends before it has begun; a no-op if it does not wait.
+UPDATE scheduled_runs SET state = 'stopped', detail = ?2, ended_at = ?3
+WHERE number = ?1 AND state = 'requested' RETURNING number;
+
 -- requested_run --
 -- A run that was asked for.
 SELECT number, task, due, started_at, ended_at, state, detail, request, result FROM scheduled_runs
