@@ -123,6 +123,8 @@ HOT = [
     Hot("newest_delivery_letters_of_cause", f"'dead', {FAR}, 0, 50, 'c1', NULL", ("dead", FAR, 0, 50, "c1", None), 120),
     Hot("oldest_delivery_letters_of_cause", "'dead', 500, 0, 50, 'c1', NULL", ("dead", 500, 0, 50, "c1", None), 120),
     Hot("get_delivery_letter", "1001", (1001,), 10),
+    Hot("count_delivery_letters", "'dead'", ("dead",), ROWS // WAITING + 50),
+    Hot("count_delivery_letters_of_target", "'dead', 'shop1'", ("dead", "shop1"), ROWS // WAITING + 50),
     Hot("count_delivery_letters_of_cause", "'dead', NULL, 'c1'", ("dead", None, "c1"), 600),
     Hot("delivery_letter_causes", "3, 100", (3, 100), 500),
     Hot("delivery_letter_history", "'c1', 500, 50", ("c1", 500, 50), 120),
