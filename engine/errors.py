@@ -37,6 +37,10 @@ PagefoldError
 ├── PlanDecided             the plan was applied or refused already
 ├── UnknownTarget           no target has this name
 ├── TargetNotStopped        the target is delivered to already: there is nothing to resume
+├── UnknownSaga             no saga has this name
+│   └── UnknownSagaPage     the saga has no record of this page
+├── SagaStateError          the state of a page's saga does not allow this
+├── SagaTakenOver           another process works on this page of a saga
 ├── UnknownDeadLetter       there is no dead letter with this id
 ├── DeadLetterResolved      the dead letter is no longer open
 ├── UnknownCursor           the cursor is not one that a list or the feed returned

@@ -42,6 +42,7 @@ from pagefold.engine.releases.release_log import ReleaseLog
 from pagefold.engine.releases.release_service import ReleaseService
 from pagefold.engine.runtime.counters import Counters
 from pagefold.engine.runtime.recent_faults import RecentFaults
+from pagefold.engine.sagas.saga_work import SagaPages, SagaWork
 from pagefold.engine.snapshots.request_limiter import RequestLimiter
 from pagefold.engine.stores.store import Store
 
@@ -95,7 +96,9 @@ class Services:
         self.counters = Counters()
         self.faults = RecentFaults()
         self.targets = TargetService(store, config.targets, self.audit)
-        self._delivery_work = DeliveryWork(store, config.targets, self.feed.reader, self.pages, self.faults)
+        self._delivery_work = DeliveryWork(store, config, self.feed.reader, self.pages, self.faults)
+        saga_pages = SagaPages(self.feed.reader, self.pages, self.past)
+        self._saga_work = SagaWork(store, config, saga_pages, self.faults, self._delivery_work.wake)
         self.fields = FieldWatch(store.fields)
         self.lag = LagCache(store, self.applied)
         self.reference_kinds = ReferenceCache(store, config)

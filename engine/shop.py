@@ -130,6 +130,7 @@ class Shop(Services):
             take_waiting,
             self.monitor.run,
             self._delivery_work.run,
+            self._saga_work.run,
         )
         await run_together(consume, apply_file, *others)
 

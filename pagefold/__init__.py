@@ -95,6 +95,7 @@ from pagefold.engine.reading.history import HistoryEntry
 from pagefold.engine.reading.page_reader import ProductPage
 from pagefold.engine.reading.status import Status
 from pagefold.engine.replay.replayer import ReplayResult, SectionDrift
+from pagefold.engine.sagas.saga_errors import SagaStateError, SagaTakenOver, UnknownSaga, UnknownSagaPage
 from pagefold.engine.shop import Shop, open_shop
 from pagefold.projections.field_changes import FieldChange
 
@@ -155,6 +156,8 @@ __all__ = [
     "RunNotResumable",
     "RunStateError",
     "RunTakenOver",
+    "SagaStateError",
+    "SagaTakenOver",
     "SavedPlan",
     "ScheduledPayload",
     "ScheduledPrice",
@@ -182,6 +185,8 @@ __all__ = [
     "UnknownRelease",
     "UnknownRequest",
     "UnknownRun",
+    "UnknownSaga",
+    "UnknownSagaPage",
     "UnknownTarget",
     "UnknownToken",
     "UnreadablePlan",

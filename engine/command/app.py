@@ -77,6 +77,7 @@ from pagefold.engine.errors import (
 from pagefold.engine.runtime.extras import missing_extra
 from pagefold.engine.runtime.origin import Origin, acting
 from pagefold.engine.runtime.redaction import redact_secrets
+from pagefold.engine.sagas.saga_errors import SagaStateError, SagaTakenOver, UnknownSaga
 
 HELP = """\
 One ready-made page document per SKU and channel, folded from a log of every change.
@@ -304,6 +305,9 @@ def _exit_code(error: BaseException) -> int:
             | UnknownPlan()
             | UnknownTarget()
             | TargetNotStopped()
+            | UnknownSaga()
+            | SagaStateError()
+            | SagaTakenOver()
             | PlanDecided()
             | UnknownRun()
             | RunStateError()

@@ -13,6 +13,7 @@ from pagefold.engine.configuration.dead_letter_config import DeadLettersConfig
 from pagefold.engine.configuration.http_config import HttpConfig
 from pagefold.engine.configuration.kpi_config import KpiConfig, check_kpis
 from pagefold.engine.configuration.reference_config import ReferencesConfig, check_references
+from pagefold.engine.configuration.saga_config import SagaConfig, check_sagas
 from pagefold.engine.configuration.schedule_config import ScheduleConfig, check_schedule
 from pagefold.engine.configuration.shop_config import ShopConfig, check_shop
 from pagefold.engine.configuration.source_config import SourceConfig, check_source
@@ -61,6 +62,10 @@ class ConfigTables(Table, frozen=True):
     targets: Annotated[
         dict[str, TargetConfig], Meta(description="The systems that pages are delivered to, by name.")
     ] = field(default_factory=dict)
+    sagas: Annotated[
+        dict[str, SagaConfig],
+        Meta(description="Targets that get each version of a page together, or not at all, by name."),
+    ] = field(default_factory=dict)
     trees: Annotated[
         dict[str, TreeConfig], Meta(description="Trees of categories, by name: which category is below which.")
     ] = field(default_factory=dict)
@@ -87,6 +92,9 @@ def check_tables(config: ConfigTables) -> Iterator[ConfigurationError]:
     for name in config.targets:
         yield from check_name(f"targets.{name}", name)
     yield from check_targets(config.targets, config.channels)
+    for name in config.sagas:
+        yield from check_name(f"sagas.{name}", name)
+    yield from check_sagas(config.sagas, config.targets)
     yield from _check_schedule(config)
 
 

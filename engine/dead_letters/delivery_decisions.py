@@ -46,7 +46,7 @@ class DeliveryDecisions:
     async def content_of(self, dead_letter: DeadLetter) -> bytes:
         """The document that a retry sends: a person's, or that of the page; `null` for a withdrawal."""
         if dead_letter.state:
-            return dead_letter.state
+            return dead_letter.state.removeprefix(b"\0")  # of a request that a saga declares
         sku, channel, _, target = parse_stream_id(dead_letter.originator_id)
         document = None if self._document_of is None else await self._document_of(target, sku, channel)
         return b"null" if document is None else document

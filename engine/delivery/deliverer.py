@@ -17,12 +17,13 @@ from anyio.abc import TaskGroup
 
 from pagefold.engine.configuration.target_config import TargetConfig
 from pagefold.engine.delivery.circuit import AnswerWindow, backoff, probe_delay
-from pagefold.engine.delivery.documents import Document, document_maker, idempotency_key
+from pagefold.engine.delivery.documents import NOTHING, Document, document_maker, idempotency_key
 from pagefold.engine.delivery.pace import Pace
+from pagefold.engine.delivery.placed_documents import Placed, decode_placed
+from pagefold.engine.delivery.target_group import TargetGroup
 from pagefold.engine.delivery.target_kind import Answer, Answers, Item, PageKey, Refused, Taken, TargetKind, Unavailable
 from pagefold.engine.errors import StoreError
 from pagefold.engine.reading.page_reader import PageReader
-from pagefold.engine.reading.page_tags import tag_of
 from pagefold.engine.runtime.clock import seconds_since
 from pagefold.engine.runtime.logs import Logger
 from pagefold.engine.runtime.task_groups import unwrap_group
@@ -78,10 +79,16 @@ class _Outgoing(NamedTuple):
 
 
 class Deliverer:
-    """Delivers to one target, through a kind that is open. `due` is set when something may be due."""
+    """Delivers to one target, through a kind that is open. `due` is set when something may be due.
 
-    def __init__(self, name: str, target: TargetConfig, kind: TargetKind, place: Place) -> None:
-        self._name, self._target, self._kind, self._place = name, target, kind, place
+    A target of a group gets only what the group has placed: what is due without it is withheld, and the group has to
+    look at the page.
+    """
+
+    def __init__(
+        self, name: str, target: TargetConfig, kind: TargetKind, place: Place, group: TargetGroup | None = None
+    ) -> None:
+        self._name, self._target, self._kind, self._place, self._group = name, target, kind, place, group
         self._deliveries, self._targets = place.store.deliveries, place.store.delivery_targets
         self._make = document_maker(target)
         self._pace = Pace(name, target, self._targets)
@@ -217,24 +224,32 @@ class Deliverer:
 
     async def _outgoing(self, batch: _Batch) -> tuple[list[_Outgoing], list[Settlement]]:
         """What is to be sent of a claim: the newest documents. What the target has acknowledged already is not."""
+        rows, settled = list(batch.rows), list[Settlement]()
+        if self._group is not None:
+            settled = await self._group.withhold([row for row in rows if row.document is None])
+            rows = [row for row in rows if row.document is not None]
         position = await self._place.position()
-        documents = await self._documents(batch.rows)
+        documents = await self._documents(rows)
         outgoing: list[_Outgoing] = []
-        settled: list[Settlement] = []
-        for row, document in zip(batch.rows, documents, strict=True):
-            page_tag = document.tag
-            sent = document if row.document is None else Document(row.document, tag_of(row.document))
+        for row, newest in zip(rows, documents, strict=True):
+            sent, request = Placed(newest) if row.document is None else decode_placed(row.document)
             if row.document is None and sent.tag == row.acked_tag:
                 settled.append(Settlement(row.sku, row.channel, "unchanged", sent.tag))
                 continue
-            page = PageKey(row.sku, row.channel)
-            key = idempotency_key(self._name, page, sent.tag, row.wanted_position)
-            # Not the row's position, which may be of the log that there was before a restore.
-            outgoing.append(_Outgoing(row, Item(page, sent.body, sent.tag, position, key, row.attempts + 1), page_tag))
+            page, tag, page_tag = PageKey(row.sku, row.channel), sent.tag, newest.tag
+            if self._group is not None:  # the version that was placed, and its position
+                page_tag, position = row.wanted_tag, row.wanted_position
+                tag = sent.tag if request is None else row.wanted_tag
+            key = idempotency_key(self._name, page, tag, row.wanted_position)
+            # Else not the row's position, which may be of the log that there was before a restore.
+            item = Item(page, sent.body, tag, position, key, row.attempts + 1, request)
+            outgoing.append(_Outgoing(row, item, page_tag))
         return outgoing, settled
 
     async def _documents(self, rows: Sequence[ClaimedDelivery]) -> list[Document]:
         pages: dict[tuple[str, str], bytes] = {}
+        if self._group is not None:  # whatever the pages are by now
+            return [NOTHING] * len(rows)
         for channel in {row.channel for row in rows if self._is_wanted(row.channel)}:
             found = await self._place.pages.get_many_json([row.sku for row in rows if row.channel == channel], channel)
             pages.update({(sku, channel): page for sku, page in found.items()})

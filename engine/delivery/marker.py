@@ -9,12 +9,19 @@ restored log receipts prove nothing. After every page, the rows of pages that we
 """
 
 from collections.abc import Iterable, Mapping, Sequence
+from typing import NamedTuple
 
 import anyio
 import msgspec
 
 from pagefold.engine.configuration.target_config import TargetConfig
-from pagefold.engine.delivery.documents import NOTHING, Document, document_identity, document_maker
+from pagefold.engine.delivery.documents import (
+    NOTHING,
+    Document,
+    MakeDocument,
+    document_identity,
+    document_maker,
+)
 from pagefold.engine.errors import FeedReset, UnknownCursor
 from pagefold.engine.feed.feed_cursor import FeedCursor
 from pagefold.engine.feed.feed_reader import NAMES, FeedReader
@@ -27,6 +34,12 @@ from pagefold.engine.stores.store import Store
 STEP_PAGES = 1_000
 SWEPT_ROWS = 500
 RESET_ROWS = 5_000
+
+GROUPED = "grouped"
+"""The cursor of a target that is in a group, and has no marker."""
+
+UNMARKED = "-"
+"""The tag of no document: the page's own is marked next."""
 
 log = Logger(__name__)
 
@@ -49,30 +62,60 @@ class MarkerPlace(msgspec.Struct, frozen=True, array_like=True):
 _place = msgspec.json.Decoder(MarkerPlace)
 
 
-class Marker:
-    """The marker of one target. One process at a time marks; `step` finds out if another one does."""
+class Marking(NamedTuple):
+    """What is noted of pages: which channels, and which document. `identity` changes when one of these does.
 
-    def __init__(self, name: str, target: TargetConfig, store: Store, feed: FeedReader, pages: PageReader) -> None:
-        self._name = name
+    `needs_pages`: the tag of the document is not that of the page.
+    """
+
+    channels: frozenset[str] | None
+    identity: str
+    needs_pages: bool
+    make: MakeDocument
+
+
+def marking_of(target: TargetConfig) -> Marking:
+    """What is noted for a target."""
+    channels = frozenset(target.channels) or None
+    needs_pages = bool(target.fields or target.ready)
+    return Marking(channels, document_identity(target), needs_pages, document_maker(target))
+
+
+class Marker:
+    """The marker of one target, or of a group. One process at a time marks; `step` finds out if another one does.
+
+    The receipts of `members`, the targets of a group, are reset with its own.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        marking: Marking,
+        store: Store,
+        feed: FeedReader,
+        pages: PageReader,
+        members: Sequence[str] = (),
+    ) -> None:
+        self._name, self._members = name, members
         self._deliveries = store.deliveries
         self._store_feed = store.feed
         self._feed, self._pages = feed, pages
-        self._channels = frozenset(target.channels) or None
+        self._channels, self._identity, self._needs_pages, self._make = marking
         self._selection = FeedSelection(channels=self._channels)
-        self._make = document_maker(target)
-        self._identity = document_identity(target)
-        self._needs_pages = bool(target.fields or target.ready)
 
     async def step(self) -> bool:
         """Notes what changed next; False if there was nothing. Raises `StoreError`."""
         before = await self._deliveries.cursor(self._name)
+        if before == GROUPED:
+            await self._take_over(before)
         place = _parsed(before)
         if place is None or place.identity != self._identity:
             return await self._begin(before, resets=place is not None and place.resets)
         if place.swept is not None:
             return await self._sweep(before, place, place.swept)
-        while await self._deliveries.reset_step(self._name, RESET_ROWS):
-            await anyio.lowlevel.checkpoint()
+        for name in (self._name, *self._members):
+            while await self._deliveries.reset_step(name, RESET_ROWS):
+                await anyio.lowlevel.checkpoint()
         try:
             cursor = FeedCursor.parse(place.feed)
             if not place.sweeps and await self._feed.is_unchanged(cursor):
@@ -80,13 +123,23 @@ class Marker:
             step = await self._feed.step(cursor, self._selection, limit=STEP_PAGES, documents=self._needs_pages)
         except (FeedReset, UnknownCursor) as error:
             log.warning("the log is another one: everything is delivered again", target=self._name, error=str(error))
-            await self._deliveries.reset(self._name)
+            for name in (self._name, *self._members):
+                await self._deliveries.reset(name)
             return await self._begin(before, resets=True)
         wanted = [self._wanted(change) for change in step.changes]
         swept = FIRST_KEY if place.sweeps and not step.replaying else None
         after = msgspec.structs.replace(place, feed=str(step.cursor), sweeps=step.replaying, swept=swept)
         await self._mark(before, after, wanted)
         return bool(wanted) or not step.up_to_date
+
+    async def _take_over(self, before: str) -> None:
+        """Forgets what a group has placed and not delivered: the target is in it no more."""
+        after = FIRST_KEY
+        while rows := await self._deliveries.rows(self._name, after, SWEPT_ROWS):
+            after = DeliveryKey(rows[-1].sku, rows[-1].channel)
+            unsent = [row for row in rows if row.state != "current"]
+            wanted = [Wanted(row.sku, row.channel, UNMARKED, row.wanted_position) for row in unsent]
+            await self._deliveries.mark(self._name, before, before, wanted)
 
     async def _begin(self, before: str, *, resets: bool) -> bool:
         """Starts with every page."""

@@ -11,6 +11,8 @@ from collections.abc import Mapping, Sequence
 from types import TracebackType
 from typing import NamedTuple, Self, TypeAlias
 
+import msgspec
+
 
 class PageKey(NamedTuple):
     """Which page."""
@@ -19,13 +21,22 @@ class PageKey(NamedTuple):
     channel: str
 
 
+class DeclaredRequest(msgspec.Struct, frozen=True):
+    """A request that takes back what a target has taken, as the configuration declares it. `body` may be empty."""
+
+    method: str
+    path: str
+    body: str = ""
+
+
 class Item(NamedTuple):
     """The newest state of a page, for a target.
 
     `document` is what it gets, None if it must no longer hold the page: a withdrawal. `tag` is the document's entity
     tag, empty for a withdrawal. `position` is the position of the log up to which it is known to be folded: it never
     falls from one delivery of a page to the next, so that a target can refuse an older one. `key` is the idempotency
-    key: the same for every attempt to deliver this document to this target. `attempt` counts from 1.
+    key: the same for every attempt to deliver this document to this target. `attempt` counts from 1. `request` is sent
+    in place of the document, by a kind that the configuration allows it for.
     """
 
     page: PageKey
@@ -34,6 +45,7 @@ class Item(NamedTuple):
     position: int
     key: str
     attempt: int = 1
+    request: DeclaredRequest | None = None
 
 
 class Limits(NamedTuple):

@@ -37,6 +37,7 @@ from pagefold.engine.errors import (
 )
 from pagefold.engine.http.headers import NO_STORE, SECURITY, Header
 from pagefold.engine.runtime.logs import Logger
+from pagefold.engine.sagas.saga_errors import SagaStateError, SagaTakenOver, UnknownSaga
 
 MEDIA_TYPE = "application/problem+json"
 RETRY_SECONDS = 1
@@ -54,8 +55,17 @@ _NEEDS_A_PERSON: dict[type[StoreError], str] = {
     PagesUnfolded: "the pages were lost, and are being folded again; the same request may be sent again",
 }
 
-_UNKNOWN = (UnknownPlan, UnknownRun, UnknownRequest, UnknownTarget)
-_CONFLICTS = (PlanDecided, PlanOutdated, RequestConflict, RunStateError, RunTakenOver, TargetNotStopped)
+_UNKNOWN = (UnknownPlan, UnknownRun, UnknownRequest, UnknownSaga, UnknownTarget)
+_CONFLICTS = (
+    PlanDecided,
+    PlanOutdated,
+    RequestConflict,
+    RunStateError,
+    RunTakenOver,
+    SagaStateError,
+    SagaTakenOver,
+    TargetNotStopped,
+)
 
 log = Logger(__name__)
 

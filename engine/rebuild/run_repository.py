@@ -5,32 +5,21 @@ taken at every tenth event of a run and whenever it stops, so that a long run ne
 """
 
 import re
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
-from contextlib import asynccontextmanager, contextmanager, suppress
-from typing import Any, TypeVar, cast
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager, suppress
+from typing import Any, cast
 
-import anyio
 from anyio.from_thread import BlockingPortal
-from anyio.to_thread import run_sync
-from eventsourcing.application import AggregateNotFoundError, Application, EventSourcedLog
-from eventsourcing.persistence import (
-    InfrastructureFactory,
-    IntegrityError,
-    JSONTranscoder,
-    PersistenceError,
-    StoredEvent,
-    Transcoding,
-)
-from eventsourcing.utils import Environment, EnvType, register_topic
+from eventsourcing.application import AggregateNotFoundError, EventSourcedLog
+from eventsourcing.persistence import IntegrityError, JSONTranscoder, PersistenceError, Transcoding
+from eventsourcing.utils import register_topic
 
 from pagefold.engine.errors import RunTakenOver, UnknownRun
 from pagefold.engine.rebuild.older_rows import OlderRowsFound, RecreatedCandidate
 from pagefold.engine.rebuild.run_aggregate import RebuildRun, RunEvent
 from pagefold.engine.rebuild.run_observer import Finding
 from pagefold.engine.rebuild.run_records import RunCounts, RunSpec
-from pagefold.engine.recorders import PagefoldFactory
-from pagefold.engine.recorders.datastore import Datastore
-from pagefold.engine.runtime.task_groups import unwrap_group
+from pagefold.engine.recorders.log_application import BlockingCalls, LogApplication, open_application
 from pagefold.engine.stores.store import Store
 
 REGISTER = "pagefold-rebuilds"
@@ -45,12 +34,7 @@ MAX_START_ATTEMPTS = 100
 REGISTER_CHUNK = 100
 """Entries of the register per read."""
 
-THREADS = 2
-"""Threads for the library's blocking calls. The store needs threads of its own."""
-
 _run_id = re.compile(r"[A-Za-z0-9._-]{1,64}-[0-9]{8}T[0-9]{6}-[0-9a-f]{4}", re.ASCII)
-
-Result = TypeVar("Result")
 
 
 class Registered(RunEvent):
@@ -79,24 +63,15 @@ class CountsAsObject(Transcoding):
         return RunCounts.of(data)
 
 
-class RunApplication(Application[str]):
-    """The application. Its methods block: call them outside the thread of the portal's event loop."""
+class RunApplication(LogApplication):
+    """The application."""
 
     name = "rebuilds"
 
     def __init__(self, store: Store, portal: BlockingPortal) -> None:
-        self._datastore = Datastore(store, portal, uuids=False)
-        super().__init__()
+        super().__init__(store, portal)
         register = cast("Any", REGISTER)  # the library's type is UUID, but it takes any identifier
         self.register: EventSourcedLog[Registered] = EventSourcedLog(self.events, register, Registered)
-
-    def construct_env(self, name: str, env: EnvType | None = None) -> Environment:
-        """Ignores the process's environment, which is meant for the user's own applications."""
-        return Environment(name, {InfrastructureFactory.IS_SNAPSHOTTING_ENABLED: "yes", **(env or {})})
-
-    def construct_factory(self, env: Environment) -> InfrastructureFactory[Any]:
-        """Recorders over the open store."""
-        return PagefoldFactory(env, self._datastore)
 
     def register_transcodings(self, transcoder: JSONTranscoder) -> None:
         """Adds the transcoding of counts to the library's."""
@@ -124,12 +99,8 @@ class RunApplication(Application[str]):
         if not pending:
             return
         versions = [event.originator_version for event in pending]
-        while pending:
-            try:
-                self.recorder.insert_events(pending)
-                break
-            except IntegrityError as error:
-                pending = self._unrecorded(run.id, pending, error)
+        if not self.insert_once(pending):
+            raise RunTakenOver(run.id)
         run.collect_events()
         if run.state != "running" or any(version % SNAPSHOT_EVERY == 0 for version in versions):
             self._save_snapshot(run)
@@ -161,14 +132,6 @@ class RunApplication(Application[str]):
         """The first event of a run after a version, up to and including another."""
         return cast("RunEvent | None", next(self.events.get(run_id, gt=after, lte=upto, limit=1), None))
 
-    def _unrecorded(self, run_id: str, pending: list[StoredEvent], error: Exception) -> list[StoredEvent]:
-        """The events that are not recorded yet. Raises `RunTakenOver` if others were recorded instead."""
-        first = pending[0].originator_version
-        there = list(self.recorder.select_events(run_id, gt=first - 1, limit=len(pending) + 1))
-        if not there or there != pending[: len(there)]:
-            raise RunTakenOver(run_id) from error
-        return pending[len(there) :]
-
     def _save_snapshot(self, run: RebuildRun) -> None:
         """Takes an aggregate snapshot of the run. It only saves work, so failing to store it is not an error."""
         if self.snapshots is not None:
@@ -185,7 +148,7 @@ class RunRepository:
 
     def __init__(self, application: RunApplication) -> None:
         self._application = application
-        self._threads = anyio.CapacityLimiter(THREADS)
+        self._call = BlockingCalls().call
 
     async def start(self, spec: RunSpec) -> RebuildRun:
         """Records a new run. After `StoreUnavailable`, a run that is never resumed may be in the log."""
@@ -250,38 +213,9 @@ class RunRepository:
             elif isinstance(event, RebuildRun.Compared):
                 break
 
-    async def _call(self, function: Callable[..., Result], *arguments: object) -> Result:
-        """Calls a blocking function in a thread. It is never abandoned midway."""
-
-        def call() -> Result:
-            with _pagefold_errors():
-                return function(*arguments)
-
-        return await run_sync(call, limiter=self._threads)
-
 
 @asynccontextmanager
 async def open_runs(store: Store) -> AsyncIterator[RunRepository]:
     """Opens the runs of an open store for the length of an `async with`. The store stays open afterwards."""
-    with unwrap_group():
-        async with BlockingPortal() as portal:
-            application = await run_sync(RunApplication, store, portal)
-            try:
-                yield RunRepository(application)
-            finally:
-                with anyio.CancelScope(shield=True):
-                    await run_sync(application.close)
-
-
-@contextmanager
-def _pagefold_errors() -> Iterator[None]:
-    """Raises the store's error instead of the library's that wraps it."""
-    try:
-        yield
-    except PersistenceError as error:
-        if error.__cause__ is None:
-            raise
-        raised = error.__cause__
-    else:
-        return
-    raise raised
+    async with open_application(RunApplication, store) as application:
+        yield RunRepository(application)

@@ -48,7 +48,7 @@ Holding: TypeAlias = Literal["current", "behind", "missing", "surplus", "none"]
 `surplus`: something, and should hold nothing. `none`: nothing, as wanted.
 """
 
-Outcome: TypeAlias = Literal["delivered", "unchanged", "refused", "dead", "returned", "uncertain"]
+Outcome: TypeAlias = Literal["delivered", "unchanged", "refused", "dead", "returned", "uncertain", "held", "discarded"]
 """What became of a claimed delivery: see `Settlement`."""
 
 
@@ -91,6 +91,33 @@ class Wanted(NamedTuple):
     position: int
 
 
+class Placement(NamedTuple):
+    """What a target is to get of a page, with its bytes: of a group's version, whatever the page is by then.
+
+    `position` is above those of earlier placements of the page.
+    """
+
+    sku: str
+    channel: str
+    tag: str
+    position: int
+    document: bytes
+
+
+GROUP_PREFIX = "saga:"
+"""What names of groups of targets begin with: no target's name has a colon."""
+
+
+def group_target(saga: str) -> str:
+    """The name under which the pages of a group are kept: its rows are the pages that its targets are to get."""
+    return f"{GROUP_PREFIX}{saga}"
+
+
+def is_group(target: str) -> bool:
+    """Whether a name is that of a group."""
+    return target.startswith(GROUP_PREFIX)
+
+
 class Claim(NamedTuple):
     """The right to deliver some rows. `number` is random: no two claims share it, not even of one holder."""
 
@@ -123,6 +150,9 @@ class Settlement(NamedTuple):
     the target refused this item; it is due after `delay` and has one attempt more. `dead`: as `refused`, for the last
     time. `returned`: nothing was sent; it is due after `delay`, without an attempt. `uncertain`: as `returned`, but it
     may have been received.
+
+    `held`: nothing was sent, and nothing will be until a document is placed. `discarded`: as `dead`, but no person is
+    needed.
 
     `answer` is what the target said, cut to `MAX_ANSWER_CHARACTERS`.
     """
@@ -307,6 +337,15 @@ class Deliveries(ABC):
         """Discards dead rows, until their pages change; returns how many were dead."""
 
     @abstractmethod
+    async def place(self, target: str, placements: Collection[Placement]) -> int:
+        """Has the documents of a group's version sent to a target, and returns how many rows changed.
+
+        What was placed at this position already changes nothing, unless its document is gone. What the target has
+        acknowledged is current at once; of a page without a row, a withdrawal is sent. A claim of another document is
+        lost, and what the target holds is unknown. Makes a target known, without a cursor.
+        """
+
+    @abstractmethod
     async def edit(self, target: str, key: DeliveryKey, document: bytes) -> bool:
         """Has a document sent in place of the page's, once, and at once. Returns whether there is such a row.
 
@@ -341,7 +380,7 @@ class Deliveries(ABC):
 
     @abstractmethod
     async def receipts(self, skus: Collection[str], target: str | None = None) -> Sequence[StoredDelivery]:
-        """The rows of some SKUs at one target or all, by target, SKU and channel."""
+        """The rows of some SKUs at one target or all, by target, SKU and channel. Without groups, unless it is one."""
 
     @abstractmethod
     async def rows(self, target: str, after: DeliveryKey = FIRST_KEY, limit: int = 100) -> Sequence[StoredDelivery]:
@@ -355,11 +394,14 @@ class Deliveries(ABC):
 
     @abstractmethod
     async def waiting_since(self) -> Mapping[str, str]:
-        """Since when the oldest waiting row of each target that has one is not current."""
+        """Since when the oldest waiting row of each target that has one is not current. Without groups."""
 
     @abstractmethod
     async def counts(self, target: str | None = None) -> Sequence[DeliveryCount]:
-        """The exact numbers of pages by target, channel, state and holding, without counting rows. None is 0."""
+        """The exact numbers of pages by target, channel, state and holding, without counting rows. None is 0.
+
+        Without groups, unless one is named; so are the totals.
+        """
 
     @abstractmethod
     async def totals(self, target: str | None = None) -> Mapping[str, Mapping[str, int]]:

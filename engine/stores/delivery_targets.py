@@ -72,7 +72,7 @@ class DeliveryTargets(ABC):
 
     @abstractmethod
     async def targets(self) -> Sequence[DeliveryTarget]:
-        """All of them, by name."""
+        """All of them, by name. Without groups."""
 
     # --- whether -------------------------------------------------------------------------------------------
 

@@ -20,6 +20,7 @@ from pagefold.engine.configuration.delta_config import DeltaConfig
 from pagefold.engine.configuration.http_config import HttpConfig
 from pagefold.engine.configuration.kpi_config import KpiConfig
 from pagefold.engine.configuration.reference_config import ReferencesConfig
+from pagefold.engine.configuration.saga_config import SagaConfig
 from pagefold.engine.configuration.schedule_config import ScheduleConfig, TaskConfig
 from pagefold.engine.configuration.shop_config import ShopConfig
 from pagefold.engine.configuration.snapshot_config import OrphanLimit, SnapshotConfig
@@ -391,6 +392,7 @@ TABLES: dict[str, type[msgspec.Struct]] = {
     "targets.kafka.": KafkaTargetConfig,
     "targets.redis.": RedisTargetConfig,
     "targets.meilisearch.": SearchTargetConfig,
+    "sagas.": SagaConfig,
     "trees.": TreeConfig,
 }
 EXAMPLE = re.compile(r"^#   (?=[a-z_]+(?:\.[A-Za-z.]+)? = |\[|# )", re.MULTILINE)

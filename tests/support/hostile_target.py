@@ -40,7 +40,8 @@ class Arrival(NamedTuple):
 class HostileTarget:
     """The service. `held` is what it holds; `arrived` everything that was applied, by page, in order.
 
-    `refuses`: pages for which it answers the whole request with 422. `requests` are the moments of all requests.
+    `refuses`: pages for which it answers the whole request with 422. `requests` are the moments of all requests,
+    `others` those that are about no page: first line, body, idempotency key.
     """
 
     def __init__(self, behave: Misbehaviour) -> None:
@@ -49,6 +50,7 @@ class HostileTarget:
         self.held: dict[tuple[str, str], object] = {}
         self.arrived: dict[tuple[str, str], list[Arrival]] = {}
         self.requests: list[float] = []
+        self.others: list[tuple[str, bytes, str]] = []
         self.statuses: list[int] = []
         self.most = self.now = 0
         self.url = ""
@@ -79,13 +81,13 @@ class HostileTarget:
         self._connections.add(writer)
         try:
             while head := await reader.readuntil(b"\r\n\r\n"):
-                _, *lines = head.decode().strip().split("\r\n")
+                first, *lines = head.decode().strip().split("\r\n")
                 headers = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
                 body = await reader.readexactly(int(headers.get("content-length", 0)))
                 self.now += 1
                 self.most = max(self.most, self.now)
                 try:
-                    goes_on = await self._answer(headers, body, writer)
+                    goes_on = await self._answer(first, headers, body, writer)
                 finally:
                     self.now -= 1
                 if not goes_on:
@@ -96,9 +98,12 @@ class HostileTarget:
             self._connections.discard(writer)
             writer.close()
 
-    async def _answer(self, headers: dict[str, str], body: bytes, writer: asyncio.StreamWriter) -> bool:
+    async def _answer(self, first: str, headers: dict[str, str], body: bytes, writer: asyncio.StreamWriter) -> bool:
         self.requests.append(time.monotonic())
         behaviour = self.behave()
+        if b'"data"' not in body:
+            self.others.append((first, body, headers["idempotency-key"]))
+            body = b'{"data":[]}'
         if any(self.refuses(each["page"]) for each in _changes(body)):
             behaviour = Behaviour(applies=False, status=422)
         self.statuses.append(behaviour.status)

@@ -76,11 +76,17 @@ class HttpTarget(TargetKind):
         if self._config.batches:
             return await self._deliver_batch(items)
         [item] = items
-        response = await self._send_page(item) if self._config.path else await self._send_event(item)
+        response = await self._send_one(item)
         if isinstance(response, NoResponse):
             return Answers([Unavailable(response.text, response.sent)], response.limits)
-        answer = answer_of(response.status, response.text, withdrawal=item.document is None)
+        withdrawal = item.document is None and item.request is None
+        answer = answer_of(response.status, response.text, withdrawal=withdrawal)
         return Answers([answer], response.limits)
+
+    async def _send_one(self, item: Item) -> Response | NoResponse:
+        if (request := item.request) is not None:
+            return await self._send(request.method, request.path, request.body.encode() or None, [item])
+        return await self._send_page(item) if self._config.path else await self._send_event(item)
 
     async def _send_page(self, item: Item) -> Response | NoResponse:
         """The document, to the page's own address."""
@@ -119,7 +125,7 @@ class HttpTarget(TargetKind):
             "idempotency-key": key,
             "pagefold-sequence": str(max(item.position for item in items)),
         }
-        if len(items) == 1:
+        if len(items) == 1 and items[0].request is None:
             headers[TAG_HEADER] = items[0].tag
         if body is not None:
             headers["content-type"] = "application/json"

@@ -20,6 +20,7 @@ from pagefold.engine.stores.delivery_records import (
     DeliveryCount,
     DeliveryKey,
     DeliveryState,
+    Placement,
     Settlement,
     StoredDelivery,
     WaitingKey,
@@ -27,6 +28,7 @@ from pagefold.engine.stores.delivery_records import (
     answer_of,
     by_target,
     delay_of,
+    is_group,
     may_have_arrived,
     micros_of,
     stored_delivery,
@@ -124,6 +126,15 @@ class PostgresDeliveries(Deliveries):
     ) -> int:
         return await self._writers.execute("move_deliveries", target, *_columns(sorted(keys), 2), states, to)
 
+    async def place(self, target: str, placements: Collection[Placement]) -> int:
+        if not placements:
+            return 0
+        columns = _columns(sorted(placements), 5)
+        async with self._writers.session() as session, session.transaction():
+            await session.execute("add_delivery_target", target)
+            await session.execute("add_delivery_cursor", target)
+            return await session.execute("place_deliveries", target, *columns)
+
     async def edit(self, target: str, key: DeliveryKey, document: bytes) -> bool:
         return bool(await self._writers.execute("edit_delivery", target, *key, document))
 
@@ -156,7 +167,8 @@ class PostgresDeliveries(Deliveries):
     # --- to be seen ----------------------------------------------------------------------------------------
 
     async def receipts(self, skus: Collection[str], target: str | None = None) -> Sequence[StoredDelivery]:
-        return list(map(stored_delivery, await self._readers.fetch("deliveries_of_skus", list(skus), target)))
+        rows = await self._readers.fetch("deliveries_of_skus", list(skus), target)
+        return [stored_delivery(row) for row in rows if target is not None or not is_group(row[0])]
 
     async def rows(self, target: str, after: DeliveryKey = FIRST_KEY, limit: int = 100) -> Sequence[StoredDelivery]:
         return list(map(stored_delivery, await self._readers.fetch("deliveries_by_key", target, *after, limit)))
@@ -168,13 +180,16 @@ class PostgresDeliveries(Deliveries):
         return list(map(stored_delivery, await self._readers.fetch("oldest_deliveries", target, state, *place, limit)))
 
     async def waiting_since(self) -> Mapping[str, str]:
-        return {target: text_of(since) for target, since in await self._readers.fetch("waiting_since")}
+        found = await self._readers.fetch("waiting_since")
+        return {target: text_of(since) for target, since in found if not is_group(target)}
 
     async def counts(self, target: str | None = None) -> Sequence[DeliveryCount]:
-        return list(map(DeliveryCount._make, await self._readers.fetch("delivery_counts", target)))
+        found = map(DeliveryCount._make, await self._readers.fetch("delivery_counts", target))
+        return [each for each in found if target is not None or not is_group(each.target)]
 
     async def totals(self, target: str | None = None) -> Mapping[str, Mapping[str, int]]:
-        return by_target(await self._readers.fetch("delivery_totals", target))
+        found = await self._readers.fetch("delivery_totals", target)
+        return by_target(row for row in found if target is not None or not is_group(row[0]))
 
     async def count(self, target: str, counts: Mapping[str, int]) -> None:
         async with self._writers.session() as session:

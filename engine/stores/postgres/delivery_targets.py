@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from pagefold.engine.stores.delivery_records import is_group
 from pagefold.engine.stores.delivery_targets import DeliveryTarget
 from pagefold.engine.stores.postgres.connections import Connections
 from pagefold.engine.stores.shared_targets import SharedTargets
@@ -19,6 +20,7 @@ class PostgresDeliveryTargets(SharedTargets):
         return [
             shown(name, decode_state(state), now, is_resetting=is_resetting)
             for name, now, state, is_resetting in await self._readers.fetch("delivery_targets")
+            if not is_group(name)
         ]
 
     async def _change(self, target: str, change: Change[Result], *, durable: bool = False) -> Result:  # noqa: ARG002  # every commit is

@@ -26,6 +26,7 @@ from pagefold.engine.stores.delivery_records import (
     DeliveryCount,
     DeliveryKey,
     DeliveryState,
+    Placement,
     Settlement,
     StoredDelivery,
     WaitingKey,
@@ -33,6 +34,7 @@ from pagefold.engine.stores.delivery_records import (
     answer_of,
     by_target,
     delay_of,
+    is_group,
     may_have_arrived,
     micros_of,
     stored_delivery,
@@ -163,6 +165,17 @@ class SQLiteDeliveries(Deliveries):
     ) -> int:
         return await self._change("move_deliveries", target, _json(sorted(keys)), _json(states), to)
 
+    async def place(self, target: str, placements: Collection[Placement]) -> int:
+        rows = _json(sorted((*each[:4], each.document.hex()) for each in placements))
+
+        def work(connection: apsw.Connection) -> int:
+            fetch(connection, "add_delivery_target", target)
+            fetch(connection, "add_delivery_cursor", target)
+            fetch(connection, "place_deliveries", target, rows, self.clock())
+            return connection.changes()
+
+        return await self._write(work) if placements else 0
+
     async def edit(self, target: str, key: DeliveryKey, document: bytes) -> bool:
         return bool(await self._change("edit_delivery", target, *key, document))
 
@@ -211,7 +224,7 @@ class SQLiteDeliveries(Deliveries):
 
     async def receipts(self, skus: Collection[str], target: str | None = None) -> Sequence[StoredDelivery]:
         rows = await self._read("deliveries_of_skus", apsw.carray(tuple(skus)), target) if skus else []
-        return list(map(stored_delivery, rows))
+        return [stored_delivery(row) for row in rows if target is not None or not is_group(row[0])]
 
     async def rows(self, target: str, after: DeliveryKey = FIRST_KEY, limit: int = 100) -> Sequence[StoredDelivery]:
         return list(map(stored_delivery, await self._read("deliveries_by_key", target, *after, limit)))
@@ -223,13 +236,16 @@ class SQLiteDeliveries(Deliveries):
         return list(map(stored_delivery, await self._read("oldest_deliveries", target, state, *place, limit)))
 
     async def waiting_since(self) -> Mapping[str, str]:
-        return {target: text_of(since) for target, since in await self._read("waiting_since")}
+        found = await self._read("waiting_since")
+        return {target: text_of(since) for target, since in found if not is_group(target)}
 
     async def counts(self, target: str | None = None) -> Sequence[DeliveryCount]:
-        return list(map(DeliveryCount._make, await self._read("delivery_counts", target)))
+        found = map(DeliveryCount._make, await self._read("delivery_counts", target))
+        return [each for each in found if target is not None or not is_group(each.target)]
 
     async def totals(self, target: str | None = None) -> Mapping[str, Mapping[str, int]]:
-        return by_target(await self._read("delivery_totals", target))
+        found = await self._read("delivery_totals", target)
+        return by_target(row for row in found if target is not None or not is_group(row[0]))
 
     async def count(self, target: str, counts: Mapping[str, int]) -> None:
         await self._write(lambda connection: _add(connection, target, counts))

@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 
 import apsw
 
+from pagefold.engine.stores.delivery_records import is_group
 from pagefold.engine.stores.delivery_targets import DeliveryTarget
 from pagefold.engine.stores.shared_targets import SharedTargets
 from pagefold.engine.stores.sqlite.connections import Connections, fetch, in_transaction, with_full_sync
@@ -25,6 +26,7 @@ class SQLiteDeliveryTargets(SharedTargets):
         return [
             shown(name, decode_state(state), self.clock(), is_resetting=bool(is_resetting))
             for name, state, is_resetting in rows
+            if not is_group(name)
         ]
 
     async def _change(self, target: str, change: Change[Result], *, durable: bool = False) -> Result:

@@ -90,7 +90,7 @@ RETURNING d.sku, d.channel;
 -- settle_deliveries --
 -- Ends a claim of rows, and returns those that it still had. `is_newest`: nothing else was wanted since the claim, so that
 -- what was read after it is no older than what is wanted. All rows are locked first, in the order given, since those that the
--- claim has lost are changed next.
+-- claim has lost are changed next. A group's own row is no dead letter.
 WITH named AS MATERIALIZED (
     SELECT settled.*, d.target, d.claim, d.claimed_by, d.acked_tag, d.overtaken,
         NOT d.remarked OR d.wanted_tag = settled.page_tag AS is_newest
@@ -103,13 +103,14 @@ WITH named AS MATERIALIZED (
 ), judged AS (
     SELECT *, is_newest AND (
         outcome = 'delivered' AND NOT overtaken OR outcome = 'unchanged' AND coalesce(acked_tag, '') = tag
-    ) AS is_done, is_newest AND outcome = 'dead' AS is_dead
+    ) AS is_done, is_newest AND outcome IN ('dead', 'discarded') AS is_dead,
+        is_newest AND outcome = 'dead' AND NOT starts_with($1, 'saga:') AS is_letter
     FROM named
     WHERE claim = $2 AND claimed_by = $3
 )
 UPDATE deliveries AS d SET
     state = CASE
-        WHEN is_done THEN 'current' WHEN is_dead THEN 'dead' WHEN d.hold THEN 'held' ELSE 'waiting'
+        WHEN is_done THEN 'current' WHEN is_dead THEN outcome WHEN d.hold OR outcome = 'held' THEN 'held' ELSE 'waiting'
     END,
     wanted_tag = CASE WHEN is_done THEN judged.page_tag ELSE d.wanted_tag END,
     wanted_position = CASE WHEN is_done THEN greatest(d.wanted_position, judged.position) ELSE d.wanted_position END,
@@ -122,20 +123,20 @@ UPDATE deliveries AS d SET
     acked_at = CASE WHEN outcome = 'delivered' THEN delivery_clock() ELSE d.acked_at END,
     echo = CASE WHEN outcome = 'delivered' THEN judged.echo ELSE d.echo END,
     attempts = CASE
-        WHEN is_done OR NOT is_newest THEN 0 WHEN outcome IN ('refused', 'dead') THEN d.attempts + 1 ELSE d.attempts
+        WHEN is_done OR NOT is_newest THEN 0 WHEN outcome IN ('refused', 'dead', 'discarded') THEN d.attempts + 1 ELSE d.attempts
     END,
     since = CASE WHEN NOT is_done THEN d.since END,
     due_at = CASE
-        WHEN is_done OR is_dead OR d.hold THEN NULL
+        WHEN is_done OR is_dead OR d.hold OR outcome = 'held' THEN NULL
         WHEN is_newest THEN delivery_clock() + judged.delay
         ELSE delivery_clock()
     END,
     document = CASE WHEN NOT is_done THEN d.document END,
     answer = judged.answer,
-    letter = CASE WHEN is_dead THEN coalesce(d.letter, nextval('delivery_letters')) ELSE d.letter END,
-    died_at = CASE WHEN is_dead THEN delivery_clock() ELSE d.died_at END,
-    cause = CASE WHEN is_dead THEN judged.cause ELSE d.cause END,
-    decision = CASE WHEN NOT is_dead THEN d.decision END,
+    letter = CASE WHEN is_letter THEN coalesce(d.letter, nextval('delivery_letters')) ELSE d.letter END,
+    died_at = CASE WHEN is_letter THEN delivery_clock() ELSE d.died_at END,
+    cause = CASE WHEN is_letter THEN judged.cause ELSE d.cause END,
+    decision = CASE WHEN NOT is_letter THEN d.decision END,
     claim = NULL,
     claimed_by = NULL,
     remarked = false,
@@ -182,6 +183,45 @@ UPDATE deliveries AS d SET
     due_at = CASE WHEN $5 = 'waiting' THEN delivery_clock() END
 FROM named
 WHERE d.target = named.target AND d.sku = named.sku AND d.channel = named.channel AND named.state = ANY ($4::text[]);
+
+-- place_deliveries --
+-- Has documents sent, in the order given. A claim of another document is revoked: its bytes may arrive all the same.
+INSERT INTO deliveries AS d (
+    target, sku, channel, state, wanted_tag, wanted_position, acked_tag, epoch, since, due_at, hold, document
+)
+SELECT $1, placed.sku, placed.channel, 'waiting', placed.tag, placed.position, CASE WHEN placed.tag = '' THEN '?' END,
+    (SELECT epoch FROM delivery_cursors WHERE target = $1), delivery_clock(), delivery_clock(), false, placed.document
+FROM unnest($2::text[], $3::text[], $4::text[], $5::bigint[], $6::bytea[])
+    AS placed (sku, channel, tag, position, document)
+ON CONFLICT (target, sku, channel) DO UPDATE SET
+    wanted_tag = excluded.wanted_tag,
+    wanted_position = excluded.wanted_position,
+    acked_tag = CASE WHEN d.claim IS NOT NULL OR d.epoch < excluded.epoch THEN '?' ELSE d.acked_tag END,
+    epoch = greatest(d.epoch, excluded.epoch),
+    attempts = 0,
+    hold = false,
+    remarked = false,
+    state = CASE
+        WHEN d.claim IS NULL AND d.epoch >= excluded.epoch AND coalesce(d.acked_tag, '') = excluded.wanted_tag
+            THEN 'current'
+        ELSE 'waiting'
+    END,
+    document = CASE
+        WHEN d.claim IS NULL AND d.epoch >= excluded.epoch AND coalesce(d.acked_tag, '') = excluded.wanted_tag THEN NULL
+        ELSE excluded.document
+    END,
+    since = CASE
+        WHEN d.claim IS NULL AND d.epoch >= excluded.epoch AND coalesce(d.acked_tag, '') = excluded.wanted_tag THEN NULL
+        ELSE coalesce(d.since, excluded.since)
+    END,
+    due_at = CASE
+        WHEN d.claim IS NULL AND d.epoch >= excluded.epoch AND coalesce(d.acked_tag, '') = excluded.wanted_tag THEN NULL
+        ELSE excluded.due_at
+    END,
+    claim = NULL,
+    claimed_by = NULL
+WHERE d.wanted_position <> excluded.wanted_position
+    OR d.document IS NULL AND d.state NOT IN ('current', 'dead', 'discarded');
 
 -- edit_delivery --
 -- Has a document sent in place of the page's, and revokes a claim, whose bytes may arrive all the same.

@@ -79,7 +79,7 @@ RETURNING sku, channel;
 
 -- settle_deliveries --
 -- Ends a claim of rows, given as JSON, and returns those that it still had. `is_newest`: nothing else was wanted since the
--- claim, so that what was read after it is no older than what is wanted.
+-- claim, so that what was read after it is no older than what is wanted. A group's own row is no dead letter.
 WITH settled AS (
     SELECT value ->> 0 AS sku, value ->> 1 AS channel, value ->> 2 AS outcome, value ->> 3 AS tag, value ->> 4 AS page_tag,
         value ->> 5 AS position, value ->> 6 AS answer, value ->> 7 AS delay, unhex(value ->> 8) AS echo, value ->> 9 AS cause,
@@ -92,12 +92,13 @@ WITH settled AS (
 ), judged AS MATERIALIZED (
     SELECT *, is_newest AND (
         outcome = 'delivered' AND NOT overtaken OR outcome = 'unchanged' AND coalesce(acked_tag, '') = tag
-    ) AS is_done, is_newest AND outcome = 'dead' AS is_dead,
+    ) AS is_done, is_newest AND outcome IN ('dead', 'discarded') AS is_dead,
+        is_newest AND outcome = 'dead' AND ?1 NOT LIKE 'saga:%' AS is_letter,
         (SELECT coalesce(max(letter), 0) FROM deliveries WHERE letter IS NOT NULL) + 1 + place AS new_letter
     FROM claimed
 )
 UPDATE deliveries AS d SET
-    state = CASE WHEN is_done THEN 'current' WHEN is_dead THEN 'dead' WHEN d.hold THEN 'held' ELSE 'waiting' END,
+    state = CASE WHEN is_done THEN 'current' WHEN is_dead THEN outcome WHEN d.hold OR outcome = 'held' THEN 'held' ELSE 'waiting' END,
     wanted_tag = iif(is_done, judged.page_tag, d.wanted_tag),
     wanted_position = iif(is_done, max(d.wanted_position, judged.position), d.wanted_position),
     acked_tag = CASE
@@ -109,16 +110,20 @@ UPDATE deliveries AS d SET
     acked_at = iif(outcome = 'delivered', ?5, d.acked_at),
     echo = iif(outcome = 'delivered', judged.echo, d.echo),
     attempts = CASE
-        WHEN is_done OR NOT is_newest THEN 0 WHEN outcome IN ('refused', 'dead') THEN d.attempts + 1 ELSE d.attempts
+        WHEN is_done OR NOT is_newest THEN 0
+        WHEN outcome IN ('refused', 'dead', 'discarded') THEN d.attempts + 1
+        ELSE d.attempts
     END,
     since = iif(is_done, NULL, d.since),
-    due_at = CASE WHEN is_done OR is_dead OR d.hold THEN NULL WHEN is_newest THEN ?5 + judged.delay ELSE ?5 END,
+    due_at = CASE
+        WHEN is_done OR is_dead OR d.hold OR outcome = 'held' THEN NULL WHEN is_newest THEN ?5 + judged.delay ELSE ?5
+    END,
     document = iif(is_done, NULL, d.document),
     answer = judged.answer,
-    letter = iif(is_dead, coalesce(d.letter, judged.new_letter), d.letter),
-    died_at = iif(is_dead, ?5, d.died_at),
-    cause = iif(is_dead, judged.cause, d.cause),
-    decision = iif(is_dead, NULL, d.decision),
+    letter = iif(is_letter, coalesce(d.letter, judged.new_letter), d.letter),
+    died_at = iif(is_letter, ?5, d.died_at),
+    cause = iif(is_letter, judged.cause, d.cause),
+    decision = iif(is_letter, NULL, d.decision),
     claim = NULL,
     claimed_by = NULL,
     remarked = 0,
@@ -157,6 +162,49 @@ UPDATE deliveries AS d SET
     due_at = iif(?4 = 'waiting', ?5, NULL)
 FROM (SELECT value ->> 0 AS sku, value ->> 1 AS channel FROM json_each(?2)) AS named
 WHERE d.target = ?1 AND d.sku = named.sku AND d.channel = named.channel AND d.state IN (SELECT value FROM json_each(?3));
+
+-- place_deliveries --
+-- Has documents sent, given as JSON with their bytes in hexadecimal. A claim of another document is revoked: its bytes may
+-- arrive all the same.
+INSERT INTO deliveries AS d (
+    target, sku, channel, state, wanted_tag, wanted_position, acked_tag, epoch, since, due_at, hold, document
+)
+SELECT ?1, placed.sku, placed.channel, 'waiting', placed.tag, placed.position, iif(placed.tag = '', '?', NULL),
+    (SELECT epoch FROM delivery_cursors WHERE target = ?1), ?3, ?3, 0, unhex(placed.document)
+FROM (
+    SELECT value ->> 0 AS sku, value ->> 1 AS channel, value ->> 2 AS tag, value ->> 3 AS position,
+        value ->> 4 AS document
+    FROM json_each(?2)
+) AS placed
+WHERE true
+ON CONFLICT (target, sku, channel) DO UPDATE SET
+    wanted_tag = excluded.wanted_tag,
+    wanted_position = excluded.wanted_position,
+    acked_tag = iif(d.claim IS NOT NULL OR d.epoch < excluded.epoch, '?', d.acked_tag),
+    epoch = max(d.epoch, excluded.epoch),
+    attempts = 0,
+    hold = 0,
+    remarked = 0,
+    state = iif(
+        d.claim IS NULL AND d.epoch >= excluded.epoch AND coalesce(d.acked_tag, '') = excluded.wanted_tag,
+        'current', 'waiting'
+    ),
+    document = iif(
+        d.claim IS NULL AND d.epoch >= excluded.epoch AND coalesce(d.acked_tag, '') = excluded.wanted_tag,
+        NULL, excluded.document
+    ),
+    since = CASE
+        WHEN d.claim IS NULL AND d.epoch >= excluded.epoch AND coalesce(d.acked_tag, '') = excluded.wanted_tag THEN NULL
+        ELSE coalesce(d.since, excluded.since)
+    END,
+    due_at = CASE
+        WHEN d.claim IS NULL AND d.epoch >= excluded.epoch AND coalesce(d.acked_tag, '') = excluded.wanted_tag THEN NULL
+        ELSE excluded.due_at
+    END,
+    claim = NULL,
+    claimed_by = NULL
+WHERE d.wanted_position <> excluded.wanted_position
+    OR d.document IS NULL AND d.state NOT IN ('current', 'dead', 'discarded');
 
 -- edit_delivery --
 -- Has a document sent in place of the page's, and revokes a claim, whose bytes may arrive all the same.
