@@ -95,7 +95,7 @@ class Services:
         self.epochs = EpochService(store, config, self.validator, epochs)
         self.counters = Counters()
         self.faults = RecentFaults()
-        self.targets = TargetService(store, config.targets, self.audit)
+        self.targets = TargetService(store, config.targets, self.pages, self.audit)
         self._delivery_work = DeliveryWork(store, config, self.feed.reader, self.pages, self.faults)
         saga_pages = SagaPages(self.feed.reader, self.pages, self.past)
         self._saga_work = SagaWork(store, config, saga_pages, self.faults, self._delivery_work.wake)

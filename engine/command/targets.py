@@ -19,13 +19,12 @@ from pagefold.engine.command.console import (
 )
 from pagefold.engine.command.dead_letters import Operator, login_name
 from pagefold.engine.command.options import AsJSON, Exit, Injected, Options, Reason, UsageError
-from pagefold.engine.delivery.kind_table import open_kind
+from pagefold.engine.delivery.receipts import Receipt
 from pagefold.engine.delivery.target_service import ChannelHoldings, TargetStatus
-from pagefold.engine.delivery.target_verifier import TargetVerification, TargetVerifier
+from pagefold.engine.delivery.target_verifier import TargetVerification
 from pagefold.engine.reading.moments import parse_time
 from pagefold.engine.runtime.event_loop import run
 from pagefold.engine.shop import Shop
-from pagefold.engine.stores.delivery_records import StoredDelivery
 
 COLUMNS = ("target", "kind", "state", "waiting", "oldest", "dead", "drift", "last success")
 NUMBERS = ("waiting", "dead", "drift")
@@ -70,8 +69,9 @@ def list_targets(*, as_json: AsJSON = False, options: Injected = Options()) -> i
     Parameters
     ----------
     as_json
-        Print one JSON object a line: name, kind, state, reason, since, by, waiting, waitsSeconds, dead, pace,
-        heldOffSeconds, lastSuccessAt, failingSince, channels (channel, current, behind, missing, surplus), totals.
+        Print one JSON object a line: name, kind, state, reason, since, by, pages, waiting, waitsSeconds, dead,
+        resetting, probeSeconds, pace, heldOffSeconds, lastSuccessAt, failingSince, channels (channel, current, behind,
+        missing, surplus), totals.
     """
 
     async def do() -> int:
@@ -204,6 +204,7 @@ def deliver(  # noqa: PLR0913  # a command has that many options
     everything: Annotated[bool, Parameter(name="--all", negative="")] = False,
     since: Annotated[str | None, Parameter(name="--since", metavar="TIME")] = None,
     sku: Annotated[Sequence[str], Parameter(name="--sku", metavar="SKU", negative="")] = (),
+    expect: Annotated[int | None, Parameter(name="--expect", metavar="NUMBER")] = None,
     operator: Operator = None,
     options: Injected = Options(),  # noqa: B008  # it is immutable
 ) -> int:
@@ -219,9 +220,14 @@ def deliver(  # noqa: PLR0913  # a command has that many options
         Every page that was acknowledged since then, such as 2027-01-31T12:00Z: the target was set back to that time.
     sku
         The pages of this SKU; repeat it for several.
+    expect
+        With --all or --since: the number of pages that the target has, as `targets show --json` says; nothing is done
+        if it is another one.
     """
     if sum([everything, since is not None, bool(sku)]) != 1:
         raise UsageError("--all", "give --all, --since or --sku, and only one of them")
+    if sku and expect is not None:
+        raise UsageError("--expect", "is for --all and --since")
     moment = None if since is None else _moment(since)
 
     async def do(shop: Shop, by: str) -> int:
@@ -229,7 +235,7 @@ def deliver(  # noqa: PLR0913  # a command has that many options
             pages = (await shop.targets.deliver_skus(name, sku, by=by, reason=reason)).pages
             print(f"{printable(name)}  {count(pages or 0, 'page')} will be delivered again")
             return Exit.DONE if pages else Exit.REFUSED
-        await shop.targets.deliver_all(name, by=by, reason=reason, since=moment)
+        await shop.targets.deliver_all(name, by=by, reason=reason, since=moment, expected=expect)
         what = "every page" if moment is None else f"every page acknowledged since {_second(moment)}"
         print(f"{printable(name)}  {what} will be delivered again")
         return Exit.DONE
@@ -268,16 +274,8 @@ def verify(
     """
 
     async def do() -> int:
-        config = options.load()
-        async with pagefold.open(config, create=False) as shop:
-            await shop.targets.get(name)
-            target = config.targets.get(name)
-            if target is None:
-                raise UsageError("NAME", f"the configuration has no target {name!r} any more")
-            verifier = TargetVerifier(name, target, shop.store, shop.pages)
-            async with shop.audit.action("targets verify", name) as action, open_kind(name, target) as kind:
-                found = await verifier.run(kind, sample, lambda _: None)
-                action.details |= _counts(found)
+        async with pagefold.open(options.load(), create=False) as shop:
+            found = await shop.targets.verify(name, sample)
         if as_json:
             write_bytes(msgspec.json.encode(found))
         else:
@@ -285,11 +283,6 @@ def verify(
         return Exit.REFUSED if found.unmarked or found.differing else Exit.DONE
 
     return run(do)
-
-
-def _counts(found: TargetVerification) -> dict[str, int]:
-    numbers = {"pages": found.pages, "current": found.current, "unmarked": found.unmarked, "differing": found.differing}
-    return numbers if found.read is None else numbers | {"read": found.read}
 
 
 def _show_verification(found: TargetVerification) -> None:
@@ -320,8 +313,8 @@ def receipts(
     sku
         The SKU.
     as_json
-        Print one JSON object a line: target, sku, channel, state, wantedTag, ackedTag, ackedPosition, ackedAt,
-        attempts, answer.
+        Print one JSON object a line: target, sku, channel, state, holding, wantedTag, wantedPosition, ackedTag,
+        ackedPosition, ackedAt, attempts, since, dueAt, answer, isEdited.
     """
 
     async def do() -> int:
@@ -329,7 +322,7 @@ def receipts(
             rows = await shop.targets.receipts(sku)
         if as_json:
             for row in rows:
-                write_bytes(msgspec.json.encode(_document(row)))
+                write_bytes(msgspec.json.encode(row))
         elif rows:
             show_table(RECEIPTS, map(_receipt, rows), wrapped=("answer",))
         else:
@@ -339,25 +332,10 @@ def receipts(
     return run(do)
 
 
-def _receipt(row: StoredDelivery) -> list[str]:
+def _receipt(row: Receipt) -> list[str]:
     at = "-" if row.acked_at is None else _second(row.acked_at)
     tag = {None: "never sent", "?": "not known", "": "withdrawn"}.get(row.acked_tag, row.acked_tag or "")
     return [row.target, printable(row.channel), row.state, at, tag, str(row.attempts), printable(row.answer)]
-
-
-def _document(row: StoredDelivery) -> dict[str, object]:
-    return {
-        "target": row.target,
-        "sku": row.sku,
-        "channel": row.channel,
-        "state": row.state,
-        "wantedTag": row.wanted_tag,
-        "ackedTag": row.acked_tag,
-        "ackedPosition": row.acked_position,
-        "ackedAt": row.acked_at,
-        "attempts": row.attempts,
-        "answer": row.answer,
-    }
 
 
 def _run(options: Options, operator: str | None, task: Task) -> int:

@@ -5,9 +5,10 @@ from typing import NamedTuple, assert_never
 from pagefold.engine.dashboard.formats import plural
 from pagefold.engine.dashboard.run_summary import SCHEDULED_STATES, Sample, samples_of
 from pagefold.engine.dashboard.screen import State
+from pagefold.engine.delivery.target_verifier import TargetVerification
 from pagefold.engine.rebuild.rebuild_service import RunReport
 from pagefold.engine.requests.request_service import changes_of
-from pagefold.engine.requests.work_request import RebuildWork, Request, SyncWork, VerifyWork, Work
+from pagefold.engine.requests.work_request import RebuildWork, Request, SyncWork, TargetVerifyWork, VerifyWork, Work
 
 
 class RequestVerdict(NamedTuple):
@@ -34,6 +35,8 @@ def title_of(work: Work) -> str:
             return f"{'Dry run of a rebuild' if dry_run else 'Rebuild'} of {source}"
         case VerifyWork(sample=sample):
             return f"Comparison of {plural(sample, 'product')} with the log"
+        case TargetVerifyWork(target=target):
+            return f"Comparison of the target {target} with the pages"
         case SyncWork(source=source, decision="append"):
             return f"Sync of {source}, with what it holds"
         case SyncWork(source=source):
@@ -68,7 +71,19 @@ def _found(request: Request) -> str:
             if found.changed
             else f"{sections} are as the log says"
         )
+    if (target := request.target_comparison()) is not None:
+        return _target_words(target)
     return "It needs attention" if request.run.state == "attention" else "It is done"
+
+
+def _target_words(found: TargetVerification) -> str:
+    if found.differing:
+        return f"{found.differing:,} of {plural(found.read or 0, 'page')} that were read back are not as acknowledged"
+    if found.unmarked:
+        return f"{plural(found.unmarked, 'page')} had not been noted"
+    if found.current == found.pages:
+        return f"The target holds {plural(found.pages, 'page')} as they are"
+    return f"{plural(found.pages - found.current, 'page')} of {found.pages:,} are still to be delivered, as it is known"
 
 
 def _rebuild_words(report: RunReport) -> str:

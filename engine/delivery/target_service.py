@@ -7,13 +7,19 @@ import msgspec
 
 from pagefold.engine.audit.audit_log import AuditLog
 from pagefold.engine.configuration.target_config import TargetConfig
+from pagefold.engine.delivery.kind_table import open_kind
+from pagefold.engine.delivery.receipts import Receipt, receipt_of
 from pagefold.engine.delivery.target_errors import TargetNotStopped, UnknownTarget
+from pagefold.engine.delivery.target_verifier import TargetVerification, TargetVerifier
+from pagefold.engine.errors import CountChanged
 from pagefold.engine.intake.operators import check_operator, check_reason
+from pagefold.engine.reading.page_reader import PageReader
 from pagefold.engine.reading.status import TargetSummary
 from pagefold.engine.runtime.clock import seconds_since
-from pagefold.engine.stores.delivery_records import Deliveries, DeliveryCount, DeliveryKey, StoredDelivery
+from pagefold.engine.stores.delivery_records import Deliveries, DeliveryCount, DeliveryKey
 from pagefold.engine.stores.delivery_targets import DeliveryTarget
 from pagefold.engine.stores.store import Store
+from pagefold.projections.streams import sku_error
 
 TargetState: TypeAlias = Literal[
     "starting", "idle", "delivering", "slowed", "down", "failing", "disabled", "paused", "removed"
@@ -56,7 +62,9 @@ class TargetStatus(msgspec.Struct, frozen=True, rename="camel"):
     """A target: how it is doing, and what it holds.
 
     `reason` says why it is down, failing, disabled or paused, `since` since when. `waiting` pages are to be sent, the
-    oldest of them for `waits_seconds`; `dead` ones were given up. `totals` counts deliveries, requests and answers.
+    oldest of them for `waits_seconds`; `dead` ones were given up. `totals` counts deliveries, requests and answers. It was
+    marked for `pages`, those included that are withdrawn. While it is `resetting`, they are being made due again. It is
+    next probed in `probe_seconds`, if it is down.
     """
 
     name: str
@@ -65,9 +73,12 @@ class TargetStatus(msgspec.Struct, frozen=True, rename="camel"):
     reason: str
     since: str | None
     by: str | None
+    pages: int
     waiting: int
     waits_seconds: float | None
     dead: int
+    resetting: bool
+    probe_seconds: float | None
     pace: float
     held_off_seconds: float
     last_success_at: str | None
@@ -93,7 +104,7 @@ class TargetStatus(msgspec.Struct, frozen=True, rename="camel"):
 
 
 class Redelivery(NamedTuple):
-    """What is delivered again: this many pages, or None where that becomes known as they are marked."""
+    """What is delivered again: this many pages, or None where that becomes known as they are made due."""
 
     pages: int | None
 
@@ -101,16 +112,18 @@ class Redelivery(NamedTuple):
 class TargetService:
     """The targets of one shop: those of the configuration, and those that were delivered to before."""
 
-    def __init__(self, store: Store, targets: Mapping[str, TargetConfig], audit: AuditLog) -> None:
+    def __init__(self, store: Store, targets: Mapping[str, TargetConfig], pages: PageReader, audit: AuditLog) -> None:
+        self._store = store
         self._deliveries: Deliveries = store.deliveries
         self._targets = store.delivery_targets
-        self._configs = targets
+        self._pages = pages
         self._audit = audit
+        self.configs = targets
 
     async def list(self) -> list[TargetStatus]:
         """All of them, those of the configuration first, in its order. Raises `StoreError`."""
         known = {each.name: each for each in await self._targets.targets()}
-        names = [*self._configs, *sorted(known.keys() - self._configs.keys())]
+        names = [*self.configs, *sorted(known.keys() - self.configs.keys())]
         if not names:
             return []
         counts = _by_target(await self._deliveries.counts())
@@ -128,9 +141,9 @@ class TargetService:
             raise UnknownTarget(name, list(found))
         return found[name]
 
-    async def receipts(self, sku: str) -> Sequence[StoredDelivery]:
+    async def receipts(self, sku: str) -> Sequence[Receipt]:
         """What each target has acknowledged, and is to get, of the pages of a SKU. Raises `StoreError`."""
-        return await self._deliveries.receipts([sku])
+        return [receipt_of(row) for row in await self._deliveries.receipts(_possible([sku]))]
 
     async def pause(self, name: str, *, by: str, reason: str) -> None:
         """Sends nothing more, once what is under way has ended. Raises `UnknownTarget`, `Rejected`, `StoreError`."""
@@ -148,31 +161,50 @@ class TargetService:
             if not await self._targets.resume(name):
                 raise TargetNotStopped(name)
 
-    async def deliver_all(self, name: str, *, by: str, reason: str, since: str | None = None) -> Redelivery:
+    async def deliver_all(
+        self, name: str, *, by: str, reason: str, since: str | None = None, expected: int | None = None
+    ) -> Redelivery:
         """Delivers every page again, or every one that was acknowledged since a moment. What waits is not lost.
 
-        Raises `UnknownTarget`, `Rejected`, `StoreError`.
+        `expected` is the number of pages that the target was marked for, which is the most that are delivered again.
+        Raises `UnknownTarget`, `Rejected`, `StoreError`; `CountChanged` if it is another number.
         """
         await self._check(name, by, reason)
         async with self._audit.action("targets deliver", name, by=by, reason=reason) as action:
             action.details["since"] = since
+            found = sum(each.pages for each in await self._deliveries.counts(name))
+            if expected is not None and expected != found:
+                raise CountChanged(expected, found)
             await self._deliveries.reset(name, since)
-        return Redelivery(None)
+        return Redelivery(found if since is None else None)
 
     async def deliver_skus(self, name: str, skus: Collection[str], *, by: str, reason: str) -> Redelivery:
         """Delivers the pages of some SKUs again. Raises as `deliver_all`."""
         await self._check(name, by, reason)
         async with self._audit.action("targets deliver", name, by=by, reason=reason) as action:
-            rows = await self._deliveries.receipts(skus, name)
+            rows = await self._deliveries.receipts(_possible(skus), name)
             pages = await self._deliveries.redeliver(name, {DeliveryKey(row.sku, row.channel) for row in rows})
             action.count("pages", pages)
         return Redelivery(pages)
 
+    async def verify(self, name: str, sample: int) -> TargetVerification:
+        """Compares receipts with pages, and as many pages as `sample` with what the target holds, if it can be read.
+
+        What differs is delivered again. Takes as long as reading every page does. Raises `UnknownTarget` also if the
+        configuration has it no more; `TargetUnreadable`, `StoreError`.
+        """
+        if (target := self.configs.get(name)) is None:
+            raise UnknownTarget(name, list(self.configs))
+        async with self._audit.action("targets verify", name) as action, open_kind(name, target) as kind:
+            found = await TargetVerifier(name, target, self._store, self._pages).run(kind, sample, lambda _: None)
+            action.details |= found.numbers
+        return found
+
     async def _check(self, name: str, by: str, reason: str) -> None:
         check_operator(by)
         check_reason(reason)
-        if name not in self._configs and all(each.name != name for each in await self._targets.targets()):
-            raise UnknownTarget(name, list(self._configs))
+        if name not in self.configs and all(each.name != name for each in await self._targets.targets()):
+            raise UnknownTarget(name, list(self.configs))
 
     def _status(
         self,
@@ -182,7 +214,7 @@ class TargetService:
         totals: Mapping[str, int],
         oldest: str | None,
     ) -> TargetStatus:
-        config = self._configs.get(name)
+        config = self.configs.get(name)
         waiting = sum(each.pages for each in counts if each.state in ("waiting", "held"))
         state, reason, since, by = _state(found, waiting)
         return TargetStatus(
@@ -192,9 +224,12 @@ class TargetService:
             reason=reason,
             since=since,
             by=by,
+            pages=sum(each.pages for each in counts),
             waiting=waiting,
             waits_seconds=None if oldest is None else seconds_since(oldest),
             dead=sum(each.pages for each in counts if each.state == "dead"),
+            resetting=found is not None and found.is_resetting,
+            probe_seconds=None if found is None or found.circuit is None else found.circuit.probe_in,
             pace=1.0 if found is None else found.pace,
             held_off_seconds=0.0 if found is None else found.held_off,
             last_success_at=None if found is None else found.last_success_at,
@@ -202,6 +237,11 @@ class TargetService:
             channels=_holdings(counts),
             totals=totals,
         )
+
+
+def _possible(skus: Collection[str]) -> list[str]:
+    """The SKUs that can be one: a store is not asked for others, some of which it refuses."""
+    return [sku for sku in skus if sku_error(sku) is None]
 
 
 def _state(found: DeliveryTarget | None, waiting: int) -> tuple[TargetState, str, str | None, str | None]:

@@ -54,6 +54,12 @@ class TargetVerification(msgspec.Struct, frozen=True, rename="camel"):
         return 100 * (self.pages - self.current) / self.pages if self.pages else 0.0
 
     @property
+    def numbers(self) -> dict[str, int]:
+        """The numbers, as the audit has them."""
+        names = ("pages", "current", "unmarked", "read", "differing")
+        return {name: number for name in names if (number := getattr(self, name)) is not None}
+
+    @property
     def worst(self) -> "ComparedPages":
         """What was not known to differ: of all pages, or of those that were read back, the larger share."""
         found = [ComparedPages(self.pages, self.unmarked), ComparedPages(self.read or 0, self.differing)]

@@ -16,6 +16,7 @@ from pagefold.engine.http.routes import (
     pages,
     releases,
     requests,
+    targets,
     webhooks,
     why,
 )
@@ -35,6 +36,7 @@ ROUTES: Sequence[Route] = (
     *epochs.ROUTES,
     *releases.ROUTES,
     *requests.ROUTES,
+    *targets.ROUTES,
     *audit.ROUTES,
     *operations.ROUTES,
 )

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import msgspec
 
 from pagefold.engine.configuration.spelling import suggestion
+from pagefold.engine.delivery.target_errors import UnknownTarget
 from pagefold.engine.errors import CountChanged, Rejected, RequestConflict, UnknownRequest
 from pagefold.engine.intake.operators import check_operator, check_reason
 from pagefold.engine.rebuild.rebuild_service import RunReport
@@ -13,6 +14,7 @@ from pagefold.engine.requests.work_request import (
     Request,
     SyncDecision,
     SyncWork,
+    TargetVerifyWork,
     VerifyWork,
     Work,
     WorkRequest,
@@ -64,6 +66,12 @@ class RequestService:
     async def verify(self, sample: int, *, by: str, reason: str) -> Request:
         """Asks for a comparison of some SKUs with the log, chosen at random."""
         return await self._add("requests verify", VerifyWork(sample), by, reason)
+
+    async def verify_target(self, name: str, sample: int, *, by: str, reason: str) -> Request:
+        """Asks for a comparison of a target with the pages, and of a sample with what it holds. `UnknownTarget`."""
+        if name not in (targets := self._shop.targets.configs):
+            raise UnknownTarget(name, list(targets))
+        return await self._add("targets verify", TargetVerifyWork(name, sample), by, reason)
 
     async def decide_sync(self, source: str, decision: SyncDecision, *, by: str, reason: str, expected: int) -> Request:
         """Asks for a sync that appends what is held, or leaves it out. It is held again if it is more by then.

@@ -5,6 +5,7 @@ from typing import Annotated, Literal, NamedTuple, TypeAlias
 import msgspec
 
 from pagefold.domains.domain import JSON
+from pagefold.engine.delivery.target_verifier import TargetVerification
 from pagefold.engine.rebuild.rebuild_service import RunReport
 from pagefold.engine.replay.replayer import SectionDrift
 from pagefold.engine.runtime.origin import Via
@@ -21,6 +22,8 @@ SyncDecision: TypeAlias = Literal["append", "leave-out"]
 
 SampleSize = Annotated[int, msgspec.Meta(ge=1, le=MAX_SAMPLE)]
 SourceName = Annotated[str, msgspec.Meta(min_length=1, max_length=64)]
+TargetName = Annotated[str, msgspec.Meta(min_length=1, max_length=64)]
+ReadBackSize = Annotated[int, msgspec.Meta(ge=0, le=MAX_SAMPLE)]
 StreamCount = Annotated[int, msgspec.Meta(ge=0)]
 
 
@@ -48,6 +51,18 @@ class VerifyWork(msgspec.Struct, frozen=True, tag="verify", tag_field="run"):
         return VERIFICATION
 
 
+class TargetVerifyWork(msgspec.Struct, frozen=True, tag="verify-target", tag_field="run"):
+    """A comparison of a target's receipts with the pages, and of some pages with what it holds."""
+
+    target: TargetName
+    sample: ReadBackSize
+
+    @property
+    def task(self) -> str:
+        """The name under which it is recorded: one of a name at a time."""
+        return f"verify the target {self.target}"
+
+
 class SyncWork(msgspec.Struct, frozen=True, tag="sync", tag_field="run"):
     """A sync of a source that decides about what is held: removals from an `expected` number of streams."""
 
@@ -61,7 +76,7 @@ class SyncWork(msgspec.Struct, frozen=True, tag="sync", tag_field="run"):
         return sync_task(self.source)
 
 
-Work: TypeAlias = RebuildWork | VerifyWork | SyncWork
+Work: TypeAlias = RebuildWork | VerifyWork | TargetVerifyWork | SyncWork
 
 
 class WorkRequest(msgspec.Struct, frozen=True):
@@ -118,6 +133,12 @@ class Request(NamedTuple):
             return None
         return msgspec.json.decode(self.result, type=VerifyResult)
 
+    def target_comparison(self) -> TargetVerification | None:
+        """What a verification of a target found; None likewise."""
+        if self.result is None or not isinstance(self.asked.work, TargetVerifyWork):
+            return None
+        return msgspec.json.decode(self.result, type=TargetVerification)
+
     def document(self) -> JSON:
         """What was found, as JSON."""
         found: JSON = None if self.result is None else msgspec.json.decode(self.result)
@@ -131,6 +152,8 @@ def command_of_work(work: Work) -> list[str]:
             return ["rebuild", "--source", source, *(["--dry-run"] if dry_run else [])]
         case VerifyWork(sample=sample):
             return ["verify", "--sample", str(sample)]
+        case TargetVerifyWork(target=target, sample=sample):
+            return ["targets", "verify", target, "--sample", str(sample)]
         case SyncWork(source=source, decision=decision, expected=expected):
             way = "--yes" if decision == "append" else "--leave-out"
             return ["sync", source, way, "--expect", str(expected)]

@@ -19,15 +19,23 @@ from pagefold.engine.requests.work_request import (
     RebuildWork,
     Request,
     SyncWork,
+    TargetVerifyWork,
     VerifyResult,
     VerifyWork,
+    Work,
     command_of_work,
 )
 from pagefold.engine.runtime.clock import moment, now
 from pagefold.engine.runtime.logs import Logger
 from pagefold.engine.runtime.origin import Origin, acting
 from pagefold.engine.runtime.task_groups import run_together
-from pagefold.engine.schedule.tasks import TaskOutcome, outcome_of_rebuild, outcome_of_sync, outcome_of_verify
+from pagefold.engine.schedule.tasks import (
+    TaskOutcome,
+    outcome_of_rebuild,
+    outcome_of_sync,
+    outcome_of_target,
+    outcome_of_verify,
+)
 from pagefold.engine.shop import Shop
 from pagefold.engine.sync.delta_sync import DeltaSync
 from pagefold.engine.sync.removal_brake import HeldDecision
@@ -86,7 +94,9 @@ class RequestedRuns:
 
     async def run(self) -> None:
         """Takes up requests as they come, until it is cancelled. Raises `StoreError`."""
-        await run_together(*(partial(self._keep, kind) for kind in (RebuildWork, VerifyWork, SyncWork)))
+        await run_together(
+            *(partial(self._keep, kind) for kind in (RebuildWork, VerifyWork, TargetVerifyWork, SyncWork))
+        )
 
     async def close_abandoned(self, detail: str) -> None:
         """Notes the requests whose process has ended: no other process takes any up."""
@@ -94,7 +104,7 @@ class RequestedRuns:
             if each.run.state == "running":
                 await self._records.end(each.number, "failed", detail, now())
 
-    async def _keep(self, kind: type[RebuildWork | VerifyWork | SyncWork]) -> None:
+    async def _keep(self, kind: type[Work]) -> None:
         while True:
             for each in await self._requests.open():
                 if each.run.state == "requested" and isinstance(each.asked.work, kind):
@@ -132,6 +142,8 @@ class RequestedRuns:
                 return await self._rebuild(work)
             case VerifyWork() as work:
                 return await self._verify(work)
+            case TargetVerifyWork() as work:
+                return await self._verify_target(work)
             case SyncWork() as work:
                 return await self._sync(work)
             case _ as never:
@@ -154,6 +166,10 @@ class RequestedRuns:
         found = await self._shop.verify(sample=work.sample, on_drift=keep)
         result = VerifyResult(found.sections, found.changed, found.behind, kept)
         return _Done(outcome_of_verify(found), msgspec.json.encode(result))
+
+    async def _verify_target(self, work: TargetVerifyWork) -> _Done:
+        found = await self._shop.targets.verify(work.target, work.sample)
+        return _Done(outcome_of_target(found), msgspec.json.encode(found))
 
     async def _sync(self, work: SyncWork) -> _Done:
         settings = self._shop.config.sources.get(work.source)

@@ -7,6 +7,7 @@ from typing import NamedTuple, TypeAlias
 import msgspec
 
 from pagefold.engine.configuration.schedule_config import TaskConfig, Work
+from pagefold.engine.delivery.target_verifier import TargetVerification
 from pagefold.engine.errors import ConfigurationError, RebuildInProgress, RunNotResumable, SourceFailed, SyncInProgress
 from pagefold.engine.rebuild.rebuild_service import RebuildRequest, RebuildService, RunReport
 from pagefold.engine.rebuild.repair_priority import EVERYTHING, RepairPriority
@@ -147,6 +148,14 @@ def outcome_of_verify(found: ReplayResult) -> TaskOutcome:
     """How a comparison of pages with the log ended."""
     detail = f"{found.sections:,} sections, {found.changed:,} drifted"
     return TaskOutcome("attention" if found.changed else "done", detail)
+
+
+def outcome_of_target(found: TargetVerification) -> TaskOutcome:
+    """How a comparison of a target with the pages ended."""
+    detail = f"{found.pages:,} pages, {found.unmarked:,} not noted"
+    if found.read is not None:
+        detail += f"; {found.read:,} read back, {found.differing:,} not as acknowledged"
+    return TaskOutcome("attention" if found.unmarked or found.differing else "done", detail)
 
 
 _WORK: Mapping[Work, Callable[[Shop, TaskConfig], Awaitable[Parts]]] = {

@@ -1,15 +1,18 @@
 """Every route that changes something leaves an entry: tables have the routes of the server and of the dashboard."""
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import TypeAlias
 
-from pagefold import Shop
+import pytest
+
+from pagefold import Config, Shop
 from pagefold.engine.dashboard.screen_table import SCREENS
 from pagefold.engine.http.route_table import ROUTES
 from pagefold.engine.stores.audit_records import AuditFilter
 from tests.support.command_line import on_sqlite
 from tests.support.http_clients import client_of, service_of
-from tests.support.small_shop import catalog, price
+from tests.support.small_shop import catalog, configured, price
 
 SOURCE = "what sources send: the log has it"
 READS = "reads"
@@ -34,6 +37,10 @@ HTTP: Mapping[str, str] = {
     "/v1/requests:sync": "requests sync",
     "/v1/requests/{number}:start": "requests rebuild",
     "/v1/requests/{number}:cancel": "requests cancel",
+    "/v1/targets/{name}:pause": "targets pause",
+    "/v1/targets/{name}:resume": "targets resume",
+    "/v1/targets/{name}:deliver": "targets deliver",
+    "/v1/targets/{name}:verify": "targets verify",
 }
 """Each route that is no GET: the action of its entry, or why it has none."""
 
@@ -78,6 +85,10 @@ PLAYED: tuple[tuple[str, str, Body], ...] = (
     ("/v1/releases/{name}:rollback", "/v1/releases/summer:rollback", WHY),
     ("/v1/requests:verify", "/v1/requests:verify", {**WHY, "sample": 5}),
     ("/v1/requests/{number}:cancel", "/v1/requests/1:cancel", WHY),
+    ("/v1/targets/{name}:pause", "/v1/targets/export:pause", WHY),
+    ("/v1/targets/{name}:resume", "/v1/targets/export:resume", WHY),
+    ("/v1/targets/{name}:deliver", "/v1/targets/export:deliver", {**WHY, "all": True, "expect": 7}),
+    ("/v1/targets/{name}:verify", "/v1/targets/export:verify", WHY),
 )
 """What is sent, one after the other. Requests that need a snapshot or a held sync: tests/requests/."""
 
@@ -87,6 +98,12 @@ def test_every_route_is_in_the_tables() -> None:
     assert {route.path for route in ROUTES if route.method != "GET"} == HTTP.keys()
     forms = {route.path for screen in SCREENS for route in screen.routes if route.method != "GET"}
     assert forms == ON_SCREENS.keys()
+
+
+@pytest.fixture
+def config(store_url: str, tmp_path: Path) -> Config:
+    """The small shop, with a target."""
+    return configured(store_url, targets={"export": {"files": {"folder": str(tmp_path)}}})
 
 
 @on_sqlite

@@ -20,6 +20,8 @@ PLACES = (
     "/v1/pages/{}/A",
     "/v1/pages/{}",
     "/v1/skus/{}/history",
+    "/v1/skus/{}/receipts",
+    "/v1/targets/{}",
     "/v1/skus/A/history?after={}",
     "/{}",
 )

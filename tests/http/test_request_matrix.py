@@ -55,6 +55,13 @@ MATRIX: dict[Operation, Scope | None] = {
     ("POST", "/v1/requests/{number}:start"): "operate",
     ("POST", "/v1/requests/{number}:cancel"): "operate",
     ("GET", "/v1/requests/{number}"): "operate",
+    ("GET", "/v1/targets"): "operate",
+    ("GET", "/v1/targets/{name}"): "operate",
+    ("POST", "/v1/targets/{name}:pause"): "operate",
+    ("POST", "/v1/targets/{name}:resume"): "operate",
+    ("POST", "/v1/targets/{name}:deliver"): "operate",
+    ("POST", "/v1/targets/{name}:verify"): "operate",
+    ("GET", "/v1/skus/{sku}/receipts"): "operate",
     ("GET", "/healthz"): None,
     ("GET", "/readyz"): None,
     ("GET", "/readyz/reads"): None,
@@ -68,6 +75,9 @@ MATRIX: dict[Operation, Scope | None] = {
 
 OF_A_SOURCE: dict[Operation, object] = {("POST", "/v1/events"): event(), ("POST", "/v1/cdc/{source}"): {}}
 """Operations that write for a source, here for erp: no other source's token may."""
+
+PARAMETERS = {"channel": "web", "sku": "A", "source": "erp", "id": "ingest-1", "number": "1", "name": "x"}
+"""What is filled into paths."""
 
 SIGNED = ("POST", "/v1/webhooks/{source}")
 """Operations that a signature authorizes, and no token."""
@@ -129,7 +139,14 @@ GRANTS = [
 async def asked(client: httpx2.AsyncClient, operation: Operation) -> int:
     """The status of a request with every parameter filled in."""
     method, path = operation
-    for name, value in {"channel": "web", "sku": "A", "source": "erp", "id": "ingest-1", "number": "1"}.items():
+    for name, value in {
+        "channel": "web",
+        "sku": "A",
+        "source": "erp",
+        "id": "ingest-1",
+        "number": "1",
+        "name": "x",
+    }.items():
         path = path.replace("{" + name + "}", value)
     body = json.dumps(OF_A_SOURCE.get(operation, {})) if method == "POST" else None
     return (await client.request(method, path, content=body, headers={"content-type": "application/json"})).status_code

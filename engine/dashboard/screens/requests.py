@@ -15,7 +15,14 @@ from pagefold.engine.dashboard.visit import Toast, Visit
 from pagefold.engine.http.problems import Problem
 from pagefold.engine.http.routes.requests import number_in
 from pagefold.engine.requests.request_service import RequestService
-from pagefold.engine.requests.work_request import SampleSize, SourceName, SyncDecision, VerifyWork, command_of_work
+from pagefold.engine.requests.work_request import (
+    SampleSize,
+    SourceName,
+    SyncDecision,
+    TargetVerifyWork,
+    VerifyWork,
+    command_of_work,
+)
 from pagefold.projections.streams import parse_stream_id
 
 ASKED = "A worker takes it up within seconds."
@@ -45,15 +52,16 @@ async def show(visit: Visit) -> Response:
     """One request: how it is, and what was found."""
     request = await RequestService(visit.shop).get(number_in(visit.path["number"]))
     rebuilt, dry = request.rebuilt(), dry_run_of(request)
-    source = None if isinstance(request.asked.work, VerifyWork) else request.asked.work.source
+    work = request.asked.work
     return await visit.page(
         "request",
         follows=visit.part is not None or request.is_open,
         request=request,
-        source=source,
+        source=None if isinstance(work, VerifyWork | TargetVerifyWork) else work.source,
+        target=work.target if isinstance(work, TargetVerifyWork) else None,
         asked=request.asked,
-        title=title_of(request.asked.work),
-        words=command_of_work(request.asked.work),
+        title=title_of(work),
+        words=command_of_work(work),
         state=SCHEDULED_STATES[request.run.state],
         verdict=verdict_of(request),
         report=None if rebuilt is None else rebuilt.report,
@@ -61,6 +69,7 @@ async def show(visit: Visit) -> Response:
         dry=dry,
         orphans=[] if dry is None else [parse_stream_id(each) for each in dry.orphans],
         comparison=request.comparison(),
+        target_comparison=request.target_comparison(),
     )
 
 
