@@ -62,9 +62,9 @@ class TargetStatus(msgspec.Struct, frozen=True, rename="camel"):
     """A target: how it is doing, and what it holds.
 
     `reason` says why it is down, failing, disabled or paused, `since` since when. `waiting` pages are to be sent, the
-    oldest of them for `waits_seconds`; `dead` ones were given up. `totals` counts deliveries, requests and answers. It was
-    marked for `pages`, those included that are withdrawn. While it is `resetting`, they are being made due again. It is
-    next probed in `probe_seconds`, if it is down.
+    oldest of them for `waits_seconds`; `dead` ones were given up. `totals` counts deliveries, requests and answers.
+    It was marked for `pages`, those included that are withdrawn. While it is `resetting`, they are being made due again.
+    If it is down, it is next probed in `probe_seconds`.
     """
 
     name: str
