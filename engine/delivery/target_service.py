@@ -63,8 +63,8 @@ class TargetStatus(msgspec.Struct, frozen=True, rename="camel"):
 
     `reason` says why it is down, failing, disabled or paused, `since` since when. `waiting` pages are to be sent, the
     oldest of them for `waits_seconds`; `dead` ones were given up. `totals` counts deliveries, requests and answers.
-    It was marked for `pages`, those included that are withdrawn. While it is `resetting`, they are being made due again.
-    If it is down, it is next probed in `probe_seconds`.
+    It was marked for `pages`, those included that are withdrawn. While it is `resetting`, they are being made due
+    again. If it is down, it is next probed in `probe_seconds`.
     """
 
     name: str
