@@ -41,7 +41,7 @@ async def shown(client: httpx2.AsyncClient) -> Any:  # noqa: ANN401  # JSON
     """The target, from the list and by itself."""
     [listed] = (await client.get(TARGETS)).json()["items"]
     found = (await client.get(SHOP)).json()
-    assert [found[key] for key in ("name", "state", "by")] == [listed[key] for key in ("name", "state", "by")]
+    assert [found[key] for key in ("name", "kind", "pages")] == [listed[key] for key in ("name", "kind", "pages")]
     return found
 
 
