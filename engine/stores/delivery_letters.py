@@ -106,7 +106,11 @@ def letter_header(row: Sequence[Any]) -> DeadLetterHeader:
 
 
 def complete_letter(row: Sequence[Any]) -> DeadLetter:
-    """A row with what is known of the delivery as headers, and a document that a person has edited as its content."""
+    """A row with what is known of the delivery as headers; its content is a document in place of the page's, if any.
+
+    That is one that a person has edited, or that a group has placed: empty for a withdrawal, after a zero byte a
+    request in its place.
+    """
     known, (tag, attempts, document) = row[:10], row[10:]
     facts = {
         "target": known[1],
@@ -115,7 +119,7 @@ def complete_letter(row: Sequence[Any]) -> DeadLetter:
         "pages up to": f"position {known[9]:,}",
         "state": known[4],
     }
-    state = b"" if document is None else bytes(document)
+    state = b"" if document is None else bytes(document).removeprefix(b"\0") or b"null"
     return DeadLetter(**_fields(known), state=state, headers=msgspec.json.encode(facts))
 
 

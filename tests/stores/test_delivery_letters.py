@@ -149,3 +149,22 @@ async def test_another_document_is_sent_once(store: Store, letters: DeliveryLett
     await store.deliveries.redeliver("shop", [DeliveryKey("A", "de")])
     await give_up(store, "A", tag="")
     assert not await letters.edit(letter.number, b"{}", DECIDED)
+
+
+@pytest.mark.parametrize(
+    ("placed", "content"),
+    [(b'{"sku":"A"}', b'{"sku":"A"}'), (b"", b"null"), (b'\0{"method":"DELETE"}', b'{"method":"DELETE"}')],
+)
+async def test_what_is_sent_in_place_of_a_page_is_shown(
+    store: Store, letters: DeliveryLetters, placed: bytes, content: bytes
+) -> None:
+    """A document, a withdrawal, or a request of a group; not the page."""
+    await give_up(store, "A")
+    await store.deliveries.edit("shop", DeliveryKey("A", "de"), placed)
+    claim, [row] = await store.deliveries.claim("shop", "me", 10, 60)
+    assert row.document == placed
+    await store.deliveries.settle(claim, [Settlement("A", "de", "dead", "1", answer="422")])
+    [letter] = await letters.newest()
+    found = await letters.get(letter.number)
+    assert found is not None
+    assert found.state == content
