@@ -8,7 +8,7 @@ from collections.abc import Collection, Hashable, Mapping, Sequence
 import msgspec
 
 from pagefold.domains.channel_view import ShownProduct
-from pagefold.domains.domain import ChannelContext, Contribution, Domain, SectionBody, encode
+from pagefold.domains.domain import ChannelContext, Contribution, Domain, Entries, Said, SectionBody, encode
 from pagefold.domains.fold_trace import FoldTrace, Given, Path
 from pagefold.domains.locales import TextsByLocale, are_canonical, canonical_text, upcast_text
 from pagefold.domains.references import Ids, canonical_references, ids_by_kind
@@ -196,6 +196,60 @@ def references(payload: Catalog) -> Mapping[str, Sequence[str]]:
     return ids_by_kind(payload.references) if payload.references else {}
 
 
+def says(payload: Catalog, context: ChannelContext, _source: str) -> Mapping[Path, Said]:
+    """Each attribute and text, as the channel shows it; whether the page is shown; references, which no page shows.
+
+    A channel with rules of its own shows attributes under its names, which are looked up one by one: one of which it
+    shows something only together with others is not shown.
+    """
+    said = {("references", kind): Said(ids) for kind, ids in payload.references.items()}
+    products: dict[Path, tuple[object, ShownProduct]] = {}
+    for code, value in payload.attributes.items():
+        is_shown = not any(locale in payload.localized.get(code, {}) for locale in context.locales)
+        products["attributes", code] = value, ShownProduct({code: value} if is_shown else {}, [], None, None)
+    for code, texts in payload.localized.items():
+        shown = next(filter(texts.__contains__, context.locales), None)
+        for locale, text in texts.items():
+            attributes: dict[str, object] = {code: text} if locale == shown else {}
+            products["localized", code, locale] = text, ShownProduct(attributes, [], None, None)
+    if payload.categories:
+        products["categories",] = payload.categories, ShownProduct({}, [*payload.categories], None, None)
+    if payload.family is not None:
+        products["family",] = payload.family, ShownProduct({}, [], payload.family, None)
+    if payload.parent is not None:
+        products["parent",] = payload.parent, ShownProduct({}, [], None, payload.parent)
+    for path, (value, product) in products.items():
+        entries = _entries(product, context)
+        said[path] = Said(value, (entries,) if entries else ())
+    said["enabled",] = Said(payload.enabled, (((("enabled",), payload.enabled),),))
+    return said
+
+
+def _entries(product: ShownProduct, context: ChannelContext) -> Entries:
+    if context.view is None:
+        return tuple(_filled(product).items())
+    always = _filled(context.view.renamed(ShownProduct({}, [], None, None)))
+    shown = _filled(context.view.renamed(product))
+    return tuple((path, value) for path, value in shown.items() if path not in always or always[path] != value)
+
+
+def _filled(product: ShownProduct) -> dict[Path, object]:
+    found: dict[Path, object] = {("attributes", code): value for code, value in product.attributes.items()}
+    for name in ("categories", "family", "parent"):
+        if value := getattr(product, name):
+            found[name,] = value
+    return found
+
+
+def shows(section: Mapping[str, object]) -> dict[Path, object]:
+    """Each attribute, the classification, and that the page is shown."""
+    attributes = section.get("attributes")
+    found: dict[Path, object] = {("enabled",): True}
+    if isinstance(attributes, dict):
+        found |= {("attributes", code): value for code, value in attributes.items()}
+    return found | {(name,): section[name] for name in ("categories", "family", "parent") if section.get(name)}
+
+
 def varies_by(context: ChannelContext) -> Hashable:
     """The channel's locales, and what it shows of a product."""
     return context.locales if context.view is None else (context.locales, context.view.key)
@@ -210,6 +264,8 @@ CATALOG = Domain(
     references=references,
     parent_field="parent",
     inherit=inherit,
+    says=says,
+    shows=shows,
     varies_by=varies_by,
     has_view=True,
     gives_identity=True,

@@ -88,6 +88,9 @@ class ChannelView(Protocol):
     def answered_by(self, exists: Exists) -> "ChannelView":
         """The same view, with answers to whether SKUs exist. Its `shown` may raise `UnknownSkus`."""
 
+    def renamed(self, product: ShownProduct) -> ShownProduct:
+        """The product under the channel's names, whether it is shown or not. Raises nothing."""
+
     def shown(
         self, product: ShownProduct, locales: TextLocales, trace: FoldTrace | None = None
     ) -> tuple[ShownProduct, bool] | None:

@@ -7,12 +7,12 @@ stores, clocks or the event loop.
 
 from collections.abc import Callable, Collection, Hashable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Generic, TypeAlias, TypeVar
+from typing import Any, Generic, NamedTuple, TypeAlias, TypeVar
 
 import msgspec
 
 from pagefold.domains.channel_view import ChannelView
-from pagefold.domains.fold_trace import FoldTrace
+from pagefold.domains.fold_trace import FoldTrace, Path
 
 JSON: TypeAlias = "bool | int | float | str | list[JSON] | dict[str, JSON] | None"
 
@@ -60,6 +60,30 @@ class SectionBody(msgspec.Struct, frozen=True, gc=False):
 
     json: bytes
     ready: bool = True
+
+
+Entries: TypeAlias = tuple[tuple[Path, object], ...]
+"""Entries of a section, each with its place and value."""
+
+
+class Said(NamedTuple):
+    """One thing that a payload says: its value, and the ways in which a section shows it, of which any one is enough.
+
+    Without a way, sections of the channel do not show it.
+    """
+
+    value: object
+    ways: tuple[Entries, ...] = ()
+
+
+def says_fields(payload: msgspec.Struct, _context: ChannelContext, _source: str) -> dict[Path, Said]:
+    """The `says` of domains whose sections have the fields of a payload."""
+    return {(name,): Said(value, ((((name,), value),),)) for name, value in fields_of(payload).items()}
+
+
+def shows_fields(section: Mapping[str, object]) -> dict[Path, object]:
+    """The `shows` of domains whose sections have the fields of a payload."""
+    return {(name,): value for name, value in section.items()}
 
 
 def same_for_all(_context: ChannelContext) -> Hashable:
@@ -120,6 +144,10 @@ class Domain(Generic[Payload]):
 
     `varies_by(context)` returns what `fold` reads of the channel. Channels with equal values share the folded bytes.
 
+    `says(payload, context, source)` returns what a payload says in a channel, by its place in the payload; `shows` the
+    entries of a section, or of a part of one, as served. Together they tell whether a payload says anything that a
+    section does not show.
+
     `has_view` says that `fold` uses the `view` of the channel.
 
     `gives_identity` marks the domain without which a page is not live.
@@ -139,6 +167,8 @@ class Domain(Generic[Payload]):
     parent_field: str | None = None
     inherit: Callable[[Payload, Payload, Collection[str]], Payload] = lambda payload, _above, _own: payload
     varies_by: Callable[[ChannelContext], Hashable] = same_for_all
+    says: Callable[[Payload, ChannelContext, str], Mapping[Path, Said]] = says_fields
+    shows: Callable[[Mapping[str, object]], Mapping[Path, object]] = shows_fields
     has_view: bool = False
     gives_identity: bool = False
     fold_version: int = 1

@@ -1,13 +1,23 @@
 """Inventory: the stock that a channel can sell, by location."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Literal, TypeAlias
 
 import msgspec
 
-from pagefold.domains.domain import ChannelContext, Contribution, Domain, SectionBody, encode, fields_of
-from pagefold.domains.fold_trace import FoldTrace, Given
+from pagefold.domains.domain import (
+    ChannelContext,
+    Contribution,
+    Domain,
+    Said,
+    SectionBody,
+    encode,
+    fields_of,
+    says_fields,
+    shows_fields,
+)
+from pagefold.domains.fold_trace import FoldTrace, Given, Path
 from pagefold.domains.values import NonNegative, SafeInteger, Timestamp, to_utc
 
 
@@ -140,4 +150,28 @@ def _given(contribution: Contribution[Inventory], *names: str) -> list[Given]:
     return [Given(contribution.source, (name,), fields[name]) for name in names if name in fields]
 
 
-INVENTORY = Domain(name="inventory", payload=Inventory, validate=validate, fold=fold, fold_version=2)
+def says(payload: Inventory, context: ChannelContext, source: str) -> Mapping[Path, Said]:
+    """Its stock is that of its own location, or the total that a system without stock of its own sends back."""
+    said = says_fields(payload, context, source)
+    shown = ("available",), ("locations", source)
+    ways = tuple(((path, payload.available),) for path in shown) if not payload.safety_stock else ()
+    said["available",] = Said(payload.available, ways)
+    for name in ("safetyStock", "backorderable"):
+        if (name,) in said:
+            said[name,] = Said(said[name,].value)
+    return said
+
+
+def shows(section: Mapping[str, object]) -> dict[Path, object]:
+    """The total, the earliest date, and what each location has."""
+    found = shows_fields({name: value for name, value in section.items() if name != "locations"})
+    locations = section.get("locations")
+    for each in locations if isinstance(locations, list) else ():
+        if isinstance(each, dict) and "available" in each:
+            found["locations", str(each.get("source"))] = each["available"]
+    return found
+
+
+INVENTORY = Domain(
+    name="inventory", payload=Inventory, validate=validate, fold=fold, says=says, shows=shows, fold_version=2
+)

@@ -1,12 +1,21 @@
 """Media: what a product looks like. The assets of all sources, in one order."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from operator import attrgetter
 
 import msgspec
 
-from pagefold.domains.domain import ChannelContext, Contribution, Domain, InvalidPayload, SectionBody, encode, fields_of
-from pagefold.domains.fold_trace import FoldTrace, Given
+from pagefold.domains.domain import (
+    ChannelContext,
+    Contribution,
+    Domain,
+    InvalidPayload,
+    Said,
+    SectionBody,
+    encode,
+    fields_of,
+)
+from pagefold.domains.fold_trace import FoldTrace, Given, Path
 from pagefold.domains.locales import TextByLocale, are_canonical, canonical_text, resolve, upcast_text
 from pagefold.domains.values import NonNegative, SafeInteger
 
@@ -110,21 +119,41 @@ def fold(
     assets = [asset for each in contributions for asset in each.payload.assets]
     assets.sort(key=_position)  # stable: contributions come by rank
     locales = context.locales
-    served = [
-        Served(
-            asset.position,
-            asset.url,
-            resolve(asset.alt, locales) if asset.alt else None,
-            asset.height,
-            asset.mime_type,
-            asset.role,
-            asset.width,
-        )
-        for asset in assets
-    ]
+    served = [_served(asset, locales) for asset in assets]
     if trace is not None:
         _explain(contributions, context, trace)
     return SectionBody(encode({"assets": served}), ready=bool(assets))
+
+
+def _served(asset: Asset, locales: Sequence[str]) -> Served:
+    return Served(
+        asset.position,
+        asset.url,
+        resolve(asset.alt, locales) if asset.alt else None,
+        asset.height,
+        asset.mime_type,
+        asset.role,
+        asset.width,
+    )
+
+
+def says(payload: Media, context: ChannelContext, _source: str) -> Mapping[Path, Said]:
+    """Each asset, as it is served; and each of its texts, which may be in a language that the channel does not show."""
+    said: dict[Path, Said] = {}
+    for asset in payload.assets:
+        name = encode(_served(asset, context.locales)).decode()
+        way = ((("assets", name), True),)
+        said["assets", name] = Said(asset.url, (way,))
+        shown = next(filter(asset.alt.__contains__, context.locales), None)
+        for locale, text in asset.alt.items():
+            said["alt", asset.url, locale] = Said(text, (way,) if locale == shown else ())
+    return said
+
+
+def shows(section: Mapping[str, object]) -> dict[Path, object]:
+    """Each asset."""
+    assets = section.get("assets")
+    return {("assets", encode(each).decode()): True for each in assets} if isinstance(assets, list) else {}
 
 
 def _explain(contributions: Sequence[Contribution[Media]], context: ChannelContext, trace: FoldTrace) -> None:
@@ -150,6 +179,8 @@ MEDIA = Domain(
     validate=validate,
     fold=fold,
     upcast=upcast,
+    says=says,
+    shows=shows,
     varies_by=lambda context: context.locales,
     fold_version=2,
 )

@@ -1,6 +1,6 @@
 """Pricing: what a product costs in a channel, according to the first source that has a price for it."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from functools import partial
 from typing import Annotated
@@ -14,11 +14,13 @@ from pagefold.domains.domain import (
     Domain,
     InvalidPayload,
     Rules,
+    Said,
     SectionBody,
     encode,
     fields_of,
+    says_fields,
 )
-from pagefold.domains.fold_trace import FoldTrace, Given
+from pagefold.domains.fold_trace import FoldTrace, Given, Path
 from pagefold.domains.values import Timestamp, check_currency, to_utc
 
 
@@ -170,6 +172,21 @@ def _explain(contributions: Sequence[Contribution[Pricing]], trace: FoldTrace) -
             trace.pass_over((field,), Given(other.source, (field,), value), "lower-rank")
 
 
+def says(payload: Pricing, context: ChannelContext, source: str) -> Mapping[Path, Said]:
+    """Its fields; the currency is the channel's. A channel of another currency shows nothing of it."""
+    said = says_fields(payload, context, source)
+    if payload.currency != context.currency:
+        return {path: Said(value) for path, (value, _) in said.items()}
+    del said["currency",]
+    return said
+
+
 PRICING = Domain(
-    name="pricing", payload=Pricing, validate=validate, channel_mismatch=channel_mismatch, violates=violates, fold=fold
+    name="pricing",
+    payload=Pricing,
+    validate=validate,
+    channel_mismatch=channel_mismatch,
+    violates=violates,
+    fold=fold,
+    says=says,
 )

@@ -106,6 +106,11 @@ class View:
             return None
         return product, not blocked
 
+    def renamed(self, product: ShownProduct) -> ShownProduct:
+        """The product under the channel's names, whether it is shown or not."""
+        placed = None if self._tree is None else self._tree.placed(product.categories)
+        return self._mapped(product, set(), placed, None).product
+
     def _foreign(self, locales: TextLocales) -> set[str]:
         return {code for code, locale in locales().items() if locale not in self._own}
 
@@ -146,6 +151,7 @@ class _OlderView:
         self.asks = view.asks
         self.older: ChannelView | None = None
         self._view = view
+        self.renamed = view.renamed
 
     def answered_by(self, exists: Exists) -> ChannelView:
         """The same view, with answers to whether SKUs exist."""
@@ -176,6 +182,7 @@ class _AnsweredView:
         self.asks = view.asks
         self.older = view.older
         self._view = view
+        self.renamed = view.renamed
         self._exists = exists
 
     def answered_by(self, exists: Exists) -> ChannelView:
