@@ -202,7 +202,7 @@ def says(payload: Catalog, context: ChannelContext, _source: str) -> Mapping[Pat
     A channel with rules of its own shows attributes under its names, which are looked up one by one: one of which it
     shows something only together with others is not shown.
     """
-    said = {("references", kind): Said(ids) for kind, ids in payload.references.items()}
+    said: dict[Path, Said] = {("references", kind): Said(ids) for kind, ids in payload.references.items()}
     products: dict[Path, tuple[object, ShownProduct]] = {}
     for code, value in payload.attributes.items():
         is_shown = not any(locale in payload.localized.get(code, {}) for locale in context.locales)

@@ -6,8 +6,8 @@ from typing import Literal, NamedTuple, TypeAlias
 
 import msgspec
 
-Outcome: TypeAlias = Literal["appended", "duplicate", "conflict", "rejected"]
-OUTCOMES: tuple[Outcome, ...] = ("appended", "duplicate", "conflict", "rejected")
+Outcome: TypeAlias = Literal["appended", "duplicate", "echo", "conflict", "rejected"]
+OUTCOMES: tuple[Outcome, ...] = ("appended", "duplicate", "echo", "conflict", "rejected")
 
 Tie: TypeAlias = Literal["keep", "replace", "content"]
 """What becomes of an event whose version is stored with other content.
@@ -15,6 +15,10 @@ Tie: TypeAlias = Literal["keep", "replace", "content"]
 `keep`: the first stands, the other is a conflict. `replace`: the later one counts, as the next revision of the version;
 what any revision had already is a duplicate. `content`: likewise, but only what the newest revision has is a duplicate.
 """
+
+
+BasedOn: TypeAlias = int | Mapping[str, int]
+"""What a source had seen when it said something: a position, or versions by domain and source (`catalog/pim`)."""
 
 
 class DomainEvent(msgspec.Struct, frozen=True, kw_only=True, gc=False):
@@ -26,7 +30,8 @@ class DomainEvent(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 
     `epoch` is for sources whose versions start over, for all records or for one: an event of a higher epoch is newer
     than all of lower ones, up to `MAX_NAMED_EPOCH`. Without it, the event enters the current epoch of its stream, see
-    `pagefold.engine.intake.epoch_registry`. `tie` is for sources whose versions are not exact.
+    `pagefold.engine.intake.epoch_registry`. `tie` is for sources whose versions are not exact. `based_on` is for those
+    that know what they had seen: a position of the log, or the versions that a page showed.
     """
 
     type: str
@@ -40,6 +45,7 @@ class DomainEvent(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     correlation_id: str | None = None
     epoch: int | None = None
     tie: Tie = "keep"
+    based_on: BasedOn | None = None
 
 
 class Reference(NamedTuple):
@@ -83,7 +89,8 @@ class AppendResult(msgspec.Struct, frozen=True, gc=False):
     """The result of appending one event.
 
     `appended`: it is in the log, at `position`, durably. `duplicate`: the same content is stored at this version, at
-    `position`; nothing was done. `conflict`: another content is stored at this version, at `position`; this one is
+    `position`; nothing was done. `echo`: its source is a target, too, and says only what it was sent; nothing was done,
+    and there is no position. `conflict`: another content is stored at this version, at `position`; this one is
     kept as a dead letter. `rejected`: it breaks a rule, at `path`, for `reason`; nothing was kept.
     """
 
@@ -112,3 +119,4 @@ class ValidatedEvent(msgspec.Struct, frozen=True, gc=False):
     id: str | None
     correlation_id: str | None
     epoch: int | None = None
+    based_on: BasedOn | None = None

@@ -17,6 +17,7 @@ from pagefold.engine.explanations.page_explainer import Explainer
 from pagefold.engine.feed.change_feed import ChangeFeed
 from pagefold.engine.feed.feed_reader import FeedReader
 from pagefold.engine.intake.appender import Appender
+from pagefold.engine.intake.echo_finder import EchoFinder
 from pagefold.engine.intake.epoch_registry import EpochRegistry
 from pagefold.engine.intake.epoch_service import EpochService
 from pagefold.engine.intake.event_validator import EventValidator
@@ -58,7 +59,8 @@ class Services:
 
     What comes in: `webhooks` appends what webhooks and CDC connectors send; `waiting` takes what of it had to wait
     for a reference, `references` looks up the SKUs of one, and `reference_kinds` counts what is known of them. `fields`
-    counts the fields of the records that contracts read. `epochs` lists and raises epochs.
+    counts the fields of the records that contracts read. `echoes` finds what targets send back. `epochs` lists and
+    raises epochs.
 
     What goes out: `targets` has the systems that pages are delivered to, and what they hold.
 
@@ -120,7 +122,10 @@ class Services:
         self.dead_letters.documents_from(CurrentDocuments(config.targets, self.pages).get)
         self.references = ReferenceResolver(store, config.references)
         self.waiting = WaitingLetters(store, self.references, self.dead_letters.retry)
-        self._appender = Appender(store, self.validator, config.append, self.counters, self.faults, epochs)
+        self.echoes = EchoFinder(store, config, self.validator)
+        self._appender = Appender(
+            store, self.validator, config.append, self.counters, self.faults, epochs, echoes=self.echoes
+        )
         self._readiness = Readiness(self, QUICK_CHECKS)
         self.kpis = KpiService(self)
         self.alerts = AlertService(store.alerts, config.alerts)

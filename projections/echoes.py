@@ -18,6 +18,9 @@ from pagefold.domains.fold_trace import Path
 
 NULL = b"null"
 
+DISABLED = encode({"enabled": False})
+"""What a source says of a product that it no longer shows, and nothing else."""
+
 _PLACE_BYTES = 4
 _ENTRY_BYTES = 12
 """Bytes of an entry: the digest of its place, and that of its value."""
@@ -46,9 +49,7 @@ class Receipt(msgspec.Struct, frozen=True, array_like=True):
 _decode_receipt = msgspec.msgpack.Decoder(Receipt).decode
 
 
-def receipt_of(
-    page: Mapping[str, object] | None, sent: Mapping[str, object] | None, position: int, tag: str
-) -> bytes:
+def receipt_of(page: Mapping[str, object] | None, sent: Mapping[str, object] | None, position: int, tag: str) -> bytes:
     """The receipt of a page of which this part was sent, encoded. None if there is no page, or nothing was sent."""
     entries = [
         _place(domain.name, path) + _value(value)
@@ -86,13 +87,12 @@ class Statement(NamedTuple):
 
 
 def is_echo(statement: Statement, receipts: Sequence[tuple[Receipt, ChannelContext]]) -> bool:
-    """Whether a statement says nothing but what its source was sent, by the receipts of all channels that it is about."""
-    if not receipts:
-        return False
-    if statement.payload == statement.before:
-        return True
-    if statement.payload == NULL:
-        return all(receipt.is_withdrawal for receipt, _ in receipts)
+    """Whether a statement says only what its source was sent, by the receipts of all channels that it is about."""
+    if not receipts or statement.payload == statement.before:
+        return bool(receipts)
+    live = [each for each in receipts if not each[0].is_withdrawal]
+    if statement.payload == NULL or not live:
+        return not live and statement.payload in (NULL, DISABLED)
     domain, decoder = _domains[statement.domain]
     try:
         payload = decoder.decode(statement.payload)
@@ -101,21 +101,11 @@ def is_echo(statement: Statement, receipts: Sequence[tuple[Receipt, ChannelConte
         return False
     seen: set[Path] = set()
     unseen: set[Path] = set()
-    for receipt, context in receipts:
-        if receipt.is_withdrawal:
-            continue
-        sent = _Sent(statement.domain, receipt)
+    for receipt, context in live:
         said = domain.says(payload, context, statement.source)
         own = {} if before is None else domain.says(before, context, statement.source)
-        if own.keys() - said.keys():
+        if own.keys() - said.keys() or not _Sent(statement.domain, receipt).sort(said, own, seen, unseen):
             return False
-        for path, each in said.items():
-            if sent.shows(each):
-                seen.add(path)
-            elif sent.contradicts(each):
-                return False
-            else:
-                (seen if path in own and own[path].value == each.value else unseen).add(path)
     return bool(seen) and unseen <= seen
 
 
@@ -130,11 +120,21 @@ class _Sent:
             for start in range(0, len(entries), _ENTRY_BYTES)
         }
 
-    def shows(self, said: Said) -> bool:
+    def sort(self, said: Mapping[Path, Said], own: Mapping[Path, Said], seen: set[Path], unseen: set[Path]) -> bool:
+        """Adds what is said to what was sent or said before, or to what was not. False if something else was sent."""
+        for path, each in said.items():
+            if self._shows(each):
+                seen.add(path)
+            elif self._contradicts(each):
+                return False
+            else:
+                (seen if path in own and own[path].value == each.value else unseen).add(path)
+        return True
+
+    def _shows(self, said: Said) -> bool:
         return any(self._has(way) for way in said.ways)
 
-    def contradicts(self, said: Said) -> bool:
-        """Whether something else was sent in its place."""
+    def _contradicts(self, said: Said) -> bool:
         return any(_place(self._domain, path) in self._values for way in said.ways for path, _ in way)
 
     def _has(self, entries: Entries) -> bool:

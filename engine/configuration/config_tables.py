@@ -91,7 +91,7 @@ def check_tables(config: ConfigTables) -> Iterator[ConfigurationError]:
     yield from check_alerts(config.alerts)
     for name in config.targets:
         yield from check_name(f"targets.{name}", name)
-    yield from check_targets(config.targets, config.channels)
+    yield from check_targets(config.targets, config.channels, config.sources)
     for name in config.sagas:
         yield from check_name(f"sagas.{name}", name)
     yield from check_sagas(config.sagas, config.targets)

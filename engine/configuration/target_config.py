@@ -156,6 +156,13 @@ class TargetConfig(Table, frozen=True, kw_only=True):
             "always. Without it, the whole page. A change of anything else is not delivered."
         ),
     ] = field(default_factory=list)
+    source: Annotated[
+        str | None,
+        Meta(
+            description="The source that the same system is. What it sends back as it was delivered is an echo: it is "
+            "counted, and not appended."
+        ),
+    ] = None
     rate: Annotated[
         Annotated[float, Meta(gt=0)] | None,
         Meta(description="Requests a second, over all processes. Without it, any number."),
@@ -197,7 +204,9 @@ KINDS = ("http", "files", "nats", "kafka", "redis", "meilisearch", "opensearch",
 """The tables of a target that say how it is reached. Each has one of them."""
 
 
-def check_targets(targets: Mapping[str, TargetConfig], channels: Collection[str]) -> Iterator[ConfigurationError]:
+def check_targets(
+    targets: Mapping[str, TargetConfig], channels: Collection[str], sources: Collection[str]
+) -> Iterator[ConfigurationError]:
     """Yields every problem that the types of the tables do not exclude."""
     for name, target in targets.items():
         key = f"targets.{name}"
@@ -209,6 +218,9 @@ def check_targets(targets: Mapping[str, TargetConfig], channels: Collection[str]
             if channel not in channels:
                 problem = f"unknown channel {channel!r}; {suggestion(channel, channels, 'channels')}"
                 yield ConfigurationError(f"{key}.channels", problem)
+        if target.source is not None and target.source not in sources:
+            problem = f"unknown source {target.source!r}; {suggestion(target.source, sources, 'sources')}"
+            yield ConfigurationError(f"{key}.source", problem)
         for path in target.fields:
             yield from check_path(f"{key}.fields", path, "pricing.amount")
         for kind in given:

@@ -208,7 +208,7 @@ class DeadLetterService(BulkDecisions):
         except Rejected:
             return "still dead"
         [result] = await self._append([event])
-        if result.outcome not in ("appended", "duplicate"):
+        if result.outcome not in ("appended", "duplicate", "echo"):
             return "still dead"
         await self._resolve(dead_letter, Resolution("appended", now(), by, position=result.position))
         return "resolved"

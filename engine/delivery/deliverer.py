@@ -18,6 +18,7 @@ from anyio.abc import TaskGroup
 from pagefold.engine.configuration.target_config import TargetConfig
 from pagefold.engine.delivery.circuit import AnswerWindow, backoff, probe_delay
 from pagefold.engine.delivery.documents import NOTHING, Document, document_maker, idempotency_key
+from pagefold.engine.delivery.offers import offer_maker
 from pagefold.engine.delivery.pace import Pace
 from pagefold.engine.delivery.placed_documents import Placed, decode_placed
 from pagefold.engine.delivery.target_group import TargetGroup
@@ -71,11 +72,15 @@ class _Batch(NamedTuple):
 
 
 class _Outgoing(NamedTuple):
-    """A page that is to be sent: its row, what is sent, and the tag of what would be sent without a person's edit."""
+    """A page that is to be sent: its row, what is sent, and the tag of what would be sent without a person's edit.
+
+    `offer` is by what it is recognised if the target sends it back.
+    """
 
     row: ClaimedDelivery
     item: Item
     page_tag: str
+    offer: bytes | None = None
 
 
 class Deliverer:
@@ -91,6 +96,7 @@ class Deliverer:
         self._name, self._target, self._kind, self._place, self._group = name, target, kind, place, group
         self._deliveries, self._targets = place.store.deliveries, place.store.delivery_targets
         self._make = document_maker(target)
+        self._offer = offer_maker(target)
         self._pace = Pace(name, target, self._targets)
         self._window = AnswerWindow()
         self._lease = target.timeout_seconds + LEASE_MARGIN_SECONDS
@@ -220,7 +226,15 @@ class Deliverer:
         if settled:
             await self._settler.add(batch.claim, settled)
         if outgoing:
+            await self._store_offers(batch.claim, outgoing)
             await self._send(batch, outgoing)
+
+    async def _store_offers(self, claim: Claim, outgoing: Sequence[_Outgoing]) -> None:
+        """Stores what is about to be sent, if it may come back: perhaps before its receipt is stored."""
+        if self._offer is not None:
+            await self._deliveries.offer(
+                claim, {DeliveryKey(each.row.sku, each.row.channel): each.offer for each in outgoing}
+            )
 
     async def _outgoing(self, batch: _Batch) -> tuple[list[_Outgoing], list[Settlement]]:
         """What is to be sent of a claim: the newest documents. What the target has acknowledged already is not."""
@@ -243,7 +257,8 @@ class Deliverer:
             key = idempotency_key(self._name, page, tag, row.wanted_position)
             # Else not the row's position, which may be of the log that there was before a restore.
             item = Item(page, sent.body, tag, position, key, row.attempts + 1, request)
-            outgoing.append(_Outgoing(row, item, page_tag))
+            offer = None if self._offer is None or request is not None else self._offer(sent, position)
+            outgoing.append(_Outgoing(row, item, page_tag, offer))
         return outgoing, settled
 
     async def _documents(self, rows: Sequence[ClaimedDelivery]) -> list[Document]:
@@ -277,11 +292,13 @@ class Deliverer:
                 await self._send(again, half)
 
     def _settlement(self, outgoing: _Outgoing, answer: Answer) -> Settlement:
-        row, item, page_tag = outgoing
+        row, item, page_tag, offer = outgoing
         match answer:
             case Taken(text):
                 self._window.taken()
-                return Settlement(row.sku, row.channel, "delivered", item.tag, page_tag, item.position, text)
+                return Settlement(
+                    row.sku, row.channel, "delivered", item.tag, page_tag, item.position, text, echo=offer
+                )
             case Refused(text):
                 self._window.refused(item.page, unknown_address=answer.unknown_address)
                 last = item.attempt >= self._target.tries and not self._window.knows_no_page
@@ -346,6 +363,7 @@ class Deliverer:
             if outgoing:
                 break
             await self._deliveries.settle(claim, settled)  # it holds that page already
+        await self._store_offers(claim, outgoing)
         answers = await self._kind.deliver([each.item for each in outgoing])
         await self._pace.obey(answers.limits)
         [answer] = answers.items

@@ -15,13 +15,20 @@ WITHDRAWAL_TAG = ""
 
 
 class Document(NamedTuple):
-    """What a target is to hold of a page. `body` is None if it is to hold nothing; `tag` is empty then."""
+    """What a target is to hold of a page. `body` is None if it is to hold nothing; `tag` is empty then.
+
+    `page` is what it was made of, where there is something.
+    """
 
     body: bytes | None
     tag: str
+    page: bytes | None = None
 
 
 NOTHING = Document(None, WITHDRAWAL_TAG)
+
+Select: TypeAlias = Callable[[dict[str, object]], dict[str, object]]
+"""A pure function of a decoded page, which it does not change: what a target is to have of it."""
 
 MakeDocument: TypeAlias = Callable[[bytes | None], Document]
 """A pure function of a page as it is served, None if it is not shown."""
@@ -57,7 +64,7 @@ def idempotency_key(target: str, page: PageKey, tag: str, wanted_position: int) 
 
 
 def _whole(page: bytes | None) -> Document:
-    return NOTHING if page is None else Document(page, tag_of(page))
+    return NOTHING if page is None else Document(page, tag_of(page), page)
 
 
 def _only_ready(make: MakeDocument) -> MakeDocument:
@@ -69,19 +76,30 @@ def _only_ready(make: MakeDocument) -> MakeDocument:
 
 def _selected(fields: Sequence[str]) -> MakeDocument:
     """The parts at some paths, at the same places; what a page does not have is left out."""
-    paths = [tuple(path.split(".")) for path in dict.fromkeys(["sku", "channel", *fields])]
+    select = selection(fields)
 
     def made(page: bytes | None) -> Document:
         if page is None:
             return NOTHING
-        whole = orjson.loads(page)
-        document: dict[str, object] = {}
-        for path in paths:
-            _copy(whole, document, path)
-        body = orjson.dumps(document, option=orjson.OPT_SORT_KEYS)
-        return Document(body, tag_of(body))
+        body = orjson.dumps(select(orjson.loads(page)), option=orjson.OPT_SORT_KEYS)
+        return Document(body, tag_of(body), page)
 
     return made
+
+
+def selection(fields: Sequence[str]) -> Select:
+    """The parts of a page at some paths; all of it without any."""
+    if not fields:
+        return lambda page: page
+    paths = [tuple(path.split(".")) for path in dict.fromkeys(["sku", "channel", *fields])]
+
+    def selected(page: dict[str, object]) -> dict[str, object]:
+        document: dict[str, object] = {}
+        for path in paths:
+            _copy(page, document, path)
+        return document
+
+    return selected
 
 
 def _copy(source: object, into: dict[str, object], path: Sequence[str]) -> None:

@@ -19,7 +19,16 @@ _worth_keeping = re.compile(
     rb"|x-[a-z0-9-]+-(?:topic|event|event-id|webhook-id|delivery|triggered-at)"
 )
 
-_IMPORTANCE: Sequence[ItemOutcomeKind] = ("kept", "rejected", "conflict", "appended", "wanted", "duplicate", "ignored")
+_IMPORTANCE: Sequence[ItemOutcomeKind] = (
+    "kept",
+    "rejected",
+    "conflict",
+    "appended",
+    "wanted",
+    "duplicate",
+    "echo",
+    "ignored",
+)
 
 ANSWERS = (
     ResponseSpec(202, "Each part is durably in the log or in dead letters, will be fetched, or is ignored", Outcomes),

@@ -11,15 +11,18 @@ from pagefold.engine.http.json_response import reply
 from pagefold.engine.http.problems import MEDIA_TYPE, Problem, ProblemDetails, response
 from pagefold.engine.http.routing import ResponseSpec
 
-ItemOutcomeKind: TypeAlias = Literal["appended", "duplicate", "conflict", "rejected", "kept", "wanted", "ignored"]
-TAKEN: frozenset[ItemOutcomeKind] = frozenset(["appended", "duplicate", "kept", "wanted", "ignored"])
+ItemOutcomeKind: TypeAlias = Literal[
+    "appended", "duplicate", "echo", "conflict", "rejected", "kept", "wanted", "ignored"
+]
+TAKEN: frozenset[ItemOutcomeKind] = frozenset(["appended", "duplicate", "echo", "kept", "wanted", "ignored"])
 """After these, the sender has nothing left to do."""
 
 
 class ItemOutcome(msgspec.Struct, frozen=True, omit_defaults=True):
     """The outcome of one item.
 
-    `appended`: it is durably in the log, at `position`. `duplicate`: it was there already. `conflict`: its version is
+    `appended`: it is durably in the log, at `position`. `duplicate`: it was there already. `echo`: its
+    source is a target, too, and says only what it was sent. `conflict`: its version is
     stored with other content, at `position`; this one is kept in dead letters. `rejected`: it breaks a rule, at `path`,
     for this `reason`. `kept`: this part of what a contract reads could not become an event, and is kept in dead letters
     for an operator to retry. `wanted`: it has only the id of a record, which will be fetched. `ignored`: it belongs to

@@ -19,6 +19,7 @@ from pagefold.engine.configuration.work_config import AppendConfig
 from pagefold.engine.errors import RETRYABLE, Overloaded, Rejected, StoreUnavailable
 from pagefold.engine.events import AppendResult, DomainEvent
 from pagefold.engine.intake.canonical_payloads import content_of, is_same_content
+from pagefold.engine.intake.echo_finder import NOTHING, EchoFinder
 from pagefold.engine.intake.epoch_registry import EpochRegistry
 from pagefold.engine.intake.event_encoder import EventEncoder, Outcome
 from pagefold.engine.intake.event_validator import EventValidator
@@ -27,6 +28,7 @@ from pagefold.engine.intake.ties import tie_corrections
 from pagefold.engine.runtime.clock import now
 from pagefold.engine.runtime.compute_thread import compute_in_thread
 from pagefold.engine.runtime.counters import Counters
+from pagefold.engine.runtime.logs import Logger
 from pagefold.engine.runtime.recent_faults import RecentFaults
 from pagefold.engine.stores.dead_letter_records import NewDeadLetter
 from pagefold.engine.stores.epoch_fence import EpochsMoved, Fence
@@ -54,16 +56,28 @@ MAX_INLINE_EVENTS = 200
 """Up to this many events are validated on the event loop; more go to the compute thread."""
 
 
+ECHO = AppendResult("echo")
+
+log = Logger(__name__)
+
 _domains = frozenset(domain.name for domain in DOMAINS)
 
 
 class _Request(NamedTuple):
-    """The encoded events of one call, the future of their results, and the deadline of retries."""
+    """The encoded events of one call, the future of their results, the deadline of retries, and which are echoes."""
 
     encoded: list[EncodedEvent]
     bytes: int
     results: asyncio.Future[list[AppendResult]]
     deadline: float
+    echoes: Collection[int] = ()
+
+    @property
+    def new(self) -> list[EncodedEvent]:
+        """The events that are to be appended."""
+        if not self.echoes:
+            return self.encoded
+        return [each for number, each in enumerate(self.encoded) if number not in self.echoes]
 
 
 class _PeriodicTimer:
@@ -105,7 +119,7 @@ class Appender:
     `RETRY_SECONDS`, with no limit on waiting for an answer.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913  # what it needs, by name
         self,
         store: Store,
         validator: EventValidator,
@@ -113,7 +127,10 @@ class Appender:
         counts: Counters | None = None,
         faults: RecentFaults | None = None,
         epochs: EpochRegistry | None = None,
+        *,
+        echoes: EchoFinder | None = None,
     ) -> None:
+        self._echoes = echoes
         self._epochs = epochs or EpochRegistry(store.log)
         self._counts = counts or Counters()
         self._faults = RecentFaults() if faults is None else faults
@@ -275,11 +292,13 @@ class Appender:
         """
         pause = FIRST_PAUSE_SECONDS
         self._attempts = []
+        if self._echoes is not None:
+            await self._find_echoes(self._echoes)
         while self._taken:
             started = time.perf_counter()
-            requests, encoded = self._taken, [each for request in self._taken for each in request.encoded]
+            requests, encoded = self._taken, [each for request in self._taken for each in request.new]
             try:
-                results = iter(await self._insert(encoded))
+                results = iter(await self._insert(encoded) if encoded else ())
             except RETRYABLE as error:
                 self._faults.failed("append", error)
                 wait = pause * random.uniform(1.0, 1.5)  # noqa: S311  # it is no secret
@@ -295,6 +314,18 @@ class Appender:
                 self._taken = []
                 _deliver_results(requests, results)
         self._attempts = []
+
+    async def _find_echoes(self, finder: EchoFinder) -> None:
+        """Finds the echoes of the taken requests: once, in the order in which they arrived, before any attempt."""
+        try:
+            events = [each for request in self._taken for each in request.encoded]
+            found = await finder.find((await self._epochs.place(events))[0])
+        except RETRYABLE as error:
+            log.warning("echoes were not looked for: whatever targets send back is appended", error=str(error))
+            return
+        if found != NOTHING:
+            events = found.completed(events)
+            self._taken = list(_with_echoes(self._taken, events, found.echoes))
 
     def _succeeded(self, events: int, seconds: float) -> None:
         self._answered_at = time.monotonic()
@@ -385,10 +416,22 @@ def _fail_expired(requests: Sequence[_Request], error: Exception, until: float) 
     return left
 
 
+def _with_echoes(
+    requests: Sequence[_Request], events: Sequence[EncodedEvent], echoes: Collection[int]
+) -> Iterator[_Request]:
+    """The requests with these events, of all of which some are echoes."""
+    start = 0
+    for request in requests:
+        end = start + len(request.encoded)
+        own = frozenset(number - start for number in echoes if start <= number < end)
+        yield request._replace(encoded=list(events[start:end]), echoes=own)
+        start = end
+
+
 def _deliver_results(requests: Sequence[_Request], results: Iterator[AppendResult]) -> None:
     """Sets each request's results."""
     for request in requests:
-        outcomes = [next(results) for _ in request.encoded]
+        outcomes = [ECHO if number in request.echoes else next(results) for number in range(len(request.encoded))]
         if not request.results.done():  # its caller gave up; the events are in the log nevertheless
             request.results.set_result(outcomes)
 

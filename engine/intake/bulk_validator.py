@@ -19,6 +19,7 @@ from pagefold.domains.values import MAX_INTEGER, Timestamp, format_timestamp, fo
 from pagefold.engine.configuration.config import Config
 from pagefold.engine.errors import Rejected
 from pagefold.engine.events import DomainEvent, ValidatedEvent
+from pagefold.engine.intake.causality import check_based_on
 from pagefold.engine.intake.event_parser import MAX_EVENT_BYTES
 from pagefold.engine.intake.event_validator import check_identifiers, rules_of
 from pagefold.engine.intake.strict_json import check_keys, check_null_characters
@@ -118,7 +119,12 @@ class BulkValidator:
                 encoded.append(None)
                 continue
             content, moment, given = next(contents), next(moments), event.payload
-            if event.id is not None or event.correlation_id is not None or not _is_faithful(given, content):
+            if (
+                event.id is not None
+                or event.correlation_id is not None
+                or event.based_on is not None
+                or not _is_faithful(given, content)
+            ):
                 encoded.append(_encode_carefully(event, place, each[0], moment, content, states))
                 continue
             state = states.template % (place, moment, content)
@@ -242,12 +248,16 @@ def _encode_carefully(
             check_keys(event.payload, content)
             check_null_characters("", content)
         check_identifiers(event)
+        if event.based_on is not None:
+            check_based_on(event.based_on)
     except Rejected:
         return None
     if len(content) > MAX_EVENT_BYTES:
         return None
     version, topic = event.source_version, event.type
-    valid = ValidatedEvent(stream, version, topic, content, moment.decode(), event.id, event.correlation_id)
+    valid = ValidatedEvent(
+        stream, version, topic, content, moment.decode(), event.id, event.correlation_id, None, event.based_on
+    )
     return EncodedEvent(stream, version, topic, states.state(valid, number), content, None, event.tie)
 
 

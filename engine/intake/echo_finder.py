@@ -1,13 +1,12 @@
 """Finds echoes among events that are to be appended: of sources that are targets, too.
 
-A delivery that is under way counts as sent, since a system may answer before its receipt is stored. What is not known,
-or may have been overtaken, makes no echo: a change that is left out would be worse than a turn that is too many.
+What was offered counts as sent, since a system may answer before its receipt is stored. What is not known any more, or
+was overtaken by what its source has said since, makes no echo: a change that is left out would be worse than a turn
+that is too many.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import NamedTuple
-
-import msgspec
 
 from pagefold.domains import DOMAINS, ChannelContext
 from pagefold.engine.configuration.config import Config
@@ -19,6 +18,7 @@ from pagefold.engine.stores.delivery_records import StoredDelivery
 from pagefold.engine.stores.event_state import EncodedEvent, with_based_on
 from pagefold.engine.stores.log_records import StoredEvent
 from pagefold.engine.stores.store import Store
+from pagefold.projections.channels import Channel
 from pagefold.projections.echoes import Receipt, Statement, is_echo, parse_receipt
 from pagefold.projections.streams import EVERY_CHANNEL, Stream, encode_part, parse_stream_id
 
@@ -30,7 +30,7 @@ _DOMAINS = frozenset(domain.name for domain in DOMAINS)
 class Findings(NamedTuple):
     """The numbers of events that are echoes; and, of others, what their source had been sent: versions by stream."""
 
-    echoes: frozenset[int] = frozenset()
+    echoes: Collection[int] = frozenset()
     based_on: Mapping[int, Mapping[str, int]] = {}
 
     def completed(self, events: Sequence[EncodedEvent]) -> list[EncodedEvent]:
@@ -44,16 +44,34 @@ class Findings(NamedTuple):
 NOTHING = Findings()
 
 
-class _Row(NamedTuple):
-    """A delivery's row, its receipt, and the channel."""
+class Said(NamedTuple):
+    """What an event says, as it is to be compared: its stream, version in its epoch, and canonical payload.
 
-    stored: StoredDelivery
-    receipt: Receipt | None
+    `replaces`: it may replace what is stored at its version.
+    """
+
+    stream: str
+    version: int
+    domain: str
+    content: bytes
+    replaces: bool = False
+
+
+class _Sent(NamedTuple):
+    """What a target was sent of one page, as its row and its receipt have it, and the page's channel."""
+
+    row: StoredDelivery
+    receipt: Receipt
     context: ChannelContext
+
+    @property
+    def is_acknowledged(self) -> bool:
+        """Whether the target holds it, for certain."""
+        return self.row.claimed_by is None and self.row.acked_tag == self.receipt.tag != ""
 
 
 def sources_of_targets(config: Config) -> dict[str, list[str]]:
-    """The targets of each source that is one, by its name in streams."""
+    """The targets of each source that is one, by the source's name in streams."""
     found: dict[str, list[str]] = {}
     for name, target in config.targets.items():
         if target.source is not None:
@@ -68,48 +86,116 @@ class EchoFinder:
         self._store = store
         self._validator = validator
         self._targets = sources_of_targets(config)
-
-    def concerns(self, event: EncodedEvent) -> bool:
-        """Whether an event is of a source that is a target."""
-        return event.originator_id.rpartition("/")[2] in self._targets and event.topic in _DOMAINS
+        self._channels: tuple[Config, dict[str, tuple[Channel, ChannelContext]]] | None = None
 
     async def find(self, events: Sequence[EncodedEvent]) -> Findings:
         """The echoes among events that are placed in their epochs. Raises nothing: without receipts, there are none."""
-        numbers = [number for number, event in enumerate(events) if self.concerns(event)] if self._targets else []
-        if not numbers:
+        if not self._targets:
+            return NOTHING
+        said = {
+            number: Said(*event.key, event.topic, event.content, event.tie != "keep")
+            for number, event in enumerate(events)
+            if self._concerns(event.originator_id) and event.topic in _DOMAINS
+        }
+        return await self.find_said(said) if said else NOTHING
+
+    async def find_said(self, said: Mapping[int, Said]) -> Findings:
+        """The same, of what sources say, by number; of other sources, nothing."""
+        said = {number: each for number, each in said.items() if self._concerns(each.stream)}
+        if not said:
             return NOTHING
         try:
-            return await self._find(events, numbers)
+            return await self._find(said)
         except StoreError as error:
             log.warning("receipts cannot be read: whatever targets send back is appended", error=str(error))
             return NOTHING
 
-    async def _find(self, events: Sequence[EncodedEvent], numbers: Sequence[int]) -> Findings:
-        streams = {number: parse_stream_id(events[number].originator_id) for number in numbers}
-        rows = await self._rows(streams.values())
-        if not rows:
+    def _concerns(self, stream: str) -> bool:
+        return stream.rpartition("/")[2] in self._targets
+
+    async def _find(self, said: Mapping[int, Said]) -> Findings:
+        streams = {number: parse_stream_id(each.stream) for number, each in said.items()}
+        sent = await self._sent(streams.values())
+        if not sent:
             return NOTHING
-        names = sorted({events[number].originator_id for number in numbers})
-        # Read after the receipts: what was appended since then is newer than any of them.
-        heads = {head.originator_id: head for head in await self._store.log.heads(names)}
+        # Heads are read after receipts: what was appended meanwhile is newer than any of these.
+        heads = {
+            head.originator_id: head
+            for head in await self._store.log.heads(sorted({each[0] for each in said.values()}))
+        }
         echoes: set[int] = set()
         changed: set[str] = set()
         based_on: dict[int, dict[str, int]] = {}
         for number, stream in streams.items():
-            event = events[number]
-            found = [self._concerned(rows, target, stream) for target in self._targets_of(stream)]
-            head = heads.get(event.originator_id)
-            is_first = event.originator_id not in changed
-            if is_first and any(_is_echo(event, stream, head, each) for each in found):
+            each = said[number]
+            found = [
+                self._concerned(sent.get((target, stream.sku), ()), stream)
+                for target in self._targets[encode_part(stream.source)]
+            ]
+            head = heads.get(each.stream)
+            if each.stream not in changed and any(_is_echo(each, stream, head, some) for some in found):
                 echoes.add(number)
                 continue
-            changed.add(event.originator_id)
-            if versions := _acknowledged(found):
+            changed.add(each.stream)
+            if versions := _acknowledged([one for some in found for one in some]):
                 based_on[number] = versions
-        return Findings(frozenset(echoes), based_on)
+        return Findings(echoes, based_on)
 
-    def _targets_of(self, stream: Stream) -> Sequence[str]:
-        return self._targets[encode_part(stream.source)]
+    async def _sent(self, streams: Collection[Stream]) -> dict[tuple[str, str], list[_Sent]]:
+        """What targets were sent of some SKUs, by target and SKU."""
+        channels = self._contexts()
+        skus = sorted({stream.sku for stream in streams})
+        found: dict[tuple[str, str], list[_Sent]] = {}
+        names = {target for stream in streams for target in self._targets[encode_part(stream.source)]}
+        for row in await self._store.deliveries.receipts(skus, next(iter(names)) if len(names) == 1 else None):
+            receipt = parse_receipt(row.echo) if row.target in names else None
+            if receipt is not None and row.channel in channels:
+                sent = _Sent(row, receipt, channels[row.channel][1])
+                found.setdefault((row.target, row.sku), []).append(sent)
+        return found
 
-    async def _rows(self, streams: "Sequence[Stream] | object") -> dict[tuple[str, str], list[StoredDelivery]]:
-        ...
+    def _concerned(self, sent: Sequence[_Sent], stream: Stream) -> list[_Sent]:
+        """What was sent in the channels that a statement is about, and that listen to its source."""
+        channels = self._contexts()
+        return [
+            each
+            for each in sent
+            if stream.channel in (EVERY_CHANNEL, each.row.channel)
+            and stream.source in channels[each.row.channel][0].sources.get(stream.domain, ())
+        ]
+
+    def _contexts(self) -> dict[str, tuple[Channel, ChannelContext]]:
+        config = self._validator.config
+        if self._channels is None or self._channels[0] is not config:
+            known = {channel.name: (channel, channel.context()) for channel in config.resolved_channels}
+            self._channels = config, known
+        return self._channels[1]
+
+
+def _is_echo(said: Said, stream: Stream, head: StoredEvent | None, sent: Sequence[_Sent]) -> bool:
+    """Whether something is the newest that its source has said, and says no more than one target was sent."""
+    before = None
+    if head is not None:
+        newest = head.originator_version
+        content = content_of(head)
+        if (
+            content is None
+            or said.version < newest
+            or any(head.notification_id > each.receipt.position for each in sent)
+        ):
+            return False
+        before = canonical_payload(said.domain, content)
+        if said.version == newest and (not said.replaces or before == said.content):
+            return False  # it is in the log, or in conflict with what is
+    statement = Statement(stream.domain, stream.source, said.content, before)
+    return is_echo(statement, [(each.receipt, each.context) for each in sent])
+
+
+def _acknowledged(sent: Sequence[_Sent]) -> dict[str, int]:
+    """The newest versions that a system had been sent, by domain and source, as far as it has acknowledged them."""
+    found: dict[str, int] = {}
+    for each in sent:
+        if each.is_acknowledged:
+            for name, version in each.receipt.versions.items():
+                found[name] = max(version, found.get(name, 0))
+    return found

@@ -32,6 +32,7 @@ class EventEnvelope(msgspec.Struct, frozen=True, gc=False, forbid_unknown_fields
     id: str | None = None
     correlation_id: str | None = None
     epoch: int | None = None
+    based_on: int | dict[str, int] | None = None
 
 
 def canonical_json(payload: bytes) -> bytes:
@@ -97,11 +98,15 @@ def parse_payload(envelope: EventEnvelope, line: bytes) -> DomainEvent:
         id=envelope.id,
         correlation_id=envelope.correlation_id,
         epoch=envelope.epoch,
+        based_on=envelope.based_on,
     )
 
 
 def _check_envelope(line: bytes, payload: bytes, envelope: EventEnvelope) -> None:
     """Rejects keys repeated outside the payload. Counts colons first; scans every key only if they differ."""
+    if envelope.based_on is not None:
+        check_repeated_keys(line)
+        return
     colons = line.count(b":") - payload.count(b":")
     optional = (envelope.id is not None) + (envelope.correlation_id is not None) + (envelope.epoch is not None)
     keys = _REQUIRED + optional + bytes(envelope.occurred_at).count(b":")

@@ -17,11 +17,12 @@ from pagefold.domains.values import MAX_INTEGER, format_timestamp
 from pagefold.engine.configuration.config import Config
 from pagefold.engine.errors import Rejected
 from pagefold.engine.events import NULL, DomainEvent, ValidatedEvent
+from pagefold.engine.intake.causality import check_based_on
 from pagefold.engine.intake.event_parser import MAX_EVENT_BYTES, EventEnvelope
 from pagefold.engine.intake.named_epochs import version_in_epoch
 from pagefold.engine.intake.strict_json import check_keys, check_null_characters, decode_rejection
 from pagefold.engine.intake.text_limits import MAX_IDENTIFIER_LENGTH, check_text
-from pagefold.engine.stores.event_state import EncodedEvent, EventState
+from pagefold.engine.stores.event_state import EncodedEvent, EventState, stored_based_on
 from pagefold.projections.releases import RELEASE_DOMAINS, release_of
 from pagefold.projections.streams import (
     DIGITS,
@@ -125,6 +126,7 @@ class _ConfiguredValidator:
             occurred_at=valid.occurred_at,
             recorded_at=recorded_at,
             correlation_id=valid.correlation_id,
+            based_on=stored_based_on(valid.based_on),
             payload=msgspec.Raw(valid.content),
         )
         return EncodedEvent(
@@ -143,6 +145,8 @@ class _ConfiguredValidator:
         _check_version(event.source_version)
         version = event.source_version if event.epoch is None else version_in_epoch(event, event.epoch)
         check_identifiers(event)
+        if event.based_on is not None:
+            check_based_on(event.based_on)
         content = NULL if event.payload is None else self._content(event, event.payload, domain_rules)
         return ValidatedEvent(
             stream,
@@ -153,6 +157,7 @@ class _ConfiguredValidator:
             event.id,
             event.correlation_id,
             event.epoch,
+            event.based_on,
         )
 
     def stream_of(self, event: DomainEvent | EventEnvelope) -> str:

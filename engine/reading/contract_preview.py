@@ -104,6 +104,7 @@ class _Observer:
         self.key = view.key
         self.asks = view.asks
         self.older: ChannelView | None = None
+        self.renamed = view.renamed
         self._view = view
         self._reads = contract.reads
         self._named = contract.named

@@ -27,8 +27,9 @@ class HistoryEntry(msgspec.Struct, frozen=True, rename="camel"):
 
     `changes` are against the version before it in its stream; `withdrawn` is a payload of null; `head` marks the
     stream's newest version. `version` is the source's own, within its `epoch`. An event of a rebuild has `run_id` and
-    `drift`, the reason for it; one of an operator has the name, and the dead letter that it `corrects`. An event of the
-    catalog may have channels in which the page `became_complete`, or incomplete, by it: see `CompletenessHistory`.
+    `drift`, the reason for it; one of an operator has the name, and the dead letter that it `corrects`. `based_on` is
+    what its source had seen: a position, or versions by domain and source. An event of the catalog may have channels in
+    which the page `became_complete`, or incomplete, by it: see `CompletenessHistory`.
     """
 
     position: int
@@ -48,6 +49,7 @@ class HistoryEntry(msgspec.Struct, frozen=True, rename="camel"):
     operator: str | None = None
     corrects: str | None = None
     epoch: int = 0
+    based_on: int | dict[str, int] | None = None
     became_complete: list[str] = []
     became_incomplete: list[str] = []
 
@@ -236,5 +238,6 @@ def _entry(event: StoredEvent, matching: _Filter, before: Leaves) -> tuple[Histo
         operator=state.operator,
         corrects=state.corrects,
         epoch=epoch_of(event.originator_version),
+        based_on=state.based_on,
     )
     return entry, after

@@ -55,7 +55,7 @@ async def sync_source(
 
 def outcome_of_sync(report: SyncReport) -> TaskOutcome:
     """How a sync ended."""
-    numbers = ("appended", "duplicate", "conflict", "wanted", "refused")
+    numbers = ("appended", "duplicate", "echo", "conflict", "wanted", "refused")
     counts = [f"{number:,} {name}" for name in numbers if (number := getattr(report, name))]
     detail = ", ".join([f"{report.records:,} records since {report.since[:19]}Z", *counts])
     if report.left_out:

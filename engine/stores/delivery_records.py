@@ -145,11 +145,11 @@ class Settlement(NamedTuple):
     """What became of a claimed delivery.
 
     `delivered`: the target has acknowledged the bytes that `tag` names, made of the page up to `position`. `page_tag`
-    is the tag of the page's own document, if another one was sent in its place. `echo` is a hash of the fields that it
-    took. `unchanged`: nothing was sent, since the newest document has `tag`, which is the acknowledged one. `refused`:
-    the target refused this item; it is due after `delay` and has one attempt more. `dead`: as `refused`, for the last
-    time. `returned`: nothing was sent; it is due after `delay`, without an attempt. `uncertain`: as `returned`, but it
-    may have been received.
+    is the tag of the page's own document, if another one was sent in its place. `echo` is what was offered, as
+    `Deliveries.offer` has it. `unchanged`: nothing was sent, since the newest document has `tag`, which is the
+    acknowledged one. `refused`: the target refused this item; it is due after `delay` and has one attempt more. `dead`:
+    as `refused`, for the last time. `returned`: nothing was sent; it is due after `delay`, without an attempt.
+    `uncertain`: as `returned`, but it may have been received.
 
     `held`: nothing was sent, and nothing will be until a document is placed. `discarded`: as `dead`, but no person is
     needed.
@@ -302,6 +302,14 @@ class Deliveries(ABC):
     @abstractmethod
     async def renew(self, claim: Claim, keys: Collection[DeliveryKey], seconds: float) -> set[DeliveryKey]:
         """Extends a claim of some rows, and returns those that it has lost."""
+
+    @abstractmethod
+    async def offer(self, claim: Claim, offers: Mapping[DeliveryKey, bytes | None]) -> None:
+        """Stores, as `echo`, by what the documents of claimed rows are recognised that are sent next.
+
+        Such a document may be at the target, and come back, before `settle`. Rows that the claim has lost are left out.
+        `redeliver` and `reset` forget what was offered.
+        """
 
     @abstractmethod
     async def settle(

@@ -1,10 +1,11 @@
 """The `state` column of a domain event: how it is encoded, and how its end identifies its payload."""
 
+from collections.abc import Mapping
 from typing import Literal, NamedTuple, TypeAlias
 
 import msgspec
 
-from pagefold.engine.events import Tie, ValidatedEvent
+from pagefold.engine.events import BasedOn, Tie, ValidatedEvent
 
 _encoder = msgspec.json.Encoder()
 
@@ -21,8 +22,8 @@ class EventState(msgspec.Struct, frozen=True, kw_only=True, gc=False, rename="ca
 
     Timestamps are fixed-width UTC text, as `format_timestamp` writes them. An event from a rebuild has the id of its
     run and its `drift`, and `was_withdrawn` (stored as `anew`) if its stream was withdrawn before. A correction of a
-    dead letter has the operator's name and the dead letter's id. The payload comes last, so that the end of a state
-    identifies it: see `state_ending`.
+    dead letter has the operator's name and the dead letter's id. `based_on` is what its source had seen. The payload
+    comes last, so that the end of a state identifies it: see `state_ending`.
     """
 
     id: str
@@ -34,6 +35,7 @@ class EventState(msgspec.Struct, frozen=True, kw_only=True, gc=False, rename="ca
     was_withdrawn: bool = msgspec.field(default=False, name="anew")
     operator: str | None = None
     corrects: str | None = None
+    based_on: int | dict[str, int] | None = None
     payload: msgspec.Raw
 
 
@@ -75,6 +77,21 @@ class EncodedEvent(NamedTuple):
         return self.originator_id, self.originator_version
 
 
+def stored_based_on(based_on: BasedOn | None) -> int | dict[str, int] | None:
+    """What an event is based on, as it is stored: versions in order."""
+    return based_on if based_on is None or isinstance(based_on, int) else dict(sorted(based_on.items()))
+
+
+def with_based_on(event: EncodedEvent, versions: Mapping[str, int]) -> EncodedEvent:
+    """The event with what it is based on; unchanged if it says that itself."""
+    ending = state_ending(event.content)
+    start = event.state.removesuffix(ending)
+    if b'"basedOn":' in start or start == event.state:  # a text would escape the quotes
+        return event
+    based_on = _encoder.encode(dict(sorted(versions.items())))
+    return event._replace(state=b'%b"basedOn":%b,%b' % (start, based_on, ending))
+
+
 class StateEncoder:
     """Encodes the `state` of events that are recorded together: at one time, for one reason.
 
@@ -105,11 +122,19 @@ class StateEncoder:
     def state(self, valid: ValidatedEvent, number: int) -> bytes:
         """The state of an event."""
         content, occurred_at = valid.content, valid.occurred_at
-        if valid.id is None and valid.correlation_id is None:
+        if valid.id is None and valid.correlation_id is None and valid.based_on is None:
             return self.template % (number, occurred_at.encode(), content)
-        return self._encode(valid.id or f"{self._made_id}{number}", occurred_at, valid.correlation_id, content)
+        identifier = valid.id or f"{self._made_id}{number}"
+        return self._encode(identifier, occurred_at, valid.correlation_id, content, valid.based_on)
 
-    def _encode(self, identifier: str, occurred_at: str, correlation_id: str | None, content: bytes) -> bytes:
+    def _encode(
+        self,
+        identifier: str,
+        occurred_at: str,
+        correlation_id: str | None,
+        content: bytes,
+        based_on: BasedOn | None = None,
+    ) -> bytes:
         return _encoder.encode(
             EventState(
                 id=identifier,
@@ -119,6 +144,7 @@ class StateEncoder:
                 run_id=self._run_id,
                 drift=self._drift,
                 was_withdrawn=self._was_withdrawn,
+                based_on=stored_based_on(based_on),
                 payload=msgspec.Raw(content),
             )
         )
@@ -143,5 +169,6 @@ def state_of_correction(
             correlation_id=statement.correlation_id,
             operator=operator,
             corrects=corrects,
+            based_on=stored_based_on(statement.based_on),
         )
     )

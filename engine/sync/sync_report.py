@@ -8,7 +8,8 @@ MAX_REFUSALS = 10
 class SyncReport(msgspec.Struct, rename="camel"):
     """What a run found: its source, since when it asked, and counts.
 
-    `records` were read; of their statements `appended` were new, `duplicate` known, `conflict` in conflict with what is
+    `records` were read; of their statements `appended` were new, `duplicate` known, `echo` what
+    the source was sent as a target, `conflict` in conflict with what is
     known; if they are notifications, `wanted` will be fetched. `refused` could not be made, or were not valid, or wait
     for a reference; `refusals` has the first of them. `held` says what the run would have removed, from `removals`
     streams; it did not, and the next one asks for the same changes again. From `left_out` streams nothing was removed,
@@ -21,6 +22,7 @@ class SyncReport(msgspec.Struct, rename="camel"):
     records: int = 0
     appended: int = 0
     duplicate: int = 0
+    echo: int = 0
     conflict: int = 0
     wanted: int = 0
     refused: int = 0

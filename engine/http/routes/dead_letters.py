@@ -245,7 +245,8 @@ async def correct(call: Call) -> Response:
         raise invalid(result.path or "", result.reason or "")
     if result.outcome == "conflict" or result.reason is not None:
         raise Problem(409, result.reason or "")
-    return reply(Corrected(dead_letter.id, result.outcome, result.position))
+    outcome: Literal["appended", "duplicate"] = "appended" if result.outcome == "appended" else "duplicate"
+    return reply(Corrected(dead_letter.id, outcome, result.position))
 
 
 async def _edit(call: Call, dead_letter: DeadLetter, correction: Correction) -> Response:

@@ -38,6 +38,7 @@ NDJSON_TYPE = "application/x-ndjson"
 
 Found: TypeAlias = Sequence[DomainEvent | ForeignEvent | Rejected]
 Epoch = Annotated[int, msgspec.Meta(ge=0, le=MAX_NAMED_EPOCH)]
+Version = Annotated[int, msgspec.Meta(ge=0, le=MAX_INTEGER)]
 Identifier = Annotated[str, msgspec.Meta(min_length=1, max_length=MAX_IDENTIFIER_LENGTH)]
 
 _SPACE = b" \t\r\n"
@@ -47,19 +48,21 @@ class Event(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename="cam
     """The full current state of one domain of one SKU according to one source, at that source's version.
 
     A payload of null withdraws it. The channel `*` means every channel. An event of a higher epoch is newer than all of
-    lower epochs, whatever its version; without an epoch, it enters the current one of its stream.
+    lower epochs, whatever its version; without an epoch, it enters the current one of its stream. `basedOn` is what its
+    source had seen: a position of the log, or the `sourceVersions` of a page.
     """
 
     type: DomainName
     sku: Annotated[str, msgspec.Meta(min_length=1, max_length=128)]
     channel: Text
     source: Text
-    source_version: Annotated[int, msgspec.Meta(ge=0, le=MAX_INTEGER)]
+    source_version: Version
     occurred_at: Annotated[datetime, msgspec.Meta(tz=True)]
     payload: dict[str, object] | None
     id: Identifier | None = None
     correlation_id: Identifier | None = None
     epoch: Epoch | None = None
+    based_on: dict[str, Version] | Version | None = None
 
 
 class CloudEvent(msgspec.Struct, frozen=True):

@@ -92,6 +92,11 @@ class PostgresDeliveries(Deliveries):
             rows = await session.fetch("renew_deliveries", *names, delay_of(seconds))
         return set(keys).difference(map(DeliveryKey._make, rows))
 
+    async def offer(self, claim: Claim, offers: Mapping[DeliveryKey, bytes | None]) -> None:
+        rows = [(*key, echo) for key, echo in sorted(offers.items())]
+        async with self._writers.session() as session:
+            await session.execute("offer_deliveries", claim.target, claim.number, claim.holder, *_columns(rows, 3))
+
     async def settle(
         self, claim: Claim, settlements: Collection[Settlement], counts: Mapping[str, int] | None = None
     ) -> set[DeliveryKey]:

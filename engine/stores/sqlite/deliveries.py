@@ -124,6 +124,11 @@ class SQLiteDeliveries(Deliveries):
         )
         return set(keys).difference(map(DeliveryKey._make, rows))
 
+    async def offer(self, claim: Claim, offers: Mapping[DeliveryKey, bytes | None]) -> None:
+        rows = [(*key, None if echo is None else echo.hex()) for key, echo in sorted(offers.items())]
+        names = (claim.target, claim.number, claim.holder, _json(rows))
+        await self._write(lambda connection: fetch(connection, "offer_deliveries", *names))
+
     async def settle(
         self, claim: Claim, settlements: Collection[Settlement], counts: Mapping[str, int] | None = None
     ) -> set[DeliveryKey]:

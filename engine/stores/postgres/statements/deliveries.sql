@@ -29,6 +29,7 @@ ON CONFLICT (target, sku, channel) DO UPDATE SET
     wanted_tag = excluded.wanted_tag,
     wanted_position = excluded.wanted_position,
     acked_tag = CASE WHEN d.epoch < excluded.epoch THEN '?' ELSE d.acked_tag END,
+    echo = CASE WHEN d.epoch >= excluded.epoch THEN d.echo END,
     epoch = greatest(d.epoch, excluded.epoch),
     attempts = CASE WHEN d.wanted_tag = excluded.wanted_tag THEN d.attempts ELSE 0 END,
     document = CASE WHEN d.wanted_tag = excluded.wanted_tag THEN d.document END,
@@ -67,6 +68,7 @@ UPDATE deliveries AS d SET
     remarked = false,
     overtaken = false,
     acked_tag = CASE WHEN d.claim IS NOT NULL OR d.epoch < delivery_cursors.epoch THEN '?' ELSE d.acked_tag END,
+    echo = CASE WHEN d.epoch >= delivery_cursors.epoch THEN d.echo END,
     epoch = greatest(d.epoch, delivery_cursors.epoch)
 FROM due, delivery_cursors
 WHERE d.target = due.target AND d.sku = due.sku AND d.channel = due.channel AND delivery_cursors.target = due.target
@@ -86,6 +88,22 @@ FROM named
 WHERE d.target = named.target AND d.sku = named.sku AND d.channel = named.channel
     AND named.claim = $2 AND named.claimed_by = $3
 RETURNING d.sku, d.channel;
+
+-- offer_deliveries --
+-- Stores what is offered of claimed rows. As above, they are found by key.
+WITH named AS MATERIALIZED (
+    SELECT stored.*, given.echo
+    FROM unnest($4::text[], $5::text[], $6::bytea[]) AS given (sku, channel, echo)
+    CROSS JOIN LATERAL (
+        SELECT d.target, d.sku, d.channel, d.claim, d.claimed_by FROM deliveries AS d
+        WHERE d.target = $1 AND d.sku = given.sku AND d.channel = given.channel
+        OFFSET 0 FOR UPDATE
+    ) AS stored
+)
+UPDATE deliveries AS d SET echo = named.echo
+FROM named
+WHERE d.target = named.target AND d.sku = named.sku AND d.channel = named.channel
+    AND named.claim = $2 AND named.claimed_by = $3;
 
 -- settle_deliveries --
 -- Ends a claim of rows, and returns those that it still had. `is_newest`: nothing else was wanted since the claim, so that
@@ -241,6 +259,7 @@ WHERE target = $1 AND sku = $2 AND channel = $3;
 -- Forgets receipts, also those of an earlier epoch; revokes claims, and makes rows due.
 UPDATE deliveries AS d SET
     acked_tag = '?',
+    echo = NULL,
     epoch = greatest(d.epoch, $4::bigint),
     state = CASE WHEN d.state = 'held' THEN 'held' ELSE 'waiting' END,
     since = coalesce(d.since, delivery_clock()),
@@ -305,7 +324,7 @@ DELETE FROM delivery_totals WHERE target = $1;
 -- The rows of SKUs at a target, or at each.
 SELECT target, sku, channel, state, wanted_tag, wanted_position,
     CASE WHEN d.epoch < cursor_epoch THEN '?' ELSE acked_tag END, acked_position, acked_at, attempts, since, due_at, answer,
-    claimed_by, document IS NOT NULL, echo
+    claimed_by, document IS NOT NULL, CASE WHEN d.epoch >= cursor_epoch THEN echo END
 FROM (
     SELECT target AS cursor_target, epoch AS cursor_epoch FROM delivery_cursors WHERE $2::text IS NULL OR target = $2
 ) AS known

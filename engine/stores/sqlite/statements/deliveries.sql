@@ -29,6 +29,7 @@ ON CONFLICT (target, sku, channel) DO UPDATE SET
     wanted_tag = excluded.wanted_tag,
     wanted_position = excluded.wanted_position,
     acked_tag = iif(d.epoch < excluded.epoch, '?', d.acked_tag),
+    echo = iif(d.epoch < excluded.epoch, NULL, d.echo),
     epoch = max(d.epoch, excluded.epoch),
     attempts = iif(d.wanted_tag = excluded.wanted_tag, d.attempts, 0),
     document = iif(d.wanted_tag = excluded.wanted_tag, d.document, NULL),
@@ -60,6 +61,7 @@ UPDATE deliveries AS d SET
     remarked = 0,
     overtaken = 0,
     acked_tag = iif(d.claim IS NOT NULL OR d.epoch < known.epoch, '?', d.acked_tag),
+    echo = iif(d.epoch < known.epoch, NULL, d.echo),
     epoch = max(d.epoch, known.epoch)
 FROM (SELECT epoch FROM delivery_cursors WHERE target = ?1) AS known
 WHERE d.rowid IN (
@@ -76,6 +78,16 @@ UPDATE deliveries AS d SET due_at = ?5
 FROM (SELECT value ->> 0 AS sku, value ->> 1 AS channel FROM json_each(?4)) AS named
 WHERE d.target = ?1 AND d.sku = named.sku AND d.channel = named.channel AND d.claim = ?2 AND d.claimed_by = ?3
 RETURNING sku, channel;
+
+-- offer_deliveries --
+-- Stores what is offered of claimed rows.
+UPDATE deliveries AS d SET echo = named.echo
+FROM (
+    SELECT stored.rowid AS number, unhex(given.value ->> 2) AS echo
+    FROM json_each(?4) AS given CROSS JOIN deliveries AS stored
+    ON stored.target = ?1 AND stored.sku = given.value ->> 0 AND stored.channel = given.value ->> 1
+) AS named
+WHERE d.rowid = named.number AND d.claim = ?2 AND d.claimed_by = ?3;
 
 -- settle_deliveries --
 -- Ends a claim of rows, given as JSON, and returns those that it still had. `is_newest`: nothing else was wanted since the
@@ -224,6 +236,7 @@ WHERE target = ?1 AND sku = ?2 AND channel = ?3;
 -- Forgets receipts, also those of an earlier epoch; revokes claims, and makes rows due.
 UPDATE deliveries AS d SET
     acked_tag = '?',
+    echo = NULL,
     epoch = max(d.epoch, ?3),
     state = iif(d.state = 'held', 'held', 'waiting'),
     since = coalesce(d.since, ?4),
@@ -283,7 +296,8 @@ DELETE FROM delivery_totals WHERE target = ?1;
 -- deliveries_of_skus --
 -- The rows of SKUs at a target, or at each.
 SELECT d.target, sku, channel, state, wanted_tag, wanted_position, iif(d.epoch < known.epoch, '?', acked_tag),
-    acked_position, acked_at, attempts, since, due_at, answer, claimed_by, document IS NOT NULL, echo
+    acked_position, acked_at, attempts, since, due_at, answer, claimed_by, document IS NOT NULL,
+    iif(d.epoch < known.epoch, NULL, echo)
 FROM delivery_cursors AS known CROSS JOIN deliveries AS d ON d.target = known.target
 WHERE (?2 IS NULL OR known.target = ?2) AND d.sku IN carray(?1)
 ORDER BY d.target, sku, channel;
