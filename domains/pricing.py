@@ -175,9 +175,9 @@ def _explain(contributions: Sequence[Contribution[Pricing]], trace: FoldTrace) -
 def says(payload: Pricing, context: ChannelContext, source: str) -> Mapping[Path, Said]:
     """Its fields; the currency is the channel's. A channel of another currency shows nothing of it."""
     said = says_fields(payload, context, source)
+    del said["currency",]
     if payload.currency != context.currency:
         return {path: Said(value) for path, (value, _) in said.items()}
-    del said["currency",]
     return said
 
 

@@ -80,7 +80,8 @@ def history(  # noqa: PLR0913  # the command's options
         Print one JSON object a line: position, domain, channel, source, version, revision, id, occurredAt, recordedAt,
         withdrawn, head, changes (path, before, after; null where the field did not exist); of an event made by a
         rebuild, runId and drift (missing, newer, changed, orphan or recreated); of one that corrects a dead letter,
-        operator and corrects; of one of the catalog, the channels in which the page becameComplete or becameIncomplete.
+        operator and corrects; of one of the catalog, the channels in which the page becameComplete or becameIncomplete;
+        of one whose source had seen something, basedOn: a position, or versions by domain and source.
     """
     wanted = _Wanted(sku, channel, domain, source, None if at is None else read_at(at))
     return run(lambda: _history(wanted, limit, options, oldest=oldest, as_json=as_json))
@@ -190,6 +191,12 @@ def _title(entry: HistoryEntry) -> Text:
     return Text.assemble((entry.domain, "bold cyan"), "  ", (channel, "bold"), "  from ", (entry.source, "bold"))
 
 
+def _based_on(based_on: int | dict[str, int]) -> str:
+    if isinstance(based_on, int):
+        return f"position {based_on}"
+    return printable(", ".join(f"{name} {version}" for name, version in based_on.items())) or "nothing"
+
+
 def _entry(entry: HistoryEntry) -> Iterator[Text]:
     version = f"{entry.version}" + (f" of epoch {entry.epoch}" if entry.epoch else "")
     version += f" (revision {entry.revision})" if entry.revision else ""
@@ -210,6 +217,8 @@ def _entry(entry: HistoryEntry) -> Iterator[Text]:
         yield Text(f"    became incomplete in {', '.join(entry.became_incomplete)}", style="yellow")
     if entry.corrects is not None:
         yield Text(f"    by {printable(entry.operator or '')}: corrects dead letter {entry.corrects}", style="magenta")
+    if entry.based_on is not None:
+        yield Text(f"    based on {_based_on(entry.based_on)}", style="dim")
     if not entry.withdrawn:
         yield from map(change_line, entry.changes)
         if not entry.changes:

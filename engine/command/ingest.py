@@ -117,5 +117,7 @@ def _report(intake: IngestJob, seconds: float, *, complete: bool, as_json: bool)
         error = None if intake.error is None else str(intake.error)
         write_json({"lines": intake.lines} | counts | {"seconds": seconds, "complete": complete, "error": error})
         return
+    if not counts["echo"]:  # most shops have no source that is a target
+        del counts["echo"]
     print_message(pace(intake.lines, "line", seconds, complete=complete))
     show_table(("outcome", "lines"), [(name, f"{number:,}") for name, number in counts.items()], numbers=("lines",))

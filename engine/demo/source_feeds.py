@@ -67,7 +67,7 @@ class Ledger:
     """Counts the lines sent, and their outcomes."""
 
     def __init__(self) -> None:
-        self.outcomes: Counter[Outcome] = Counter(dict.fromkeys(OUTCOMES, 0))
+        self.outcomes: Counter[Outcome] = Counter({outcome: 0 for outcome in OUTCOMES if outcome != "echo"})
         self.conflicts: Counter[str] = Counter()
         self.changes: Counter[str] = Counter()
         self.unexpected: list[UnexpectedOutcome] = []

@@ -115,6 +115,14 @@ class Comparison(msgspec.Struct, gc=False):
         for drift, alike in groupby(repaired, key=_drift):
             self.handled.setdefault(drift, []).extend([each.originator_id for each in alike])
 
+    def counted(self, *, orphans: int, reset: int) -> RunCounts:
+        """The numbers of what was found, after the repairs."""
+        counts = self.counts + count_drifted(self.handled)
+        counts.rows = counts.equal + counts.older + counts.refused + counts.deferred + counts.echoes
+        counts.rows += sum(map(len, self.handled.values()))
+        counts.orphans, counts.reset, counts.spared = orphans, reset, len(self.absent) - orphans
+        return counts
+
     def resolve(self, heads: Sequence[StoredEvent], context: RepairContext) -> None:
         """Compares the unresolved rows and unmatched streams with their current heads. None remain afterwards."""
         if self.unresolved:

@@ -16,6 +16,7 @@ class RunCounts(msgspec.Struct, gc=False):
     and the snapshot cannot name them. `older` rows are older than the log; `reset` counts those whose snapshot was
     taken after the newer event. `recreated` rows proved to be recreated records, and no longer count as older.
     `left_out` rows do not count, according to the contract. `deferred` differences are left to a run that repairs all.
+    `echoes` say only what their source, which is a target, too, was sent.
     """
 
     rows: int = 0
@@ -36,6 +37,7 @@ class RunCounts(msgspec.Struct, gc=False):
     recreated: int = 0
     left_out: int = 0
     deferred: int = 0
+    echoes: int = 0
 
     def __add__(self, other: "RunCounts") -> "RunCounts":
         both = zip(msgspec.structs.astuple(self), msgspec.structs.astuple(other), strict=True)

@@ -22,6 +22,7 @@ from pagefold.engine.errors import RETRYABLE, RowsOutOfOrder
 from pagefold.engine.intake.epoch_registry import EpochRegistry
 from pagefold.engine.intake.field_watch import FieldWatch
 from pagefold.engine.rebuild.completeness import judge
+from pagefold.engine.rebuild.echo_rows import EchoRows
 from pagefold.engine.rebuild.epoch_placement import PLAIN, Placement
 from pagefold.engine.rebuild.findings import ComparedChunk, Findings
 from pagefold.engine.rebuild.head_scan import HeadScan, Span
@@ -37,7 +38,6 @@ from pagefold.engine.rebuild.row_comparer import (
     PendingRepair,
     RepairContext,
     RowComparer,
-    count_drifted,
     decode_state,
     drift_details,
     row_event_of,
@@ -109,7 +109,7 @@ class SourceRebuild:
         self._older_rows = OlderRowHandler(
             store, epochs, run, runs, is_settled=self._is_orphan, save=self._save, retry=self._retry
         )
-        self._store = store
+        self._store, self._echoes = store, EchoRows(store, config)
         self._referenced_rows = partial(ReferencedRows, store, config.references, run.source, keep=runs is not None)
         self._fields = FieldWatch(store.fields, writes=runs is not None)
         self._run = run
@@ -283,10 +283,7 @@ class SourceRebuild:
             self._older_rows.keep_candidates(older.again)
         if orphans:
             self._observer.found("orphan", orphans)
-        counts = comparison.counts + count_drifted(drifted)
-        counts.rows = counts.equal + counts.older + counts.refused + counts.deferred + sum(map(len, drifted.values()))
-        counts.orphans, counts.reset = len(orphans), len(older.reset)
-        counts.spared = len(comparison.absent) - len(orphans)
+        counts = comparison.counted(orphans=len(orphans), reset=len(older.reset))
         live, refusals = findings.live + comparison.live, [*findings.refusals, *comparison.refusals]
         found = Findings(findings.counts + counts, live, refusals, place, findings.repetitions)
         record_older_rows(self._run, older)
@@ -403,6 +400,7 @@ class SourceRebuild:
             heads = await self._store.log.heads(sorted(streams))
             heads.sort(key=_stream)
             await _in_thread(partial(comparison.resolve, heads, self._context(comparison.placement)), heads)
+        await self._echoes.drop(comparison)
 
     def _context(self, placement: Placement = PLAIN) -> RepairContext:
         return RepairContext(self._run.id, now(), placement)

@@ -27,7 +27,7 @@ def body(**changes: object) -> bytes:
 def test_the_whole_page() -> None:
     """Its own bytes, and its own tag."""
     make = document_maker(TargetConfig())
-    assert make(body()) == (body(), tag_of(body()))
+    assert make(body()) == (body(), tag_of(body()), body())
     assert make(None) == NOTHING
 
 
@@ -63,7 +63,7 @@ def test_parts_of_a_page(fields: list[str], expected: dict[str, object]) -> None
 def test_other_changes_are_none() -> None:
     """What the target does not get has no effect on the tag."""
     make = document_maker(TargetConfig(fields=["pricing.amount"]))
-    assert make(body()) == make(body(updatedAt="now", catalog={}))
+    assert make(body())[:2] == make(body(updatedAt="now", catalog={}))[:2]
     assert make(body()).tag != make(body(pricing={"amount": "2.00"})).tag
 
 

@@ -11,12 +11,12 @@ import pytest
 import pagefold
 from pagefold import Config, Shop
 from pagefold.engine.configuration.target_config import HttpTargetConfig, TargetConfig
-from tests.support.crm import Crm, said, shown_in
+from tests.support.crm import Crm, shown_in
 from tests.support.small_shop import configured, document, event, pages_of, say, withdrawn
 
 
 def two_way(config: Config, crm: Crm | None = None, **settings: object) -> Config:
-    """The small shop with a CRM, whose word counts most, as source and target of web-de. It can be edited at any time."""
+    """The small shop with a CRM, whose word counts most, as source and as target of web-de."""
     sources = {"crm": {"domains": ["catalog", "pricing", "inventory", "media"]}, **document()["sources"]}
     url = "http://127.0.0.1:1/" if crm is None else crm.url
     http = HttpTargetConfig(url=url, networks=["127.0.0.0/8"])
@@ -127,7 +127,7 @@ async def test_a_withdrawal_comes_back(config: Config) -> None:
 
 @pytest.mark.parametrize("seed", range(2))
 async def test_traffic_in_both_directions_ends(config: Config, seed: int) -> None:
-    """Changes of the PIM and edits in the CRM, which answers at once, late and twice: in the end, both hold the same."""
+    """The PIM and the CRM change things; the CRM answers at once, late or twice: in the end, both hold the same."""
     dice = random.Random(seed)  # not for secrets
     crm = Crm(dice=dice, at_once=bool(seed))
     async with connected(config, crm) as shop:

@@ -371,6 +371,24 @@ async def test_a_receipt_says_what_was_sent(deliveries: Deliveries) -> None:
     assert (await deliveries.totals("shop"))["shop"] == {"delivered": 3, "limited": 1, "requests": 3}
 
 
+async def test_what_is_offered_is_known_before_it_is_settled(deliveries: Deliveries) -> None:
+    """Of rows that the claim still has. A redelivery or a reset forgets it, at once."""
+    await deliveries.mark("shop", "", "1", wanted())
+    claim, _ = await deliveries.claim("shop", "worker", 1, LEASE)
+    offers = {KEYS[0]: b"\x01", KEYS[1]: b"\x02"}
+    await deliveries.offer(claim, offers)
+    await deliveries.offer(claim._replace(holder="other"), dict.fromkeys(KEYS))
+    assert [(row.echo, row.acked_tag) for row in await deliveries.receipts(["A"])] == [(b"\x01", None), (None, None)]
+    await deliveries.redeliver("shop", KEYS)
+    assert [row.echo for row in await deliveries.receipts(["A"])] == [None, None]
+    claim, _ = await deliveries.claim("shop", "worker", 10, LEASE)
+    await deliveries.offer(claim, offers)
+    await deliveries.reset("shop")
+    assert [row.echo for row in await deliveries.receipts(["A"])] == [None, None]
+    await deliveries.mark("shop", "1", "2", wanted("v2")[:1])
+    assert [row.echo for row in await deliveries.receipts(["A"])] == [None, None]
+
+
 async def test_an_edited_document_is_sent_once(deliveries: Deliveries) -> None:
     """Its receipt names it, and the page waits for its next change."""
     await deliveries.mark("shop", "", "1", wanted())

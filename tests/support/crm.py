@@ -1,4 +1,4 @@
-"""A system that is a target and a source: it holds what it is sent, says so at once or later, and has edits of its own."""
+"""A system that is a target and a source: it holds what it is sent, sends it back, and has edits of its own."""
 
 import asyncio
 import random
@@ -16,8 +16,8 @@ Record = dict[str, str]
 class Crm(HostileTarget):
     """A CRM with a record a SKU: its name and its price in web-de.
 
-    `answers`: how often it says what it was sent, by its dice; it does so before it answers the delivery (`at_once`), or
-    some time later. `results` are the outcomes of everything that it has said.
+    It sends back what it was sent, sometimes twice, before it answers the delivery (`at_once`), or some time later.
+    `results` are the outcomes of everything that it has said.
     """
 
     def __init__(self, *, dice: random.Random | None = None, at_once: bool = False) -> None:
