@@ -20,7 +20,7 @@ def two_way(config: Config, crm: Crm | None = None, **settings: object) -> Confi
     sources = {"crm": {"domains": ["catalog", "pricing", "inventory", "media"]}, **document()["sources"]}
     url = "http://127.0.0.1:1/" if crm is None else crm.url
     http = HttpTargetConfig(url=url, networks=["127.0.0.0/8"])
-    target = TargetConfig(http=http, **({"channels": ["web-de"], "source": "crm"} | settings))  # type: ignore[arg-type]
+    target = TargetConfig(http=http, **({"channels": ["web-de"], "source": "crm"} | settings))  # type: ignore[arg-type]  # keys of the table
     parsed = configured(config.store.url, sources=sources)
     return msgspec.structs.replace(parsed, targets={"crm": target})
 
