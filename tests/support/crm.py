@@ -2,6 +2,7 @@
 
 import asyncio
 import random
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -34,11 +35,11 @@ class Crm(HostileTarget):
         """Whether it has nothing left to say."""
         return not self._tasks
 
-    async def _answer(self, headers: dict[str, str], body: bytes, writer: asyncio.StreamWriter) -> bool:
+    async def _answer(self, first: str, headers: dict[str, str], body: bytes, writer: asyncio.StreamWriter) -> bool:
         data = orjson.loads(body)["data"]
         for each in data if isinstance(data, list) else [data]:
             await self._take(each["sku"], each["page"])
-        return await super()._answer(headers, body, writer)
+        return await super()._answer(first, headers, body, writer)
 
     async def _take(self, sku: str, page: dict[str, Any] | None) -> None:
         if page is None:
@@ -76,7 +77,7 @@ class Crm(HostileTarget):
         return results
 
 
-def said(sku: str, domain: str, version: int, payload: dict[str, object] | None, channel: str = "*") -> DomainEvent:
+def said(sku: str, domain: str, version: int, payload: Mapping[str, object] | None, channel: str = "*") -> DomainEvent:
     """A statement of the CRM."""
     moment = datetime(2026, 1, 1, tzinfo=UTC) + timedelta(seconds=version)
     return DomainEvent(
@@ -94,5 +95,5 @@ def shown_in(page: dict[str, Any]) -> Record:
     return record
 
 
-def _catalog(record: Record) -> dict[str, str]:
+def _catalog(record: Record) -> dict[str, object]:
     return {name: value for name, value in record.items() if name != "amount"}
