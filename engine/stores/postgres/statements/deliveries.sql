@@ -215,6 +215,7 @@ ON CONFLICT (target, sku, channel) DO UPDATE SET
     wanted_tag = excluded.wanted_tag,
     wanted_position = excluded.wanted_position,
     acked_tag = CASE WHEN d.claim IS NOT NULL OR d.epoch < excluded.epoch THEN '?' ELSE d.acked_tag END,
+    echo = CASE WHEN d.epoch >= excluded.epoch THEN d.echo END,
     epoch = greatest(d.epoch, excluded.epoch),
     attempts = 0,
     hold = false,

@@ -193,6 +193,7 @@ ON CONFLICT (target, sku, channel) DO UPDATE SET
     wanted_tag = excluded.wanted_tag,
     wanted_position = excluded.wanted_position,
     acked_tag = iif(d.claim IS NOT NULL OR d.epoch < excluded.epoch, '?', d.acked_tag),
+    echo = iif(d.epoch < excluded.epoch, NULL, d.echo),
     epoch = max(d.epoch, excluded.epoch),
     attempts = 0,
     hold = 0,
