@@ -1,7 +1,7 @@
 """Records decisions and batch runs: before anything is done, and what came of it."""
 
 import re
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import NamedTuple, TypeAlias
 
@@ -125,6 +125,11 @@ class AuditLog:
         """Records what was done at once, such as a sign-in."""
         async with self.action(action, target, by=by, reason=reason):
             pass
+
+    async def end_copied(self, action: str, at: str, details: Mapping[str, Detail]) -> None:
+        """Records that the newest of an action was done, if it has not ended: in a copy that was made meanwhile."""
+        for each in await self._records.newest(AuditFilter(action=action), limit=1):  # one that has ended stays
+            await self._records.end(each.number, AuditEnd(at, "done", None, msgspec.json.encode(details).decode()))
 
     async def page(self, selection: AuditFilter = EVERY, *, after: str | None = None, limit: int = 100) -> AuditList:
         """The entries after a cursor, newest first, at most `MAX_LISTED`. Raises `UnknownCursor`."""

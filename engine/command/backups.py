@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager, nullcontext
+from contextlib import asynccontextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import Annotated, TypeAlias
 
@@ -10,12 +10,13 @@ import msgspec
 from cyclopts import Parameter
 from rich.text import Text
 
-from pagefold.engine.audit.audit_log import AuditAction, AuditLog
+from pagefold.engine.audit.audit_log import AuditLog
 from pagefold.engine.command.console import duration, print_message, write_json
 from pagefold.engine.command.options import AsJSON, Exit, Injected, Options
 from pagefold.engine.command.progress import share_meter
 from pagefold.engine.command.verify import print_lines
 from pagefold.engine.configuration.config import Config
+from pagefold.engine.errors import StoreError
 from pagefold.engine.runtime.event_loop import run
 from pagefold.engine.stores import open_store
 from pagefold.engine.stores.backup_folder import RestoreResult, back_up
@@ -88,7 +89,7 @@ async def _backup(options: Options, folder: Path, tools: Path | None, *, as_json
             if meter is not None:
                 meter.update(done, f"{done / 2**20:,.0f} MB", total)
 
-        async with audited(config, "backup", folder) as action:
+        async with _opened_audit(config) as audit, audit.action("backup", str(folder), is_needed=False) as action:
             manifest = await back_up(config, folder, tools=tools, advance=advance)
             action.details |= _details(manifest)
     seconds = time.monotonic() - started
@@ -103,8 +104,10 @@ async def _restore(options: Options, folder: Path, tools: Path | None, *, as_jso
     started = time.monotonic()
     config = options.load()
     restored: RestoreResult = await restore_store(config, folder, tools=tools)
-    async with audited(config, "restore", folder) as action:  # in the store that counts from now on
-        action.details |= _details(restored.backup) | {"replaced": restored.kept_aside}
+    async with _opened_audit(config) as audit:  # of the store that counts from now on
+        await _end_backup(audit, restored.backup)
+        async with audit.action("restore", str(folder), is_needed=False) as action:
+            action.details |= _details(restored.backup) | {"replaced": restored.kept_aside}
     seconds = time.monotonic() - started
     if as_json:
         write_json(msgspec.to_builtins(restored) | {"seconds": seconds})
@@ -117,14 +120,19 @@ async def _restore(options: Options, folder: Path, tools: Path | None, *, as_jso
 
 
 @asynccontextmanager
-async def audited(config: Config, action: str, folder: Path) -> AsyncGenerator[AuditAction, None]:
-    """Records what is done inside in the audit of an existing store; a full disk must not keep anybody from a copy."""
+async def _opened_audit(config: Config) -> AsyncGenerator[AuditLog, None]:
+    """The audit of an existing store. Entries are not needed there: a full disk must not keep anybody from a copy."""
     store = await open_store(config, create=False)
     try:
-        async with AuditLog(store.audit).action(action, str(folder), is_needed=False) as current:
-            yield current
+        yield AuditLog(store.audit)
     finally:
         await store.close()
+
+
+async def _end_backup(audit: AuditLog, manifest: Manifest) -> None:
+    """Ends the entry of the backup, which was open when it was copied with the rest of the store."""
+    with suppress(StoreError):
+        await audit.end_copied("backup", manifest.made_at, _details(manifest))
 
 
 def _details(manifest: Manifest) -> dict[str, int | str | None]:

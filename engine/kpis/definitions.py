@@ -200,7 +200,8 @@ KPIS: tuple[Kpi, ...] = (
         threshold=0,
         severity="warning",
         labelled_by="source",
-        text="Rebuilds of a source that have failed since the newest that was complete, by the schedule or by hand",
+        text="Rebuilds of a source that have failed since the newest that was complete, by the schedule or by hand; "
+        "and the newest one, if its process is gone",
         meaning="what the source said, and its events lost, is not on the pages",
     ),
     Kpi(

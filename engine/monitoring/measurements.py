@@ -154,17 +154,16 @@ async def _held_runs(given: Measuring) -> list[Measured]:
 
 
 async def _failed_rebuilds(given: Measuring) -> list[Measured]:
-    points = await given.shop.store.kpis.newest([FAILED_REBUILDS], minute_of(given.at))
-    return [
-        Measured(
-            each.value,
-            f"audit?action=rebuild&target={each.label}",
-            f"pagefold audit --action rebuild --target {each.label}",
-            each.label,
-        )
-        for each in points
-        if each.label in given.shop.config.sources
-    ]
+    found: dict[str, Measured] = {}
+    for each in await given.shop.store.kpis.newest([FAILED_REBUILDS], minute_of(given.at)):
+        address = f"audit?action=rebuild&target={each.label}"
+        command = f"pagefold audit --action rebuild --target {each.label}"
+        found[each.label] = Measured(each.value, address, command, each.label)
+    for run in await given.runs.interrupted(given.shop.store.coordination.claim):
+        others = found[run.source].value if run.source in found else None
+        command = f"pagefold rebuilds show {run.run}"
+        found[run.source] = Measured((others or 0) + 1, f"runs/{run.run}", command, run.source)
+    return [each for source, each in found.items() if source in given.shop.config.sources]
 
 
 async def _not_applied(given: Measuring) -> list[Measured]:

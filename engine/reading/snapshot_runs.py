@@ -3,13 +3,16 @@
 It reads what `pagefold.engine.rebuild.run_repository` stored, without the library that stores it.
 """
 
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
 from datetime import datetime
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
 import msgspec
 
 from pagefold.engine.snapshots.snapshot import UNPROVEN
 from pagefold.engine.stores.recorder_records import Records
+from pagefold.engine.stores.schedule_records import rebuild_claim
 
 REGISTER = "pagefold-rebuilds"
 """The stream that lists the runs, as `pagefold.engine.rebuild.run_repository` has it."""
@@ -18,6 +21,8 @@ MAX_RUNS = 500
 """Runs that are looked at, the newest."""
 
 _NEWEST = 2**53 - 1
+
+Claim: TypeAlias = Callable[[str], AbstractAsyncContextManager[bool]]
 
 
 class SnapshotRun(NamedTuple):
@@ -36,6 +41,7 @@ class SnapshotRun(NamedTuple):
 
 class _Registered(msgspec.Struct):
     run: str
+    source: str
 
 
 class _Time(msgspec.Struct):
@@ -66,6 +72,13 @@ class HeldRun(NamedTuple):
     removed: int
 
 
+class InterruptedRun(NamedTuple):
+    """A run that has not ended, and on which no process works."""
+
+    run: str
+    source: str
+
+
 class SnapshotRuns:
     """The runs of one store. What is known of a run that is over is kept."""
 
@@ -89,12 +102,35 @@ class SnapshotRuns:
             begun.add(part)
         return found
 
-    async def _states(self) -> list[tuple[str, _State]]:
-        """The newest runs of which more than their beginning is known, newest first."""
+    async def interrupted(self, claim: Claim) -> list[InterruptedRun]:
+        """The newest runs of their sources that are interrupted. `claim` is that of the store.
+
+        Only the process that works on a run of a source has the claim; while it is ours, no run can end.
+        """
+        found: list[InterruptedRun] = []
+        for run in await self._unfinished():
+            async with claim(rebuild_claim(run.source)) as nobody_works:
+                if nobody_works and run in await self._unfinished():
+                    found.append(run)
+        return found
+
+    async def _unfinished(self) -> list[InterruptedRun]:
+        """The newest run of each source, if it is recorded as running."""
+        newest: dict[str, str] = {}
+        for entry in await self._registered():
+            newest.setdefault(entry.source, entry.run)
+        states = [(InterruptedRun(run, source), await self._state(run)) for source, run in newest.items()]
+        return [run for run, state in states if state is None or state.state == "running"]
+
+    async def _registered(self) -> list[_Registered]:
         entries = await self._records.select(
             "stored_events", REGISTER, after=-1, upto=_NEWEST, descending=True, limit=MAX_RUNS
         )
-        names = [msgspec.json.decode(entry.state, type=_Registered).run for entry in entries]
+        return [msgspec.json.decode(entry.state, type=_Registered) for entry in entries]
+
+    async def _states(self) -> list[tuple[str, _State]]:
+        """The newest runs of which more than their beginning is known, newest first."""
+        names = [entry.run for entry in await self._registered()]
         self._over = {name: self._over[name] for name in names if name in self._over}
         found = [(name, await self._state(name)) for name in names]
         return [(name, state) for name, state in found if state is not None]

@@ -34,6 +34,7 @@ from pagefold.engine.runtime.counters import Counters
 from pagefold.engine.snapshots import open_snapshot
 from pagefold.engine.snapshots.request_limiter import RequestLimiter
 from pagefold.engine.snapshots.snapshot import Snapshot
+from pagefold.engine.stores.schedule_records import rebuild_claim
 from pagefold.engine.stores.store import Store
 from pagefold.projections.field_changes import AnyJSON
 
@@ -340,8 +341,10 @@ class RebuildService:
     async def _reported(self, run: RebuildRun) -> RunReport:
         alive = True
         if run.state == "running":
-            async with self._store.coordination.claim(_task(run.source)) as free:
+            async with self._store.coordination.claim(rebuild_claim(run.source)) as free:
                 alive = not free
+                if free and run.id:  # it may have ended since it was read, and cannot now
+                    run = await self.runs.get(run.id)
         return report_of(run, alive=alive)
 
     async def _begin(self, source: str, request: RebuildRequest, observer: RunObserver) -> RunReport:
@@ -424,14 +427,10 @@ class RebuildService:
 
     @asynccontextmanager
     async def _claimed(self, source: str) -> AsyncIterator[None]:
-        async with self._store.coordination.claim(_task(source)) as claimed:
+        async with self._store.coordination.claim(rebuild_claim(source)) as claimed:
             if not claimed:
                 raise RebuildInProgress(source, _describe_holder(await self.runs.latest(source)))
             yield
-
-
-def _task(source: str) -> str:
-    return f"rebuild-{source}"
 
 
 def _describe_holder(run: RebuildRun | None) -> str:

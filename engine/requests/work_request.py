@@ -121,6 +121,11 @@ class Request(NamedTuple):
         """Whether it has not ended."""
         return self.run.ended_at is None
 
+    @property
+    def has_begun(self) -> bool:
+        """Whether a worker has taken it up; until then, it is recorded as if it had begun when it was asked for."""
+        return self.run.started_at != self.run.due
+
     def rebuilt(self) -> RebuildResult | None:
         """What a rebuild found; None if it is another request, or has found nothing."""
         if self.result is None or not isinstance(self.asked.work, RebuildWork):

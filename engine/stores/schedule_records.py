@@ -15,6 +15,11 @@ APPROVED = "approved rebuilds"
 """The name under which rebuilds that were held, and are resumed, are recorded. No task can have it."""
 
 
+def rebuild_claim(source: str) -> str:
+    """The claim that a process has while it works on a rebuild of a source."""
+    return f"rebuild-{source}"
+
+
 def sync_task(source: str) -> str:
     """The name under which the syncs of a source are recorded. No task of the configuration can have it."""
     return f"sync {source}"

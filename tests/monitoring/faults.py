@@ -16,14 +16,14 @@ import pagefold
 from pagefold import DomainEvent
 from pagefold.engine.errors import SourceFailed
 from pagefold.engine.rebuild.rebuild_service import RebuildRequest
-from pagefold.engine.runtime.clock import moment, now
+from pagefold.engine.runtime.clock import moment
 from pagefold.engine.runtime.task_groups import run_beside
 from pagefold.engine.schedule.scheduler import Scheduler
-from pagefold.engine.stores.fetch_records import NewFetch
 from pagefold.engine.stores.field_ledger import FieldFilter
 from pagefold.engine.stores.sqlite import folder_of
 from pagefold.engine.stores.sqlite.connections import PAGES
 from pagefold.engine.sync.delta_sync import DeltaSync
+from pagefold.engine.sync.fetch_worker import FetchReport, FetchWorker
 from tests.monitoring.delivery_faults import DELIVERY_FAULTS
 from tests.monitoring.places import CONTRACT, Fault, Place, limit, ten_minutes_pass, two_hours_pass
 from tests.support.http_clients import client_of, service_of
@@ -46,16 +46,19 @@ async def a_worker_folds(place: Place) -> None:
     await place.shop.catch_up()
 
 
-async def a_record_is_wanted(place: Place) -> None:
-    """And nobody fetches it."""
-    key = ("erp", "webhook.fetch[0]", "a", "https://erp.example/a")
-    await place.shop.store.fetches.want([NewFetch(*key, b"{}", b"{}", confirmed=False, due=now())], now())
+async def the_worker_is_stopped(place: Place) -> None:
+    """Meanwhile the source says of some products that they have changed."""
+    head = {"specversion": "1.0", "source": "/erp", "time": "2026-01-01T00:00:00Z", "type": "price.changed"}
+    events = [head | {"id": sku, "data": {"id": sku}} for sku in NINE]
+    kind = {"content-type": "application/cloudevents-batch+json"}
+    async with client_of(service_of(place.shop), "all") as client:
+        answer = await client.post("/v1/events", json=events, headers=kind)
+    assert {each["outcome"] for each in answer.json()["results"]} == {"wanted"}, answer.text
 
 
-async def it_was_fetched(place: Place) -> None:
-    """It is not wanted any more."""
-    for wanted in await place.shop.store.fetches.oldest(10):
-        await place.shop.store.fetches.done(wanted, now())
+async def the_worker_runs_again(place: Place) -> None:
+    """And fetches what is wanted."""
+    assert await FetchWorker(place.shop).run_due() == FetchReport(fetched=len(NINE))
 
 
 async def prices_have_commas(place: Place) -> None:
@@ -225,9 +228,14 @@ def rename(url: str, table: str, name: str) -> None:
 MAPPED: Mapping[str, Document] = {"snapshot": {"contract": CONTRACT}}
 """More of the snapshot: its rows are records."""
 
+NOTIFICATIONS: dict[str, Document] = {"cloudevents": {"only": {"type": ["price.changed"]}, "contract": CONTRACT}}
+"""The source says what has changed; each record is fetched."""
+
 FAULTS: Mapping[str, Fault] = {
     "lag": Fault(nobody_folds, a_worker_folds, "catalog", limit("lag", "20ms")),
-    "queue": Fault(a_record_is_wanted, it_was_fetched, "fetch erp", limit("queue", 0, window="1m")),
+    "queue": Fault(
+        the_worker_is_stopped, the_worker_runs_again, "fetch erp", limit("queue", 0, window="1m") | NOTIFICATIONS
+    ),
     "failures": Fault(prices_have_commas, two_hours_pass),
     "conflicts": Fault(two_prices_of_one_version, two_hours_pass),
     "drift": Fault(somebody_deletes_rows, pages_are_replayed),

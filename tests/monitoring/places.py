@@ -5,6 +5,8 @@ from datetime import timedelta
 from pathlib import Path
 from typing import NamedTuple, TypeAlias
 
+import orjson
+
 from pagefold import Config, Shop
 from tests.support.fake_endpoint import Asked, Reply
 from tests.support.hostile_target import HostileTarget
@@ -19,9 +21,13 @@ class Feed:
     def __init__(self) -> None:
         self.status = 200
 
-    def __call__(self, _asked: Asked) -> Reply:
-        """An answer."""
-        return Reply(b'{"items":[]}') if self.status == 200 else Reply(status=self.status)
+    def __call__(self, asked: Asked) -> Reply:
+        """An answer: a record, or all that have changed."""
+        if self.status != 200:
+            return Reply(status=self.status)
+        folder, _, code = asked.path.rpartition("/")
+        record = {"code": code, "updated": 1, "price": "9.90"}
+        return Reply(orjson.dumps(record) if folder == "/records" else b'{"items":[]}')
 
 
 class Place(NamedTuple):
@@ -69,10 +75,14 @@ def configured(fault: Fault, url: str, feed: str, target: str, folder: Path, **t
     """The shop in which a fault is made: the ERP has a snapshot, and is asked for changes."""
     more = {**fault.tables}
     snapshot = {"file": str(folder / "erp.ndjson"), "settle": 0, "duration": 0, **more.pop("snapshot", {})}
+    rule = more.pop("cloudevents", None)
     if fault.target is not None:
         http = {"url": target, "networks": ["127.0.0.0/8"]}
         more["targets"] = {"shop": {"http": http, "timeout_seconds": 1.0, **fault.target}}
     found = document(url, **more, **tables)
+    if rule is not None:
+        fetched = {"url": f"{feed}/records/{{data.id}}", "requests_per_second": 1000.0, **rule}
+        found["sources"]["erp"]["cloudevents"] = {"types": rule["only"]["type"], "fetch": [fetched]}
     found["sources"]["erp"] |= {
         "snapshot": snapshot,
         "delta": {"url": f"{feed}/prices?since={{since}}", "items": "items", "every": "30m", "contract": CONTRACT},

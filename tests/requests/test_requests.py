@@ -166,6 +166,7 @@ async def test_what_waits_can_be_cancelled(shop: Shop) -> None:
             await requests.cancel(request.number, by=by, reason=reason)
     cancelled = await requests.cancel(request.number, by="bob", reason="not needed")
     assert (cancelled.run.state, cancelled.run.detail) == ("stopped", "cancelled by bob: not needed")
+    assert not cancelled.has_begun
     assert await requests.open() == []
     assert not await shop.store.schedule.take_up(request.number, now())
     with pytest.raises(RequestConflict, match="has ended"):
@@ -174,7 +175,8 @@ async def test_what_waits_can_be_cancelled(shop: Shop) -> None:
     assert await shop.store.schedule.take_up(again.number, now())
     with pytest.raises(RequestConflict, match="has begun"):
         await requests.cancel(again.number, by=BY, reason=REASON)
-    assert (await requests.get(again.number)).run.state == "running"
+    begun = await requests.get(again.number)
+    assert (begun.run.state, begun.has_begun) == ("running", True)
     with pytest.raises(UnknownRequest):
         await requests.cancel(99, by=BY, reason=REASON)
     entries = [each for each in (await shop.audit.page()).entries if each.action == "requests cancel"]

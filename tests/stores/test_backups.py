@@ -314,6 +314,9 @@ def test_the_commands(tmp_path: Path, store_url: str, monkeypatch: pytest.Monkey
     assert run_pagefold("restore", "copies/monday", "--json", *more).document["backup"]["position"] == 2
     assert run_pagefold("status").code == 0
     assert run_pagefold("restore", "copies/friday", *more).code == 3
+    listed = [json.loads(line) for line in run_pagefold("audit", "--json").out.splitlines()]
+    [copied] = [each for each in listed if each["action"] == "backup"]
+    assert (copied["outcome"], copied["details"]["position"]) == ("done", 2), "in the copy, it had not ended"
 
 
 async def test_a_copy_of_the_files_of_a_running_store_is_no_backup(tmp_path: Path) -> None:

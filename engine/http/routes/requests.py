@@ -75,7 +75,7 @@ class RequestDocument(msgspec.Struct, frozen=True, rename="camel"):
             asked.by,
             asked.reason,
             requested_at=run.due,
-            started_at=None if run.state == "requested" else run.started_at,
+            started_at=run.started_at if request.has_begun else None,
             ended_at=run.ended_at,
             result=None if request.result is None else msgspec.Raw(request.result.encode()),
         )
