@@ -24,7 +24,7 @@ from benchmarks import (
     bench_contracts,
     bench_dashboard,
     bench_deliveries,
-    bench_delivery_records,
+    bench_entrances,
     bench_feed,
     bench_freshness,
     bench_growth,
@@ -41,6 +41,7 @@ from benchmarks import (
     bench_rebuild,
     bench_replay,
     bench_sync,
+    bench_targets,
     bench_transforms,
 )
 from benchmarks.machine import describe
@@ -77,7 +78,7 @@ async def _reads(bench: Bench, stores: Stores) -> list[Line]:
 
 
 async def _contracts(bench: Bench, stores: Stores) -> list[Line]:
-    return [*await bench_contracts.lines(bench, stores), *await bench_deliveries.lines(bench, stores)]
+    return [*await bench_contracts.lines(bench, stores), *await bench_entrances.lines(bench, stores)]
 
 
 LINES: Mapping[str, Callable[[Bench, Stores], Awaitable[list[Line]]]] = {
@@ -103,7 +104,8 @@ LINES: Mapping[str, Callable[[Bench, Stores], Awaitable[list[Line]]]] = {
     "transforms": bench_transforms.lines,
     "contracts": _contracts,
     "sync": bench_sync.lines,
-    "deliveries": bench_delivery_records.lines,
+    "deliveries": bench_deliveries.lines,
+    "targets": bench_targets.lines,
     "http": bench_http_reads.lines,
     "http-past": bench_past_reads.lines,
     "http-cache": bench_http_cache.lines,

@@ -1,140 +1,140 @@
-"""Entrances over HTTP whose records a contract reads, beside converters written by hand: see `bench_contracts`.
+"""What a store takes to mark, claim and settle deliveries: of a target with few pages, and of one with a million.
 
-Both sides make the same events of the same bodies: a webhook of many items, changes of a table, a batch of CloudEvents.
-The server, the store and the checks of events are left out on both sides.
+Each round marks the next pages with another version, claims them, and settles them as delivered. The three are timed on
+their own. The pages of a round are from all over the table, the worst case for caches.
 """
 
-import time
-from collections.abc import Awaitable, Callable, Iterable, Mapping
-from datetime import UTC, datetime, timedelta
+from collections.abc import Awaitable, Callable, Mapping
+from contextlib import AsyncExitStack, closing
+from itertools import count
 
-import msgspec
+import apsw
+import psycopg
 
-from benchmarks.bench_contracts import MIN_RATIO, PIECES, Columns, contract, event_by_hand, records
-from benchmarks.measurement import BASELINE, PAGEFOLD, Line, Side, Timed, interleave, ratio, spreads
-from benchmarks.run_settings import Bench
-from benchmarks.throwaway_stores import SQLiteStores, Stores
-from pagefold import Config, DomainEvent
-from pagefold.engine.dead_letters.webhook_retrier import Reader
-from pagefold.engine.intake.readers.cloudevents import CloudEventMessageReader
-from pagefold.engine.intake.readers.debezium import DebeziumReader
-from pagefold.engine.intake.readers.webhooks import WebhookReader
-from pagefold.engine.intake.statement import Statement
+import pagefold
+from benchmarks.measurement import Line, Side, Stopwatch, Timed, interleave, ratio, spreads
+from benchmarks.run_settings import Bench, new_stores
+from benchmarks.throwaway_stores import Stores
+from benchmarks.workload import config
+from pagefold.engine.stores.delivery_records import Claim, ClaimedDelivery, Deliveries, Settlement, Wanted
+from pagefold.engine.stores.sqlite import folder_of
+from pagefold.engine.stores.sqlite.connections import DELIVERIES
 
-RECORDS = 4_000
-RECORDS_OF_A_BODY = 100
-UNAVAILABLE = "__debezium_unavailable_value"
-FACTS = {"@received": "2026-01-01T00:00:00.000000Z"}
-EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+PAGES = (10_000, 1_000_000)
+ROWS = 5_000
+"""Pages that change in a round."""
 
-_encode = msgspec.json.Encoder().encode
-_decode = msgspec.json.Decoder().decode
+BATCH = 500
+"""Rows that are claimed and settled together."""
 
-ByHand = Callable[[bytes], list[DomainEvent]]
+LEASE_SECONDS = 600.0
+MIN_RATIO = 0.05
+"""A hundred times as many pages may fill no cache any more, but nothing may read all of them: that would be 0.01."""
 
+TARGET = "search"
+CHANNEL = "web"
 
-def config() -> Config:
-    """A shop whose source sends webhooks, changes of a table, and CloudEvents."""
-    rows = contract()
-    return Config.parse(
-        {
-            "store": {"url": "sqlite:///nowhere"},
-            "sources": {
-                "pim": {
-                    "domains": ["catalog"],
-                    "webhook": {"secret_variables": ["S"], "contract": rows | {"items": "items"}},
-                    "cdc": {"contract": rows},
-                    "cloudevents": {"types": ["row"], "contract": rows | {"items": "data"}},
-                }
-            },
-            "channels": {"web": {"locale": "de", "currency": "EUR"}},
-        }
-    )
-
-
-def change(number: int, row: Columns) -> dict[str, object]:
-    """A row that was created, as Debezium sends it without its schema."""
-    origin = {"schema": "public", "table": "rows", "lsn": number, "ts_ms": 1_767_225_600_000}
-    return {"op": "c", "before": None, "after": row, "source": origin, "ts_ms": 1_767_225_600_100}
-
-
-def cloudevent(number: int, row: Columns) -> dict[str, object]:
-    """An event of another system."""
-    return {"specversion": "1.0", "id": str(number), "source": "/shop", "type": "row", "data": row}
-
-
-def webhook_by_hand(body: bytes) -> list[DomainEvent]:
-    """The events of a webhook."""
-    return [event_by_hand(row) for row in _decode(body)["items"]]
-
-
-def changes_by_hand(body: bytes) -> list[DomainEvent]:
-    """The events of rows that were created. A row that lacks a column that did not change cannot be one."""
-    changes = [each for each in _decode(body) if each["op"] in {"c", "u", "r"}]
-    assert not any(UNAVAILABLE in each["after"].values() for each in changes)
-    return [event_by_hand(each["after"]) for each in changes]
-
-
-def cloudevents_by_hand(body: bytes) -> list[DomainEvent]:
-    """The events of CloudEvents, which have the ids of those."""
-    return [msgspec.structs.replace(event_by_hand(each["data"]), id=each["id"]) for each in _decode(body)]
-
-
-def events_of(reader: Reader, body: bytes) -> list[DomainEvent]:
-    """The events that Pagefold makes of a body, before they are checked and appended."""
-    delivery = reader.parse(body, FACTS)
-    found = [each for part in delivery.read(0, delivery.parts) for each in part]
-    return [each.event for each in found if isinstance(each, Statement)]
-
-
-def _timed(convert: Callable[[bytes], list[DomainEvent]], bodies: Iterable[bytes]) -> Callable[[], Awaitable[Timed]]:
-    async def run() -> Timed:
-        begin = time.process_time()
-        made = sum([len(convert(body)) for body in bodies])
-        return Timed(time.process_time() - begin, made)
-
-    return run
-
-
-def _comparable(event: DomainEvent) -> object:
-    """The event with its payload decoded: its members may be in another order."""
-    assert isinstance(event.payload, bytes)
-    moment = (event.occurred_at - EPOCH) // timedelta(microseconds=1)
-    return event.sku, event.source_version, moment, event.id, msgspec.json.decode(event.payload)
+_FILL_POSTGRES = """
+INSERT INTO deliveries (target, sku, channel, state, wanted_tag, wanted_position, acked_tag, epoch)
+SELECT 'search', 'S' || lpad(i::text, 8, '0'), 'web', 'current', 'v0', 1, 'v0', 1 FROM generate_series(0, %s - 1) AS i
+"""
+_FILL_SQLITE = """
+WITH RECURSIVE numbers (i) AS (SELECT 0 UNION ALL SELECT i + 1 FROM numbers WHERE i < ? - 1)
+INSERT INTO deliveries (target, sku, channel, state, wanted_tag, wanted_position, acked_tag, epoch)
+SELECT 'search', printf('S%08d', i), 'web', 'current', 'v0', 1, 'v0', 1 FROM numbers
+"""
 
 
 async def lines(bench: Bench, stores: Stores) -> list[Line]:
-    """Records a second through a contract of 50 mappings: 10 lookups, 5 localized, 5 computed, 3 amounts."""
-    if not isinstance(stores, SQLiteStores):
-        return []
-    rows = records(RECORDS // (10 if bench.quick else 1))
-    groups = [rows[start : start + RECORDS_OF_A_BODY] for start in range(0, len(rows), RECORDS_OF_A_BODY)]
-    shop = config()
-    entrances: Mapping[str, tuple[Reader, ByHand, list[bytes]]] = {
-        "webhooks": (WebhookReader(shop, "pim"), webhook_by_hand, [_encode({"items": each}) for each in groups]),
-        "changes of a table": (
-            DebeziumReader(shop, "pim"),
-            changes_by_hand,
-            [_encode([change(number, row) for number, row in enumerate(each)]) for each in groups],
-        ),
-        "CloudEvents": (
-            CloudEventMessageReader(shop, "pim"),
-            cloudevents_by_hand,
-            [_encode([cloudevent(number, row) for number, row in enumerate(each)]) for each in groups],
-        ),
-    }
-    return [await _line(bench, name, *each, len(rows)) for name, each in entrances.items()]
-
-
-async def _line(  # what an entrance has
-    bench: Bench, name: str, reader: Reader, by_hand: ByHand, bodies: list[bytes], number: int
-) -> Line:
-    made = [list(map(_comparable, convert(bodies[0]))) for convert in (lambda body: events_of(reader, body), by_hand)]
-    assert made[0] == made[1]
-    sides = [
-        Side(PAGEFOLD, _timed(lambda body: events_of(reader, body), bodies)),
-        Side(BASELINE, _timed(by_hand, bodies)),
+    """One line for marks, one for claims, one for settlements: rows a second, by the pages of the target."""
+    sizes = (500, 1_000) if bench.quick else PAGES
+    found: dict[str, list[Side]] = {}
+    async with AsyncExitStack() as stack:
+        urls = await stack.enter_async_context(new_stores(stores, len(sizes)))
+        for pages, url in zip(sizes, urls, strict=True):
+            shop = await stack.enter_async_context(pagefold.open(config(url)))
+            await shop.store.deliveries.mark(TARGET, "", "0", [])
+            _fill(url, pages)
+            rounds = _Rounds(shop.store.deliveries, pages, min(ROWS, pages))
+            for name, run in rounds.steps.items():
+                found.setdefault(name, []).append(Side(f"{pages:,} pages", run))
+        rates: dict[str, Mapping[str, list[float]]] = {name: {} for name in found}
+        for _ in range(min(bench.rounds, 3)):
+            for name, sides in found.items():  # a page is marked, then claimed, then settled
+                for side, values in (await interleave(sides, 1)).items():
+                    rates[name] = {**rates[name], side: [*rates[name].get(side, []), *values]}
+    small, large = (f"{pages:,} pages" for pages in sizes)
+    return [
+        Line(
+            f"deliveries, {name}",
+            stores.name,
+            sizes[-1],
+            "rows/s",
+            spreads(each),
+            [ratio(each, large, small, at_least=MIN_RATIO)],
+        )
+        for name, each in rates.items()
     ]
-    rates = await interleave(sides, bench.rounds, PIECES)
-    claims = [ratio(rates, PAGEFOLD, BASELINE, at_least=MIN_RATIO, what="× a converter written by hand")]
-    return Line(f"records of {name}, by contract", "sqlite", number, "records/s", spreads(rates), claims)
+
+
+def _fill(url: str, pages: int) -> None:
+    """Has a target hold these pages."""
+    if url.startswith("sqlite:"):
+        with closing(apsw.Connection(str(folder_of(url) / DELIVERIES))) as connection, connection:
+            connection.execute(_FILL_SQLITE, (pages,))
+        return
+    with psycopg.connect(url, options="-c search_path=pagefold", autocommit=True) as session:
+        session.execute(_FILL_POSTGRES.encode(), (pages,))
+        session.execute("VACUUM ANALYZE deliveries")
+        session.execute("CHECKPOINT")
+
+
+class _Rounds:
+    """The three steps of a round. Each leaves what the next one needs."""
+
+    def __init__(self, deliveries: Deliveries, pages: int, rows: int) -> None:
+        self._deliveries = deliveries
+        self._pages = pages
+        self._rows = rows
+        self._versions = count(1)
+        self._cursor = 0
+        self._claimed: list[tuple[Claim, list[ClaimedDelivery]]] = []
+        self.steps: Mapping[str, Callable[[], Awaitable[Timed]]] = {
+            "mark": self._mark,
+            "claim": self._claim,
+            "settle": self._settle,
+        }
+
+    async def _mark(self) -> Timed:
+        """Marks pages from all over the table."""
+        version, step = f"v{next(self._versions)}", self._pages // self._rows
+        wanted = [Wanted(f"S{number:08}", CHANNEL, version, 1) for number in range(0, self._rows * step, step)]
+        watch = Stopwatch()
+        with watch:
+            marked = await self._deliveries.mark(TARGET, str(self._cursor), str(self._cursor + 1), wanted)
+        self._cursor += 1
+        assert marked == self._rows
+        return Timed(watch.seconds, self._rows)
+
+    async def _claim(self) -> Timed:
+        watch = Stopwatch()
+        with watch:
+            while claimed := await self._batch():
+                self._claimed.append(claimed)
+        assert sum(len(rows) for _, rows in self._claimed) == self._rows
+        return Timed(watch.seconds, self._rows)
+
+    async def _batch(self) -> tuple[Claim, list[ClaimedDelivery]] | None:
+        claim, rows = await self._deliveries.claim(TARGET, "benchmark", BATCH, LEASE_SECONDS)
+        return (claim, list(rows)) if rows else None
+
+    async def _settle(self) -> Timed:
+        watch = Stopwatch()
+        with watch:
+            for claim, rows in self._claimed:
+                settlements = [
+                    Settlement(row.sku, row.channel, "delivered", row.wanted_tag, answer="200") for row in rows
+                ]
+                assert not await self._deliveries.settle(claim, settlements)
+        self._claimed.clear()
+        return Timed(watch.seconds, self._rows)

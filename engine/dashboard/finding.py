@@ -16,7 +16,7 @@ MAX_KINDS = 50
 LAST = "\U0010ffff"
 """Follows every id of a kind."""
 
-_dead_letter = re.compile(r"(ingest|projection|waiting|delivery)-[0-9]{1,18}", re.ASCII)
+_dead_letter = re.compile(r"(ingest|projection|waiting)-[0-9]{1,18}", re.ASCII)
 _run = re.compile(r"[A-Za-z0-9._-]{1,64}-[0-9]{8}T[0-9]{6}-[0-9a-f]{4}", re.ASCII)
 
 

@@ -8,7 +8,7 @@ is sent by two at a time.
 import math
 import time
 from collections import deque
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from typing import NamedTuple
 
@@ -48,6 +48,9 @@ LEASE_MARGIN_SECONDS = 20.0
 CLAIMED_REQUESTS = 8
 """Requests for each slot whose pages are claimed at a time."""
 
+READ_PAGES, FRESH_SECONDS = 100, 0.25
+"""Pages of the next requests that are read at a time, and how long one may wait before it is read again."""
+
 SETTLED_TOGETHER, SETTLE_SECONDS = 500, 0.05
 """Receipts that are stored in one transaction, and how long one may wait for others."""
 
@@ -63,12 +66,21 @@ class Place(NamedTuple):
     holder: str
 
 
+class _Read(NamedTuple):
+    """Documents that were read at a time, after the position up to which pages were folded."""
+
+    at: float
+    position: int
+    documents: Mapping[DeliveryKey, Document]
+
+
 class _Batch(NamedTuple):
-    """The pages of a request, under a claim that lasts until `ends` by this process's clock."""
+    """The pages of a request, and what was read of them; under a claim that lasts until `ends` by our clock."""
 
     claim: Claim
     rows: Sequence[ClaimedDelivery]
     ends: float
+    read: _Read | None = None
 
 
 class _Outgoing(NamedTuple):
@@ -106,6 +118,7 @@ class Deliverer:
         self._allowed = 0
         self._slots_until = float("-inf")
         self._failed_probes = 0
+        self._noted_at = float("-inf")
         self._settler = _Settler(self)
         self._since = time.monotonic()
         self.due = WakeSignal()
@@ -192,7 +205,21 @@ class Deliverer:
                 )
                 for start in range(0, len(rows), size):
                     self._claimed.append(_Batch(claim, rows[start : start + size], asked + self._lease))
-            return self._claimed.popleft() if self._claimed else None
+            if not self._claimed:
+                return None
+            if self._claimed[0].read is None:
+                await self._read_ahead()
+            return self._claimed.popleft()
+
+    async def _read_ahead(self) -> None:
+        """Reads the documents of the next requests, so many as are worth a read."""
+        size = self._kind.max_batch
+        batches = [self._claimed.popleft() for _ in range(min(len(self._claimed), max(1, READ_PAGES // size)))]
+        try:
+            read = await self._read([row for batch in batches for row in batch.rows])
+            batches = [batch._replace(read=read) for batch in batches]
+        finally:
+            self._claimed.extendleft(reversed(batches))
 
     async def _has_turn(self, batch: _Batch) -> bool:
         """Waits until the request may be sent. False if it may not be sent any more: its rows are given back."""
@@ -242,33 +269,41 @@ class Deliverer:
         if self._group is not None:
             settled = await self._group.withhold([row for row in rows if row.document is None])
             rows = [row for row in rows if row.document is not None]
-        position = await self._place.position()
-        documents = await self._documents(rows)
+        read = batch.read
+        if read is None or time.monotonic() - read.at > FRESH_SECONDS:
+            read = await self._read(rows)
         outgoing: list[_Outgoing] = []
-        for row, newest in zip(rows, documents, strict=True):
+        for row in rows:
+            newest = read.documents[DeliveryKey(row.sku, row.channel)]
             sent, request = Placed(newest) if row.document is None else decode_placed(row.document)
             if row.document is None and sent.tag == row.acked_tag:
                 settled.append(Settlement(row.sku, row.channel, "unchanged", sent.tag))
                 continue
-            page, tag, page_tag = PageKey(row.sku, row.channel), sent.tag, newest.tag
+            # Not the row's position, which may be of the log that there was before a restore.
+            page, tag, page_tag, position = PageKey(row.sku, row.channel), sent.tag, newest.tag, read.position
             if self._group is not None:  # the version that was placed, and its position
                 page_tag, position = row.wanted_tag, row.wanted_position
                 tag = sent.tag if request is None else row.wanted_tag
             key = idempotency_key(self._name, page, tag, row.wanted_position)
-            # Else not the row's position, which may be of the log that there was before a restore.
             item = Item(page, sent.body, tag, position, key, row.attempts + 1, request)
             offer = None if self._offer is None or request is not None else self._offer(sent, position)
             outgoing.append(_Outgoing(row, item, page_tag, offer))
         return outgoing, settled
 
-    async def _documents(self, rows: Sequence[ClaimedDelivery]) -> list[Document]:
-        pages: dict[tuple[str, str], bytes] = {}
-        if self._group is not None:  # whatever the pages are by now
-            return [NOTHING] * len(rows)
-        for channel in {row.channel for row in rows if self._is_wanted(row.channel)}:
-            found = await self._place.pages.get_many_json([row.sku for row in rows if row.channel == channel], channel)
-            pages.update({(sku, channel): page for sku, page in found.items()})
-        return [self._make(pages.get((row.sku, row.channel))) for row in rows]
+    async def _read(self, rows: Sequence[ClaimedDelivery]) -> _Read:
+        """The newest documents of claimed rows; of a group nothing, whatever the pages are by now."""
+        at = time.monotonic()
+        if self._group is not None:
+            return _Read(at, 0, {DeliveryKey(row.sku, row.channel): NOTHING for row in rows})
+        position = await self._place.position()
+        skus: dict[str, list[str]] = {}
+        for row in rows:
+            skus.setdefault(row.channel, []).append(row.sku)
+        documents = {}
+        for channel, named in skus.items():
+            pages = await self._place.pages.get_many_json(named, channel) if self._is_wanted(channel) else {}
+            documents.update({DeliveryKey(sku, channel): self._make(pages.get(sku)) for sku in named})
+        return _Read(at, position, documents)
 
     def _is_wanted(self, channel: str) -> bool:
         return not self._target.channels or channel in self._target.channels
@@ -313,11 +348,14 @@ class Deliverer:
     async def _note(self, answers: Sequence[Answer]) -> None:
         """Remembers whether the target works, and opens the circuit if it does not."""
         if any(isinstance(answer, Taken) for answer in answers):
-            await self._targets.note_success(self._name)
+            if time.monotonic() - self._noted_at > LOOK_SECONDS:
+                self._noted_at = time.monotonic()
+                await self._targets.note_success(self._name)
             await self._pace.succeeded()
         failures = [answer for answer in answers if isinstance(answer, Unavailable)]
         if failures and len(failures) == len(answers):
             await self._targets.note_failure(self._name)
+            self._noted_at = float("-inf")
         if self._window.is_down and (bad := [answer for answer in answers if not isinstance(answer, Taken)]):
             await self._open_circuit(bad[-1].text)
 

@@ -137,7 +137,7 @@ async def mark_pages(store: Store, name: str, marker: Marker, marked: Callable[[
             while is_ours:
                 if await marker.step():
                     marked()
-                    await anyio.lowlevel.checkpoint()
+                    await anyio.sleep(marker.rest_seconds)
                 else:
                     await anyio.sleep(MARK_SECONDS)
         await anyio.sleep(STANDBY_SECONDS)

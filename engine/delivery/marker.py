@@ -8,6 +8,7 @@ it begins with every page again: what is delivered is what then differs from the
 restored log receipts prove nothing. After every page, the rows of pages that were not named are swept.
 """
 
+import time
 from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
@@ -24,7 +25,7 @@ from pagefold.engine.delivery.documents import (
 )
 from pagefold.engine.errors import FeedReset, UnknownCursor
 from pagefold.engine.feed.feed_cursor import FeedCursor
-from pagefold.engine.feed.feed_reader import NAMES, FeedReader
+from pagefold.engine.feed.feed_reader import NAMES, FeedReader, rest_seconds
 from pagefold.engine.feed.page_change import FeedSelection, PageChange
 from pagefold.engine.reading.page_reader import PageReader
 from pagefold.engine.runtime.logs import Logger
@@ -102,9 +103,14 @@ class Marker:
         self._feed, self._pages = feed, pages
         self._channels, self._identity, self._needs_pages, self._make = marking
         self._selection = FeedSelection(channels=self._channels)
+        self.rest_seconds = 0.0
 
     async def step(self) -> bool:
-        """Notes what changed next; False if there was nothing. Raises `StoreError`."""
+        """Notes what changed next; False if there was nothing. Raises `StoreError`.
+
+        The next step had better wait for `rest_seconds`: consumers that are far behind come first.
+        """
+        began_at, self.rest_seconds = time.monotonic(), 0.0
         before = await self._deliveries.cursor(self._name)
         if before == GROUPED:
             await self._take_over(before)
@@ -130,6 +136,7 @@ class Marker:
         swept = FIRST_KEY if place.sweeps and not step.replaying else None
         after = msgspec.structs.replace(place, feed=str(step.cursor), sweeps=step.replaying, swept=swept)
         await self._mark(before, after, wanted)
+        self.rest_seconds = rest_seconds(step, time.monotonic() - began_at)
         return bool(wanted) or not step.up_to_date
 
     async def _take_over(self, before: str) -> None:

@@ -13,7 +13,7 @@ import anyio
 
 from pagefold.engine.errors import FeedReset, StoreError
 from pagefold.engine.feed.feed_cursor import FeedCursor
-from pagefold.engine.feed.feed_reader import STEP_CHANGES, FeedReader
+from pagefold.engine.feed.feed_reader import STEP_CHANGES, FeedReader, rest_seconds
 from pagefold.engine.feed.page_change import EVERYTHING, FeedSelection, FeedStep, PageChange
 from pagefold.engine.runtime.logs import Logger
 from pagefold.engine.runtime.wake_signal import WakeSignal
@@ -84,6 +84,7 @@ class ChangeFeed:
         self._end: FeedCursor | None = None
         self._looked_at = self._confirmed_at = float("-inf")
         self._is_read = False
+        self._rest_seconds = 0.0
         self._own_reads = anyio.Semaphore(MAX_OWN_READS)
 
     async def resolve(self, after: str) -> FeedCursor:
@@ -171,7 +172,7 @@ class ChangeFeed:
 
     async def _read(self) -> bool:
         began_at = time.monotonic()
-        rest = max(REST_SECONDS, self._signal.waiting * REST_PER_FOLLOWER_SECONDS)
+        rest = max(REST_SECONDS, self._signal.waiting * REST_PER_FOLLOWER_SECONDS, self._rest_seconds)
         if self._windows and (seconds := self._windows[-1].began_at + rest - began_at) > 0:
             await anyio.sleep(seconds)
             began_at = time.monotonic()
@@ -184,6 +185,7 @@ class ChangeFeed:
         found = not await self.reader.is_unchanged(self._end)
         if found:
             step = await self.reader.step(self._end, limit=STEP_CHANGES)
+            self._rest_seconds = rest_seconds(step, time.monotonic() - began_at)
             found = step.cursor != self._end
             self._keep(FeedWindow(self._end, step, began_at))
         self._looked_at = began_at

@@ -46,6 +46,12 @@ DOCUMENT_BYTES = 4 * 1024 * 1024
 
 LAST_BEFORE_SURROGATES, LAST_SURROGATE = 0xD7FF, 0xDFFF
 
+FAR_BEHIND_EVENTS = 10_000
+"""Events that consumers are behind the end of the log, from which on followers leave them more of the time."""
+
+FOLLOWING_SHARE, MAX_REST_SECONDS = 40, 5.0
+"""While they are, a follower rests so many times as long as its last step took, but no longer than this."""
+
 MAX_COMBINATIONS = 64
 """Combinations of domains that are kept in order."""
 
@@ -128,7 +134,8 @@ class FeedReader:
             after = await self._confirmed(cursor, found.cursor)
             if cursor.is_replay:  # who has no pages need not know of those that do not exist
                 changes = [change for change in changes if change.updated_at is not None]
-            return FeedStep(changes, after, found.up_to_date, after.is_replay)
+            folding = after.witness.position - state.position > FAR_BEHIND_EVENTS
+            return FeedStep(changes, after, found.up_to_date, after.is_replay, folding)
 
     # --- which pages ---------------------------------------------------------------------------------
 
@@ -283,6 +290,11 @@ class FeedReader:
         rows = await self._store.pages.sections_in(wanted, max_bytes=max_bytes)
         keys = [(sku, channel) for sku, channels in wanted.items() for channel in channels]
         return [(key, self._pages.state_of(*key, rows.get(key, ()))) for key in keys]
+
+
+def rest_seconds(step: FeedStep, took: float) -> float:
+    """How long to rest after a step that took some seconds, so that consumers that are far behind catch up first."""
+    return min(FOLLOWING_SHARE * took, MAX_REST_SECONDS) if step.folding and not step.replaying else 0.0
 
 
 def _walked(cursor: FeedCursor, walk: Walk, rest: Walk | None) -> FeedCursor:

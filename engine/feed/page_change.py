@@ -59,9 +59,11 @@ class FeedStep(NamedTuple):
     """Changes, and the cursor after them, which counts once they were handled.
 
     `up_to_date`: there was nothing more to read. `replaying`: after this step, a replay from 0 is still going on.
+    `folding`: the consumers are far behind the log, so that the same pages may soon change again.
     """
 
     changes: list[PageChange]
     cursor: FeedCursor
     up_to_date: bool
     replaying: bool
+    folding: bool = False

@@ -90,16 +90,6 @@ def listing(statement: str, chosen: Selecting, after: DeadLetterKey, limit: int)
     return statement, bindings
 
 
-def counting(chosen: Selecting) -> tuple[str, str, *tuple[str | None, ...]]:
-    """A statement that counts, and its bindings."""
-    state, target, cause = chosen
-    if cause is not None:
-        return "count_delivery_letters_of_cause", state, target, cause
-    if target is not None:
-        return "count_delivery_letters_of_target", state, target
-    return "count_delivery_letters", state
-
-
 def letter_header(row: Sequence[Any]) -> DeadLetterHeader:
     """A row of a list."""
     return DeadLetterHeader(**_fields(row[:10]))
@@ -184,7 +174,7 @@ class DeliveryLetters(ABC):
 
     @abstractmethod
     async def count(self, selection: DeadLetterFilter = OPEN) -> int:
-        """Counts them, of an index."""
+        """Counts them: without a cause, no rows are read."""
 
     @abstractmethod
     async def causes(self, limit: int = MAX_CAUSES) -> list[DeadLetterCause]:

@@ -44,8 +44,6 @@ async def test_a_cause_leads_to_its_pages(shop: Shop, browser: Browser) -> None:
     assert "The document that is sent" in page
     assert '"code": "shirt"' in page
     assert "Send this document" in page
-    found = await browser.get("/ui/search?q=delivery-1")
-    assert (found.status_code, "letter=delivery-1" in found.headers.get("location", "")) == (303, True)
     page = (await browser.get(f"{LETTERS}?kind=delivery&source=shop")).text
     assert '<option value="shop" selected>' in page
     assert '<option value="erp"' not in page

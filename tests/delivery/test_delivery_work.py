@@ -117,6 +117,9 @@ async def test_a_target_that_does_everything_wrong(config: Config) -> None:
             await asyncio.sleep(0.2)
         target.behave = lambda: GOOD
         await holds_the_pages(shop, target)
+        totals = (await shop.targets.get("shop")).totals
+        assert totals["uncertain"] > 0
+        assert not {"dead", "refused"} & totals.keys(), "none of it was the pages' fault"
 
 
 async def test_an_outage_buries_nothing(config: Config) -> None:
@@ -169,6 +172,7 @@ async def test_a_batch_with_a_bad_page(config: Config, monkeypatch: pytest.Monke
         rows = await shop.store.deliveries.rows("shop", limit=1_000)
         assert [(row.sku, row.channel) for row in rows if row.state != "current"] == [("S7", "web-de")]
         assert len(target.held) == 20 * len(CHANNELS) - 1
+        assert (await shop.targets.get("shop")).totals["refused"] == 6, "no other page has a try less"
 
 
 async def test_the_limits_of_a_target(config: Config) -> None:
@@ -185,7 +189,7 @@ async def test_the_limits_of_a_target(config: Config) -> None:
 
 async def test_a_target_that_says_its_limits(config: Config) -> None:
     """After 429 with a time, nothing is sent before; and fewer at a time then."""
-    told = iter([Behaviour(status=429, applies=False, headers=(("retry-after", "1"),))])
+    told = iter([Behaviour(status=429, applies=False, headers=(("retry-after", "2"),))])
     async with hostile_target(lambda: next(told, GOOD)) as target:
         async with pagefold.open(config) as shop:
             await say(shop, *(catalog("x", sku=f"S{number}") for number in range(3)))
@@ -193,7 +197,7 @@ async def test_a_target_that_says_its_limits(config: Config) -> None:
             await holds_the_pages(shop, target)
             totals = (await shop.targets.get("shop")).totals
         assert totals["throttled"] == 1
-        assert target.requests[1] - target.requests[0] >= 1.0
+        assert target.requests[1] - target.requests[0] >= 2.0
 
 
 async def test_a_target_that_lost_everything(config: Config) -> None:

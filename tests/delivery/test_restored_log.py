@@ -17,7 +17,7 @@ async def test_a_restored_log(config: Config, tmp_path: Path) -> None:
     folder = tmp_path / "shop"
     async with hostile_target() as target:
         async with working(delivering_to(config, target)) as shop:
-            await say(shop, catalog("old", sku="A"))
+            await say(shop, catalog("old", sku="A"), catalog("as it was", sku="C"))
             await holds_the_pages(shop, target)
         shutil.copy(folder / "events.db", tmp_path / "copy.db")
         async with working(delivering_to(config, target)) as shop:
@@ -30,4 +30,5 @@ async def test_a_restored_log(config: Config, tmp_path: Path) -> None:
         async with working(delivering_to(config, target)) as shop:
             await holds_the_pages(shop, target)
             await receipts_say_so(shop, target)
-        assert {sku for sku, _ in target.held} == {"A"}
+        assert {sku for sku, _ in target.held} == {"A", "C"}
+        assert target.held.keys() <= target.arrived.keys()

@@ -152,3 +152,20 @@ async def test_large_pages_come_in_smaller_steps(shop: Shop, monkeypatch: pytest
         step = await reader.step(step.cursor, documents=True)
     assert len(found) == 20 * len(CHANNELS)
     assert max(sizes) <= 2 * len(CHANNELS)
+
+
+async def test_a_follower_rests_while_consumers_are_far_behind(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A step says so, and its follower leaves them most of the time; a replay, and who is up to date, need not rest."""
+    monkeypatch.setattr(feed_reader, "FAR_BEHIND_EVENTS", 10)
+    reader = reader_of(shop)
+    now = await reader.start(replay=False)
+    await shop.append([catalog("a", sku=f"S{number}") for number in range(11)])
+    behind = await reader.step(now)
+    assert (behind.folding, behind.changes) == (True, [])
+    assert 0.1 < feed_reader.rest_seconds(behind, 0.01) < feed_reader.rest_seconds(behind, 60.0) < 10
+    replay = await reader.step(await reader.start(replay=True), limit=1)
+    assert feed_reader.rest_seconds(replay._replace(replaying=True), 0.01) == 0
+    await shop.catch_up()
+    current = await reader.step(now)
+    assert (current.folding, len(current.changes)) == (False, 11 * len(CHANNELS))
+    assert feed_reader.rest_seconds(current, 0.01) == 0

@@ -18,7 +18,6 @@ from pagefold.engine.stores.delivery_letters import (
     Decided,
     DeliveryLetters,
     complete_letter,
-    counting,
     history_of,
     letter_header,
     letter_of_cause,
@@ -54,7 +53,12 @@ class PostgresDeliveryLetters(DeliveryLetters):
     async def count(self, selection: DeadLetterFilter = OPEN) -> int:
         if (chosen := selecting(selection)) is None:
             return 0
-        return int((await self._readers.fetch(*counting(chosen)))[0][0])
+        state, target, cause = chosen
+        if cause is None:
+            rows = await self._readers.fetch("count_delivery_letters", state, target)
+        else:
+            rows = await self._readers.fetch("count_delivery_letters_of_cause", state, target, cause)
+        return int(rows[0][0])
 
     async def causes(self, limit: int = MAX_CAUSES) -> list[DeadLetterCause]:
         rows = await self._readers.fetch("delivery_letter_causes", limit, MAX_COUNTED + 1)

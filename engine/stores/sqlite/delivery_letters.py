@@ -20,7 +20,6 @@ from pagefold.engine.stores.delivery_letters import (
     Decided,
     DeliveryLetters,
     complete_letter,
-    counting,
     history_of,
     letter_header,
     letter_of_cause,
@@ -57,7 +56,11 @@ class SQLiteDeliveryLetters(DeliveryLetters):
     async def count(self, selection: DeadLetterFilter = OPEN) -> int:
         if (chosen := selecting(selection)) is None:
             return 0
-        rows = await self._read(*counting(chosen))
+        state, target, cause = chosen
+        if cause is None:
+            rows = await self._read("count_delivery_letters", state, target)
+        else:
+            rows = await self._read("count_delivery_letters_of_cause", state, target, cause)
         return int(rows[0][0]) if rows else 0
 
     async def causes(self, limit: int = MAX_CAUSES) -> list[DeadLetterCause]:

@@ -81,12 +81,21 @@ def prepare(folder: Path, *, create: bool) -> None:
 
 
 def begin_deliveries(folder: Path) -> None:
-    """Creates `deliveries.db`, under the same lock. Idempotent. What an earlier one had is to be delivered again."""
-    name = f"sqlite:///{folder}"
+    """Creates `deliveries.db`, under the same lock. Idempotent. What an earlier one had is to be delivered again.
+
+    It appears complete: others read it as soon as it is there.
+    """
+    name, file, known = f"sqlite:///{folder}", folder / DELIVERIES, migrations(PACKAGE, "migrations/deliveries")
     with translate_errors(name), exclusively(folder):
-        if not (folder / DELIVERIES).exists():
-            discard_journals(folder / DELIVERIES)
-        _migrate(name, folder / DELIVERIES, migrations(PACKAGE, "migrations/deliveries"))
+        if file.exists():
+            _migrate(name, file, known)
+            return
+        discard_journals(file)
+        new = file.with_name(f"{DELIVERIES}.new")
+        new.unlink(missing_ok=True)  # of a process that was killed
+        discard_journals(new)
+        _migrate(name, new, known)
+        new.replace(file)
 
 
 def _is_up_to_date(name: str, file: Path, kind: str) -> bool:

@@ -19,8 +19,11 @@ INSERT INTO deliveries AS d (
 SELECT $1, wanted.sku, wanted.channel, CASE WHEN $6::boolean THEN 'held' ELSE 'waiting' END, wanted.tag, wanted.position,
     CASE WHEN wanted.tag = '' THEN '?' END, $5::bigint, delivery_clock(), CASE WHEN NOT $6 THEN delivery_clock() END, $6
 FROM unnest($2::text[], $3::text[], $4::text[], $8::bigint[]) AS wanted (sku, channel, tag, position)
-LEFT JOIN deliveries AS stored
-    ON stored.target = $1 AND stored.sku = wanted.sku AND stored.channel = wanted.channel
+LEFT JOIN LATERAL (
+    SELECT d.sku, d.wanted_tag, d.claim, d.epoch FROM deliveries AS d
+    WHERE d.target = $1 AND d.sku = wanted.sku AND d.channel = wanted.channel
+    OFFSET 0  -- row by row by the whole key: without statistics, a plan would read all rows of the target
+) AS stored ON true
 WHERE CASE
     WHEN stored.sku IS NULL THEN wanted.tag <> '' OR $7::boolean
     ELSE stored.wanted_tag <> wanted.tag OR stored.claim IS NOT NULL OR stored.epoch < $5
@@ -78,10 +81,13 @@ RETURNING d.sku, d.channel, d.wanted_tag, d.wanted_position, d.acked_tag, d.atte
 -- Extends a claim of rows, and returns those that it still has. The rows are found by key first, then compared: a plan that
 -- counts on few rows with a claim would read all rows of the target.
 WITH named AS MATERIALIZED (
-    SELECT d.target, d.sku, d.channel, d.claim, d.claimed_by
+    SELECT stored.*
     FROM unnest($4::text[], $5::text[]) AS given (sku, channel)
-    JOIN deliveries AS d ON d.target = $1 AND d.sku = given.sku AND d.channel = given.channel
-    FOR UPDATE OF d
+    CROSS JOIN LATERAL (
+        SELECT d.target, d.sku, d.channel, d.claim, d.claimed_by FROM deliveries AS d
+        WHERE d.target = $1 AND d.sku = given.sku AND d.channel = given.channel
+        OFFSET 0 FOR UPDATE
+    ) AS stored
 )
 UPDATE deliveries AS d SET due_at = delivery_clock() + $6::bigint
 FROM named
@@ -110,14 +116,17 @@ WHERE d.target = named.target AND d.sku = named.sku AND d.channel = named.channe
 -- what was read after it is no older than what is wanted. All rows are locked first, in the order given, since those that the
 -- claim has lost are changed next. A group's own row is no dead letter.
 WITH named AS MATERIALIZED (
-    SELECT settled.*, d.target, d.claim, d.claimed_by, d.acked_tag, d.overtaken,
-        NOT d.remarked OR d.wanted_tag = settled.page_tag AS is_newest
+    SELECT settled.*, stored.target, stored.claim, stored.claimed_by, stored.acked_tag, stored.overtaken,
+        NOT stored.remarked OR stored.wanted_tag = settled.page_tag AS is_newest
     FROM unnest(
         $4::text[], $5::text[], $6::text[], $7::text[], $8::text[], $9::bigint[], $10::text[], $11::bigint[], $12::bytea[],
         $13::text[]
     ) AS settled (sku, channel, outcome, tag, page_tag, position, answer, delay, echo, cause)
-    JOIN deliveries AS d ON d.target = $1 AND d.sku = settled.sku AND d.channel = settled.channel
-    FOR UPDATE OF d
+    CROSS JOIN LATERAL (
+        SELECT d.target, d.claim, d.claimed_by, d.acked_tag, d.overtaken, d.remarked, d.wanted_tag FROM deliveries AS d
+        WHERE d.target = $1 AND d.sku = settled.sku AND d.channel = settled.channel
+        OFFSET 0 FOR UPDATE
+    ) AS stored
 ), judged AS (
     SELECT *, is_newest AND (
         outcome = 'delivered' AND NOT overtaken OR outcome = 'unchanged' AND coalesce(acked_tag, '') = tag
@@ -172,8 +181,10 @@ UPDATE deliveries AS d SET
     state = CASE WHEN d.claim IS NULL AND d.hold THEN 'held' ELSE 'waiting' END,
     since = coalesce(d.since, delivery_clock()),
     due_at = CASE WHEN d.claim IS NOT NULL THEN d.due_at WHEN NOT d.hold THEN delivery_clock() END
-FROM unnest($2::text[], $3::text[]) AS named (sku, channel)
-WHERE d.target = $1 AND d.sku = named.sku AND d.channel = named.channel;
+FROM (
+    SELECT $1 AS target, given.* FROM unnest($2::text[], $3::text[]) AS given (sku, channel) OFFSET 0
+) AS named
+WHERE d.target = named.target AND d.sku = named.sku AND d.channel = named.channel;
 
 -- next_due_delivery --
 -- In how many microseconds the next row is due; 0 if one is due, or further ahead than can be.
@@ -189,10 +200,13 @@ FROM (
 -- move_deliveries --
 -- Changes the state of rows that are in one of some states, none of which is claimed. As above, they are found by key.
 WITH named AS MATERIALIZED (
-    SELECT d.target, d.sku, d.channel, d.state
+    SELECT stored.*
     FROM unnest($2::text[], $3::text[]) AS given (sku, channel)
-    JOIN deliveries AS d ON d.target = $1 AND d.sku = given.sku AND d.channel = given.channel
-    FOR UPDATE OF d
+    CROSS JOIN LATERAL (
+        SELECT d.target, d.sku, d.channel, d.state FROM deliveries AS d
+        WHERE d.target = $1 AND d.sku = given.sku AND d.channel = given.channel
+        OFFSET 0 FOR UPDATE
+    ) AS stored
 )
 UPDATE deliveries AS d SET
     state = $5,
@@ -268,8 +282,10 @@ UPDATE deliveries AS d SET
     attempts = 0,
     claim = NULL,
     claimed_by = NULL
-FROM unnest($2::text[], $3::text[]) AS named (sku, channel)
-WHERE d.target = $1 AND d.sku = named.sku AND d.channel = named.channel;
+FROM (
+    SELECT $1 AS target, given.* FROM unnest($2::text[], $3::text[]) AS given (sku, channel) OFFSET 0
+) AS named
+WHERE d.target = named.target AND d.sku = named.sku AND d.channel = named.channel;
 
 -- begin_reset --
 -- Begins a reset at the first row: of all receipts, which count no more, or of those since a moment.

@@ -58,12 +58,8 @@ SELECT letter, target, sku, channel, state, answer, died_at, decision, cause, wa
 FROM deliveries WHERE letter = $1;
 
 -- count_delivery_letters --
--- The number of deliveries in a state that were given up once, of an index. Those that nobody gave up have no number.
-SELECT count(*) FROM deliveries WHERE state = $1::text AND letter IS NOT NULL;
-
--- count_delivery_letters_of_target --
--- The number of those of one target, likewise.
-SELECT count(*) FROM deliveries WHERE state = $1::text AND letter IS NOT NULL AND target = $2::text;
+-- The number of deliveries in a state, to one target or all.
+SELECT coalesce(sum(pages), 0)::bigint FROM delivery_counts WHERE state = $1::text AND ($2::text IS NULL OR target = $2);
 
 -- count_delivery_letters_of_cause --
 -- The number of deliveries of a cause in a state, likewise.

@@ -75,8 +75,10 @@ RETURNING sku, channel, wanted_tag, wanted_position, acked_tag, attempts, docume
 -- renew_deliveries --
 -- Extends a claim of rows, and returns those that it still has.
 UPDATE deliveries AS d SET due_at = ?5
-FROM (SELECT value ->> 0 AS sku, value ->> 1 AS channel FROM json_each(?4)) AS named
-WHERE d.target = ?1 AND d.sku = named.sku AND d.channel = named.channel AND d.claim = ?2 AND d.claimed_by = ?3
+WHERE d.rowid IN (
+    SELECT stored.rowid FROM json_each(?4) AS named CROSS JOIN deliveries AS stored
+    ON stored.target = ?1 AND stored.sku = named.value ->> 0 AND stored.channel = named.value ->> 1
+) AND claim = ?2 AND claimed_by = ?3
 RETURNING sku, channel;
 
 -- offer_deliveries --
@@ -153,8 +155,10 @@ UPDATE deliveries AS d SET
     state = iif(d.claim IS NULL AND d.hold, 'held', 'waiting'),
     since = coalesce(d.since, ?3),
     due_at = CASE WHEN d.claim IS NOT NULL THEN d.due_at WHEN NOT d.hold THEN ?3 END
-FROM (SELECT value ->> 0 AS sku, value ->> 1 AS channel FROM json_each(?2)) AS named
-WHERE d.target = ?1 AND d.sku = named.sku AND d.channel = named.channel;
+WHERE d.rowid IN (
+    SELECT stored.rowid FROM json_each(?2) AS named CROSS JOIN deliveries AS stored
+    ON stored.target = ?1 AND stored.sku = named.value ->> 0 AND stored.channel = named.value ->> 1
+);
 
 -- next_due_delivery --
 -- In how many microseconds the next row is due; 0 if one is due, or further ahead than can be.
@@ -172,8 +176,10 @@ UPDATE deliveries AS d SET
     hold = 0,
     attempts = iif(?4 = 'waiting', 0, d.attempts),
     due_at = iif(?4 = 'waiting', ?5, NULL)
-FROM (SELECT value ->> 0 AS sku, value ->> 1 AS channel FROM json_each(?2)) AS named
-WHERE d.target = ?1 AND d.sku = named.sku AND d.channel = named.channel AND d.state IN (SELECT value FROM json_each(?3));
+WHERE d.rowid IN (
+    SELECT stored.rowid FROM json_each(?2) AS named CROSS JOIN deliveries AS stored
+    ON stored.target = ?1 AND stored.sku = named.value ->> 0 AND stored.channel = named.value ->> 1
+) AND d.state IN (SELECT value FROM json_each(?3));
 
 -- place_deliveries --
 -- Has documents sent, given as JSON with their bytes in hexadecimal. A claim of another document is revoked: its bytes may
@@ -245,8 +251,10 @@ UPDATE deliveries AS d SET
     attempts = 0,
     claim = NULL,
     claimed_by = NULL
-FROM (SELECT value ->> 0 AS sku, value ->> 1 AS channel FROM json_each(?2)) AS named
-WHERE d.target = ?1 AND d.sku = named.sku AND d.channel = named.channel;
+WHERE d.rowid IN (
+    SELECT stored.rowid FROM json_each(?2) AS named CROSS JOIN deliveries AS stored
+    ON stored.target = ?1 AND stored.sku = named.value ->> 0 AND stored.channel = named.value ->> 1
+);
 
 -- begin_reset --
 -- Begins a reset at the first row: of all receipts, which count no more, or of those since a moment.
