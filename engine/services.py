@@ -43,6 +43,7 @@ from pagefold.engine.releases.release_log import ReleaseLog
 from pagefold.engine.releases.release_service import ReleaseService
 from pagefold.engine.runtime.counters import Counters
 from pagefold.engine.runtime.recent_faults import RecentFaults
+from pagefold.engine.sagas.saga_service import SagaService
 from pagefold.engine.sagas.saga_work import SagaPages, SagaWork
 from pagefold.engine.snapshots.request_limiter import RequestLimiter
 from pagefold.engine.stores.store import Store
@@ -62,7 +63,8 @@ class Services:
     counts the fields of the records that contracts read. `echoes` finds what targets send back. `epochs` lists and
     raises epochs.
 
-    What goes out: `targets` has the systems that pages are delivered to, and what they hold.
+    What goes out: `targets` has the systems that pages are delivered to, and what they hold; `sagas` the pages that
+    several of them get together, or not at all.
 
     Operators: `dead_letters` lists, corrects, retries and discards what could not be appended or folded; `retention`
     deletes the content of old ones. `tokens` makes and revokes access tokens; `audit` has who did what.
@@ -97,8 +99,9 @@ class Services:
         self.epochs = EpochService(store, config, self.validator, epochs)
         self.counters = Counters()
         self.faults = RecentFaults()
-        self.targets = TargetService(store, config.targets, self.pages, self.audit)
+        self.targets = TargetService(store, config, self.pages, self.audit)
         self._delivery_work = DeliveryWork(store, config, self.feed.reader, self.pages, self.faults)
+        self.sagas = SagaService(store, config.sagas, self.audit)
         saga_pages = SagaPages(self.feed.reader, self.pages, self.past)
         self._saga_work = SagaWork(store, config, saga_pages, self.faults, self._delivery_work.wake)
         self.fields = FieldWatch(store.fields)

@@ -44,6 +44,7 @@ from pagefold.engine.command.recover import recover
 from pagefold.engine.command.references import references
 from pagefold.engine.command.releases import releases
 from pagefold.engine.command.requirements import requirements
+from pagefold.engine.command.sagas import sagas
 from pagefold.engine.command.schedule import schedule
 from pagefold.engine.command.schema import schema
 from pagefold.engine.command.status import status
@@ -200,6 +201,7 @@ for group in (
     plans,
     releases,
     targets,
+    sagas,
     tokens,
     schema,
 ):

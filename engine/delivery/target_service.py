@@ -6,6 +6,8 @@ from typing import Literal, NamedTuple, TypeAlias
 import msgspec
 
 from pagefold.engine.audit.audit_log import AuditLog
+from pagefold.engine.configuration.config_tables import ConfigTables
+from pagefold.engine.configuration.saga_config import groups_of
 from pagefold.engine.configuration.target_config import TargetConfig
 from pagefold.engine.delivery.kind_table import open_kind
 from pagefold.engine.delivery.receipts import Receipt, receipt_of
@@ -112,13 +114,14 @@ class Redelivery(NamedTuple):
 class TargetService:
     """The targets of one shop: those of the configuration, and those that were delivered to before."""
 
-    def __init__(self, store: Store, targets: Mapping[str, TargetConfig], pages: PageReader, audit: AuditLog) -> None:
+    def __init__(self, store: Store, config: ConfigTables, pages: PageReader, audit: AuditLog) -> None:
         self._store = store
         self._deliveries: Deliveries = store.deliveries
         self._targets = store.delivery_targets
         self._pages = pages
         self._audit = audit
-        self.configs = targets
+        self.configs: Mapping[str, TargetConfig] = config.targets
+        self._sagas = groups_of(config.sagas)
 
     async def list(self) -> list[TargetStatus]:
         """All of them, those of the configuration first, in its order. Raises `StoreError`."""
@@ -196,7 +199,8 @@ class TargetService:
         if (target := self.configs.get(name)) is None:
             raise UnknownTarget(name, list(self.configs))
         async with self._audit.action("targets verify", name) as action, open_kind(name, target) as kind:
-            found = await TargetVerifier(name, target, self._store, self._pages).run(kind, sample, lambda _: None)
+            verifier = TargetVerifier(name, target, self._store, self._pages, self._sagas.get(name))
+            found = await verifier.run(kind, sample, lambda _: None)
             action.details |= found.numbers
         return found
 

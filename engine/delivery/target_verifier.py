@@ -12,10 +12,18 @@ import msgspec
 
 from pagefold.engine.configuration.target_config import TargetConfig
 from pagefold.engine.delivery.documents import NOTHING, WITHDRAWAL_TAG, document_maker
+from pagefold.engine.delivery.target_group import TargetGroup
 from pagefold.engine.delivery.target_kind import PageKey, TargetKind
 from pagefold.engine.reading.page_reader import PageReader
 from pagefold.engine.runtime.clock import minute_of, moment
-from pagefold.engine.stores.delivery_records import FIRST_KEY, UNKNOWN, DeliveryKey, StoredDelivery, Wanted
+from pagefold.engine.stores.delivery_records import (
+    FIRST_KEY,
+    UNKNOWN,
+    DeliveryKey,
+    StoredDelivery,
+    Wanted,
+    group_target,
+)
 from pagefold.engine.stores.kpi_records import DELIVERIES_COMPARED, DELIVERIES_DIFFERING, KpiPoint
 from pagefold.engine.stores.store import Store
 
@@ -74,10 +82,13 @@ class ComparedPages(NamedTuple):
 
 
 class TargetVerifier:
-    """Verifies one target. `sample`: as many pages are read back from it, chosen at random."""
+    """Verifies one target. What its `saga` has not completed is not held as the page is, and is no surprise."""
 
-    def __init__(self, name: str, target: TargetConfig, store: Store, pages: PageReader) -> None:
+    def __init__(
+        self, name: str, target: TargetConfig, store: Store, pages: PageReader, saga: str | None = None
+    ) -> None:
         self._name, self._target, self._store, self._pages = name, target, store, pages
+        self._group = None if saga is None else group_target(saga)
         self._make = document_maker(target)
 
     async def run(self, kind: TargetKind | None, sample: int, progress: OnProgress) -> TargetVerification:
@@ -159,10 +170,19 @@ class TargetVerifier:
         """Marks pages, unless a marker does so at this moment: then it sees them itself, or the next run does."""
         if not missed:
             return 0
+        if self._group is not None:
+            return await self._demand(self._group, {DeliveryKey(each.sku, each.channel) for each in missed})
         cursor = await self._store.deliveries.cursor(self._name)
         if not cursor:
             return 0
         return await self._store.deliveries.mark(self._name, cursor, cursor, missed, unsent_withdrawals=True) or 0
+
+    async def _demand(self, group: str, missed: set[DeliveryKey]) -> int:
+        """Has the group look at pages that it takes to be completed."""
+        deliveries = self._store.deliveries
+        rows = await deliveries.receipts({key.sku for key in missed}, group)
+        keys = missed.difference(DeliveryKey(row.sku, row.channel) for row in rows if row.state != "current")
+        return len(keys) if keys and await TargetGroup(group, deliveries).demand(keys) else 0
 
     async def _read_back(self, kind: TargetKind, rows: Sequence[StoredDelivery]) -> list[TargetDifference] | None:
         found: list[TargetDifference] = []

@@ -27,7 +27,7 @@ TABLE: Mapping[str, str] = {
     **dict.fromkeys(("contracts check", "contracts diff", "contracts fields", "requirements list"), READS),
     **dict.fromkeys(("requirements show", "plans list", "plans show", "releases list", "releases show"), READS),
     **dict.fromkeys(("releases diff", "tokens list", "completion", "targets list"), READS),
-    **dict.fromkeys(("targets show", "receipts", "changes"), READS),
+    **dict.fromkeys(("targets show", "receipts", "changes", "sagas list", "sagas show"), READS),
     "init": "init",
     "ingest": "ingest",
     "apply": "apply",
@@ -52,6 +52,9 @@ TABLE: Mapping[str, str] = {
     "releases publish": "releases publish",
     "releases rollback": "releases rollback",
     "releases schedule": "releases schedule",
+    "sagas compensate": "sagas compensate",
+    "sagas resume": "sagas resume",
+    "sagas settle": "sagas settle",
     "targets deliver": "targets deliver",
     "targets pause": "targets pause",
     "targets resume": "targets resume",
@@ -82,6 +85,10 @@ locale = "de-DE"
 currency = "EUR"
 [targets.warehouse.files]
 folder = "export"
+[targets.market.files]
+folder = "market"
+[sagas.listing]
+targets = ["warehouse", "market"]
 [schedule.tasks.nightly]
 cron = "0 3 * * *"
 run = "verify"
@@ -190,6 +197,8 @@ def _decisions(operator: Operator) -> None:
         line = f"targets {verb} warehouse --reason x --as ada"
         operator.does(line.replace("--all warehouse", "warehouse --all"))
     operator.does("targets verify warehouse", 0, 1)
+    for verb in ("resume", "compensate", "settle"):
+        operator.does(f"sagas {verb} listing MUG web-de --reason x --as ada", 1, outcome="refused")
 
 
 def _runs(operator: Operator, folder: Path) -> None:

@@ -36,6 +36,7 @@ COMMANDS = (
     "releases",
     "requests",
     "restore",
+    "sagas",
     "sign-in",
     "sign-out",
     "sync",
