@@ -31,7 +31,7 @@ from pagefold.engine.stores.delivery_records import (
 )
 from pagefold.engine.stores.store import Store
 
-LEASE_SECONDS = 60.0
+LEASE_SECONDS = 20.0
 """A claim lasts so long, and is renewed after a third of it."""
 
 MAX_FLIGHTS = 200

@@ -43,7 +43,7 @@ targets = ["first", "second"]
 """
 
 SKUS = 8
-LEASE_SECONDS = 62.0
+LEASE_SECONDS = 22.0
 """The pages that a killed worker had in flight are free after that."""
 
 
@@ -66,9 +66,9 @@ async def kill_workers(folder: Path, store: str, rounds: int, seed: int) -> None
                     place = luck.randrange(len(crew))
                     crew[place].kill()
                     crew[place] = processes.worker(config)
-                last = rounds + 1 + (rounds + 1) % 3 // 2 * 2  # even pages end with a version that is refused
-                for each in range(SKUS):
-                    await rename(shop, f"S{each}", last + (3 - last % 3 if each % 2 == 0 else 4 - last % 3))
+                refused = (rounds // 3 + 1) * 3
+                for each in range(SKUS):  # the last version of every other page is refused
+                    await rename(shop, f"S{each}", refused + each % 2)
                 await all_or_none(shop, sides)
     for side in sides:
         for arrivals in side.arrived.values():
