@@ -164,4 +164,5 @@ def _words(name: str, group: Sequence[KpiReading]) -> str:
             one, many, none = _WORDS[name]
             return f"{total:,} {one if total == 1 else many}" if total else none
         case _:
-            return group[0].text
+            worst = worst_of(group, name)
+            return "" if worst is None else worst.text

@@ -249,7 +249,7 @@ KPIS: tuple[Kpi, ...] = (
     ),
     Kpi(
         name="delivery-throttled",
-        title="429 answers of targets",
+        title="Delivery 429s",
         unit="per minute",
         threshold=60,
         window=5 * MINUTE,

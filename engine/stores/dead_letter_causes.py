@@ -36,6 +36,7 @@ _QUOTED = re.compile(
 _WORD = re.compile(r"\b(?:answered|status|HTTP) [1-5]\d\d\b|[^\s,;:()=`]+")
 _STATUS = re.compile(r"^[1-5]\d\d\b")
 _JSON = re.compile(r'[{}\[\]"]+')
+_MARK = re.compile(r"\s*([:,])\s*")
 _REPEATED = re.compile(rf"{VALUE}(?:[\s,]*{VALUE})+")
 
 
@@ -59,7 +60,7 @@ def cause_text(error: str, originator_id: str, kind: str = "") -> str:
     """
     text = _PARTS.sub("", error[:MAX_ERROR_CHARACTERS])
     if kind == "delivery":
-        text = " ".join(_JSON.sub(" ", _STATUS.sub(r"status \g<0>", text)).split())
+        text = _MARK.sub(r"\1 ", " ".join(_JSON.sub(" ", _STATUS.sub(r"status \g<0>", text)).split())).rstrip()
     found = _PATH.match(text)
     path = found[0] if found else ""
     reason = _ADDRESS.sub(VALUE, text[len(path) :]).replace(originator_id, VALUE)

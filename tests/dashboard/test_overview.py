@@ -199,6 +199,12 @@ def test_what_has_no_tile_is_watched() -> None:
     ]
 
 
+def test_of_several_the_worst_is_named() -> None:
+    """A target that is down, not the first one."""
+    readings = [reading("target-down", 0, "marketplace"), reading("target-down", 400, "search")]
+    assert watched(readings)[0].text == "Target down of search: 6 min 40 s, limit 5 min"
+
+
 def test_a_line_has_the_highest_value_of_each_ten_minutes() -> None:
     """The newest is last; before the first that is known there is nothing; the limit is inside the chart."""
     values = thinned({100_000: 5.0, 99_995: 9.0, 99_000: 1.0}, 100_000)
