@@ -67,10 +67,12 @@ from pagefold.engine.errors import (
     PlanOutdated,
     RecoveryUnderWay,
     Rejected,
+    RequestConflict,
     RunStateError,
     RunTakenOver,
     UnknownDeadLetter,
     UnknownPlan,
+    UnknownRequest,
     UnknownRun,
     UnknownToken,
     UnreadablePlan,
@@ -311,7 +313,9 @@ def _exit_code(error: BaseException) -> int:
             | SagaStateError()
             | SagaTakenOver()
             | PlanDecided()
+            | UnknownRequest()
             | UnknownRun()
+            | RequestConflict()
             | RunStateError()
             | RunTakenOver()
         ):

@@ -9,7 +9,8 @@ from rich.text import Text
 import pagefold
 from pagefold.domains.values import format_timestamp
 from pagefold.engine.command.console import print_error, print_message, show_table, write_json
-from pagefold.engine.command.options import AsJSON, Exit, Injected, Options, UsageError
+from pagefold.engine.command.dead_letters import Operator, login_name
+from pagefold.engine.command.options import AsJSON, Exit, Injected, Options, Reason, UsageError
 from pagefold.engine.command.run_report import timestamp_text
 from pagefold.engine.command.signals import stoppable
 from pagefold.engine.configuration.config import Config
@@ -133,6 +134,35 @@ async def _runs(task: str | None, limit: int, options: Options, *, as_json: bool
 def _run_row(each: ScheduledRun) -> list[str | Text]:
     times = [timestamp_text(at or "") for at in (each.due, each.started_at, each.ended_at)]
     return [each.task, *times, Text(each.state, style=STATE_STYLES[each.state]), each.detail]
+
+
+@schedule.command
+def cancel(
+    number: int,
+    /,
+    *,
+    reason: Reason,
+    operator: Operator = None,
+    options: Injected = Options(),  # noqa: B008  # it is immutable
+) -> int:
+    """Take back what a worker was asked for, while none has begun it. Exit code 1 if one has, or it is unknown.
+
+    Parameters
+    ----------
+    number
+        That of the request: the dashboard, HTTP and `pagefold schedule runs --json` have it.
+    """
+    return run(lambda: _cancel(number, operator or login_name(), reason, options))
+
+
+async def _cancel(number: int, by: str, reason: str, options: Options) -> int:
+    with needs_extra("[schedule]", "rebuild"):
+        from pagefold.engine.requests.request_service import RequestService  # noqa: PLC0415  # likewise
+
+    async with pagefold.open(options.load(), create=False) as shop:
+        cancelled = await RequestService(shop).cancel(number, by=by, reason=reason)
+    print_message(f"{cancelled.run.task}: the request {number} is cancelled")
+    return Exit.DONE
 
 
 @schedule.command(name="run")

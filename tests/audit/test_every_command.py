@@ -7,11 +7,15 @@ from collections.abc import Iterator, Mapping
 from contextlib import closing
 from pathlib import Path
 
+import anyio
 import pytest
 from cyclopts import App
 
+import pagefold
+from pagefold import Config
 from pagefold.engine.command.app import app
 from pagefold.engine.dashboard.screens.audit import COMMANDS as LISTED
+from pagefold.engine.requests.request_service import RequestService
 from tests.support.command_line import event, lines_file, on_sqlite, product, run_pagefold
 
 READS = "reads"
@@ -44,6 +48,7 @@ TABLE: Mapping[str, str] = {
     "rebuilds approve": "rebuilds approve",
     "rebuilds refuse": "rebuilds refuse",
     "schedule run": "verify",  # that of what the task does
+    "schedule cancel": "requests cancel",
     "fetches run": "fetches run",
     "epochs raise": "epochs raise",
     "epochs dismiss": "epochs dismiss",
@@ -177,6 +182,15 @@ def _intake(operator: Operator, folder: Path) -> None:
     operator.does("sync erp", 3, outcome="failed")
     operator.does("fetches run")
     operator.does("schedule run nightly")
+    asked = anyio.run(_ask)
+    operator.does(f"schedule cancel {asked} --reason x --as ada")
+    operator.does(f"schedule cancel {asked} --reason x --as ada", 1, outcome="refused")
+
+
+async def _ask() -> int:
+    """Somebody asks for a comparison on the dashboard. Returns the number of the request."""
+    async with pagefold.open(Config.load(Path("pagefold.toml"))) as shop:
+        return (await RequestService(shop).verify(5, by="ada", reason="x")).number
 
 
 def _decisions(operator: Operator) -> None:
