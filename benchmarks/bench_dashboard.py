@@ -17,7 +17,7 @@ import pagefold
 from benchmarks.bench_dashboard_tabs import read_lines
 from benchmarks.cpu_time import thread_seconds
 from benchmarks.dashboard_tabs import Visitor
-from benchmarks.large_shop import LargeShop, fill, serving, sku_of
+from benchmarks.large_shop import TARGET, LargeShop, fill, serving, sku_of
 from benchmarks.measurement import Claim, Line, Spread
 from benchmarks.run_settings import Bench
 from benchmarks.throwaway_stores import Stores
@@ -122,6 +122,9 @@ async def addresses(shop: LargeShop) -> Mapping[str, str]:
         "plan": href("plans", plan.plan),
         "contracts": href("contracts"),
         "contracts, of a source": href("contracts", source="pim"),
+        "targets": href("targets"),
+        "target": href("targets", TARGET),
+        "target, before delivering all": href("targets", TARGET, confirm="all"),
         "releases": href("releases"),
         "release": href("releases", release.release.name),
         "audit": href("audit"),

@@ -30,6 +30,7 @@ from pagefold.engine.requests.request_service import RequestService
 from pagefold.engine.runtime.clock import minute_of, moment, now
 from pagefold.engine.stores.audit_records import AuditEnd, NewAuditEntry
 from pagefold.engine.stores.dead_letter_records import Resolution
+from pagefold.engine.stores.delivery_records import Wanted
 from pagefold.engine.stores.kpi_records import KpiPoint
 from pagefold.engine.stores.schedule_records import sync_task
 from pagefold.engine.stores.session_records import Session
@@ -48,6 +49,9 @@ OUTLET_PRODUCTS = 600
 HISTORY_MINUTES = 24 * 60
 HOT_VERSIONS = 500
 """Versions of one product's price."""
+
+TARGET = "search"
+"""A target that has got no page yet: all of them wait."""
 
 CONCURRENT = 16
 """Writes at once, where each is a transaction of its own."""
@@ -84,6 +88,7 @@ def write_settings(url: str, folder: Path) -> Path:
     for name, locale in zip(CHANNELS, ("de-DE", "fr-FR"), strict=True):
         lines += [f"[channels.{name}]", f'locale = "{locale}"', 'fallbacks = ["en"]', 'currency = "EUR"']
         lines += ['requires = ["catalog", "pricing", "inventory"]']
+    lines += [f"[targets.{TARGET}.files]", f'folder = "{folder / "delivered"}"']
     file = folder / "pagefold.toml"
     file.write_text("\n".join(lines) + "\n", encoding="utf-8")
     return file
@@ -108,6 +113,7 @@ async def fill(stores: Stores, pages: int, folder: Path) -> LargeShop:
         await shop.catch_up()
         await _letters(shop, products, pages // 10)
         await _audit(shop, pages // 100)
+        await _deliveries(shop, products)
         await _small_things(shop)
         secret, _ = await shop.tokens.create({"read", "operate"})
     stores.settle(url)
@@ -285,6 +291,15 @@ async def _audit(shop: pagefold.Shop, number: int) -> None:
     async with anyio.create_task_group() as group:
         for first in range(CONCURRENT):
             group.start_soon(write, range(first, number, CONCURRENT))
+
+
+async def _deliveries(shop: pagefold.Shop, products: int) -> None:
+    """Every page waits for the target."""
+    for first in range(0, products, BATCH):
+        skus = [sku_of(number) for number in range(first, min(first + BATCH, products))]
+        wanted = [Wanted(sku, channel, sku[-32:], 1) for sku in skus for channel in CHANNELS]
+        cursor = await shop.store.deliveries.cursor(TARGET)
+        await shop.store.deliveries.mark(TARGET, cursor, str(first + 1), wanted)
 
 
 async def _small_things(shop: pagefold.Shop) -> None:

@@ -30,6 +30,8 @@ async def exact_address(shop: Shop, text: str, channel: str) -> str | None:
         return href("dead-letters", letter=text)
     if _run.fullmatch(text) is not None:
         return href("runs", text)
+    if text in shop.targets.configs:
+        return href("targets", text)
     for sku in dict.fromkeys(map(normalise_sku, (text, text.upper(), text.lower()))):
         if is_storable_sku(sku) and await shop.store.log.streams_of([encode_part(sku)]):
             return await product_address(shop, sku, channel)

@@ -16,6 +16,7 @@ from pagefold.engine.dashboard.screens import (
     runs,
     search,
     sign_in,
+    targets,
 )
 
 SCREENS: Sequence[Screen] = (
@@ -25,6 +26,7 @@ SCREENS: Sequence[Screen] = (
     dead_letters.SCREEN,
     runs.SCREEN,
     plans.SCREEN,
+    targets.SCREEN,
     contracts.SCREEN,
     releases.SCREEN,
     audit.SCREEN,

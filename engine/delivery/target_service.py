@@ -18,7 +18,7 @@ from pagefold.engine.intake.operators import check_operator, check_reason
 from pagefold.engine.reading.page_reader import PageReader
 from pagefold.engine.reading.status import TargetSummary
 from pagefold.engine.runtime.clock import seconds_since
-from pagefold.engine.stores.delivery_records import Deliveries, DeliveryCount, DeliveryKey
+from pagefold.engine.stores.delivery_records import Deliveries, DeliveryCount, DeliveryKey, DeliveryState
 from pagefold.engine.stores.delivery_targets import DeliveryTarget
 from pagefold.engine.stores.store import Store
 from pagefold.projections.streams import sku_error
@@ -147,6 +147,10 @@ class TargetService:
     async def receipts(self, sku: str) -> Sequence[Receipt]:
         """What each target has acknowledged, and is to get, of the pages of a SKU. Raises `StoreError`."""
         return [receipt_of(row) for row in await self._deliveries.receipts(_possible([sku]))]
+
+    async def oldest(self, name: str, state: DeliveryState, limit: int) -> Sequence[Receipt]:
+        """The pages of a target in a state other than `current`, those longest not current first."""
+        return [receipt_of(row) for row in await self._deliveries.oldest(name, state, limit=limit)]
 
     async def pause(self, name: str, *, by: str, reason: str) -> None:
         """Sends nothing more, once what is under way has ended. Raises `UnknownTarget`, `Rejected`, `StoreError`."""

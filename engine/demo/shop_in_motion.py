@@ -1,8 +1,8 @@
 """The sample shop in motion, for its dashboard: changes come in all the time, and some things need a person.
 
 What needs one is made as in a real shop: the webhook of a portal sends amounts with a comma, sources contradict
-themselves, an export has lost some products, so that its rebuild is held, and a new configuration would take pages
-away, so that it is held as well.
+themselves, a marketplace refuses a product, an export has lost some products, so that its rebuild is held, and a new
+configuration would take pages away, so that it is held as well.
 """
 
 import base64
@@ -24,6 +24,7 @@ from pagefold.engine.configuration.config import Config
 from pagefold.engine.demo.faults import Arrival, Faults, inject_faults
 from pagefold.engine.demo.reference_model import Document, Model
 from pagefold.engine.demo.sample_shop import Shop as SampleShop
+from pagefold.engine.demo.sample_targets import Marketplace, targets_text
 from pagefold.engine.demo.snapshot_export import export
 from pagefold.engine.demo.source_feeds import read_line
 from pagefold.engine.errors import Overloaded, StoreUnavailable
@@ -88,6 +89,7 @@ class ShopInMotion:
     def __init__(self, sample: SampleShop, url: str, folder: Path) -> None:
         self._sample = sample
         self._url = url
+        self._folder = folder
         self._file = folder / "pagefold.toml"
         self._snapshots = folder / "snapshots"
         self._snapshots.mkdir(exist_ok=True)
@@ -125,13 +127,15 @@ class ShopInMotion:
 
     @asynccontextmanager
     async def opened(self) -> AsyncIterator[Shop]:
-        """The shop under a newer file, which takes too much away and is held."""
+        """The shop under a newer file, which takes too much away and is held; with what it delivers to."""
         text = self._text
         for old, new in zip(OLD_REQUIREMENTS, NEW_REQUIREMENTS, strict=True):
             text = text.replace(old, new, 1)
-        self._file.write_text(text, encoding="utf-8")
-        async with open_shop(msgspec.structs.replace(Config.load(self._file), apply="safe")) as shop:
-            yield shop
+        marketplace = Marketplace(refused=self._sample.products[0].sku)
+        async with marketplace.listening() as url:
+            self._file.write_text(text + targets_text(url, self._folder / "export"), encoding="utf-8")
+            async with open_shop(msgspec.structs.replace(Config.load(self._file), apply="safe")) as shop:
+                yield shop
 
     async def run(self, shop: Shop, address: str) -> None:
         """Changes come in until it is cancelled; the webhook's to the server at this address."""

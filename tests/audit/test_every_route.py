@@ -68,6 +68,10 @@ ON_SCREENS: Mapping[str, str] = {
     "/ui/releases/{release}:publish": "releases publish",
     "/ui/releases/{release}:roll-back": "releases rollback",
     "/ui/releases/{release}:schedule": "releases schedule",
+    "/ui/targets/{target}:pause": "targets pause",
+    "/ui/targets/{target}:resume": "targets resume",
+    "/ui/targets/{target}:deliver": "targets deliver",
+    "/ui/targets/{target}:verify": "targets verify",
     "/ui/sign-in": "sign-in",
     "/ui/sign-out": "sign-out",
 }

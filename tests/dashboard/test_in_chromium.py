@@ -37,7 +37,7 @@ HOSTILE = "HOSTILE-<b>1"
 HOSTILE_KIND = "hostile"
 """A page of that product. With parameters, it stands for those of other products."""
 
-PAGES_SEEN = 40
+PAGES_SEEN = 50
 """At most so many pages are visited."""
 
 
@@ -107,6 +107,7 @@ def _send_markup(client: httpx2.Client) -> None:
 def _ask_for_a_dry_run(client: httpx2.Client) -> None:
     """A release, and a request that a worker has done, for reasons that are markup."""
     assert client.post("/v1/releases", json={"name": "summer", "reason": MARKUP}).status_code == 200
+    assert client.post("/v1/targets/warehouse:pause", json={"reason": MARKUP}).status_code == 200
     answer = client.post("/v1/requests:rebuild", json={"source": "wms-reno", "reason": MARKUP})
     assert answer.status_code == 202, answer.text
     address = f"/v1/requests/{answer.json()['number']}"

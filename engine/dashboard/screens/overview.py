@@ -13,6 +13,7 @@ from pagefold.engine.dashboard.overview_tiles import TILES, Tile, tile_of, tile_
 from pagefold.engine.dashboard.overview_verdict import verdict_on_shop
 from pagefold.engine.dashboard.rates import Rates
 from pagefold.engine.dashboard.screen import Screen, shown_at
+from pagefold.engine.dashboard.target_views import STATES
 from pagefold.engine.dashboard.visit import Visit
 from pagefold.engine.dead_letters.dead_letter_views import summary_of_cause
 from pagefold.engine.kpis.readings import KpiReading
@@ -41,6 +42,8 @@ async def show(visit: Visit) -> Response:
         values["rows"] = await _rows(visit, domains, readings)
     if visit.wants("channels"):
         values["counted"] = await counted_channels(shop)
+    if visit.wants("targets"):
+        values |= {"targets": await shop.targets.list(), "target_states": STATES}
     return await visit.page("overview", **values)
 
 

@@ -16,6 +16,7 @@ from pagefold.engine.dashboard.product_timeline import Timeline, lanes_of, momen
 from pagefold.engine.dashboard.product_values import domain_states, missing_rows, section_views
 from pagefold.engine.dashboard.product_verdict import verdict_of
 from pagefold.engine.dashboard.screen import Screen, shown_at
+from pagefold.engine.dashboard.target_views import ProductDelivery, delivery_of
 from pagefold.engine.dashboard.visit import Visit
 from pagefold.engine.http.problems import Problem, invalid, no_channel
 from pagefold.engine.reading.moments import parse_at
@@ -33,7 +34,7 @@ class ProductQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """How the page is shown, at which moment, and what of its past and its other channels.
 
     `at` is a position of the log or a time; `moment` the seconds since the epoch that the slider sends. `before` is the
-    position before which the history continues.
+    position before which the history continues. `confirm` says that a delivery to a `target` is being confirmed.
     """
 
     format: Literal["html", "json"] = "html"
@@ -43,6 +44,8 @@ class ProductQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     before: Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)] | None = None
     fields: Literal["all", "differing"] = "differing"
     values: Literal["all", "absent"] = "all"
+    confirm: Literal["deliver", ""] = ""
+    target: Annotated[str, msgspec.Meta(max_length=64)] = ""
 
 
 async def show(visit: Visit) -> Response:
@@ -69,6 +72,7 @@ async def show(visit: Visit) -> Response:
         past=past,
         facts=facts_of(page),
         query=query,
+        deliveries=await _deliveries(visit, sku, channel),
         **why,
         **await _history(visit, sku, past),
     )
@@ -90,6 +94,14 @@ async def _past(visit: Visit, sku: str, channel: str, page: Mapping[str, Any] | 
     except ValueError as error:
         raise invalid("at", str(error)) from None
     return await read_past(visit.shop, sku, channel, at, page)
+
+
+async def _deliveries(visit: Visit, sku: str, channel: str) -> list[ProductDelivery]:
+    """What each target holds of the product: of this channel first."""
+    if not visit.wants("deliveries") or not is_storable_sku(sku):
+        return []
+    found = [delivery_of(each) for each in await visit.shop.targets.receipts(sku)]
+    return sorted(found, key=lambda each: each.receipt.channel != channel)
 
 
 async def _why(visit: Visit, sku: str, channel: str, *, is_stored: bool) -> dict[str, Any]:
