@@ -56,7 +56,8 @@ def with_documents(
         except ConfigurationError as error:
             problems.append(error)
     try:
-        contract = _contract(f"{key}.contract", channel.contract, folder, contracts)
+        if channel.contract is not None:
+            contract = channel_contract(f"{key}.contract", channel.contract, folder, contracts)
     except ConfigurationError as error:
         problems.append(error)
     tree = channel.tree
@@ -68,7 +69,7 @@ def with_documents(
             tree = None
     filters: dict[str, FilterConfig] = {}
     try:
-        filters = _with_categories_below(f"{key}.filters", channel.filters, forests)
+        filters = with_categories_below(f"{key}.filters", channel.filters, forests)
     except ConfigurationError as error:
         problems.append(error)
     inlined = msgspec.structs.replace(channel, requirements=requirements, contract=contract, tree=tree, filters=filters)
@@ -83,7 +84,7 @@ def with_documents(
     return InlinedChannel(inlined, [*problems, *together])
 
 
-def _with_categories_below(
+def with_categories_below(
     key: str, filters: Mapping[str, FilterConfig], forests: Mapping[str, CategoryForest]
 ) -> dict[str, FilterConfig]:
     """The filter with all categories below those that are in a tree. Raises `ConfigurationError`."""
@@ -259,11 +260,9 @@ def _inline(key: str, document: Document) -> Document:
     return document
 
 
-def _contract(key: str, written: str | Document | None, folder: Path, known: dict[str, Document]) -> Document | None:
-    """The contract, as a document. Raises `ConfigurationError`."""
-    if written is None:
-        return None
-    with needs_extra("[channels.X] contract", "contracts"):
+def channel_contract(key: str, written: str | Document, folder: Path, known: dict[str, Document]) -> Document:
+    """The contract, as a document. `known` are those that were read before, by file. Raises `ConfigurationError`."""
+    with needs_extra("a channel contract", "contracts"):
         from pagefold.engine.configuration.contract_documents import (  # noqa: PLC0415  # its packages are an extra
             checked_contract,
             read_contract,

@@ -27,6 +27,7 @@ from pagefold.engine.configuration.shop_config import ShopIdentity, identity_of
 from pagefold.engine.configuration.snapshot_config import SnapshotConfig
 from pagefold.engine.configuration.source_config import SourceConfig
 from pagefold.engine.configuration.structure import StructureCheck
+from pagefold.engine.configuration.target_documents import with_target_documents
 from pagefold.engine.configuration.toml_lines import KeyPlaces
 from pagefold.engine.errors import ConfigurationError
 from pagefold.projections import Channel, fingerprint_parts
@@ -242,7 +243,7 @@ def _inspected(
 
 
 def _with_documents(config: Config, folder: Path) -> tuple[Config, list[ConfigurationError]]:
-    """The configuration with the documents that its channels name, so that it is complete without their files."""
+    """The configuration with the documents that its channels and targets name, complete without their files."""
     forests, wrong = load_forests(config.trees, folder)
     given = {
         name: msgspec.structs.replace(each, tree=None) if wrong and isinstance(each.tree, str) else each
@@ -252,7 +253,13 @@ def _with_documents(config: Config, folder: Path) -> tuple[Config, list[Configur
     found = {name: with_documents(f"channels.{name}", each, folder, forests, contracts) for name, each in given.items()}
     channels = {name: each.channel for name, each in found.items()}
     problems = wrong + [problem for each in found.values() for problem in each.problems]
-    return msgspec.structs.replace(config, channels=channels), problems
+    targets = {
+        name: with_target_documents(f"targets.{name}", each, folder, forests, channels)
+        for name, each in config.targets.items()
+    }
+    problems += [problem for each in targets.values() for problem in each.problems]
+    inlined = {name: each.target for name, each in targets.items()}
+    return msgspec.structs.replace(config, channels=channels, targets=inlined), problems
 
 
 def _document(source: str | Mapping[str, object], file: str | None) -> dict[str, object]:

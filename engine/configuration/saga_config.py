@@ -34,7 +34,8 @@ class SagaConfig(Table, frozen=True, kw_only=True):
     targets: Annotated[
         list[str],
         Meta(
-            description="The targets, in the order in which they get a page, all with the same `channels` and `ready`."
+            description="The targets, in the order in which they get a page, all with the same `channels`, `ready` and "
+            "`filters`."
         ),
     ]
     pivot: Annotated[
@@ -91,8 +92,9 @@ def _check_saga(
         return
     for name, member in members[1:]:
         first_name, first = members[0]
-        if set(member.channels) != set(first.channels) or member.ready != first.ready:
-            problem = f"{first_name} and {name} have other `channels` or `ready`: a page is for all of them, or none"
+        if _pages(member) != _pages(first):
+            where = "have other `channels`, `ready` or `filters`"
+            problem = f"{first_name} and {name} {where}: a page is for all of them, or none"
             yield ConfigurationError(f"{key}.targets", problem)
     known = dict(members)
     for name, compensation in saga.compensations.items():
@@ -117,3 +119,8 @@ def _check_compensation(
             msgspec.json.decode(compensation.body.encode())
         except msgspec.MsgspecError as error:
             yield ConfigurationError(f"{key}.body", f"is not JSON: {error}")
+
+
+def _pages(target: TargetConfig) -> tuple[object, ...]:
+    """What says which pages a target gets."""
+    return frozenset(target.channels), target.ready, target.filters

@@ -7,6 +7,7 @@ from urllib.parse import urlsplit
 
 from msgspec import Meta, field
 
+from pagefold.engine.configuration.channel_config import FilterConfig
 from pagefold.engine.configuration.spelling import suggestion
 from pagefold.engine.configuration.toml_tables import Table, check_path, check_variable
 from pagefold.engine.errors import ConfigurationError
@@ -149,6 +150,20 @@ class TargetConfig(Table, frozen=True, kw_only=True):
     ready: Annotated[
         bool, Meta(description="Whether it gets only pages that are ready: one that is no longer is withdrawn.")
     ] = False
+    filters: Annotated[
+        dict[str, FilterConfig],
+        Meta(
+            description="Which products it gets, by what their pages show, as rules by name; a product has to meet all "
+            "of them. The page of any other is withdrawn."
+        ),
+    ] = field(default_factory=dict)
+    contract: Annotated[
+        str | dict[str, object] | None,
+        Meta(
+            description="Which attributes it gets, under its own names: a channel contract as a table, or its file, "
+            "relative to the folder of this one. Its channels have none of their own."
+        ),
+    ] = None
     fields: Annotated[
         list[str],
         Meta(
@@ -225,6 +240,8 @@ def check_targets(
             yield from check_path(f"{key}.fields", path, "pricing.amount")
         for kind in given:
             yield from _check_kind(f"{key}.{kind}", getattr(target, kind))
+            if len(target.channels or channels) > 1:
+                yield from _check_addresses(f"{key}.{kind}", getattr(target, kind))
 
 
 def _check_kind(key: str, table: Table) -> Iterator[ConfigurationError]:
@@ -242,6 +259,17 @@ def _check_kind(key: str, table: Table) -> Iterator[ConfigurationError]:
     for name in ("key", "subject", "id", "index", "path"):
         needs_sku = name in {"key", "subject", "id"}
         yield from _check_template(f"{key}.{name}", getattr(table, name, ""), needs_sku=needs_sku)
+
+
+def _check_addresses(key: str, table: Table) -> Iterator[ConfigurationError]:
+    """In a target with several channels, each page of a product has an address of its own."""
+    for names in (("key",), ("subject",), ("index", "id"), ("path",)):
+        written = [template for name in names if isinstance(template := getattr(table, name, ""), str)]
+        together = "".join(written)
+        if "{sku}" in together and "{channel}" not in together:
+            where = " or ".join(f"`{name}`" for name in names)
+            problem = f"needs {{channel}} in {where}: the pages of several channels would replace one another"
+            yield ConfigurationError(f"{key}.{names[-1]}", problem)
 
 
 def _check_variables(key: str, table: Table) -> Iterator[ConfigurationError]:

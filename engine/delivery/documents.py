@@ -7,7 +7,9 @@ from typing import NamedTuple, TypeAlias
 import msgspec
 import orjson
 
+from pagefold.domains.domain import encode
 from pagefold.engine.configuration.target_config import TargetConfig
+from pagefold.engine.delivery.page_views import filter_of, mapping_of
 from pagefold.engine.delivery.target_kind import PageKey
 from pagefold.engine.reading.page_tags import tag_of
 
@@ -43,13 +45,15 @@ _ready = msgspec.json.Decoder(_Ready)
 
 def document_maker(target: TargetConfig) -> MakeDocument:
     """How a target's documents are made of pages."""
-    make = _selected(target.fields) if target.fields else _whole
+    make = _selected(target) if target.fields or target.contract else _whole
+    if target.filters:
+        make = _filtered(make, target)
     return _only_ready(make) if target.ready else make
 
 
 def document_identity(target: TargetConfig) -> str:
     """Equal for targets whose documents are the same functions of the same pages."""
-    parts = orjson.dumps([target.channels, target.ready, target.fields])
+    parts = encode([target.channels, target.ready, target.fields, target.filters, target.contract])
     return hashlib.sha256(parts).hexdigest()[:16]
 
 
@@ -74,14 +78,32 @@ def _only_ready(make: MakeDocument) -> MakeDocument:
     return made
 
 
-def _selected(fields: Sequence[str]) -> MakeDocument:
-    """The parts at some paths, at the same places; what a page does not have is left out."""
-    select = selection(fields)
+def _filtered(make: MakeDocument, target: TargetConfig) -> MakeDocument:
+    passes = filter_of(target)
+
+    def made(page: bytes | None) -> Document:
+        return make(page) if page is not None and (passes is None or passes(orjson.loads(page))) else NOTHING
+
+    return made
+
+
+def _selected(target: TargetConfig) -> MakeDocument:
+    """The parts at some paths, at the same places, under a contract's names; what a page does not have is left out.
+
+    A page that the contract makes unready is none for a target that gets only ready ones.
+    """
+    select, mapped = selection(target.fields), mapping_of(target)
 
     def made(page: bytes | None) -> Document:
         if page is None:
             return NOTHING
-        body = orjson.dumps(select(orjson.loads(page)), option=orjson.OPT_SORT_KEYS)
+        shown = orjson.loads(page)
+        if mapped is not None:
+            shown = mapped(shown)
+            if target.ready and not shown["ready"]:
+                return NOTHING
+        part = select(shown)
+        body = orjson.dumps(part, option=orjson.OPT_SORT_KEYS) if mapped is None else encode(part)
         return Document(body, tag_of(body), page)
 
     return made

@@ -78,7 +78,7 @@ class Marking(NamedTuple):
 def marking_of(target: TargetConfig) -> Marking:
     """What is noted for a target."""
     channels = frozenset(target.channels) or None
-    needs_pages = bool(target.fields or target.ready)
+    needs_pages = bool(target.fields or target.ready or target.filters or target.contract)
     return Marking(channels, document_identity(target), needs_pages, document_maker(target))
 
 

@@ -17,13 +17,16 @@ def offer_maker(target: TargetConfig) -> MakeOffer | None:
     """How the receipts of a target are made; None for one that is no source, which costs nothing."""
     if target.source is None:
         return None
-    select = selection(target.fields)
+    fields = target.fields
+    if target.contract is not None:  # its names are not those of pages: all of the catalog counts
+        fields = ["catalog" if field.partition(".")[0] == "catalog" else field for field in fields]
+    select = selection(fields)
 
     def made(document: Document, position: int) -> bytes | None:
         if document.body is None:
             return receipt_of(None, None, position, document.tag)
         if document.page is None:
-            placed = _decoded(document.body)
+            placed = _decoded(document.body) if target.contract is None else None
             return None if placed is None else receipt_of(placed, placed, position, document.tag)
         page = orjson.loads(document.page)
         return receipt_of(page, select(page), position, document.tag)

@@ -7,7 +7,7 @@ from pagefold.engine.configuration.saga_config import groups_of
 from pagefold.engine.errors import ConfigurationError
 from tests.support.small_shop import document
 
-HTTP: dict[str, object] = {"url": "https://shop.example/hooks", "path": "/{sku}"}
+HTTP: dict[str, object] = {"url": "https://shop.example/hooks", "path": "/{channel}/{sku}"}
 TARGETS: dict[str, object] = {
     "market": {"http": HTTP},
     "cache": {"redis": {"url": "redis://cache.example:6379/0"}},
@@ -30,8 +30,8 @@ def test_a_saga_has_targets_in_an_order() -> None:
         ({"targets": ["market"]}, ".targets", "two targets or more"),
         ({"targets": ["market", "cash"]}, ".targets", "did you mean 'cache'"),
         ({"targets": ["market", "cache", "market"]}, ".targets", "'market' is twice"),
-        ({"targets": ["market", "german"]}, ".targets", "other `channels` or `ready`"),
-        ({"targets": ["market", "whole"]}, ".targets", "other `channels` or `ready`"),
+        ({"targets": ["market", "german"]}, ".targets", "other `channels`, `ready` or `filters`"),
+        ({"targets": ["market", "whole"]}, ".targets", "other `channels`, `ready` or `filters`"),
         ({"targets": ["market", "cache"], "pivot": "whole"}, ".pivot", "is not one of its targets"),
         ({"targets": ["market", "cache"], "compensations": {"whole": {}}}, ".compensations.whole", "not one of"),
         (

@@ -36,7 +36,7 @@ def test_one_table_says_how_it_is_reached(kind: str) -> None:
         ({"http": HTTP, "files": {"folder": "x"}}, "", "it has http and files"),
         ({"http": HTTP, "channels": ["web-dee"]}, ".channels", "did you mean 'web-de'"),
         ({"http": HTTP, "fields": ["pricing..amount"]}, ".fields", "not a dotted path"),
-        ({"http": HTTP, "contract": {}}, ".contract", "unknown key"),
+        ({"http": HTTP, "contracts": {}}, ".contracts", "unknown key"),
         ({"http": {"url": "ftp://a.example"}}, ".http.url", "is not an address"),
         ({"http": {"url": "https://a.example:99999"}}, ".http.url", "is not an address"),
         ({"http": {"url": "https://ann:pass-word@a.example"}}, ".http.url", "a user or a password"),
