@@ -79,6 +79,7 @@ _SENTENCES: Mapping[str, tuple[str, str]] = {
     "delivery-throttled": ("{label}", "answers 429 {number} times a minute, limit {limit}"),
     "outbound-drift": ("{label}", "holds {value} of its pages otherwise than the shop, limit {limit}"),
     "target-down": ("{label}", "has taken nothing for {value}"),
+    "sagas-stuck": ("The saga {label}", "needs a person for {number} pages"),
     "checks": ("The check {label}", "fails"),
 }
 """What a person would say aloud about a crossed limit, by key figure: the subject, and the rest."""
@@ -93,6 +94,7 @@ _OF_ONE: Mapping[str, tuple[str, str]] = {
     "failed-rebuilds": ("{label}", "has 1 rebuild that failed, the newest one"),
     "delivery-queue": ("For {label}", "1 page waits to be delivered, limit {limit}"),
     "delivery-throttled": ("{label}", "answers 429 once a minute, limit {limit}"),
+    "sagas-stuck": ("The saga {label}", "needs a person for 1 page"),
     "unmapped": ("{label}", "sends 1 new attribute, which no contract maps"),
     "schema-drift": ("{label}", "has changed 1 field of its records"),
 }

@@ -281,6 +281,16 @@ KPIS: tuple[Kpi, ...] = (
         meaning="it does not answer or refuses us, it is disabled, or a secret or a library is missing",
     ),
     Kpi(
+        name="sagas-stuck",
+        title="Sagas that need a person",
+        unit="count",
+        threshold=0,
+        severity="critical",
+        labelled_by="saga",
+        text="Pages of a saga of which a target has refused what it must take",
+        meaning="some targets have a version that others do not, until a person decides or the page changes",
+    ),
+    Kpi(
         name="checks",
         title="Failed checks",
         unit="count",

@@ -134,6 +134,13 @@ async def _outbound_drift(given: Measuring) -> list[Measured]:
     return found
 
 
+async def _sagas_stuck(given: Measuring) -> list[Measured]:
+    return [
+        Measured(each.person, "dead-letters?kind=delivery", f"pagefold sagas list {each.name}", each.name)
+        for each in await given.shop.sagas.list()
+    ]
+
+
 def _configured(given: Measuring) -> Iterator[TargetStatus]:
     return (each for each in given.targets if each.state != "removed")
 
@@ -161,5 +168,6 @@ DELIVERY_MEASUREMENTS: Mapping[str, Measure] = {
     "delivery-throttled": _delivery_throttled,
     "outbound-drift": _outbound_drift,
     "target-down": _target_down,
+    "sagas-stuck": _sagas_stuck,
 }
-"""How each key figure is measured: one value for each target."""
+"""How each key figure is measured: one value for each target, or saga."""

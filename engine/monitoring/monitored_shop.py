@@ -7,6 +7,7 @@ from pagefold.engine.delivery.target_service import TargetService
 from pagefold.engine.reading.readiness import Checked
 from pagefold.engine.reading.source_lag import SourceLag
 from pagefold.engine.runtime.counters import Counters
+from pagefold.engine.sagas.saga_service import SagaService
 
 
 class Monitored(Checked, Protocol):
@@ -19,6 +20,10 @@ class Monitored(Checked, Protocol):
     @property
     def targets(self) -> TargetService:
         """The systems that pages are delivered to."""
+
+    @property
+    def sagas(self) -> SagaService:
+        """The pages that several targets get together."""
 
     @property
     def retention(self) -> Retention:

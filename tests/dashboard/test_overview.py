@@ -153,6 +153,7 @@ SAID = {
         "erp answers 429 once a minute, limit 60/min",
         "erp answers 429 2 times a minute, limit 60/min",
     ),
+    "sagas-stuck": ("The saga erp needs a person for 1 page", "The saga erp needs a person for 2 pages"),
     "unmapped": (
         "erp sends 1 new attribute, which no contract maps",
         "erp sends 2 new attributes, which no contract maps",

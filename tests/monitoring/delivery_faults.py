@@ -2,12 +2,14 @@
 
 import asyncio
 from collections.abc import Callable, Mapping
+from functools import partial
 
 from pagefold.engine.delivery.target_service import TargetStatus
-from pagefold.engine.runtime.task_groups import run_beside
+from pagefold.engine.runtime.task_groups import run_beside, run_together
+from pagefold.engine.sagas.saga_service import SagaStatus
 from tests.monitoring.places import Fault, Place, limit, ten_minutes_pass, two_hours_pass
 from tests.support.hostile_target import GOOD, Behaviour
-from tests.support.small_shop import CHANNELS, Document, catalog, say
+from tests.support.small_shop import CHANNELS, SKU, Document, catalog, say
 
 BY = {"by": "ada", "reason": "a test"}
 FIVE = [f"SKU-{number}" for number in range(5)]
@@ -67,6 +69,34 @@ async def it_takes_what_it_is_sent(place: Place) -> None:
     await ten_minutes_pass(place)
 
 
+async def it_refuses_what_is_decided(place: Place) -> None:
+    """The other target of the saga has taken it."""
+    place.target.refuses = lambda _: True
+    await say(place.shop, catalog("shirt"))
+    await saga_until(place, lambda saga: saga.person == len(CHANNELS))
+
+
+async def it_takes_what_is_decided(place: Place) -> None:
+    """A person has it tried again."""
+    place.target.refuses = lambda _: False
+    for channel in CHANNELS:
+        await place.shop.sagas.resume("listing", SKU, channel, **BY)
+    await saga_until(place, lambda saga: saga.completed == len(CHANNELS))
+
+
+async def saga_until(place: Place, holds: Callable[[SagaStatus], bool]) -> None:
+    """Delivers until it holds of the saga."""
+    shop = place.shop
+    async with run_beside(partial(run_together, shop._delivery_work.run, shop._saga_work.run)):
+        for _ in range(1_000):
+            if holds(await shop.sagas.get("listing")):
+                return
+            await asyncio.sleep(0.02)
+    raise AssertionError(await shop.sagas.get("listing"))
+
+
+SAGA: Mapping[str, Document] = {"sagas": {"listing": {"targets": ["stock", "shop"], "pivot": "stock"}}}
+
 DELIVERY_FAULTS: Mapping[str, Fault] = {
     "delivery-failures": Fault(it_refuses_every_page, two_hours_pass, "shop", target=ONE_TRY),
     "delivery-queue": Fault(
@@ -84,5 +114,6 @@ DELIVERY_FAULTS: Mapping[str, Fault] = {
     ),
     "outbound-drift": Fault(it_refuses_every_page, it_takes_them, "shop", target=ONE_TRY),
     "target-down": Fault(it_does_not_answer, it_answers_again, "shop", limit("target-down", "1m"), target={}),
+    "sagas-stuck": Fault(it_refuses_what_is_decided, it_takes_what_is_decided, "listing", SAGA, target=ONE_TRY),
 }
 """By key figure."""

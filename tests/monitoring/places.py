@@ -79,6 +79,8 @@ def configured(fault: Fault, url: str, feed: str, target: str, folder: Path, **t
     if fault.target is not None:
         http = {"url": target, "networks": ["127.0.0.0/8"]}
         more["targets"] = {"shop": {"http": http, "timeout_seconds": 1.0, **fault.target}}
+    if "sagas" in more:
+        more["targets"]["stock"] = {"files": {"folder": str(folder / "stock")}}
     found = document(url, **more, **tables)
     if rule is not None:
         fetched = {"url": f"{feed}/records/{{data.id}}", "requests_per_second": 1000.0, **rule}

@@ -125,4 +125,35 @@ def outbound_drift(scene: Scene) -> None:
     scene.at_end(lambda: _holds(receiver, 9))
 
 
-TARGET_TROUBLES = (target_down, delivery_failures, delivery_lag, delivery_throttled, outbound_drift)
+SAGA = """
+[targets.stock.files]
+folder = "stock"
+seconds = 0.2
+[sagas.listing]
+targets = ["stock", "search"]
+pivot = "stock"
+"""
+
+
+def sagas_stuck(scene: Scene) -> None:
+    """One target has a page, and the other one refuses it."""
+    receiver = delivering(scene, 1, more=SAGA)
+    receiver.refuse = lambda _path, _page: (422, {})
+    scene.serve("--work")
+    until(lambda: "sagas-stuck" in scene.crossed())
+
+    def taken() -> None:
+        receiver.refuse = lambda _path, _page: None
+
+    scene.meanwhile('pagefold sagas resume listing TSHIRT-1 web-de --reason "they take it now" --as ada', taken)
+    scene.at_end(lambda: _holds(receiver, 1))
+
+
+TARGET_TROUBLES = (
+    target_down,
+    delivery_failures,
+    delivery_lag,
+    delivery_throttled,
+    outbound_drift,
+    sagas_stuck,
+)

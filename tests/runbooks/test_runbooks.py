@@ -19,6 +19,7 @@ CROSSED = {
         for anchor in ("lag", "failures", "conflicts", "dead-letters", "expiring", "schema-drift", "unmapped")
     },
     **{anchor: anchor for anchor in ("target-down", "delivery-failures", "delivery-lag", "outbound-drift")},
+    "sagas-stuck": "sagas-stuck",
     **{anchor: anchor for anchor in ("looks-reset", "held-runs", "failed-rebuilds", "not-applied")},
     "store-full": "checks",
     "recovery-needed": "checks",

@@ -119,7 +119,7 @@ async def test_receipts_of_before_a_reset_count_no_more(deliveries: Deliveries) 
 
 
 async def test_a_group_is_no_target(deliveries: Deliveries, store: Store) -> None:
-    """Its rows are counted and listed only under its own name; `discarded` needs no person."""
+    """Its rows are counted and listed only under its own name, and none is a dead letter."""
     await deliveries.mark(GROUP, "", "1", [Wanted(*KEY, "v1", 1)])
     claim, _ = await deliveries.claim(GROUP, "worker", 10, LEASE)
     await deliveries.settle(claim, [Settlement(*KEY, "discarded", "v1")])
@@ -130,3 +130,6 @@ async def test_a_group_is_no_target(deliveries: Deliveries, store: Store) -> Non
     assert (count.state, count.pages) == ("discarded", 1)
     await deliveries.mark(GROUP, "1", "2", [Wanted(*KEY, "v2", 2)])
     assert (await deliveries.receipts(["A"], GROUP))[0].state == "waiting"
+    claim, _ = await deliveries.claim(GROUP, "worker", 10, LEASE)
+    await deliveries.settle(claim, [Settlement(*KEY, "dead", "v2")])
+    assert await store.delivery_letters.count() == 0

@@ -58,8 +58,9 @@ SELECT letter, target, sku, channel, state, answer, died_at, decision, cause, wa
 FROM deliveries WHERE letter = ?1;
 
 -- count_delivery_letters --
--- The number of deliveries in a state, to one target or all.
-SELECT coalesce(sum(pages), 0) FROM delivery_counts WHERE state = ?1 AND (?2 IS NULL OR target = ?2);
+-- The number of deliveries in a state, to one target or all; without the pages of groups.
+SELECT coalesce(sum(pages), 0) FROM delivery_counts
+WHERE state = ?1 AND (?2 IS NULL OR target = ?2) AND target NOT LIKE 'saga:%';
 
 -- count_delivery_letters_of_cause --
 -- The number of deliveries of a cause in a state, likewise.
