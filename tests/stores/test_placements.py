@@ -3,6 +3,7 @@
 import pytest
 
 from pagefold import Config
+from pagefold.engine.stores.dead_letter_records import OPEN
 from pagefold.engine.stores.delivery_records import (
     UNKNOWN,
     ClaimedDelivery,
@@ -133,3 +134,4 @@ async def test_a_group_is_no_target(deliveries: Deliveries, store: Store) -> Non
     claim, _ = await deliveries.claim(GROUP, "worker", 10, LEASE)
     await deliveries.settle(claim, [Settlement(*KEY, "dead", "v2")])
     assert await store.delivery_letters.count() == 0
+    assert not await store.delivery_letters.newest(OPEN)
