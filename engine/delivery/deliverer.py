@@ -338,7 +338,13 @@ class Deliverer:
                 self._window.refused(item.page, unknown_address=answer.unknown_address)
                 last = item.attempt >= self._target.tries and not self._window.knows_no_page
                 return Settlement(
-                    row.sku, row.channel, "dead" if last else "refused", answer=text, delay=backoff(item.attempt)
+                    row.sku,
+                    row.channel,
+                    "dead" if last else "refused",
+                    item.tag,
+                    page_tag,
+                    answer=text,
+                    delay=backoff(item.attempt),
                 )
             case Unavailable(text):
                 self._window.failed()

@@ -3,7 +3,7 @@
 import asyncio
 import random
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Collection
 from contextlib import asynccontextmanager
 
 import msgspec
@@ -16,6 +16,7 @@ from pagefold.engine.configuration.target_config import HttpTargetConfig, Target
 from pagefold.engine.delivery import circuit
 from pagefold.engine.delivery.target_errors import TargetNotStopped, UnknownTarget
 from pagefold.engine.reading.page_tags import tag_of
+from pagefold.engine.stores.delivery_records import Claim, DeliveryKey, Settlement
 from tests.support.hostile_target import GOOD, Behaviour, HostileTarget, chance, hostile_target
 from tests.support.small_shop import CHANNELS, catalog, pages_of, price, say, withdrawn
 
@@ -265,3 +266,22 @@ async def test_two_deliverers(config: Config) -> None:
         assert target.most <= 4
         failures = sum(status == 500 for status in target.statuses)
         assert len(target.requests) <= 2 * 60 * len(CHANNELS) + failures
+
+
+async def test_a_refusal_names_its_document(config: Config, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A page that is named again while it is refused, and has not changed, has a try less."""
+    settled: list[Settlement] = []
+    async with hostile_target() as target, working(delivering_to(config, target, tries=1)) as shop:
+        target.refuses = lambda page: isinstance(page, dict) and page["sku"] == "BAD"
+        settle = shop.store.deliveries.settle
+
+        async def noted(claim: Claim, settlements: Collection[Settlement], counts: dict[str, int]) -> set[DeliveryKey]:
+            settled.extend(settlements)
+            return await settle(claim, settlements, counts)
+
+        monkeypatch.setattr(shop.store.deliveries, "settle", noted)
+        await say(shop, catalog("a", sku="BAD"))
+        await eventually(shop, "BAD", "dead")
+    for each in settled:
+        assert (each.outcome, each.tag, each.page_tag) == ("dead", each.page_tag, each.tag)
+        assert each.tag
