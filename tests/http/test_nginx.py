@@ -1,5 +1,6 @@
 """nginx in front of `pagefold serve`, with the configuration of docs/operations.md."""
 
+import json
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -11,6 +12,7 @@ import httpx2
 import pytest
 
 from tests.support.command_line import event, lines_file, product, run_pagefold, settle
+from tests.support.documents import ROOT, blocks
 from tests.support.nginx import MISSING_MESSAGE, nginx, nginx_program
 from tests.support.servers import Server, serving, within
 
@@ -157,8 +159,25 @@ def test_nothing_but_page_reads_passes(configure: Configure) -> None:
 def test_pages_that_need_a_token_are_not_cached(configure: Configure, status: str) -> None:
     """They are private. The visitor's token does not pass; an nginx with a token of its own asks Pagefold each time."""
     configure('reads = "token"')
-    token = run_pagefold("tokens", "create", "--scope", "read").out.strip()
+    token = json.loads(run_pagefold("tokens", "create", "--scope", "read", "--json").out)["secret"]
     own = f'proxy_set_header Authorization "Bearer {token}";' if status == "200" else ""
     with cached(own) as (_, client):
         found = [client.get(PAGE, headers={"authorization": f"Bearer {token}"}) for _ in range(2)]
         assert [(str(each.status_code), each.headers[STATUS]) for each in found] == [(status, "MISS")] * 2
+
+
+def test_a_stream_of_changes_passes_at_once(configure: Configure) -> None:
+    """An event arrives while the stream is open: nothing waits for a full buffer. Without a token there is none."""
+    configure('reads = "open"')
+    [(_, location)] = blocks((ROOT / "docs/feed.md").read_text("utf-8"), "nginx")
+    token = json.loads(run_pagefold("tokens", "create", "--scope", "read", "--json").out)["secret"]
+    folder = Path("nginx").absolute()
+    folder.mkdir()
+    with serving("--work") as server, nginx(folder, server.url, locations=location) as url:
+        head = {"accept": "text/event-stream", "authorization": f"Bearer {token}"}
+        address = f"{url}/v1/changes?after=now"
+        with httpx2.stream("GET", address, headers=head, timeout=20.0) as stream:
+            assert stream.headers["content-type"] == "text/event-stream"
+            ingest(event(version=2))
+            assert next(line for line in stream.iter_lines() if line.startswith("event:")) == "event: change"
+        assert httpx2.post(address, headers=head).status_code == 403

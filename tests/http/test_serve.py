@@ -82,6 +82,23 @@ def test_several_processes_share_a_port(place: Path) -> None:
 
 
 @on_linux
+def test_a_cursor_belongs_to_no_process(place: Path) -> None:
+    """A follower that is answered now by one process, now by another, misses nothing."""
+    with serving("--work", "--workers", "2") as server:
+        answer = httpx2.get(f"{server.url}/v1/changes?after=0").json()
+        followed: set[str] = set()
+        for number in range(6):
+            assert run_pagefold("ingest", lines_file(place / "a.ndjson", product(f"S{number}"))).code == 0
+            deadline = 10
+            while f"S{number}" not in followed and deadline:  # a new connection each time, to any of them
+                answer = httpx2.get(f"{server.url}/v1/changes", params={"after": answer["cursor"], "wait": 2}).json()
+                followed |= {each["sku"] for each in answer["changes"] if each["status"] == "live"}
+                deadline -= 1
+        assert followed == {f"S{number}" for number in range(6)}
+        assert server.ended() == 0
+
+
+@on_linux
 def test_a_killed_worker_is_replaced(place: Path) -> None:
     """While the worker is killed, the readers answer; its replacement appends what is posted, and folds it."""
     run_pagefold("ingest", lines_file(place / "a.ndjson", product()))

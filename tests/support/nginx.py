@@ -51,14 +51,16 @@ def recipe() -> str:
 
 
 @contextmanager
-def nginx(folder: Path, server: str, more: str = "", command: Sequence[str] = ()) -> Iterator[str]:
+def nginx(folder: Path, server: str, more: str = "", command: Sequence[str] = (), locations: str = "") -> Iterator[str]:
     """The address of nginx in front of the server at an address, `http://127.0.0.1:8080`, with an empty cache.
 
-    `more` are directives for the location of pages, `command` the beginning of the command that starts it.
+    `more` are directives for the location of pages, `command` the beginning of the command that starts it, `locations`
+    are further ones.
     """
     program, port = nginx_program(), free_port()
     assert program is not None
-    configuration = _adapted(recipe(), folder, server.removeprefix("http://"), port, more)
+    text = recipe().replace("    location / {", f"{locations}\n    location / {{")
+    configuration = _adapted(text, folder, server.removeprefix("http://"), port, more)
     user = "user root;" if os.geteuid() == 0 else ""
     (folder / "nginx.conf").write_text(MAIN.format(user=user, recipe=configuration), encoding="utf-8")
     arguments = [*command, program, "-p", str(folder), "-c", "nginx.conf", "-e", str(folder / "error.log")]
