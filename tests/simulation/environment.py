@@ -24,7 +24,8 @@ from anyio._backends._asyncio import AsyncIOBackend
 from anyio.lowlevel import checkpoint
 
 from pagefold.engine.errors import StoreUnavailable
-from pagefold.engine.rebuild import run_repository, source_rebuild
+from pagefold.engine.rebuild import source_rebuild
+from pagefold.engine.recorders import log_application
 from pagefold.engine.runtime import clock
 from pagefold.engine.snapshots import file_snapshot
 from pagefold.engine.stores.sqlite import connections, leases, log, reader_connections, worker_threads
@@ -237,8 +238,8 @@ class Environment:
             setup = setup.replace("wal_autocheckpoint = 8000", "wal_autocheckpoint = 8")
         return [
             (AsyncIOBackend, "run_sync_in_worker_thread", self._threads.run),
-            (run_repository, "run_sync", self._threads.in_steps),
-            (run_repository, "BlockingPortal", StepPortal),
+            (log_application, "run_sync", self._threads.in_steps),
+            (log_application, "BlockingPortal", StepPortal),
             (time, "monotonic", self._scheduler.time),
             (source_rebuild, "monotonic", self._scheduler.time),
             (leases, "time", self.clock.seconds),
