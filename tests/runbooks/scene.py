@@ -18,7 +18,7 @@ from tests.support.documents import ROOT, Walkthrough, blocks, commands
 from tests.support.small_disk import disk
 
 SECONDS_TO_SHOW = 15
-SHOWS_LATER = re.compile(r"/readyz|^pagefold (targets (list|show|verify)|receipts|sagas list) ")
+SHOWS_LATER = re.compile(r"/readyz|/v1/events |^pagefold (targets (list|show|verify)|receipts|sagas list) ")
 MEBIBYTES = 24
 PAGE = ROOT / "docs" / "runbooks.md"
 ADDRESS = "127.0.0.1:8080"
