@@ -100,7 +100,7 @@ def check_tables(config: ConfigTables) -> Iterator[ConfigurationError]:
 
 def _check_schedule(config: ConfigTables) -> Iterator[ConfigurationError]:
     sources = {name: source.snapshot is not None for name, source in config.sources.items()}
-    yield from check_schedule(config.schedule, sources, config.channels)
+    yield from check_schedule(config.schedule, sources, config.channels, config.targets)
     for name, task in config.schedule.tasks.items():
         yield from check_name(f"schedule.tasks.{name}", name)
         if task.domains:

@@ -16,7 +16,7 @@ from pagefold.engine.errors import ConfigurationError
 NIGHTLY, NIGHTLY_CRON = "nightly-sample", "20 3 * * *"
 """The comparison of pages with the log that every shop has."""
 
-Work: TypeAlias = Literal["rebuild", "poll", "verify"]
+Work: TypeAlias = Literal["rebuild", "poll", "verify", "verify-targets"]
 
 
 class FirstConfig(Table, frozen=True):
@@ -35,7 +35,10 @@ class TaskConfig(Table, frozen=True):
 
     run: Annotated[
         Work,
-        Meta(description="What is done: `rebuild` replays snapshots of sources, `verify` compares pages with the log."),
+        Meta(
+            description="What is done: `rebuild` replays snapshots of sources, `poll` does so and withdraws nothing, "
+            "`verify` compares pages with the log, `verify-targets` compares targets with the pages."
+        ),
     ]
     cron: Annotated[
         str,
@@ -47,8 +50,16 @@ class TaskConfig(Table, frozen=True):
             description="With `rebuild` and `poll`: the sources, in this order. Without it, all that have a snapshot."
         ),
     ] = field(default_factory=list)
+    targets: Annotated[
+        list[str],
+        Meta(description="With `verify-targets`: the targets, in this order. Without it, all of the configuration."),
+    ] = field(default_factory=list)
     domains: Annotated[
-        list[str], Meta(description="Only these domains, in this order, each as a run of its own. Without it, all.")
+        list[str],
+        Meta(
+            description="Except with `verify-targets`: only these domains, in this order, each as a run of its own. "
+            "Without it, all."
+        ),
     ] = field(default_factory=list)
     prefixes: Annotated[
         list[str],
@@ -65,7 +76,12 @@ class TaskConfig(Table, frozen=True):
         ),
     ] = field(default_factory=list)
     sample: Annotated[
-        int, Meta(ge=0, description="With `verify`: how many SKUs are compared, chosen at random; 0 compares all.")
+        int,
+        Meta(
+            ge=0,
+            description="With `verify`: how many SKUs are compared, chosen at random; 0 compares all. With "
+            "`verify-targets`: how many pages are read back from each target that can be read; 0 reads none.",
+        ),
     ] = 1_000
     window: Annotated[
         Duration | None,
@@ -115,15 +131,17 @@ class ScheduleConfig(Table, frozen=True):
 
 _ONLY_WITH: Mapping[str, Sequence[Work]] = {
     "sources": ("rebuild", "poll"),
+    "targets": ("verify-targets",),
+    "domains": ("rebuild", "poll", "verify"),
     "prefixes": ("rebuild", "poll"),
     "first": ("rebuild", "poll"),
     "rows_per_second": ("rebuild", "poll"),
-    "sample": ("verify",),
+    "sample": ("verify", "verify-targets"),
 }
 
 
 def check_schedule(
-    schedule: ScheduleConfig, sources: Mapping[str, bool], channels: Collection[str]
+    schedule: ScheduleConfig, sources: Mapping[str, bool], channels: Collection[str], targets: Collection[str]
 ) -> Iterator[ConfigurationError]:
     """Yields every problem that the types of the tables do not exclude. `sources`: whether each has a snapshot."""
     try:
@@ -133,6 +151,10 @@ def check_schedule(
     for name, task in schedule.tasks.items():
         key = f"schedule.tasks.{name}"
         yield from _check_task(key, task, sources)
+        for target in task.targets:
+            if target not in targets:
+                hint = suggestion(target, targets, "targets")
+                yield ConfigurationError(f"{key}.targets", f"unknown target {target!r}; {hint}")
         for number, first in enumerate(task.first):
             yield from _check_first(f"{key}.first[{number}]", first, channels)
 

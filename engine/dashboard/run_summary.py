@@ -162,6 +162,8 @@ def runbook_of(run: ScheduledRun, work: Mapping[str, str]) -> str:
     kind = work.get(run.task) or run.task.partition(" ")[0]
     if kind == "verify":
         return "drift"
+    if kind == "verify-targets":
+        return "outbound-drift"
     if run.state == "failed":
         return "source-overdue" if kind == "sync" else "failed-rebuilds"
     return "held-runs" if "held" in run.detail else ""

@@ -267,7 +267,7 @@ KPIS: tuple[Kpi, ...] = (
         minimum=1,  # one page that differs is one that is wrong, however few were read
         severity="critical",
         labelled_by="target",
-        text="Pages that were given up, or that the newest `pagefold targets verify` found to differ, of all",
+        text="Pages that were given up, or that the newest comparison with the target found to differ, of all",
         meaning="the target holds other pages than the shop, and nothing is on its way to change that",
     ),
     Kpi(

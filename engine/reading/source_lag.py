@@ -122,7 +122,7 @@ class SourceLag:
         for name, task in self._config.schedule.tasks.items():
             domains = [each for each in settings.domains if each in (task.domains or settings.domains)]
             is_read = source in task.sources if task.sources else settings.snapshot is not None
-            if task.run != "verify" and is_read and domains:
+            if task.run in ("rebuild", "poll") and is_read and domains:
                 following = _timetable(task, self._config)
                 yield _Duty(name, name, _newest(source, domains, task, runs), following)
 

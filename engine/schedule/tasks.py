@@ -7,8 +7,16 @@ from typing import NamedTuple, TypeAlias
 import msgspec
 
 from pagefold.engine.configuration.schedule_config import TaskConfig, Work
+from pagefold.engine.delivery.target_errors import TargetUnreadable
 from pagefold.engine.delivery.target_verifier import TargetVerification
-from pagefold.engine.errors import ConfigurationError, RebuildInProgress, RunNotResumable, SourceFailed, SyncInProgress
+from pagefold.engine.errors import (
+    ConfigurationError,
+    ExtraMissing,
+    RebuildInProgress,
+    RunNotResumable,
+    SourceFailed,
+    SyncInProgress,
+)
 from pagefold.engine.rebuild.rebuild_service import RebuildRequest, RebuildService, RunReport
 from pagefold.engine.rebuild.repair_priority import EVERYTHING, RepairPriority
 from pagefold.engine.replay.replayer import ReplayResult
@@ -32,7 +40,10 @@ _SEVERITY: Mapping[RunState, int] = {"done": 0, "attention": 1, "failed": 2}
 
 
 async def run_task(shop: Shop, task: TaskConfig) -> TaskOutcome:
-    """Does what a task says. Errors of one source do not keep the others from their turn. Raises `StoreError`."""
+    """Does what a task says. Errors of one source or target do not keep the others from their turn.
+
+    Raises `StoreError`.
+    """
     parts = await _WORK[task.run](shop, task)
     states = [part.state for part in parts]
     return TaskOutcome(
@@ -150,6 +161,18 @@ def outcome_of_verify(found: ReplayResult) -> TaskOutcome:
     return TaskOutcome("attention" if found.changed else "done", detail)
 
 
+async def _verify_targets(shop: Shop, task: TaskConfig) -> Parts:
+    return [await _verify_target(shop, name, task.sample) for name in task.targets or shop.targets.configs]
+
+
+async def _verify_target(shop: Shop, name: str, sample: int) -> TaskOutcome:
+    try:
+        state, detail = outcome_of_target(await shop.targets.verify(name, sample))
+    except (TargetUnreadable, ConfigurationError, ExtraMissing) as error:  # each names the target
+        return TaskOutcome("failed", str(error))
+    return TaskOutcome(state, f"target {name}: {detail}")
+
+
 def outcome_of_target(found: TargetVerification) -> TaskOutcome:
     """How a comparison of a target with the pages ended."""
     detail = f"{found.pages:,} pages, {found.unmarked:,} not noted"
@@ -162,4 +185,5 @@ _WORK: Mapping[Work, Callable[[Shop, TaskConfig], Awaitable[Parts]]] = {
     "rebuild": _rebuild,
     "poll": _rebuild,
     "verify": _verify,
+    "verify-targets": _verify_targets,
 }

@@ -108,6 +108,27 @@ def test_every_shop_compares_a_sample_every_night(place: Path) -> None:
     assert kpis["drift"]["denominator"] >= 1
 
 
+def test_targets_are_compared_by_a_task(place: Path) -> None:
+    """The list has its run, and the configuration names a target that it does not have."""
+    tables = (
+        '[targets.export.files]\nfolder = "out"\n[schedule.tasks.outside]\nrun = "verify-targets"\ncron = "0 4 * * *"\n'
+    )
+    (place / "pagefold.toml").write_text(CONFIG + tables)
+    assert run_pagefold("schedule", "run", "outside") == (
+        0,
+        "",
+        "outside: done; target export: 0 pages, 0 not noted\n",
+    )
+    listed = [orjson.loads(line) for line in run_pagefold("schedule", "list", "--json").out.splitlines()]
+    assert [(each["run"], each["last"]["state"]) for each in listed if each["task"] == "outside"] == [
+        ("verify-targets", "done")
+    ]
+    (place / "pagefold.toml").write_text(CONFIG + tables + 'targets = ["exprot"]\n')
+    code, _, err = run_pagefold("check")
+    assert code == 2
+    assert "pagefold.toml:15: schedule.tasks.outside.targets: unknown target 'exprot'; did you mean 'export'?" in err
+
+
 def test_a_cron_line_that_is_none(place: Path) -> None:
     """`pagefold check` and every command that needs the schedule name its line."""
     (place / "pagefold.toml").write_text(CONFIG + TASKS.replace("30 2 * * sun", "sundays"))

@@ -11,6 +11,7 @@ from pagefold.engine.dashboard.run_summary import common_text
 from pagefold.engine.dashboard.screens.runs import badge
 from pagefold.engine.rebuild.rebuild_service import RunReport
 from pagefold.engine.rebuild.run_orphans import first_orphans
+from pagefold.engine.runtime.clock import now
 from pagefold.engine.stores.grants import Grant
 from tests.support.dashboard_pages import browser_of
 from tests.support.rebuild_fixtures import export, rebuild, with_snapshots
@@ -118,6 +119,14 @@ async def test_an_empty_shop_says_why_there_are_none(shop: Shop) -> None:
     assert "No rebuild yet" in page
     assert page.count('<th scope="row"') == 1
     assert "nightly-sample" in page
+
+
+async def test_a_nightly_comparison_that_found_drift_has_its_runbook(shop: Shop) -> None:
+    """Although no task of the configuration compares pages."""
+    number = await shop.store.schedule.begin("nightly-sample", now(), now())
+    await shop.store.schedule.end(number, "attention", "9 sections, 1 drifted", now())
+    async with browser_of(shop) as browser:
+        assert 'href="/ui/runbooks#drift"' in (await browser.get("/ui/runs")).text
 
 
 async def test_only_what_a_complete_snapshot_lacks_is_an_orphan(shop: Shop, config: Config) -> None:

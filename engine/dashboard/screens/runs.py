@@ -59,7 +59,7 @@ async def show_all(visit: Visit) -> Response:
     requested = RequestService(shop)
     asked = [*await requested.open()] if visit.wants("asked") else []
     scheduled = [] if query.kind == "rebuilds" else await shop.store.schedule.newest(query.limit + 1)
-    work = {name: task.run for name, task in shop.config.schedule.tasks.items()}
+    work = {name: task.run for name, task in shop.config.schedule.all_tasks.items()}
     return await visit.page(
         "runs",
         query=query,
