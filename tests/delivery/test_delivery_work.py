@@ -123,8 +123,9 @@ async def test_a_target_that_does_everything_wrong(config: Config) -> None:
         assert not {"dead", "refused"} & totals.keys(), "none of it was the pages' fault"
 
 
-async def test_an_outage_buries_nothing(config: Config) -> None:
+async def test_an_outage_buries_nothing(config: Config, monkeypatch: pytest.MonkeyPatch) -> None:
     """While nothing listens, everything changes several times; then each page is delivered once, and none is dead."""
+    monkeypatch.setattr(circuit, "FIRST_PROBE_SECONDS", 0.1)
     async with hostile_target() as target, working(delivering_to(config, target)) as shop:
         await say(shop, *(catalog("x", sku=f"S{number}") for number in range(10)))
         await holds_the_pages(shop, target)

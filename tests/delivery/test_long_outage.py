@@ -7,7 +7,9 @@ import anyio
 import pytest
 
 from pagefold import Config, Shop
+from pagefold.engine.delivery import circuit
 from tests.delivery.test_delivery_work import delivering_to, holds_the_pages, working
+from tests.support.command_line import on_sqlite
 from tests.support.hostile_target import Behaviour, HostileTarget, hostile_target
 from tests.support.small_shop import CHANNELS, catalog, price, say
 
@@ -83,9 +85,11 @@ async def survives(config: Config, pages: int, seconds: float, batch: int) -> No
             assert len(target.requests) <= WINDOW_REQUESTS * (spent / WINDOW_SECONDS + 2)
 
 
-async def test_an_outage(config: Config) -> None:
+@on_sqlite
+async def test_an_outage(config: Config, monkeypatch: pytest.MonkeyPatch) -> None:
     """A short one, of few pages."""
-    await survives(config, 80, 1.5, 2)
+    monkeypatch.setattr(circuit, "FIRST_PROBE_SECONDS", 0.1)
+    await survives(config, 60, 0.5, 2)
 
 
 @pytest.mark.soak

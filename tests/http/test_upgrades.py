@@ -125,7 +125,8 @@ async def test_every_route_reads_the_body(shop: Shop, how: str) -> None:
             head = entrance.head(entrance.body, "connection: close").replace(b"\r\n", b"\r\n" + H2C, 1)
             answer = await place.says(head + b"content-length: %d\r\n\r\n" % len(entrance.body) + entrance.body)
             assert status(answer) in {200, 202}, name
-    assert await state_of(shop) == (7 + 5 + 1, ["raised", "dismissed", 2, 3, 4])  # of releases, of a held sync
+    said = 7 + 5 + 1 + 8  # of releases, of a held sync, of a saga
+    assert await state_of(shop) == (said, ["raised", "dismissed", 3, 4, 5, 6, "box paused", "paused idle"])
 
 
 @pytest.mark.parametrize("offer", OFFERS.values(), ids=OFFERS)

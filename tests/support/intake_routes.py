@@ -22,6 +22,8 @@ from pagefold.engine.rebuild.run_records import RunSpec
 from pagefold.engine.requests.request_service import RequestService
 from pagefold.engine.requests.work_request import RebuildResult, RebuildWork, WorkRequest
 from pagefold.engine.runtime.clock import now
+from pagefold.engine.sagas.page_saga import PageName, PageSaga
+from pagefold.engine.sagas.saga_repository import open_sagas
 from pagefold.engine.stores.sync_notes import SyncNote, SyncNotes
 from tests.http.test_connection_limits import Place
 from tests.http.test_handover import READER, peers
@@ -94,6 +96,9 @@ ABSENT = "http://127.0.0.1:9/items?since={since}"
 """Nobody answers there."""
 
 REQUESTS = "/v1/requests"
+TARGET = "/v1/targets/{name}"
+GROUP = ("first", "second")
+STUCK, SAGA_PAGE = "/v1/sagas/both/pages/web-de/Z", "/v1/sagas/{saga}/pages/{channel}/{sku}"
 HELD_SYNC = {"source": "list", "decision": "append", "expect": 6, "reason": "given up"}
 
 ENTRANCES: Mapping[str, Entrance] = {
@@ -134,6 +139,17 @@ ENTRANCES: Mapping[str, Entrance] = {
     ),
     "a verification": Entrance(f"{REQUESTS}:verify", f"{REQUESTS}:verify", JSON, _text({"reason": "a question"})),
     "a held sync": Entrance(f"{REQUESTS}:sync", f"{REQUESTS}:sync", JSON, _text(HELD_SYNC)),
+    "a request that is cancelled": Entrance(
+        f"{REQUESTS}/2:cancel", f"{REQUESTS}/{{number}}:cancel", JSON, _text({"reason": "not any more"})
+    ),
+    "a pause": Entrance("/v1/targets/box:pause", f"{TARGET}:pause", JSON, _text({"reason": "full"})),
+    "a resumption": Entrance("/v1/targets/paused:resume", f"{TARGET}:resume", JSON, _text({"reason": "emptied"})),
+    "a delivery": Entrance("/v1/targets/box:deliver", f"{TARGET}:deliver", JSON, _text({"skus": ["Z"], "reason": "x"})),
+    "a comparison": Entrance("/v1/targets/box:verify", f"{TARGET}:verify", JSON, _text({"reason": "a question"})),
+    **{
+        f"a saga's {decision}": Entrance(f"{STUCK}:{decision}", f"{SAGA_PAGE}:{decision}", JSON, _text({"reason": "x"}))
+        for decision in ("resume", "compensate", "settle")
+    },
     "a decision": Entrance(f"{CONFLICT}:discard", "/v1/dead-letters/{id}:discard", JSON, _text({"reason": "seen"})),
 }
 
@@ -151,6 +167,8 @@ def configured(url: str, **http: Any) -> Config:  # noqa: ANN401  # settings
         "snapshot": {"url": ABSENT.partition("?")[0]},
         "delta": {"url": ABSENT},
     }
+    parsed["targets"] = {name: {"files": {"folder": name}} for name in ("box", "paused", *GROUP)}
+    parsed["sagas"] = {"both": {"targets": list(GROUP), "pivot": GROUP[0]}}
     return Config.parse(parsed, store=url)
 
 
@@ -167,6 +185,20 @@ async def settle(shop: Shop) -> None:
     note = SyncNote("list-1", "list", now(), now(), now(), held="6 streams would be withdrawn", removals=6)
     await shop.append_noted([], SyncNotes(shop.store, "list").event(note))
     await _settle_dry_run(shop)
+    await RequestService(shop).verify_target("paused", 1, by="ada", reason="a question")
+    await shop.targets.pause("paused", by="ada", reason="full")
+    await _settle_saga(shop)
+
+
+async def _settle_saga(shop: Shop) -> None:
+    """A page whose second version the second target has refused, after the first one had decided."""
+    saga = PageSaga.create(PageName("both", "Z", "web-de"))
+    saga.agree(upto=1, position=1, tag="v1")
+    saga.start(upto=2, position=2, tag="v2", targets=GROUP, pivot=GROUP[0])
+    saga.take(GROUP[0])
+    saga.stick(GROUP[1], "422")
+    async with open_sagas(shop.store) as sagas:
+        assert not await sagas.save([saga])
 
 
 async def _settle_dry_run(shop: Shop) -> None:
@@ -198,6 +230,7 @@ async def state_of(shop: Shop) -> tuple[int, Sequence[object]]:
         *alarms,
         *(note.what for note in await shop.epochs.list()),
         *(each.number for each in await RequestService(shop).open()),
+        *(f"{each.name} {each.state}" for each in await shop.targets.list() if each.state != "starting"),
     ]
 
 
