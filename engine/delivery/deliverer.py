@@ -200,9 +200,10 @@ class Deliverer:
             if not self._claimed and self._allowed:
                 size = self._kind.max_batch
                 asked = time.monotonic()
-                claim, rows = await self._deliveries.claim(
-                    self._name, self._place.holder, size * self._allowed * CLAIMED_REQUESTS, self._lease
-                )
+                with anyio.CancelScope(shield=True):  # else rows might be claimed that nobody gives back
+                    claim, rows = await self._deliveries.claim(
+                        self._name, self._place.holder, size * self._allowed * CLAIMED_REQUESTS, self._lease
+                    )
                 for start in range(0, len(rows), size):
                     self._claimed.append(_Batch(claim, rows[start : start + size], asked + self._lease))
             if not self._claimed:
@@ -470,5 +471,6 @@ class _Settler:
         async with self._turn:
             pending, counts = self._pending, self._counts
             self._pending, self._counts, self._size, self._first_at = {}, {}, 0, math.inf
-            for claim, rows in pending.items():
-                await self._deliverer.settle(claim, list(rows.values()), counts.get(claim, {}))
+            with anyio.CancelScope(shield=True):  # else receipts are lost, and pages sent again
+                for claim, rows in pending.items():
+                    await self._deliverer.settle(claim, list(rows.values()), counts.get(claim, {}))
