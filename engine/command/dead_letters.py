@@ -137,7 +137,8 @@ def _resolution(letter: DeadLetterHeader | DeadLetterDetail) -> str:
     """How a dead letter was resolved: `discarded by ada at 2026-01-01 12:00:00: a test`."""
     by = f" by {letter.resolved_by}" if letter.resolved_by is not None else ""
     because = f": {letter.reason}" if letter.reason is not None else ""
-    return f"{letter.resolution}{by} at {_moment(letter.resolved_at or '')}{because}"
+    when = ": the page has changed" if letter.resolved_at is None else f" at {_moment(letter.resolved_at)}"
+    return f"{letter.resolution}{by}{when}{because}"
 
 
 @dead_letters.command

@@ -92,10 +92,13 @@ def goal_of(saga: PageSaga, newest: Version | None) -> int | None:
 
 
 def holds(row: StoredDelivery | None, tag: str) -> bool:
-    """Whether a target holds a document, by its receipt. One that never got anything holds nothing."""
-    if row is None:
+    """Whether a target holds a document, by its receipt, or what a person had it sent in its place.
+
+    One that never got anything holds nothing.
+    """
+    if row is None or row.state != "current":
         return False
-    return row.state == "current" and (row.acked_tag or WITHDRAWN) == tag
+    return tag in ((row.acked_tag or WITHDRAWN), row.wanted_tag)
 
 
 def _start(saga: PageSaga, rows: Rows, targets: Sequence[str]) -> Record:

@@ -7,6 +7,7 @@ import pytest
 
 import pagefold
 from pagefold import Config, Shop
+from pagefold.engine.stores.delivery_records import Wanted
 from tests.dashboard.test_dead_letters import LETTERS, reasons, toast
 from tests.support.dashboard_pages import Browser, browser_of
 from tests.support.given_up import give_up, with_target
@@ -28,6 +29,16 @@ async def browser(shop: Shop) -> AsyncIterator[Browser]:
     """Without JavaScript."""
     async with browser_of(shop) as opened:
         yield opened
+
+
+async def test_a_page_that_has_changed_since(shop: Shop, browser: Browser) -> None:
+    """Nobody has decided: it is sent again by itself, and the letter says so."""
+    deliveries = shop.store.deliveries
+    cursor = await deliveries.cursor("shop")
+    await deliveries.mark("shop", cursor, f"{cursor}+", [Wanted("A", "web-de", "another", 99)])
+    answer = await browser.get(f"{LETTERS}?letter=delivery-1")
+    assert answer.status_code == 200
+    assert "queued: the page has changed" in answer.text
 
 
 async def test_a_cause_leads_to_its_pages(shop: Shop, browser: Browser) -> None:

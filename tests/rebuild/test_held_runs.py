@@ -69,12 +69,17 @@ async def test_a_worker_resumes_what_is_approved(shop: Shop, config: Config) -> 
         approved = await rebuilds.approve(run.run, by=BY, reason=REASON, expected=6)
         assert (approved.state, approved.removals) == ("approved", 6)
         await eventually(partial(_is, shop, run.run, "completed"), "the run is completed")
+        await eventually(partial(_is_recorded, shop), "the scheduler has noted it")
         done = await rebuilds.report(run.run)
     await shop.catch_up()
     assert (done.counts.withdrawn, done.decided_by, done.decided_because) == (6, BY, REASON)
     assert await section(shop, "pricing", sku=SKUS[0]) is None
     [recorded] = await shop.store.schedule.newest(5, APPROVED)
     assert (recorded.state, recorded.detail) == ("done", "erp: 34 rows, 0 drifted, 6 withdrawn, 0 refused")
+
+
+async def _is_recorded(shop: Shop) -> bool:
+    return [each.state for each in await shop.store.schedule.newest(5, APPROVED)] == ["done"]
 
 
 async def _is(shop: Shop, run_id: str | None, expected: str) -> bool:

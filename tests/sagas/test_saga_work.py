@@ -157,6 +157,23 @@ async def test_a_delivery_that_is_tried_again_continues_the_saga(
         await hold(sides, "v1")
 
 
+async def test_a_document_that_a_person_wrote_stays(config: Config, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The target has taken it in place of the version: that is completed, and the version is not sent after it."""
+    monkeypatch.setattr(saga_runner, "REVIVAL_SECONDS", 0.1)
+    async with two_targets() as sides, working(with_saga(config, sides, pivot="first")) as shop:
+        sides.second.refuses = refusing("v1")
+        await rename(shop, "MUG", 1)
+        await ended(shop, "dead", "v1")
+        written = {"sku": "MUG", "channel": CHANNEL, "catalog": {"attributes": {"code": "by hand"}}}
+        assert await shop.store.deliveries.edit("second", DeliveryKey("MUG", CHANNEL), orjson.dumps(written))
+        await ended(shop, "current", "v1")
+        await asyncio.sleep(0.5)
+        assert (await record_of(shop, "MUG")).result == "completed"
+        assert sides.second.held["MUG", CHANNEL] == written
+        await rename(shop, "MUG", 2)
+        await hold(sides, "v2")
+
+
 async def test_an_outage_is_no_refusal(config: Config, monkeypatch: pytest.MonkeyPatch) -> None:
     """What has begun waits; nothing is begun once the target is known to be down; in the end, both have the newest."""
     monkeypatch.setattr(saga_runner, "BLOCKED_SECONDS", 0.2)
