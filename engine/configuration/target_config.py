@@ -318,5 +318,7 @@ def _check_template(key: str, template: str, *, needs_sku: bool) -> Iterator[Con
     rest = template.replace("{sku}", "").replace("{channel}", "")
     if "{" in rest or "}" in rest:
         yield ConfigurationError(key, f"{template!r} may have {{sku}} and {{channel}}, and no other braces")
+    elif key.endswith(".path") and not (template.isascii() and template.isprintable()):
+        yield ConfigurationError(key, f"{template!r} is to be percent-encoded: an address has ASCII characters only")
     elif needs_sku and template and "{sku}" not in template:
         yield ConfigurationError(key, "needs {sku}: pages would replace one another")

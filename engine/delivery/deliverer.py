@@ -276,8 +276,10 @@ class Deliverer:
         outgoing: list[_Outgoing] = []
         for row in rows:
             newest = read.documents[DeliveryKey(row.sku, row.channel)]
-            sent, request = Placed(newest) if row.document is None else decode_placed(row.document)
-            if row.document is None and sent.tag == row.acked_tag:
+            # What a person wrote is for the version that was refused, not for one that nobody has marked yet.
+            written = row.document if self._group is not None or newest.tag == row.wanted_tag else None
+            sent, request = Placed(newest) if written is None else decode_placed(written)
+            if written is None and sent.tag == row.acked_tag:
                 settled.append(Settlement(row.sku, row.channel, "unchanged", sent.tag))
                 continue
             # Not the row's position, which may be of the log that there was before a restore.

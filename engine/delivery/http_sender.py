@@ -24,6 +24,9 @@ MAX_RESPONSE_BYTES = 8 * 1024 * 1024
 MAX_TEXT_BYTES = 4_096
 """Bytes of a response that may be shown to people."""
 
+MIN_SECRET = 4
+"""Characters of a secret that is hidden. A shorter one would hide half of a text, and protects nothing."""
+
 CLOSE_SECONDS = 2.0
 
 _PORTS = {"http": 80, "https": 443}
@@ -70,7 +73,7 @@ class HttpSender:
         port = self._url.port or _PORTS[self._url.scheme]
         self._addresses = outside.addresses or PinnedAddresses(self._url.host, port, config.networks)
         hidden_headers = authorization_headers(key, config, outside.environment) | dict(secrets or {})
-        self._secrets = [value.removeprefix("Bearer ") for value in hidden_headers.values()]
+        self._secrets = [part for value in hidden_headers.values() for part in (value, *value.split(" ")[1:])]
         self._headers = {"user-agent": "pagefold", "host": self._url.netloc.decode("ascii"), **hidden_headers}
         limits = httpx2.Limits(max_connections=target.concurrency, max_keepalive_connections=target.concurrency)
         self._client = httpx2.AsyncClient(
@@ -103,7 +106,10 @@ class HttpSender:
             return NoResponse(str(error), sent=False)
         except httpx2.HTTPError as error:
             self._addresses.forget()
-            return NoResponse(_shown(error), sent=not isinstance(error, httpx2.ConnectError | httpx2.ConnectTimeout))
+            return NoResponse(
+                hidden(_shown(error), self._secrets),
+                sent=not isinstance(error, httpx2.ConnectError | httpx2.ConnectTimeout),
+            )
 
     async def _sent(
         self, method: str, path: str, content: bytes | None, headers: Mapping[str, str]
@@ -135,10 +141,15 @@ class HttpSender:
                 if len(body) > MAX_RESPONSE_BYTES:
                     return NoResponse(f"its answer has more than {MAX_RESPONSE_BYTES // 1024 // 1024} MiB")
         finally:
+            self._client.cookies.clear()  # what a target sets would come back to it, more and more
             await response.aclose()
-        text = hidden(bytes(body[:MAX_TEXT_BYTES]).decode("utf-8", "replace"), self._secrets)
+        whole = bytes(body)
+        for each in self._secrets:  # a target may quote what it was sent
+            if len(each) >= MIN_SECRET:
+                whole = whole.replace(each.encode(), b"***")
+        text = whole[:MAX_TEXT_BYTES].decode("utf-8", "replace")
         limits = limits_of(response.status_code, response.headers, datetime.now(UTC))
-        return Response(response.status_code, response.headers, bytes(body), text, limits)
+        return Response(response.status_code, response.headers, whole, text, limits)
 
 
 def _joined(base: bytes, path: str) -> bytes:
@@ -185,6 +196,6 @@ def _shown(error: httpx2.HTTPError) -> str:
 def hidden(text: str, secrets: Collection[str]) -> str:
     """A text in which no secret is: a target may quote what it was sent."""
     for each in secrets:
-        if len(each) > 3:  # noqa: PLR2004  # a shorter one would hide half of the text, and protects nothing
+        if len(each) >= MIN_SECRET:
             text = text.replace(each, "***")
     return text

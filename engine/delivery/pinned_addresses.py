@@ -28,6 +28,10 @@ TRANSLATED = IPv6Network("64:ff9b::/96")
 """IPv4 addresses as a translator shows them (RFC 6052): the last four bytes are the address."""
 
 
+GLOBAL_UNICAST = IPv6Network("2000::/3")
+"""All of IPv6 that is assigned for public use."""
+
+
 class AddressRefusedError(OSError):
     """The name leads nowhere, or to nothing but private addresses that the configuration does not list."""
 
@@ -110,4 +114,6 @@ def inner_address(address: Address) -> IPv4Address | None:
 
 
 def _is_public(address: Address) -> bool:
+    if isinstance(address, IPv6Address) and address not in GLOBAL_UNICAST and not is_mapped(address):
+        return address in TRANSLATED
     return address.is_global and not address.is_multicast

@@ -1,6 +1,7 @@
 """What each target of a group gets of a page, and one tag for all of it."""
 
 import hashlib
+import re
 from collections.abc import Mapping
 from typing import NamedTuple
 
@@ -62,7 +63,6 @@ def _together(tags: list[str]) -> str:
 
 
 def _request(declared: CompensationConfig, key: DeliveryKey) -> DeclaredRequest:
-    body = declared.body
-    for name, value in (("{sku}", key.sku), ("{channel}", key.channel)):
-        body = body.replace(name, orjson.dumps(value)[1:-1].decode())
+    values = {"{sku}": key.sku, "{channel}": key.channel}
+    body = re.sub(r"\{sku\}|\{channel\}", lambda found: orjson.dumps(values[found[0]])[1:-1].decode(), declared.body)
     return DeclaredRequest(declared.method, address_of(declared.path, PageKey(*key)), body)

@@ -35,8 +35,8 @@ class AnnouncedLimits:
             self.begun, self.left = now, WINDOW_REQUESTS
         self.left -= 1
         reset = f"{self.begun + WINDOW_SECONDS - now:.3f}"
-        told = (("x-ratelimit-remaining", str(max(self.left, 0))), ("x-ratelimit-reset", reset))
-        return Behaviour(applies=False, status=429, headers=told) if self.left < 0 else Behaviour(headers=told)
+        limits = (("x-ratelimit-remaining", str(max(self.left, 0))), ("x-ratelimit-reset", reset))
+        return Behaviour(applies=False, status=429, headers=limits) if self.left < 0 else Behaviour(headers=limits)
 
 
 async def change(shop: Shop, skus: int, version: int) -> None:
@@ -80,7 +80,7 @@ async def survives(config: Config, pages: int, seconds: float, batch: int) -> No
             assert {each.state for each in await shop.store.deliveries.counts()} == {"current"}
             assert sum([each.pages for each in await shop.store.deliveries.counts()]) == skus * len(CHANNELS)
             assert max(arrivals(target)) <= 2
-            assert target.statuses.count(429) <= settings["concurrency"], "it asks no more than it was told"
+            assert target.statuses.count(429) <= settings["concurrency"], "it asks no more than it may"
             spent = target.requests[-1] - target.requests[0]
             assert len(target.requests) <= WINDOW_REQUESTS * (spent / WINDOW_SECONDS + 2)
 

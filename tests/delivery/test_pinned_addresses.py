@@ -41,6 +41,11 @@ LOCAL = ["127.0.0.0/8"]
         ("64:ff9b::5db8:d70e", True),
         ("2002:7f00:1::", False),
         ("2001:db8::1", False),
+        ("fec0::1", False),
+        ("::127.0.0.1", False),
+        ("64:ff9b:1::10.0.0.1", False),
+        ("::ffff:0:127.0.0.1", False),
+        ("5f00::1", False),
     ],
 )
 def test_which_addresses_are_public(address: str, *, allowed: bool) -> None:

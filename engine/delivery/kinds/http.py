@@ -29,6 +29,7 @@ from pagefold.engine.delivery.target_kind import (
     Answers,
     Item,
     PageKey,
+    Refused,
     TargetKind,
     Unavailable,
 )
@@ -76,6 +77,8 @@ class HttpTarget(TargetKind):
         if self._config.batches:
             return await self._deliver_batch(items)
         [item] = items
+        if not is_below(address_of(self._config.path, item.page) if item.request is None else item.request.path):
+            return Answers([Refused("a part of its address would be . or .., which leads elsewhere")])
         response = await self._send_one(item)
         if isinstance(response, NoResponse):
             return Answers([Unavailable(response.text, response.sent)], response.limits)
@@ -139,7 +142,9 @@ class HttpTarget(TargetKind):
             return None
         found: dict[PageKey, str] = {}
         for page in pages:
-            response = await self._sender.send("GET", address_of(self._config.path, page))
+            if not is_below(path := address_of(self._config.path, page)):
+                continue
+            response = await self._sender.send("GET", path)
             if isinstance(response, NoResponse):
                 raise TargetUnreadable(self._name, response.text)
             if response.status == HTTPStatus.OK:
@@ -160,6 +165,11 @@ def _held_tag(response: Response) -> str:
 def address_of(template: str, page: PageKey) -> str:
     """The path of a page. Each part is percent-encoded, slashes included."""
     return template.replace("{sku}", quote(page.sku, safe="")).replace("{channel}", quote(page.channel, safe=""))
+
+
+def is_below(path: str) -> bool:
+    """Whether a path stays below the address of the target when parts that are dots are taken out."""
+    return {".", ".."}.isdisjoint(path.partition("?")[0].split("/"))
 
 
 def batch_key(keys: Sequence[str]) -> str:

@@ -19,7 +19,12 @@ from tests.support.documents import ROOT, blocks
 from tests.support.fake_endpoint import Asked, Reply, Server, serving
 
 SECRET = "whsec_" + base64.b64encode(b"0123456789abcdef0123456789").decode()
-ENVIRONMENT = {"SECRET": SECRET, "TOKEN": "a-token-of-this-shop", "SHORT": "whsec_AAAA"}
+ENVIRONMENT = {
+    "SECRET": SECRET,
+    "TOKEN": "a-token-of-this-shop",
+    "SHORT": "whsec_AAAA",
+    "BASIC": "Basic c2hvcDpzZWNyZXQ=",
+}
 SIGNED: dict[str, object] = {"secret_variable": "SECRET", "token_variable": "TOKEN"}
 PAGE = b'{"sku":"A/1 \xc3\xa4","ready":true}'
 
@@ -99,6 +104,44 @@ async def test_an_address_for_each_page() -> None:
     answers, server = await delivered(Reply(status=404), item(None), **settings)
     assert (server.asked[0].method, server.asked[0].body) == ("DELETE", b"")
     assert answers.items == [Taken("404 Not Found")]
+
+
+@pytest.mark.parametrize("sku", [".", ".."])
+async def test_an_address_that_is_another_one(sku: str) -> None:
+    """Dots would lead a request to what is above the page, such as the deletion of all of them: nothing is sent."""
+    settings: dict[str, object] = {
+        "path": "/products/{sku}",
+        "method": "PUT",
+        "withdraw_method": "DELETE",
+        "read": True,
+    }
+    for document in (PAGE, None):
+        answers, server = await delivered(Reply(), item(document, sku), **settings)
+        assert isinstance(answers.items[0], Refused)
+        assert server.asked == []
+    async with serving(lambda _: Reply(PAGE)) as server, kind_of(server, **settings) as kind:
+        assert await kind.read([PageKey(sku, "web-de")]) == {}
+        assert server.asked == []
+
+
+async def test_cookies_are_not_kept() -> None:
+    """A target that sets one with each answer would get more and more of them back."""
+    set_cookie = Reply(headers={"set-cookie": "route=node-1; Path=/"})
+    async with serving(lambda _: set_cookie) as server, kind_of(server) as kind:
+        for _ in range(2):
+            await kind.deliver([item()])
+    assert len(server.asked) == 2
+    assert all("cookie" not in asked.headers for asked in server.asked)
+
+
+async def test_no_answer_shows_a_secret() -> None:
+    """Neither that to one page of a batch, nor a part of it, nor a line that is no answer at all."""
+    results = orjson.dumps({"results": [{"status": 401, "error": "bad Bearer a-token-of-this-shop"}]})
+    answers, _ = await delivered(Reply(results, 207), item(), batches=True, **SIGNED)
+    assert answers.items == [Unavailable("401 Unauthorized: bad ***")]
+    basic: dict[str, object] = {"header_variables": {"authorization": "BASIC"}}
+    answers, _ = await delivered(Reply(b"who is c2hvcDpzZWNyZXQ=?", 403), item(), **basic)
+    assert answers.items == [Unavailable("403 Forbidden: who is ***?")]
 
 
 @pytest.mark.parametrize(

@@ -148,7 +148,7 @@ UPDATE deliveries AS d SET
     END,
     acked_position = CASE WHEN outcome = 'delivered' THEN judged.position ELSE d.acked_position END,
     acked_at = CASE WHEN outcome = 'delivered' THEN delivery_clock() ELSE d.acked_at END,
-    echo = CASE WHEN outcome = 'delivered' THEN judged.echo ELSE d.echo END,
+    echo = CASE outcome WHEN 'delivered' THEN judged.echo WHEN 'uncertain' THEN d.echo WHEN 'unchanged' THEN d.echo END,
     attempts = CASE
         WHEN is_done OR NOT is_newest THEN 0 WHEN outcome IN ('refused', 'dead', 'discarded') THEN d.attempts + 1 ELSE d.attempts
     END,

@@ -122,7 +122,7 @@ UPDATE deliveries AS d SET
     END,
     acked_position = iif(outcome = 'delivered', judged.position, d.acked_position),
     acked_at = iif(outcome = 'delivered', ?5, d.acked_at),
-    echo = iif(outcome = 'delivered', judged.echo, d.echo),
+    echo = CASE outcome WHEN 'delivered' THEN judged.echo WHEN 'uncertain' THEN d.echo WHEN 'unchanged' THEN d.echo END,
     attempts = CASE
         WHEN is_done OR NOT is_newest THEN 0
         WHEN outcome IN ('refused', 'dead', 'discarded') THEN d.attempts + 1
