@@ -2,7 +2,7 @@
 
 import logging
 import socket
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import suppress
 from datetime import UTC, datetime
 from ssl import SSLContext, SSLError
@@ -26,6 +26,9 @@ MAX_TEXT_BYTES = 4_096
 
 MIN_SECRET = 4
 """Characters of a secret that is hidden. A shorter one would hide half of a text, and protects nothing."""
+
+MIN_CREDENTIAL = 8
+"""Those of a part of one. A shorter part may be a word that occurs in documents, which are compared with ours."""
 
 CLOSE_SECONDS = 2.0
 
@@ -73,7 +76,7 @@ class HttpSender:
         port = self._url.port or _PORTS[self._url.scheme]
         self._addresses = outside.addresses or PinnedAddresses(self._url.host, port, config.networks)
         hidden_headers = authorization_headers(key, config, outside.environment) | dict(secrets or {})
-        self._secrets = [part for value in hidden_headers.values() for part in (value, *value.split(" ")[1:])]
+        self._secrets = [each for value in hidden_headers.values() for each in _secrets_in(value)]
         self._headers = {"user-agent": "pagefold", "host": self._url.netloc.decode("ascii"), **hidden_headers}
         limits = httpx2.Limits(max_connections=target.concurrency, max_keepalive_connections=target.concurrency)
         self._client = httpx2.AsyncClient(
@@ -107,7 +110,7 @@ class HttpSender:
         except httpx2.HTTPError as error:
             self._addresses.forget()
             return NoResponse(
-                hidden(_shown(error), self._secrets),
+                hidden(_shown(error).encode(), self._secrets).decode(),
                 sent=not isinstance(error, httpx2.ConnectError | httpx2.ConnectTimeout),
             )
 
@@ -143,10 +146,7 @@ class HttpSender:
         finally:
             self._client.cookies.clear()  # what a target sets would come back to it, more and more
             await response.aclose()
-        whole = bytes(body)
-        for each in self._secrets:  # a target may quote what it was sent
-            if len(each) >= MIN_SECRET:
-                whole = whole.replace(each.encode(), b"***")
+        whole = hidden(bytes(body), self._secrets)
         text = whole[:MAX_TEXT_BYTES].decode("utf-8", "replace")
         limits = limits_of(response.status_code, response.headers, datetime.now(UTC))
         return Response(response.status_code, response.headers, whole, text, limits)
@@ -193,9 +193,16 @@ def _shown(error: httpx2.HTTPError) -> str:
     return f"{type(error).__name__}: {text}" if text else type(error).__name__
 
 
-def hidden(text: str, secrets: Collection[str]) -> str:
-    """A text in which no secret is: a target may quote what it was sent."""
+def _secrets_in(value: str) -> Iterator[bytes]:
+    """What is not to be shown of a header: all of it, and what follows a scheme such as `Basic`."""
+    _, *credentials = value.split(" ")
+    if len(value) >= MIN_SECRET:
+        yield value.encode()
+    yield from (each.encode() for each in credentials if len(each) >= MIN_CREDENTIAL)
+
+
+def hidden(said: bytes, secrets: Collection[bytes]) -> bytes:
+    """What a target has said, without secrets: it may quote what it was sent."""
     for each in secrets:
-        if len(each) >= MIN_SECRET:
-            text = text.replace(each, "***")
-    return text
+        said = said.replace(each, b"***")
+    return said
